@@ -1,0 +1,54 @@
+"""Per-utterance sentiment with attention weights from talking-head video.
+
+>>> import avsent
+>>> result = avsent.predict("talk.mp4")  # doctest: +SKIP
+>>> [(u.start_s, u.sentiment, u.score) for u in result.utterances]  # doctest: +SKIP
+
+To predict many files, load the model once: ``avsent.load().predict_many(paths)``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from avsent._version import __version__
+from avsent.errors import AvsentError
+
+if TYPE_CHECKING:
+    from avsent.faces.choice import FaceChoice
+    from avsent.pipeline import PredictOptions, Predictor, load, predict
+    from avsent.results import Result
+
+__all__ = [
+    "AvsentError",
+    "FaceChoice",
+    "PredictOptions",
+    "Predictor",
+    "Result",
+    "__version__",
+    "load",
+    "predict",
+]
+
+# Loaded when first used: torch takes seconds, and `avsent --help` should not.
+_LAZY = {
+    "FaceChoice": "avsent.faces.choice",
+    "PredictOptions": "avsent.pipeline",
+    "Predictor": "avsent.pipeline",
+    "Result": "avsent.results",
+    "load": "avsent.pipeline",
+    "predict": "avsent.pipeline",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,10 @@
+"""``python -m avsent`` is the command ``avsent``."""
+
+from __future__ import annotations
+
+import sys
+
+from avsent.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The Typer application and the entry point: parse, run, end with the right exit code."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from avsent import __version__
+from avsent.cli import outcome
+from avsent.cli.options import SESSION, DebugOption
+from avsent.cli.predict import predict
+from avsent.errors import UsageError
+
+PROGRAM = "avsent"
+
+# Typer brings its own copy of click, and older ones the real one: in both, this is the class of
+# every error about the command line.
+_CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name=PROGRAM,
+    pretty_exceptions_enable=False,
+    # Plain help: it fits every terminal and pipe, and needs no escapes in its texts.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command("predict", short_help="Tell the sentiment of each utterance.")(predict)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    debug: DebugOption = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Per-utterance sentiment with attention weights from talking-head video.
+
+    Voice and face alone: no transcript, and nothing leaves your computer.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; ``sys.argv`` by default."""
+    SESSION.debug, SESSION.context = False, None
+    for stream in (sys.stdout, sys.stderr):
+        # Names in any script must not stop a terminal that knows only some of them.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if arguments is None and not sys.warnoptions:
+        # What libraries tell developers is no business of the user.
+        warnings.simplefilter("ignore")
+    command = typer.main.get_command(app)
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = command.main(args, prog_name=PROGRAM, standalone_mode=False)
+        with outcome.printing():
+            pass
+    except (KeyboardInterrupt, typer.Abort):
+        code = outcome.INTERRUPTED
+    except outcome.ReaderGoneError:
+        return outcome.READER_GONE
+    except _CommandLineError as error:
+        context = getattr(error, "ctx", None) or SESSION.context
+        message = getattr(error, "format_message", error.__str__)()
+        return _report_usage(context, message)
+    except UsageError as error:
+        outcome.report(error, debug=SESSION.debug)
+        return _report_usage(SESSION.context, None)
+    except Exception as error:
+        return outcome.report(error, debug=SESSION.debug)
+    if code == outcome.INTERRUPTED:
+        outcome.say("", "interrupted")
+    return code if isinstance(code, int) else 0
+
+
+def _report_usage(context: typer.Context | None, message: str | None) -> int:
+    if message is not None:
+        outcome.say("error", message)
+    if context is not None:
+        print(context.get_usage(), file=sys.stderr)
+        print(f"Try '{context.command_path} --help' for help.", file=sys.stderr)
+    return UsageError.exit_code

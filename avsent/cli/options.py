@@ -1,0 +1,55 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+
+@dataclass(slots=True)
+class Session:
+    """What the end of the program needs to know about the command that ran."""
+
+    debug: bool = False
+    context: typer.Context | None = None
+
+
+SESSION = Session()
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def _remember(context: typer.Context, debug: bool) -> bool:
+    # Called for every command, whether or not the option is given.
+    SESSION.debug = SESSION.debug or debug
+    SESSION.context = context
+    return debug
+
+
+def _check_device(device: str) -> str:
+    if not _DEVICE.fullmatch(device):
+        raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda and cuda:N")
+    return device
+
+
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="Print the traceback of an error.", callback=_remember, is_eager=True
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]",
+        help="Where to compute; auto takes a GPU if there is one.",
+        callback=_check_device,
+    ),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print no progress and no warnings, only errors.")
+]

@@ -1,0 +1,153 @@
+"""``avsent predict``: the sentiment of each utterance of one or several files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avsent.cli.destination import choose_destination
+from avsent.cli.inputs import check_option_file
+from avsent.cli.options import SESSION, DebugOption, DeviceOption, QuietOption
+from avsent.cli.outcome import say
+from avsent.errors import UsageError
+from avsent.faces.choice import FaceChoice
+from avsent.progress import ProgressHook
+from avsent.results import Result
+from avsent.writers import Format
+
+if TYPE_CHECKING:
+    from avsent.pipeline import Predictor
+
+
+def predict(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH",
+            help="Videos or sound files. After a lone -- a name may start with a dash.",
+            show_default=False,
+        ),
+    ],
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="|".join(Format),
+            help="Format of the output. By default what the name after -o ends in; json for a "
+            "folder; a table on the terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A file, or a folder that gets NAME.json (or another format) for each input. "
+            "By default results are printed.",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint", metavar="NAME|PATH", help="A model that came along, or your own."
+        ),
+    ] = "default",
+    utterances: Annotated[
+        Path | None,
+        typer.Option(
+            "--utterances",
+            metavar="FILE",
+            help="Use the utterances of this .srt, .vtt or .csv file instead of finding them.",
+            show_default=False,
+        ),
+    ] = None,
+    face: Annotated[
+        FaceChoice,
+        typer.Option(
+            "--face",
+            metavar="|".join(FaceChoice),
+            help="Of several faces: the one most likely speaking, the largest, or each.",
+        ),
+    ] = FaceChoice.speaking,
+    device: DeviceOption = "auto",
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="Add to the table how much each utterance contributed to each other one "
+            "(always in json and jsonl).",
+        ),
+    ] = False,
+    rate: Annotated[
+        float,
+        typer.Option(
+            "--rate",
+            metavar="FPS",
+            min=1.0,
+            max=60.0,
+            help="Pictures per second in which faces are looked for, 1 to 60.",
+        ),
+    ] = 10.0,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            "--landmarks",
+            metavar="PATH",
+            help="Your own file of dlib's 68-point landmark model.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Take a damaged file for an error, not for a warning."),
+    ] = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Tell the sentiment of each utterance, with the attention weights behind it.
+
+    Works on the voice and the face alone. Results go to standard output or to -o OUT; progress
+    and warnings go to standard error.
+    """
+    if utterances is not None and len(paths) > 1:
+        raise UsageError("--utterances is for one video at a time")
+    destination = choose_destination(paths, format, output, attention=attention)
+    check_option_file("--utterances", utterances)
+    check_option_file("--landmarks", landmarks)
+    destination.check([*paths, *filter(None, [utterances, landmarks])])
+
+    # Here, so that mistakes above are told at once: rich and torch take their time.
+    from avsent.cli.running import Run
+
+    predictor: Predictor | None = None
+
+    def predict_one(path: Path, on_progress: ProgressHook) -> Result:
+        nonlocal predictor
+        from avsent.pipeline import PredictOptions, Predictor
+
+        options = PredictOptions(
+            utterances=utterances,
+            face=face,
+            analysis_rate_hz=rate,
+            strict=strict,
+            landmarks=landmarks,
+        )
+        # The first file that is there loads the model, the others use it.
+        predictor = predictor or Predictor.load(checkpoint, device=device)
+        return predictor.predict(path, options=options, on_progress=on_progress)
+
+    def wrote(target: Path) -> None:
+        if sys.stderr.isatty() and not quiet:
+            say("", f"wrote {target}")
+
+    warns = not quiet and not destination.writer.shows_warnings
+    run = Run(predict_one, warns=warns, quiet=quiet, debug=SESSION.debug)
+    destination.write(run.results(paths), wrote)
+    run.finish(len(paths))

@@ -1,0 +1,113 @@
+"""FER2013 stills: dlib landmarks of the faces, for an expression encoder that has seen many people.
+
+The corpus (Goodfellow et al. 2013) holds 35,887 grey faces of 48×48 pixels in seven classes.
+Its images are too small for dlib's detector; they are enlarged first, as measured useful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.errors import DatasetError
+from avsent.faces.landmarks import LandmarkPredictor
+
+ENLARGE = 4
+BORDER_PX = 40
+"""The faces fill their images; the detector wants some room round them."""
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FerFaces:
+    """Landmarks [N, 68, 2] float32 (pixels of the enlarged image), class index [N], ``classes``."""
+
+    landmarks: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def read_fer2013(
+    folder: Path,
+    split: str,
+    *,
+    cache: Path | None = None,
+    on_item: Callable[[int, int], None] = lambda done, total: None,
+) -> FerFaces:
+    """Landmarks of one split of ``folder/fer2013.npz``; faces that dlib does not find are left out.
+
+    Images that occur in more than one split are dropped from ``train``. ``cache`` is a folder
+    that keeps the landmarks for the next run.
+
+    Raises:
+        DatasetError: the file is missing or holds no such split.
+    """
+    source = folder / "fer2013.npz"
+    if not source.is_file():
+        raise DatasetError(f"{source}: FER2013 is not there; give the folder that holds it")
+    kept = None if cache is None else cache / f"fer2013-{split}-landmarks.npz"
+    if kept is not None and kept.is_file():
+        with np.load(kept) as data:
+            return FerFaces(data["landmarks"], data["labels"], tuple(data["classes"].tolist()))
+    with np.load(source) as data:
+        if f"{split}_jpeg" not in data:
+            raise DatasetError(f"{source}: no split named {split}; there are {', '.join(SPLITS)}")
+        classes = tuple(str(name) for name in data["classes"])
+        images = {name: _jpegs(data, name) for name in SPLITS}
+        labels = data[f"{split}_label"].astype(np.int64)
+    elsewhere = (
+        {jpeg for name, jpegs in images.items() if name != split for jpeg in jpegs}
+        if split == "train"
+        else set()
+    )
+    found = _find(images[split], elsewhere, on_item)
+    faces = FerFaces(
+        np.stack([points for _, points in found]).astype(np.float32),
+        labels[[index for index, _ in found]],
+        classes,
+    )
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            kept, landmarks=faces.landmarks, labels=faces.labels, classes=np.array(classes)
+        )
+    return faces
+
+
+def _jpegs(data: np.lib.npyio.NpzFile, split: str) -> list[bytes]:
+    blob, offset = data[f"{split}_jpeg"], data[f"{split}_offset"]
+    return [blob[offset[i] : offset[i + 1]].tobytes() for i in range(len(offset) - 1)]
+
+
+def _find(
+    jpegs: list[bytes], skip: set[bytes], on_item: Callable[[int, int], None]
+) -> list[tuple[int, NDArray[np.float32]]]:
+    """(index, landmarks) of every image in which dlib finds a face."""
+    import dlib
+
+    detector, predictor = dlib.get_frontal_face_detector(), LandmarkPredictor()
+    found = []
+    for index, jpeg in enumerate(jpegs):
+        on_item(index, len(jpegs))
+        if jpeg in skip:
+            continue
+        image = cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            continue
+        large = cv2.resize(image, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
+        large = cv2.copyMakeBorder(
+            large, BORDER_PX, BORDER_PX, BORDER_PX, BORDER_PX, cv2.BORDER_REPLICATE
+        )
+        boxes, scores, _ = detector.run(large, 0, -0.3)
+        if len(boxes) == 0:
+            continue
+        box = boxes[int(np.argmax(scores))]
+        gray = np.asarray(large, dtype=np.uint8)
+        corners = (float(box.left()), float(box.top()), float(box.right()), float(box.bottom()))
+        found.append((index, predictor(gray, corners)))
+    return found

@@ -1,0 +1,190 @@
+"""One person's face over time: followed from frame to frame and checked by the detectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.faces.alignment import align_crop
+from avsent.faces.detector import Detection, FaceDetector
+from avsent.faces.flow import face_motion
+from avsent.faces.geometry import apply, box_of_landmarks, box_side, overlap, roll
+from avsent.faces.landmarks import Box, LandmarkPredictor, eye_distance
+from avsent.faces.smoothing import LandmarkSmoother
+
+CHECK_EVERY_S = 0.28
+"""A face being followed is looked at by the detector this often: every third frame at 10 Hz."""
+HIDDEN_S = 1.0
+"""A face that no detector has confirmed for longer is gone."""
+NETWORK_CHECK_AFTER_S = 0.6
+"""A face that the network has found, unconfirmed for this long, is shown to it again..."""
+NETWORK_CHECK_EVERY_S = 1.0
+"""...at most this often. A face that only the network sees is confirmed for as long."""
+
+MIN_LIKENESS = 0.6
+"""Correlation of the aligned crop with that of the last confirmed frame, to be still reported."""
+MIN_LIKENESS_BOWED = 0.4
+"""The same for faces that only the network sees, whose landmarks are restless."""
+MAX_DISAGREEMENT = 0.25
+"""Mean distance in eye distances between landmarks as moved by the flow and as predicted."""
+MIN_BOX_OVERLAP = 0.45
+"""Of the detector's box with that of the landmarks, to confirm these."""
+EYES_PER_BOX = (0.12, 0.62)
+"""Eye distance over box side: between a head turned away and nonsense."""
+MAX_ROLL = 1.2
+"""Roll in radians beyond which landmarks are taken for nonsense."""
+MIN_FACE_PX = 16.0
+
+
+class Track:
+    """A face being followed. ``number`` is 0 until the face is reported for the first time."""
+
+    def __init__(self, predictor: LandmarkPredictor, detector: FaceDetector) -> None:
+        self._predictor, self._detector = predictor, detector
+        self._smoother = LandmarkSmoother()
+        self._confirmed_crop: NDArray[np.float32] | None = None
+        self._checked_s = self._network_s = -np.inf
+        self.number = 0
+        self.start_s = self.end_s = 0.0
+        self.frames = 0
+        self.confirmed_s = -np.inf
+        self.confirmations = 0
+        self.score = 0.0
+        self.certain = False
+        self.visible = False
+        self.box: Box = (0.0, 0.0, 0.0, 0.0)
+        self.landmarks: NDArray[np.float32] = np.zeros((68, 2), dtype=np.float32)
+        self.smoothed = self.landmarks
+        self.crop: NDArray[np.uint8] = np.zeros((96, 96), dtype=np.uint8)
+
+    def start(self, time_s: float, gray: NDArray[np.uint8], found: Detection) -> bool:
+        """Begin, or begin again, at a detection; False if there are no sensible landmarks."""
+        landmarks = self._predict(gray, found.box)
+        # Once more from the landmarks' own box, so that the detector's steps leave no trace.
+        landmarks = self._predict(gray, box_of_landmarks(landmarks))
+        if not plausible(landmarks) or overlap(box_of_landmarks(landmarks), found.box) < 0.3:
+            return False
+        self._place(landmarks)
+        self._confirm(time_s, found)
+        self._see(time_s, gray)
+        self._keep_likeness()
+        return True
+
+    def follow(self, time_s: float, before: NDArray[np.uint8], gray: NDArray[np.uint8]) -> None:
+        """On to the next frame; :attr:`visible` tells whether the face is still in sight."""
+        trusted = self._move(before, gray) if self.visible else False
+        due = time_s - self._checked_s >= CHECK_EVERY_S
+        crop = align_crop(gray, self.landmarks) if trusted else None
+        least = MIN_LIKENESS_BOWED if self._network_s == self.confirmed_s else MIN_LIKENESS
+        alike = crop is not None and self._likeness(crop) >= least
+        unconfirmed = self.confirmed_s < self._checked_s
+        if due or unconfirmed or not alike or self.number == 0:
+            self._checked_s = time_s
+            found = self._look_near(time_s, gray)
+            if found is not None and not self._accept(time_s, gray, found, trusted):
+                found = None
+            if found is not None:
+                trusted = alike = True
+        if trusted and alike and not self.gone(time_s):
+            confirmed = self.confirmed_s == time_s
+            self._see(time_s, gray)
+            if confirmed:
+                self._keep_likeness()
+        else:
+            self.visible = False
+
+    def gone(self, time_s: float) -> bool:
+        """Whether no detector has confirmed the face for too long."""
+        limit = HIDDEN_S
+        if self._network_s == self.confirmed_s:
+            limit += NETWORK_CHECK_EVERY_S
+        return time_s - self.confirmed_s > limit
+
+    def confirm(self, time_s: float, found: Detection) -> None:
+        """A detection on the whole frame showed the face where it was expected."""
+        self._confirm(time_s, found)
+        self._checked_s = time_s
+
+    def _predict(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+        return self._predictor(gray, box)
+
+    def _place(self, landmarks: NDArray[np.float32]) -> None:
+        self.landmarks, self.box = landmarks, box_of_landmarks(landmarks)
+
+    def _move(self, before: NDArray[np.uint8], gray: NDArray[np.uint8]) -> bool:
+        motion = face_motion(before, gray, self.landmarks)
+        if motion is None:
+            return False
+        moved = apply(motion, self.landmarks)
+        height, width = gray.shape
+        x, y = moved.mean(axis=0)
+        if not (0 <= x < width and 0 <= y < height):
+            return False
+        landmarks = self._predict(gray, box_of_landmarks(moved))
+        if not plausible(landmarks):
+            return False
+        self._place(landmarks)
+        apart = np.linalg.norm(landmarks - moved, axis=1).mean() / eye_distance(moved)
+        return bool(apart <= MAX_DISAGREEMENT)
+
+    def _look_near(self, time_s: float, gray: NDArray[np.uint8]) -> Detection | None:
+        found = self._detector.near(gray, self.box, roll(self.landmarks))
+        if found is None and self.certain and time_s - self.confirmed_s >= NETWORK_CHECK_AFTER_S:
+            if time_s - self._network_s < NETWORK_CHECK_EVERY_S:
+                return None
+            self._network_s = time_s
+            found = self._detector.network_near(gray, self.box)
+        return found
+
+    def _accept(
+        self, time_s: float, gray: NDArray[np.uint8], found: Detection, trusted: bool
+    ) -> bool:
+        """Take the detection as the face; begin again there if the landmarks lie elsewhere."""
+        if not trusted or overlap(found.box, self.box) < MIN_BOX_OVERLAP:
+            landmarks = self._predict(gray, found.box)
+            landmarks = self._predict(gray, box_of_landmarks(landmarks))
+            if not plausible(landmarks) or overlap(box_of_landmarks(landmarks), found.box) < 0.3:
+                return False
+            self._place(landmarks)
+        self._confirm(time_s, found)
+        return True
+
+    def _confirm(self, time_s: float, found: Detection) -> None:
+        self.confirmed_s = self._checked_s = time_s
+        self.confirmations += 1
+        self.score += found.score
+        self.certain = self.certain or found.certain
+        if found.certain:
+            self._network_s = time_s
+
+    def _see(self, time_s: float, gray: NDArray[np.uint8]) -> None:
+        self.visible = True
+        self.smoothed = self._smoother(time_s, self.landmarks)
+        self.crop = align_crop(gray, self.smoothed)
+        self.end_s = time_s
+
+    def _keep_likeness(self) -> None:
+        self._confirmed_crop = _standardised(self.crop)
+
+    def _likeness(self, crop: NDArray[np.uint8]) -> float:
+        if self._confirmed_crop is None:
+            return 0.0
+        return float((_standardised(crop) * self._confirmed_crop).mean())
+
+
+def plausible(landmarks: NDArray[np.floating[Any]]) -> bool:
+    """Whether ``landmarks`` [68, 2] can be a face: size, distance of the eyes, not upside down."""
+    side = box_side(box_of_landmarks(landmarks))
+    if side < MIN_FACE_PX or abs(roll(landmarks)) > MAX_ROLL:
+        return False
+    low, high = EYES_PER_BOX
+    return low <= float(eye_distance(landmarks)) / side <= high
+
+
+def _standardised(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+    values = crop.astype(np.float32)
+    values -= values.mean()
+    values /= max(float(values.std()), 1.0)
+    return values

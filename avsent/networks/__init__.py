@@ -1,0 +1,1 @@
+"""Pure torch networks: tensors in, tensors out."""

@@ -1,0 +1,52 @@
+"""Attention inside an utterance, and over the utterances of a video.
+
+Masks are True where there is something. A row without any key gives all-zero weights instead of
+the NaN that a plain softmax would give.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax of ``scores`` [..., L] over the entries where ``mask`` [..., L] is True."""
+    filled = scores.masked_fill(~mask, float("-inf"))
+    peak = filled.amax(dim=-1, keepdim=True)
+    peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
+    weight = torch.exp(filled - peak)
+    return weight / weight.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+class FrameAttention(nn.Module):
+    """Attention over the frames or time-frequency cells of an utterance, with a scale factor.
+
+    ``e_i = uᵀ tanh(W a_i + b)``, ``α_i = exp(λ e_i) / Σ_k exp(λ e_k)``, ``a = Σ α_i a_i``
+    (Zhang, Wang, Du, "Deep Fusion", IJCNN 2019). λ = 0 is the mean, λ = 1 the plain softmax.
+    """
+
+    def __init__(self, size: int, hidden: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.projection = nn.Linear(size, hidden)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``items`` [N, L, C], ``mask`` [N, L] → pooled [N, C], weights α [N, L]."""
+        energy = self.score(torch.tanh(self.projection(items))).squeeze(-1)
+        weight = masked_softmax(self.scale * energy, mask)
+        return torch.einsum("nl,nlc->nc", weight, items), weight
+
+
+def cross_attention(queries: Tensor, values: Tensor, values_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """``softmax(X Yᵀ) Y ⊙ X`` (Ghosal et al., EMNLP 2018), padding masked.
+
+    ``queries`` X and ``values`` Y [B, U, D], ``values_mask`` [B, U] → attended [B, U, D],
+    weights [B, U, U] whose rows run over the utterances of ``values``. With X = Y this is the
+    self-attention SA(X); with two modalities it is one half of the bi-modal attention BA(X, Y).
+    """
+    scores = torch.einsum("bud,bvd->buv", queries, values)
+    weight = masked_softmax(scores, values_mask[:, None, :].expand_as(scores))
+    attended = torch.einsum("buv,bvd->bud", weight, values)
+    return attended * queries, weight

@@ -1,0 +1,55 @@
+"""Utterance encoder for voice: a fully convolutional network over the log-mel spectrogram.
+
+Its output is a grid of frequency × time cells; attention pools the cells (FBP form), so speech
+of any length gives one representation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from avsent.networks.attention import FrameAttention
+from avsent.networks.config import AudioEncoderConfig
+
+TIME_STRIDE = 8
+"""Spectrogram frames under one cell of the grid: the first three blocks halve the time axis."""
+_TIME_HALVINGS = 3
+
+
+class AudioEncoder(nn.Module):
+    """Log-mel [N, mel, T] → representation [N, R] and attention over time."""
+
+    def __init__(self, config: AudioEncoderConfig) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        before = 1
+        for index, after in enumerate(config.channels):
+            # The first block halves by its stride: most of the time would go into its full map.
+            stride = 2 if index == 0 else 1
+            blocks += [
+                nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
+            if index > 0:
+                time = 2 if index < _TIME_HALVINGS else 1
+                blocks.append(nn.MaxPool2d((2, time), ceil_mode=True))
+            before = after
+        self.blocks = nn.Sequential(*blocks)
+        self.drop = nn.Dropout(config.dropout)
+        self.attention = FrameAttention(before, config.attention, config.scale)
+        self.out = nn.Linear(before, config.representation)
+
+    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """``log_mel`` [N, mel, T], valid frames ``lengths`` [N] → representation [N, R] and the
+        attention per step of ``TIME_STRIDE`` frames [N, ceil(T / TIME_STRIDE)], summed over
+        frequency."""
+        grid = self.blocks(log_mel[:, None])
+        n, channels, bands, steps = grid.shape
+        valid_steps = torch.div(lengths + TIME_STRIDE - 1, TIME_STRIDE, rounding_mode="floor")
+        mask = torch.arange(steps, device=grid.device)[None] < valid_steps[:, None]
+        cells = self.drop(grid.permute(0, 3, 2, 1).reshape(n, steps * bands, channels))
+        pooled, weight = self.attention(cells, mask.repeat_interleave(bands, dim=1))
+        representation = torch.tanh(self.out(pooled))
+        return representation, weight.view(n, steps, bands).sum(dim=-1)

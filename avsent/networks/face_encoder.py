@@ -1,0 +1,41 @@
+"""Utterance encoder for faces: every frame's landmarks alone, then attention over the frames.
+
+Frames are encoded one by one on purpose: what a single frame shows carries over to other
+cameras and to stills, what changes between frames measures the camera as much as the face.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from avsent.networks.attention import FrameAttention
+from avsent.networks.config import FaceEncoderConfig
+
+
+class FaceEncoder(nn.Module):
+    """Normalised landmarks [N, T, P, 2] → representation [N, R] and attention over frames."""
+
+    def __init__(self, config: FaceEncoderConfig) -> None:
+        super().__init__()
+        size = config.points * 2
+        # Without scale and shift of its own: the training corpora fix the scale of each
+        # coordinate, nothing else.
+        self.norm = nn.BatchNorm1d(size, affine=False)
+        layers: list[nn.Module] = []
+        for width in config.hidden:
+            layers += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(config.dropout)]
+            size = width
+        self.frame = nn.Sequential(*layers)
+        self.attention = FrameAttention(size, config.attention, config.scale)
+        self.out = nn.Linear(size, config.representation)
+
+    def forward(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``landmarks`` [N, T, P, 2], ``mask`` [N, T] → representation [N, R], weights [N, T]."""
+        n, frames = mask.shape
+        flat = landmarks.reshape(n, frames, -1)
+        seen = self.norm(flat[mask])
+        encoded = flat.new_zeros((n, frames, self.out.in_features))
+        encoded[mask] = self.frame(seen)
+        pooled, weight = self.attention(encoded, mask)
+        return torch.tanh(self.out(pooled)), weight

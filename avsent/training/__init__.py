@@ -1,0 +1,1 @@
+"""Training: what teaches the networks, and what measures them."""

@@ -1,0 +1,137 @@
+"""Where results are written: names, checks before the work, and files that are never half there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from avsent.errors import OutputError, UsageError
+from avsent.writers.formats import format_of
+
+
+def names_folder(out: str, *, several: bool) -> bool:
+    """Whether ``-o OUT`` stands for a folder.
+
+    It does if OUT is a folder, or ends with a slash; for several media files it also does unless
+    OUT ends like a file (``.csv``), which then gets all results together.
+    """
+    separators = tuple(mark for mark in (os.sep, os.altsep) if mark)
+    if out.endswith(separators) or os.path.isdir(out):
+        return True
+    return several and format_of(out) is None
+
+
+def targets_in_folder(folder: Path, sources: Sequence[Path], extension: str) -> list[Path]:
+    """One file per source: ``talk.mp4`` gives ``talk.mp4.json``, apart from ``talk.wav.json``.
+
+    A name that is taken by an earlier source gets a number: ``talk.mp4.2.json``. Names that
+    differ in case or in Unicode form alone count as taken, because some file systems mix them up.
+    """
+    taken: set[str] = set()
+    targets = []
+    for source in sources:
+        name, number = f"{source.name}.{extension}", 1
+        while _folded(name) in taken:
+            number += 1
+            name = f"{source.name}.{number}.{extension}"
+        taken.add(_folded(name))
+        targets.append(folder / name)
+    return targets
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder for outputs where there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {_reason(error)}") from error
+
+
+def check_target(target: Path, inputs: Iterable[Path], *, makes_folder: bool = False) -> None:
+    """Find out before the work whether the file can be written.
+
+    Parameters
+    ----------
+    inputs
+        Files that must not be overwritten.
+    makes_folder
+        Whether the target's folder will be made where there is none.
+
+    Raises
+    ------
+    UsageError
+        Where writing would overwrite one of the inputs.
+    OutputError
+        Where there is no such folder, or no right to write in it.
+    """
+    real = Path(os.path.realpath(target))
+    for source in inputs:
+        if _same_file(real, source):
+            raise UsageError(f"the output {target} is an input; choose another name with -o")
+    try:
+        mode = real.lstat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write {target}: it is a folder")
+    folder = real.parent
+    while makes_folder and not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {target}: there is no folder {target.parent}")
+    in_place = mode is not None and not stat.S_ISREG(mode)
+    if not os.access(real if in_place else folder, os.W_OK):
+        raise OutputError(f"cannot write {target}: no permission to write there")
+
+
+@contextlib.contextmanager
+def atomic_text(target: Path) -> Iterator[TextIO]:
+    """Open a text file that takes its name only when all of it is written.
+
+    If the block raises (Ctrl-C included), what was written is removed, and an older file of that
+    name stays as it was. Pipes and devices (``/dev/null``) are written in place.
+    """
+    real = Path(os.path.realpath(target))
+    try:
+        if real.exists() and not real.is_file():
+            with _open(real, "w") as file:
+                yield file
+            return
+        # The old file's folder, as a rename is only atomic there; a short name always fits.
+        temporary = real.with_name(f".avsent-{secrets.token_hex(6)}.tmp")
+        try:
+            with _open(temporary, "x") as file:
+                yield file
+            os.replace(temporary, real)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+
+
+def _open(path: Path, mode: str) -> TextIO:
+    # UTF-8 on every system; a name that is no valid text must not stop the writing.
+    return path.open(mode, encoding="utf-8", errors="backslashreplace", newline="")  # type: ignore[return-value]
+
+
+def _same_file(target: Path, source: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(target, source)
+    return False
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

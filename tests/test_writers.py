@@ -1,0 +1,371 @@
+"""The output formats, and the files they go to."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import json
+import os
+import re
+import threading
+from pathlib import Path
+
+import jsonschema
+import pytest
+from handmade import HOSTILE, MODEL, make_result, patient, utterance_results
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avsent.errors import OutputError, UsageError
+from avsent.results import Result, UtteranceResult
+from avsent.writers import Format, Writer, make_writer
+from avsent.writers.csv_ import FIRST_COLUMNS, LAST_COLUMNS
+from avsent.writers.files import (
+    atomic_text,
+    check_target,
+    names_folder,
+    targets_in_folder,
+)
+from avsent.writers.formats import format_of
+from avsent.writers.table import TableWriter
+from avsent.writers.text import clock, one_line
+
+DOCS = Path(__file__).parent.parent / "docs"
+CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def written(writer: Writer, *results: Result) -> str:
+    file = io.StringIO()
+    writer.write(iter(results), file)
+    return file.getvalue()
+
+
+def hostile() -> Result:
+    result = make_result(2, HOSTILE, text=HOSTILE)
+    utterance = dataclasses.replace(result.utterances[1], warnings=(HOSTILE,), sentiment=HOSTILE)
+    return dataclasses.replace(
+        result,
+        utterances=(result.utterances[0], utterance),
+        warnings=(HOSTILE,),
+        model=dataclasses.replace(MODEL, name=HOSTILE),
+    )
+
+
+# JSON
+
+
+def test_json_of_one_is_an_object_of_the_schema() -> None:
+    plain = json.loads(written(make_writer(Format.json), make_result()))
+    jsonschema.validate(plain, json.loads((DOCS / "result.schema.json").read_text()))
+    assert Result.from_dict(plain).to_dict() == make_result().to_dict()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_json_of_several_is_an_array(count: int) -> None:
+    text = written(make_writer(Format.json, several=True), *[make_result()] * count)
+    assert len(json.loads(text)) == count
+    assert isinstance(json.loads(text), list)
+
+
+def test_json_is_readable_where_the_file_can_hold_it() -> None:
+    result = make_result(1, "我.mp4")
+    assert "我.mp4" in written(make_writer(Format.json), result)
+    ascii_file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    make_writer(Format.json).write([result], ascii_file)
+    ascii_file.seek(0)
+    assert json.load(ascii_file)["source"] == "我.mp4"
+
+
+def test_jsonl_has_a_line_per_utterance() -> None:
+    lines = written(make_writer(Format.jsonl), make_result(2), make_result(1, "b.wav")).splitlines()
+    plain = [json.loads(line) for line in lines]
+    assert [(line["source"], line["index"]) for line in plain] == [
+        ("talk.mp4", 0),
+        ("talk.mp4", 1),
+        ("b.wav", 0),
+    ]
+    assert {key: plain[0][key] for key in plain[0] if key != "source"} == (
+        make_result(2).to_dict()["utterances"][0]
+    )
+
+
+# CSV
+
+
+def test_csv_has_one_header_and_reads_back() -> None:
+    text = written(make_writer(Format.csv), make_result(3, text="one\ntwo, three"), make_result(1))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    labels = [f"p_{label}" for label in MODEL.labels]
+    assert list(rows[0]) == [*FIRST_COLUMNS, *labels, *LAST_COLUMNS]
+    assert len(rows) == 4
+    first, last = rows[0], rows[2]
+    assert first["text"] == "one two, three"
+    assert float(first["score"]) == pytest.approx(0.63)
+    assert sum(float(first[label]) for label in labels) == pytest.approx(1)
+    assert float(first["face_peak_s"]) == pytest.approx(0.42 + 7 * 3.68 / 30, abs=1e-5)
+    assert (last["track"], last["face_peak_s"], last["face_effective"]) == ("", "", "false")
+    assert last["warnings"] == "no face is seen"
+
+
+def test_csv_columns_are_documented() -> None:
+    section = (DOCS / "results.md").read_text().partition("## Columns of CSV")[2]
+    for column in [*FIRST_COLUMNS, "p_<label>", *LAST_COLUMNS]:
+        assert f"`{column}`" in section
+
+
+def test_csv_is_written_as_results_come() -> None:
+    file = io.StringIO()
+
+    def results() -> object:
+        yield make_result(1)
+        assert len(file.getvalue().splitlines()) == 2
+        yield make_result(1)
+
+    make_writer(Format.csv).write(results(), file)  # type: ignore[arg-type]
+    assert len(file.getvalue().splitlines()) == 3
+
+
+# Subtitles
+
+SPANS = {
+    Format.srt: re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d),(\d{3})"),
+    Format.vtt: re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d)\.(\d{3})"),
+}
+
+
+@pytest.mark.parametrize("format", [Format.srt, Format.vtt])
+@patient
+@given(utterances=st.lists(utterance_results(), min_size=1, max_size=4))
+def test_cues_are_well_formed(format: Format, utterances: list[UtteranceResult]) -> None:
+    result = Result("a", 1.0, MODEL, utterances=tuple(utterances))
+    text = written(make_writer(format), result)
+    blocks = text.removeprefix("WEBVTT\n\n").removesuffix("\n\n").split("\n\n")
+    assert len(blocks) == len(utterances)
+    in_time = sorted(utterances, key=lambda utterance: utterance.start_s)
+    for number, (block, utterance) in enumerate(zip(blocks, in_time, strict=True), start=1):
+        count, span, *body = block.split("\n")
+        assert count == str(number)
+        assert 1 <= len(body) <= 2
+        assert not any("-->" in line or "<" in line for line in body)
+        times = [SPANS[format].fullmatch(time) for time in span.split(" --> ")]
+        start, end = (
+            sum(int(part) * unit for part, unit in zip(m.groups(), (3600e3, 60e3, 1e3, 1)))  # noqa: B905
+            for m in times
+            if m is not None
+        )
+        assert start < end
+        assert start == pytest.approx(utterance.start_s * 1000, abs=0.51)
+        assert end == pytest.approx(utterance.end_s * 1000, abs=1.51)
+
+
+def test_subtitles_show_label_score_and_text() -> None:
+    text = written(make_writer(Format.vtt), make_result(1, text="a < b & c"))
+    assert text.startswith("WEBVTT\n\n1\n00:00:00.420 --> 00:00:04.100\npositive +0.63\n")
+    assert html.unescape(text.split("\n")[5]) == "a < b & c"
+    assert "a ‹ b & c" in written(make_writer(Format.srt), make_result(1, text="a < b & c"))
+
+
+def test_subtitles_are_for_one_file() -> None:
+    with pytest.raises(UsageError, match="folder"):
+        written(make_writer(Format.srt), make_result(), make_result())
+
+
+def test_time_before_the_file_is_its_start() -> None:
+    result = make_result(1)
+    early = dataclasses.replace(result.utterances[0], start_s=-0.02, end_s=-0.01)
+    text = written(make_writer(Format.srt), dataclasses.replace(result, utterances=(early,)))
+    assert "00:00:00,000 --> 00:00:00,001" in text
+
+
+# Table
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_table_fits(width: int) -> None:
+    text = written(TableWriter(width=width, attention=True), make_result(24, text="words " * 40))
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    assert "41%" in text
+    assert "! no face is seen" in text
+    assert ("Cut to the first" in text) == (width < 100)
+
+
+def test_table_shows_the_score_as_a_bar_around_zero() -> None:
+    lines = written(TableWriter(width=120), make_result(2)).splitlines()
+    assert "──────────│██████────" in lines[3]
+    assert "────██████│──────────" in lines[4]
+
+
+def test_table_says_that_there_is_nothing() -> None:
+    text = written(TableWriter(attention=True), make_result(0))
+    assert "No utterances found." in text
+    assert "! no speech was found" in text
+
+
+def test_table_is_ascii_where_the_file_is() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    TableWriter(attention=True).write([make_result()], file)
+    file.seek(0)
+    assert "----------|######----" in file.read()
+
+
+# Texts from outside
+
+
+@pytest.mark.parametrize("format", list(Format))
+def test_nothing_controls_the_terminal(format: Format) -> None:
+    text = written(make_writer(format, attention=True), hostile())
+    assert CONTROLS.findall(text) == []
+    text.encode()
+    if format is Format.table:
+        assert "[red]d[/red]" in text
+
+
+@patient
+@given(st.text())
+def test_one_line_is_one_printable_line(text: str) -> None:
+    line = one_line(text)
+    assert CONTROLS.findall(line) == []
+    assert "\n" not in line
+    line.encode()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0:00.0"),
+        (59.96, "1:00.0"),
+        (3599.99, "1:00:00.0"),
+        (61.24, "1:01.2"),
+        (-0.04, "0:00.0"),
+    ],
+)
+def test_clock(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
+
+
+# Files
+
+
+def test_names_in_a_folder_do_not_collide() -> None:
+    sources = [
+        Path(name) for name in ("a.wav", "a.mp4", "x/a.mp4", "x/A.MP4", "a.mp4.2", "y/-é.mp4")
+    ]
+    targets = targets_in_folder(Path("out"), sources, "json")
+    assert [target.name for target in targets] == [
+        "a.wav.json",
+        "a.mp4.json",
+        "a.mp4.2.json",
+        "A.MP4.3.json",
+        "a.mp4.2.2.json",
+        "-é.mp4.json",
+    ]
+    assert {target.parent for target in targets} == {Path("out")}
+
+
+@pytest.mark.parametrize(
+    ("out", "several", "folder"),
+    [
+        ("x/", False, True),
+        ("x.json", False, False),
+        ("x.json", True, False),
+        ("x", True, True),
+        ("x", False, False),
+        ("there", False, True),
+        ("there.csv", True, True),
+    ],
+)
+def test_what_names_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, several: bool, folder: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there.csv").mkdir()
+    assert names_folder(out, several=several) is folder
+
+
+def test_format_of_a_name() -> None:
+    assert format_of("a.JSON") is Format.json
+    assert format_of("a.b/c.txt") is Format.table
+    assert format_of("a.mp4") is None
+    assert format_of("json") is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_failure_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    target = tmp_path / "out.json"
+    target.write_text("old")
+
+    def fail() -> None:
+        with atomic_text(target) as file:
+            file.write("half")
+            raise error
+
+    with pytest.raises((KeyboardInterrupt, OutputError)):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    assert target.read_text() == "old"
+
+
+def test_a_file_has_the_usual_permissions_and_any_name(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    target = tmp_path / ("ü" * 120 + ".json")
+    with atomic_text(target) as file:
+        file.write("\udcff")
+    assert target.read_text() == "\\udcff"
+    assert target.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_text(tmp_path / "link") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_a_pipe_is_written_in_place(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    check_target(pipe, [])
+    with atomic_text(pipe) as file:
+        file.write("through")
+    reader.join(5)
+    assert read == ["through"]
+    assert pipe.is_fifo()
+
+
+def test_targets_are_checked(tmp_path: Path) -> None:
+    source = tmp_path / "a.srt"
+    source.write_text("1")
+    (tmp_path / "link.srt").symlink_to(source)
+    (tmp_path / "hard.srt").hardlink_to(source)
+    for name in ("a.srt", "link.srt", "hard.srt", "../" + tmp_path.name + "/a.srt"):
+        with pytest.raises(UsageError, match="is an input"):
+            check_target(tmp_path / name, [source])
+    for name, reason in [
+        ("no/out.srt", "there is no folder"),
+        ("a.srt/out.srt", "Not a directory"),
+        (".", "it is a folder"),
+        ("x" * 300, "too long"),
+    ]:
+        with pytest.raises(OutputError, match=reason) as caught:
+            check_target(tmp_path / name, [source])
+        assert "\n" not in str(caught.value)
+    check_target(tmp_path / "new" / "deep" / "out.srt", [source], makes_folder=True)
+    check_target(tmp_path / "out.srt", [source])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_found_out(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="permission"):
+            check_target(tmp_path / "out.json", [])
+    finally:
+        tmp_path.chmod(0o700)
