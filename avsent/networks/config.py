@@ -25,11 +25,11 @@ class FaceEncoderConfig:
     """Per-frame landmark encoder with attention over frames; ``scale`` is FBP's λ."""
 
     points: int = 51
-    hidden: tuple[int, ...] = (192, 128)
+    hidden: tuple[int, ...] = (128, 64)
     attention: int = 64
     scale: float = 0.5
     representation: int = 64
-    dropout: float = 0.3
+    dropout: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class EncoderTraining:
     emotion_weight: float = 0.5
 
 
-AUDIO_TRAINING = EncoderTraining(epochs=50, batch=32)
-FACE_TRAINING = EncoderTraining(epochs=60, batch=48)
+AUDIO_TRAINING = EncoderTraining(epochs=40, batch=32, learning_rate=1e-3)
+FACE_TRAINING = EncoderTraining(epochs=40, batch=48)
 
 
 class _Heads(nn.Module):

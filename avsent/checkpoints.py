@@ -1,0 +1,218 @@
+"""Checkpoints: a folder with ``config.json``, ``model.safetensors`` and a card.
+
+``config.json`` alone rebuilds the network and says how its features are made. Loading runs no
+code from the folder; sizes are checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from avsent.errors import CheckpointError, OutputError
+from avsent.features.config import FeatureConfig
+from avsent.networks.config import TargetConfig
+from avsent.networks.target import TargetModel
+from avsent.structure import build
+
+FORMAT = "avsent-checkpoint/1"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+MAX_CONFIG_BYTES = 1_000_000
+MAX_LAYER_SIZE = 4096
+"""No size in a config may be larger: a damaged one must not allocate the machine's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Probabilities are ``softmax(logits / temperature + log_prior)``.
+
+    ``log_prior`` [C] shifts the classes: how common neutral is differs between corpora.
+    """
+
+    temperature: float = 1.0
+    log_prior: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """Everything about a checkpoint but its weights."""
+
+    format: str
+    name: str
+    weights_sha256: str
+    licence: str = ""
+    model: TargetConfig = field(default_factory=TargetConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network in evaluation mode, on the CPU, and its configuration."""
+
+    config: CheckpointConfig
+    model: TargetModel
+
+
+def shipped_folder() -> Path:
+    """The folder of the checkpoints that come with avsent: in the wheel, or in the repository."""
+    package = Path(__file__).resolve().parent
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+def shipped_names() -> list[str]:
+    """Names that ``load_checkpoint`` takes without a path."""
+    folder = shipped_folder()
+    return sorted(p.parent.name for p in folder.glob(f"*/{CONFIG_FILE}")) if folder.is_dir() else []
+
+
+def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
+    """Load a shipped checkpoint by name, or any by the path of its folder.
+
+    Raises:
+        CheckpointError: it is unknown, damaged or made for another version.
+    """
+    folder = _find(checkpoint)
+    config = _read_config(folder)
+    weights = folder / WEIGHTS_FILE
+    try:
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"{weights}: cannot be read ({error.strerror}); restore the checkpoint"
+        ) from error
+    if digest != config.weights_sha256:
+        raise CheckpointError(
+            f"{weights}: damaged, its SHA-256 is not the one in {CONFIG_FILE}; "
+            "restore the checkpoint"
+        )
+    try:
+        model = TargetModel(config.model)
+        _check_shapes(weights, model)
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{weights}: does not fit {CONFIG_FILE}; restore the checkpoint"
+        ) from error
+    return Checkpoint(config, model.eval())
+
+
+def save_checkpoint(
+    folder: Path,
+    model: TargetModel,
+    *,
+    name: str,
+    licence: str,
+    features: FeatureConfig,
+    calibration: Calibration,
+) -> CheckpointConfig:
+    """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / f".{WEIGHTS_FILE}.new"
+        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+        save_file(tensors, weights)
+        config = CheckpointConfig(
+            format=FORMAT,
+            name=name,
+            weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+            licence=licence,
+            model=model.config,
+            features=features,
+            calibration=calibration,
+        )
+        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+        settings = folder / f".{CONFIG_FILE}.new"
+        settings.write_text(text, encoding="utf-8")
+        os.replace(weights, folder / WEIGHTS_FILE)
+        os.replace(settings, folder / CONFIG_FILE)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    return config
+
+
+def _find(checkpoint: str | Path) -> Path:
+    text = str(checkpoint)
+    if text in shipped_names():
+        return shipped_folder() / text
+    path = Path(text)
+    folder = path if path.is_dir() else path.parent
+    if path.exists() and (folder / CONFIG_FILE).is_file():
+        return folder
+    if path.exists():
+        raise CheckpointError(
+            f"{path}: not a checkpoint, it holds no {CONFIG_FILE}; give a folder that 'avsent "
+            "train' wrote"
+        )
+    raise CheckpointError(
+        f"unknown checkpoint {text!r}; shipped: {', '.join(shipped_names()) or 'none'}; "
+        "or give the path of a checkpoint folder"
+    )
+
+
+def _read_config(folder: Path) -> CheckpointConfig:
+    path = folder / CONFIG_FILE
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError("it is far too large")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict) and data.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
+                f"{FORMAT!r}; use a matching version"
+            )
+        config = build(CheckpointConfig, data)
+        _check_sizes(config)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged, {error}; restore the checkpoint") from error
+    return config
+
+
+def _check_sizes(config: CheckpointConfig) -> None:
+    """Raise ValueError where a size is out of all proportion or parts contradict each other."""
+    model, features = config.model, config.features
+    sizes = (
+        *(model.audio.mel_bands, *model.audio.channels, model.audio.attention),
+        *(model.face.points, *model.face.hidden, model.face.attention),
+        *(model.audio.representation, model.face.representation),
+        *(model.context.first_gru, model.context.dense, model.context.second_gru),
+        *(model.context.classifier, len(model.labels)),
+    )
+    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
+        raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
+    if max(len(model.audio.channels), len(model.face.hidden)) > 16 or not model.audio.channels:
+        raise ValueError("the number of layers is not within 1 and 16")
+    if model.audio.mel_bands != features.audio.mel_bands:
+        raise ValueError("network and features differ in mel bands")
+    if model.face.points != features.face.points:
+        raise ValueError("network and features differ in landmark points")
+    if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
+        raise ValueError("the labels are not two or more different names")
+    if config.calibration.temperature <= 0:
+        raise ValueError("the temperature is not positive")
+    if len(config.calibration.log_prior) not in (0, len(model.labels)):
+        raise ValueError("log_prior does not have one number per label")
+
+
+def _check_shapes(weights: Path, model: TargetModel) -> None:
+    """Raise ValueError where names or shapes in the file are not the model's."""
+    expected = {key: list(value.shape) for key, value in model.state_dict().items()}
+    with safe_open(weights, framework="pt") as file:
+        found = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    if found != expected:
+        raise ValueError("names or shapes of the weights differ")

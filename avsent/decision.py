@@ -1,0 +1,206 @@
+"""Networks at work: features of an utterance → representation → decision with its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avsent.checkpoints import Checkpoint
+from avsent.extraction import UtteranceFeatures
+from avsent.features.audio import AudioFeatures
+from avsent.features.config import FeatureConfig
+from avsent.features.face import FaceFeatures
+from avsent.networks.audio_encoder import TIME_STRIDE
+from avsent.networks.target import MODALITIES, TargetOutput, Utterances
+from avsent.results import Attention, ModalityShare, TimeWeight, UtteranceResult
+
+NEGATIVE, POSITIVE = "negative", "positive"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedUtterance:
+    """One utterance as the context networks see it: representations [R], None where missing."""
+
+    start_s: float
+    end_s: float
+    text: str | None
+    track: int | None
+    audio: Tensor | None
+    face: Tensor | None
+    audio_frames: tuple[TimeWeight, ...]
+    face_frames: tuple[TimeWeight, ...]
+    warnings: tuple[str, ...]
+    provisional: bool
+
+
+class Decider:
+    """A checkpoint's networks on a device, from features to decisions."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        self._config = checkpoint.config
+        self._model = checkpoint.model.to(device).eval()
+        self._device = device
+
+    @property
+    def features(self) -> FeatureConfig:
+        """How the features of this checkpoint are made."""
+        return self._config.features
+
+    @torch.inference_mode()
+    def encode(self, features: UtteranceFeatures) -> EncodedUtterance:
+        """Representation of each modality and where inside the utterance it looked."""
+        audio, audio_frames = self._encode_audio(features.audio)
+        face, face_frames = self._encode_face(features.face)
+        return EncodedUtterance(
+            start_s=features.segment.start_s,
+            end_s=features.segment.end_s,
+            text=features.segment.text,
+            track=features.track,
+            audio=audio,
+            face=face,
+            audio_frames=audio_frames,
+            face_frames=face_frames,
+            warnings=features.warnings,
+            provisional=features.provisional,
+        )
+
+    @torch.inference_mode()
+    def decide(self, encoded: Sequence[EncodedUtterance]) -> Iterator[UtteranceResult]:
+        """The decision on each utterance of one video, in the context of all of them.
+
+        A modality's weight is its share in the decision: how far the probabilities move (total
+        variation) when this modality is taken away from the whole video, over the sum of both.
+        """
+        if not encoded:
+            return
+        videos = self._assemble(encoded)
+        output: TargetOutput = self._model(videos)
+        probabilities = self._probabilities(output)
+        moved = {}
+        for modality in MODALITIES:
+            without = self._probabilities(self._model(videos.without(modality)))
+            moved[modality] = np.abs(probabilities - without).sum(axis=1) / 2
+        context = {
+            modality: output.context[modality][0].cpu().double().numpy() for modality in MODALITIES
+        }
+        for index, item in enumerate(encoded):
+            present = {"audio": item.audio is not None, "face": item.face is not None}
+            yield self._result(
+                index,
+                item,
+                probabilities[index] if any(present.values()) else None,
+                _shares(present, {modality: float(moved[modality][index]) for modality in moved}),
+                {
+                    modality: _row(context[modality][index]) if present[modality] else ()
+                    for modality in MODALITIES
+                },
+            )
+
+    def _encode_audio(
+        self, audio: AudioFeatures | None
+    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
+        if audio is None:
+            return None, ()
+        log_mel = torch.from_numpy(audio.log_mel)[None].to(self._device)
+        frames = log_mel.shape[2]
+        lengths = torch.tensor([frames], device=self._device)
+        representation, weight = self._model.encode_audio(log_mel, lengths)
+        # A step stands for the spectrogram frames below it: its time is their middle.
+        last = np.minimum(np.arange(1, weight.shape[1] + 1) * TIME_STRIDE, frames) - 1
+        first = np.arange(weight.shape[1]) * TIME_STRIDE
+        times_s = (audio.times_s[first] + audio.times_s[last]) / 2
+        return representation[0], _time_weights(times_s, weight[0])
+
+    def _encode_face(
+        self, face: FaceFeatures | None
+    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
+        if face is None:
+            return None, ()
+        landmarks = torch.from_numpy(face.landmarks)[None].to(self._device)
+        mask = torch.ones(landmarks.shape[:2], dtype=torch.bool, device=self._device)
+        representation, weight = self._model.encode_face(landmarks, mask)
+        return representation[0], _time_weights(face.times_s, weight[0])
+
+    def _assemble(self, encoded: Sequence[EncodedUtterance]) -> Utterances:
+        """One video as a batch of one."""
+        sizes = self._config.model.audio.representation, self._config.model.face.representation
+        audio, face = (torch.zeros(1, len(encoded), size, device=self._device) for size in sizes)
+        has_audio, has_face = (
+            torch.zeros(1, len(encoded), dtype=torch.bool, device=self._device) for _ in range(2)
+        )
+        for index, item in enumerate(encoded):
+            if item.audio is not None:
+                audio[0, index], has_audio[0, index] = item.audio, True
+            if item.face is not None:
+                face[0, index], has_face[0, index] = item.face, True
+        return Utterances(audio, face, has_audio, has_face, torch.tensor([len(encoded)]))
+
+    def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
+        """Calibrated class probabilities [U, C]."""
+        calibration = self._config.calibration
+        logits = output.logits[0].cpu().double() / calibration.temperature
+        if calibration.log_prior:
+            logits = logits + torch.tensor(calibration.log_prior, dtype=torch.float64)
+        probabilities: NDArray[np.float64] = torch.softmax(logits, dim=-1).numpy()
+        return probabilities
+
+    def _result(
+        self,
+        index: int,
+        item: EncodedUtterance,
+        probabilities: NDArray[np.float64] | None,
+        shares: dict[str, ModalityShare],
+        context: dict[str, tuple[float, ...]],
+    ) -> UtteranceResult:
+        labels = self._config.model.labels
+        warnings = item.warnings
+        if probabilities is None:
+            probabilities = np.full(len(labels), 1 / len(labels))
+            warnings = (*warnings, "nothing to judge it by: every class is as likely")
+        by_label = {label: float(p) for label, p in zip(labels, probabilities, strict=True)}
+        middle = "neutral" if "neutral" in labels else labels[len(labels) // 2]
+        decided = max(labels, key=lambda label: (by_label[label], label == middle))
+        return UtteranceResult(
+            index=index,
+            start_s=item.start_s,
+            end_s=item.end_s,
+            track=item.track,
+            sentiment=decided,
+            score=by_label.get(POSITIVE, 0.0) - by_label.get(NEGATIVE, 0.0),
+            probabilities=by_label,
+            modalities=shares,
+            attention=Attention(context, item.face_frames, item.audio_frames),
+            warnings=warnings,
+            text=item.text,
+        )
+
+
+def _shares(present: dict[str, bool], moved: dict[str, float]) -> dict[str, ModalityShare]:
+    """Shares that sum to 1 over the modalities that are there; 0 for one that is not."""
+    there = [modality for modality in MODALITIES if present[modality]]
+    total = sum(moved[modality] for modality in there)
+    shares = {}
+    for modality in MODALITIES:
+        if modality not in there:
+            weight = 0.0
+        elif len(there) == 1:
+            weight = 1.0
+        else:
+            weight = moved[modality] / total if total > 0 else 1 / len(there)
+        shares[modality] = ModalityShare(weight, modality in there)
+    return shares
+
+
+def _time_weights(times_s: NDArray[np.float64], weight: Tensor) -> tuple[TimeWeight, ...]:
+    values = weight.cpu().double().numpy()
+    values = values / values.sum()
+    return tuple(TimeWeight(float(t), float(w)) for t, w in zip(times_s, values, strict=True))
+
+
+def _row(weights: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(weight) for weight in weights / weights.sum())

@@ -1,0 +1,306 @@
+"""Video → features of each utterance, in one pass: the one path for training and prediction.
+
+Sound is listened to beside decoding, in the reading thread; faces are looked for here. An
+utterance is handed out as soon as its last moment was heard and seen, and what lies before it
+is forgotten, so memory does not grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from avsent.errors import MediaError
+from avsent.faces.choice import FaceChoice
+from avsent.faces.speaking import choose_faces, sound_envelope
+from avsent.faces.tracker import FaceTracker, TrackSummary
+from avsent.faces.types import FaceObservation
+from avsent.features.audio import AudioFeatures, audio_features
+from avsent.features.config import FeatureConfig
+from avsent.features.face import MIN_FACE_SHARE, FaceFeatures, face_features
+from avsent.media import Damage, Frame, MediaReader, Sound, prefetch
+from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.recent import RecentFaces, RecentSound
+from avsent.utterances import (
+    MAX_UTTERANCE_S,
+    Segment,
+    SpeechSegmenter,
+    WindowSegmenter,
+    default_detector,
+)
+
+MAX_LAG_S = 30.0
+"""A stream that lies further behind the other has ended: it is not waited for."""
+MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S
+"""Faces are kept no longer than this for an utterance that may still be open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionOptions:
+    """``segments``: the user's utterances, or None to find them."""
+
+    segments: tuple[Segment, ...] | None = None
+    face: FaceChoice = FaceChoice.speaking
+    analysis_rate_hz: float = 10.0
+    strict: bool = False
+    landmarks: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UtteranceFeatures:
+    """One utterance: what was heard and seen of it. A modality that is missing is None.
+
+    ``provisional`` ones are windows of a file in which no sound was heard so far: they count
+    only if :attr:`Extraction.silent` holds at the end.
+    """
+
+    segment: Segment
+    track: int | None
+    audio: AudioFeatures | None
+    face: FaceFeatures | None
+    warnings: tuple[str, ...] = ()
+    provisional: bool = False
+
+
+@dataclass(slots=True)
+class _Heard:
+    """A chunk of sound after it was listened to: utterances that became final, how far back a
+    future one may begin, and whether anything was louder than silence so far."""
+
+    sound: Sound
+    segments: list[Segment]
+    open_since_s: float
+    heard: bool
+
+
+@dataclass(slots=True)
+class _Position:
+    """How far each stream has got, and what utterances wait for it."""
+
+    heard_s: float = 0.0
+    seen_s: float = 0.0
+    open_since_s: float = 0.0
+    waiting: list[tuple[Segment, bool]] = field(default_factory=list)
+
+
+class Extraction:
+    """One pass over one file; iterate once, then read the facts about the whole.
+
+    Attributes:
+        silent: nothing was heard: no sound stream, or one without sound.
+        duration_s: as the container states it, else the end of the last picture or sound.
+        tracks: the faces seen. warnings: what a user should know about the file.
+
+    Raises:
+        MediaError: the file cannot be read, or is damaged and ``strict`` was asked for.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: FeatureConfig,
+        options: ExtractionOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> None:
+        self.path = path
+        self.silent = True
+        self.duration_s = 0.0
+        self.tracks: list[TrackSummary] = []
+        self.warnings: list[str] = []
+        self._config = config
+        self._options = options or ExtractionOptions()
+        self._on_progress = on_progress
+        self._sound = RecentSound(config.audio.sample_rate_hz)
+        self._faces = RecentFaces()
+        self._position = _Position()
+
+    def __iter__(self) -> Iterator[UtteranceFeatures]:
+        options = self._options
+        with MediaReader(self.path, analysis_rate_hz=options.analysis_rate_hz) as reader:
+            info, at = reader.info, self._position
+            tracker = FaceTracker(options.landmarks) if info.has_video else None
+            windows = WindowSegmenter() if options.segments is None else None
+            at.waiting = [(segment, False) for segment in options.segments or ()]
+            at.heard_s = 0.0 if info.has_audio else np.inf
+            at.seen_s = 0.0 if info.has_video else np.inf
+            # Closing the generators ends the reading thread before the file is closed.
+            with closing(prefetch(self._listened(reader))) as events:
+                for event in events:
+                    match event:
+                        case Frame():
+                            self._see(event, tracker, windows)
+                        case _Heard():
+                            self._hear(event, windows)
+                        case Damage():
+                            self._damaged(event)
+                    yield from self._complete(finished=False)
+                    self._forget(windows)
+                    self._report(reader.position_s, info.duration_s)
+            if windows is not None and self.silent:
+                at.waiting += [(segment, True) for segment in windows.flush()]
+            yield from self._complete(finished=True)
+            self.duration_s = info.duration_s if info.duration_s is not None else reader.end_s
+            self.tracks = tracker.tracks if tracker is not None else []
+            self._conclude(info.has_audio, info.has_video)
+            self._report(self.duration_s, self.duration_s)
+
+    def _listened(self, reader: MediaReader) -> Iterator[Frame | _Heard | Damage]:
+        """The reader's events, its sound listened to; runs in the reading thread."""
+        if self._options.segments is not None:
+            silence = SilenceWatch()
+            for event in reader:
+                yield silence.heard(event) if isinstance(event, Sound) else event
+            return
+        detector = default_detector()
+        if detector.name != "silero" and reader.info.has_audio:
+            yield Damage("audio", None, "silero-vad cannot be loaded, utterances found by energy")
+        segmenter = SpeechSegmenter(detector)
+        last: Sound | None = None
+        for event in reader:
+            if not isinstance(event, Sound):
+                yield event
+                continue
+            last = event
+            segments = segmenter.push(event.start_s, event.samples)
+            yield _Heard(event, segments, segmenter.open_since_s, segmenter.heard)
+        if last is not None:
+            end_s = last.start_s + len(last.samples) / self._config.audio.sample_rate_hz
+            rest = Sound(end_s, np.zeros(0, dtype=np.float32))
+            segments = segmenter.flush()
+            yield _Heard(rest, segments, end_s, segmenter.heard)
+
+    def _see(
+        self, frame: Frame, tracker: FaceTracker | None, windows: WindowSegmenter | None
+    ) -> None:
+        assert tracker is not None
+        found = tracker.push(frame.time_s, frame.gray)
+        self._faces.add(frame.time_s, found)
+        at = self._position
+        at.seen_s = frame.time_s
+        if windows is not None and self.silent:
+            at.waiting += [(s, True) for s in windows.push(frame.time_s, bool(found))]
+
+    def _hear(self, heard: _Heard, windows: WindowSegmenter | None) -> None:
+        at = self._position
+        self._sound.add(heard.sound.start_s, heard.sound.samples)
+        at.heard_s = self._sound.end_s
+        at.open_since_s = heard.open_since_s
+        if heard.heard and self.silent:
+            self.silent = False
+            at.waiting = [(segment, window) for segment, window in at.waiting if not window]
+        at.waiting += [(segment, False) for segment in heard.segments]
+
+    def _damaged(self, damage: Damage) -> None:
+        stream = {"video": "picture", "audio": "sound", "container": "file"}[damage.stream]
+        when = "" if damage.time_s is None else f" at {damage.time_s:.2f} s"
+        if self._options.strict:
+            raise MediaError(
+                f"{self.path}: {stream} damaged{when} ({damage.reason}); repair the file, or leave "
+                "out --strict to use what decodes"
+            )
+        self.warnings.append(f"{stream}{when}: {damage.reason}")
+
+    def _complete(self, *, finished: bool) -> Iterator[UtteranceFeatures]:
+        """Hand out the waiting utterances whose end was heard and seen."""
+        at = self._position
+        known_s = np.inf if finished else _reached(at.heard_s, at.seen_s)
+        ready = [item for item in at.waiting if item[0].end_s <= known_s]
+        if not ready:
+            return
+        at.waiting = [item for item in at.waiting if item[0].end_s > known_s]
+        for segment, window in ready:
+            yield from self._features(segment, window)
+
+    def _features(self, segment: Segment, window: bool) -> Iterator[UtteranceFeatures]:
+        start_s, end_s = segment.start_s, segment.end_s
+        samples, sound_start_s = self._sound.between(start_s, end_s)
+        audio = audio_features(samples, sound_start_s, self._config.audio)
+        frames, observations = self._faces.between(start_s, end_s)
+        envelope_s, envelope = sound_envelope(samples, sound_start_s)
+        chosen = choose_faces(
+            observations, envelope_s, envelope if audio else None, self._options.face
+        )
+        judged: list[int | None] = [*chosen] or [None]
+        for track in judged:
+            seen = [o for o in observations if o.track == track]
+            face, warnings = _face(seen, frames)
+            if audio is None and not window:
+                warnings.append("no voice is heard in it")
+            yield UtteranceFeatures(
+                segment=segment,
+                track=track if face is not None else None,
+                audio=audio,
+                face=face,
+                warnings=tuple(warnings),
+                provisional=window,
+            )
+
+    def _forget(self, windows: WindowSegmenter | None) -> None:
+        """Drop sound and faces that no utterance to come can need."""
+        at = self._position
+        needed_s = min((s.start_s for s, _ in at.waiting), default=np.inf)
+        if self._options.segments is None:
+            if at.heard_s < np.inf:
+                seen_s = at.seen_s if at.seen_s < np.inf else 0.0
+                needed_s = min(needed_s, max(at.open_since_s, seen_s - MAX_OPEN_S))
+            if windows is not None and self.silent:
+                needed_s = min(needed_s, windows.open_since_s)
+        self._sound.forget(min(needed_s, at.heard_s))
+        self._faces.forget(min(needed_s, at.seen_s))
+
+    def _report(self, completed_s: float, total_s: float | None) -> None:
+        if total_s is not None:
+            completed_s = min(completed_s, total_s)
+        self._on_progress(Progress("analyse", str(self.path), completed_s, total_s))
+
+    def _conclude(self, has_audio: bool, has_video: bool) -> None:
+        """What a user should know about the file as a whole."""
+        if has_video and not self.tracks:
+            self.warnings.append("no face found: judged by the voice alone")
+        if self.silent:
+            what = "the sound is silent" if has_audio else "there is no sound"
+            how = "" if self._options.segments is not None else ", in windows of at most 8 s"
+            self.warnings.append(f"{what}: judged by the face alone{how}")
+
+
+class SilenceWatch:
+    """Listens only for whether there is sound at all; the user gave the utterances."""
+
+    LOUDEST_SILENCE = 10 ** (-60 / 20)
+
+    def __init__(self) -> None:
+        self._heard = False
+
+    def heard(self, sound: Sound) -> _Heard:
+        """``sound`` as an event without utterances."""
+        loud = sound.samples.size and float(np.abs(sound.samples).max()) > self.LOUDEST_SILENCE
+        self._heard = self._heard or bool(loud)
+        return _Heard(sound, [], np.inf, self._heard)
+
+
+def _reached(heard_s: float, seen_s: float) -> float:
+    """Up to when both streams are known; one that lies too far behind is not waited for."""
+    first, second = min(heard_s, seen_s), max(heard_s, seen_s)
+    if np.isinf(second):
+        return first
+    return max(first, second - MAX_LAG_S)
+
+
+def _face(seen: Iterable[FaceObservation], frames: int) -> tuple[FaceFeatures | None, list[str]]:
+    """Face sequence of one track's observations, out of ``frames`` analysed ones; warnings."""
+    observations = list(seen)
+    if not observations:
+        return None, ["no face is seen in it"] if frames else []
+    share = len(observations) / frames
+    if share < MIN_FACE_SHARE:
+        return None, [f"its face is seen in only {share:.0%} of the pictures"]
+    face = face_features(
+        np.array([o.time_s for o in observations]),
+        np.stack([o.landmarks for o in observations]),
+        np.stack([o.crop for o in observations]),
+    )
+    return face, []

@@ -1,0 +1,193 @@
+"""Features and a checkpoint → Result: the programming interface of avsent.
+
+::
+
+    import avsent
+    result = avsent.predict("talk.mp4")
+    for utterance in result.utterances:
+        print(utterance.start_s, utterance.sentiment, utterance.score)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from avsent.boundaries import read_boundaries
+from avsent.checkpoints import load_checkpoint
+from avsent.decision import Decider, EncodedUtterance
+from avsent.errors import BoundariesError, UsageError
+from avsent.extraction import Extraction, ExtractionOptions
+from avsent.faces.choice import FaceChoice
+from avsent.progress import ProgressHook, ignore_progress
+from avsent.results import ModelInfo, Result, Track
+from avsent.utterances import Segment
+
+__all__ = ["FaceChoice", "PredictOptions", "Predictor", "load", "predict"]
+
+MAX_GIVEN_S = 300.0
+"""A longer utterance given by the user is refused: it would be kept in memory whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """How a file is analysed.
+
+    ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them;
+    ``face``: which of several; ``analysis_rate_hz``: pictures per second in which faces are
+    looked for; ``strict``: damage is an error; ``landmarks``: the user's own dlib model file.
+    """
+
+    utterances: Path | None = None
+    face: FaceChoice = FaceChoice.speaking
+    analysis_rate_hz: float = 10.0
+    strict: bool = False
+    landmarks: Path | None = None
+
+
+class Predictor:
+    """A loaded checkpoint, ready for any number of files."""
+
+    def __init__(self, decider: Decider, model: ModelInfo) -> None:
+        self._decider = decider
+        self.model = model
+
+    @classmethod
+    def load(cls, checkpoint: str | Path = "default", *, device: str = "auto") -> Predictor:
+        """Load a shipped checkpoint by name, or any by the path of its folder.
+
+        Raises:
+            CheckpointError: it is unknown, damaged or made for another version.
+            UsageError: there is no such device.
+        """
+        where = torch_device(device)
+        loaded = load_checkpoint(checkpoint)
+        config = loaded.config
+        info = ModelInfo(config.name, config.weights_sha256, config.model.labels)
+        return cls(Decider(loaded, where), info)
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        options: PredictOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> Result:
+        """The sentiment of every utterance of one media file.
+
+        Raises:
+            MediaError: the file cannot be read. BoundariesError: the utterances cannot.
+        """
+        options = options or PredictOptions()
+        extraction = Extraction(
+            Path(path),
+            self._decider.features,
+            ExtractionOptions(
+                segments=_given(options.utterances),
+                face=options.face,
+                analysis_rate_hz=options.analysis_rate_hz,
+                strict=options.strict,
+                landmarks=options.landmarks,
+            ),
+            on_progress,
+        )
+        encoded: list[EncodedUtterance] = []
+        for features in extraction:
+            # Encoded at once, so that features are not kept for the length of the video.
+            encoded.append(self._decider.encode(features))
+        if not extraction.silent:
+            encoded = [item for item in encoded if not item.provisional]
+        warnings = list(extraction.warnings)
+        if options.utterances is not None:
+            encoded, beyond = _within(encoded, extraction.duration_s)
+            if beyond:
+                warnings.append(f"{beyond} given utterances lie beyond its end and are left out")
+        elif not encoded:
+            warnings.append(
+                "neither a face nor speech found: no utterances"
+                if extraction.silent or not extraction.tracks
+                else "no speech found: no utterances"
+            )
+        return Result(
+            source=str(path),
+            duration_s=extraction.duration_s,
+            model=self.model,
+            tracks=tuple(Track(t.track, t.start_s, t.end_s, t.frames) for t in extraction.tracks),
+            utterances=tuple(self._decider.decide(encoded)),
+            warnings=tuple(warnings),
+        )
+
+    def predict_many(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        options: PredictOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> Iterator[Result]:
+        """The result of each of ``paths``, one after the other; raises at the first bad file."""
+        for path in paths:
+            yield self.predict(path, options=options, on_progress=on_progress)
+
+
+def load(name: str | Path = "default", *, device: str = "auto") -> Predictor:
+    """See :meth:`Predictor.load`."""
+    return Predictor.load(name, device=device)
+
+
+def predict(
+    path: str | Path,
+    *,
+    checkpoint: str | Path = "default",
+    device: str = "auto",
+    options: PredictOptions | None = None,
+    on_progress: ProgressHook = ignore_progress,
+) -> Result:
+    """Load ``checkpoint`` and predict one file; see :meth:`Predictor.predict`."""
+    predictor = Predictor.load(checkpoint, device=device)
+    return predictor.predict(path, options=options, on_progress=on_progress)
+
+
+def torch_device(device: str) -> torch.device:
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UsageError: it is none of these, or not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":")
+    if kind == "cpu" and not number:
+        return torch.device("cpu")
+    if kind != "cuda" or (":" in device and not number.isdecimal()):
+        raise UsageError(f"unknown device {device!r}; choose auto, cpu, cuda or cuda:N")
+    if int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(f"there is no device {device!r} here; use --device cpu")
+    return torch.device(device)
+
+
+def _given(path: Path | None) -> tuple[Segment, ...] | None:
+    if path is None:
+        return None
+    segments = read_boundaries(path)
+    for segment in segments:
+        if segment.end_s - segment.start_s > MAX_GIVEN_S:
+            raise BoundariesError(
+                f"{path}: the utterance at {segment.start_s:.2f} s is longer than "
+                f"{MAX_GIVEN_S:.0f} s; split it"
+            )
+    return tuple(segments)
+
+
+def _within(
+    encoded: list[EncodedUtterance], duration_s: float
+) -> tuple[list[EncodedUtterance], int]:
+    """The utterances that begin before ``duration_s``, cut off at it, and the number of others."""
+    inside = []
+    for item in encoded:
+        if item.start_s < duration_s:
+            inside.append(dataclasses.replace(item, end_s=min(item.end_s, duration_s)))
+    return inside, len(encoded) - len(inside)
