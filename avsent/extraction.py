@@ -28,6 +28,7 @@ from avsent.recent import RecentFaces, RecentSound
 from avsent.utterances import (
     MAX_UTTERANCE_S,
     Segment,
+    SpeechDetector,
     SpeechSegmenter,
     WindowSegmenter,
     default_detector,
@@ -95,6 +96,8 @@ class Extraction:
         duration_s: as the container states it, else the end of the last picture or sound.
         tracks: the faces seen. warnings: what a user should know about the file.
 
+    ``detector`` may be one that was used for another file, but not one that is in use.
+
     Raises:
         MediaError: the file cannot be read, or is damaged and ``strict`` was asked for.
     """
@@ -105,6 +108,7 @@ class Extraction:
         config: FeatureConfig,
         options: ExtractionOptions | None = None,
         on_progress: ProgressHook = ignore_progress,
+        detector: SpeechDetector | None = None,
     ) -> None:
         self.path = path
         self.silent = True
@@ -114,6 +118,7 @@ class Extraction:
         self._config = config
         self._options = options or ExtractionOptions()
         self._on_progress = on_progress
+        self._detector = detector
         self._sound = RecentSound(config.audio.sample_rate_hz)
         self._faces = RecentFaces()
         self._position = _Position()
@@ -155,7 +160,7 @@ class Extraction:
             for event in reader:
                 yield silence.heard(event) if isinstance(event, Sound) else event
             return
-        detector = default_detector()
+        detector = self._detector or default_detector()
         if detector.name != "silero" and reader.info.has_audio:
             yield Damage("audio", None, "silero-vad cannot be loaded, utterances found by energy")
         segmenter = SpeechSegmenter(detector)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from avsent.extraction import Extraction, ExtractionOptions
 from avsent.faces.choice import FaceChoice
 from avsent.progress import ProgressHook, ignore_progress
 from avsent.results import ModelInfo, Result, Track
-from avsent.utterances import Segment
+from avsent.utterances import Segment, SpeechDetector, default_detector
 
 __all__ = ["FaceChoice", "PredictOptions", "Predictor", "load", "predict"]
 
@@ -54,6 +55,7 @@ class Predictor:
 
     def __init__(self, decider: Decider, model: ModelInfo) -> None:
         self._decider = decider
+        self._kept = threading.local()
         self.model = model
 
     @classmethod
@@ -94,6 +96,7 @@ class Predictor:
                 landmarks=options.landmarks,
             ),
             on_progress,
+            self._detector(),
         )
         encoded: list[EncodedUtterance] = []
         for features in extraction:
@@ -120,6 +123,13 @@ class Predictor:
             utterances=tuple(self._decider.decide(encoded)),
             warnings=tuple(warnings),
         )
+
+    def _detector(self) -> SpeechDetector:
+        """This thread's speech detector: loading it takes longer than a short clip."""
+        if not hasattr(self._kept, "detector"):
+            self._kept.detector = default_detector()
+        detector: SpeechDetector = self._kept.detector
+        return detector
 
     def predict_many(
         self,

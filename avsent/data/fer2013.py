@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
+from avsent.faces.geometry import box_of_landmarks
 from avsent.faces.landmarks import LandmarkPredictor
 
 ENLARGE = 4
@@ -109,5 +110,6 @@ def _find(
         box = boxes[int(np.argmax(scores))]
         gray = np.asarray(large, dtype=np.uint8)
         corners = (float(box.left()), float(box.top()), float(box.right()), float(box.bottom()))
-        found.append((index, predictor(gray, corners)))
+        # Again in the box that the landmarks themselves span, as for a face tracked in a video.
+        found.append((index, predictor(gray, box_of_landmarks(predictor(gray, corners)))))
     return found

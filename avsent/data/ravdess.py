@@ -47,9 +47,11 @@ def read_ravdess(
     folder: Path,
     config: FeatureConfig | None = None,
     *,
+    actors: tuple[int, ...] | None = None,
     on_item: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[RavdessClip]:
-    """All clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``.
+    """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``, all or those of
+    some ``actors``.
 
     Raises:
         DatasetError: a file is missing or unreadable.
@@ -63,12 +65,14 @@ def read_ravdess(
     with np.load(source) as data:
         clip_ids = [str(name) for name in data["clip_id"]]
         counts, landmarks = data["n_frames"], data["landmarks"]
-        emotions, actors = data["emotion"], data["actor"]
+        emotions, actor_of = data["emotion"], data["actor"]
     starts = np.concatenate([[0], np.cumsum(counts)])
     detector = default_detector()
     clips = []
     for index, clip_id in enumerate(clip_ids):
         on_item(index, len(clip_ids))
+        if actors is not None and int(actor_of[index]) not in actors:
+            continue
         sound_file = folder / "audio" / f"{clip_id}.flac"
         try:
             samples, rate_hz = soundfile.read(sound_file, dtype="float32")
@@ -83,7 +87,7 @@ def read_ravdess(
         clips.append(
             RavdessClip(
                 clip_id=clip_id,
-                actor=int(actors[index]),
+                actor=int(actor_of[index]),
                 emotion=emotion,
                 polarity=POLARITY_OF_EMOTION.get(emotion),
                 mel_power=None if audible is None else audible[0],

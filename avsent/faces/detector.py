@@ -25,6 +25,7 @@ from avsent.faces.geometry import (
     warp,
 )
 from avsent.faces.landmarks import Box, model_file
+from avsent.faces.loaded import loaded
 
 HOG_FLOOR = -0.4
 """Lowest HOG score handed out. Faces turned half away score -0.4 to 0.3; on textures without
@@ -79,7 +80,7 @@ class FaceDetector:
         import dlib
 
         self._dlib: Any = dlib
-        self._hog = dlib.get_frontal_face_detector()
+        self._hog = loaded("hog", dlib.get_frontal_face_detector)
         self._network: Any = None
         self._network_path = model_file(NETWORK_FILE)
 
@@ -138,7 +139,8 @@ class FaceDetector:
         if self._network_path is None:
             return []
         if self._network is None:
-            self._network = self._dlib.cnn_face_detection_model_v1(str(self._network_path))
+            path = str(self._network_path)
+            self._network = loaded(path, lambda: self._dlib.cnn_face_detection_model_v1(path))
         colour = cv2.cvtColor(copy, cv2.COLOR_GRAY2RGB)
         return [found for found in self._network(colour, 0) if found.confidence >= floor]
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import InputError
+from avsent.faces.loaded import loaded
 
 LANDMARK_COUNT = 68
 CHIP_FACE_PX = 192
@@ -75,7 +76,7 @@ class LandmarkPredictor:
         self._dlib: Any = dlib
         file = predictor_path(path)
         try:
-            self._predictor = dlib.shape_predictor(str(file))
+            self._predictor = loaded(str(file), lambda: dlib.shape_predictor(str(file)))
         except RuntimeError as error:
             raise InputError(f"{file}: not a dlib landmark model; check the file") from error
 

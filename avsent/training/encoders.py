@@ -36,7 +36,7 @@ class EncoderTraining:
     emotion_weight: float = 0.5
 
 
-AUDIO_TRAINING = EncoderTraining(epochs=40, batch=32, learning_rate=1e-3)
+AUDIO_TRAINING = EncoderTraining(epochs=60, batch=32)
 FACE_TRAINING = EncoderTraining(epochs=40, batch=48)
 
 
