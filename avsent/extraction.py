@@ -22,17 +22,11 @@ from avsent.faces.types import FaceObservation
 from avsent.features.audio import AudioFeatures, audio_features
 from avsent.features.config import FeatureConfig
 from avsent.features.face import MIN_FACE_SHARE, FaceFeatures, face_features
-from avsent.media import Damage, Frame, MediaReader, Sound, prefetch
+from avsent.listening import Heard, listened, watched_for_silence
+from avsent.media import Damage, Frame, MediaReader, prefetch
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.recent import RecentFaces, RecentSound
-from avsent.utterances import (
-    MAX_UTTERANCE_S,
-    Segment,
-    SpeechDetector,
-    SpeechSegmenter,
-    WindowSegmenter,
-    default_detector,
-)
+from avsent.utterances import MAX_UTTERANCE_S, Segment, SpeechDetector, WindowSegmenter
 
 MAX_LAG_S = 30.0
 """A stream that lies further behind the other has ended: it is not waited for."""
@@ -65,17 +59,6 @@ class UtteranceFeatures:
     face: FaceFeatures | None
     warnings: tuple[str, ...] = ()
     provisional: bool = False
-
-
-@dataclass(slots=True)
-class _Heard:
-    """A chunk of sound after it was listened to: utterances that became final, how far back a
-    future one may begin, and whether anything was louder than silence so far."""
-
-    sound: Sound
-    segments: list[Segment]
-    open_since_s: float
-    heard: bool
 
 
 @dataclass(slots=True)
@@ -122,6 +105,7 @@ class Extraction:
         self._sound = RecentSound(config.audio.sample_rate_hz)
         self._faces = RecentFaces()
         self._position = _Position()
+        self._windows = self._utterances = 0  # handed out so far
 
     def __iter__(self) -> Iterator[UtteranceFeatures]:
         options = self._options
@@ -133,12 +117,12 @@ class Extraction:
             at.heard_s = 0.0 if info.has_audio else np.inf
             at.seen_s = 0.0 if info.has_video else np.inf
             # Closing the generators ends the reading thread before the file is closed.
-            with closing(prefetch(self._listened(reader))) as events:
+            with closing(prefetch(self._listen(reader))) as events:
                 for event in events:
                     match event:
                         case Frame():
                             self._see(event, tracker, windows)
-                        case _Heard():
+                        case Heard():
                             self._hear(event, windows)
                         case Damage():
                             self._damaged(event)
@@ -153,30 +137,10 @@ class Extraction:
             self._conclude(info.has_audio, info.has_video)
             self._report(self.duration_s, self.duration_s)
 
-    def _listened(self, reader: MediaReader) -> Iterator[Frame | _Heard | Damage]:
-        """The reader's events, its sound listened to; runs in the reading thread."""
+    def _listen(self, reader: MediaReader) -> Iterator[Frame | Heard | Damage]:
         if self._options.segments is not None:
-            silence = SilenceWatch()
-            for event in reader:
-                yield silence.heard(event) if isinstance(event, Sound) else event
-            return
-        detector = self._detector or default_detector()
-        if detector.name != "silero" and reader.info.has_audio:
-            yield Damage("audio", None, "silero-vad cannot be loaded, utterances found by energy")
-        segmenter = SpeechSegmenter(detector)
-        last: Sound | None = None
-        for event in reader:
-            if not isinstance(event, Sound):
-                yield event
-                continue
-            last = event
-            segments = segmenter.push(event.start_s, event.samples)
-            yield _Heard(event, segments, segmenter.open_since_s, segmenter.heard)
-        if last is not None:
-            end_s = last.start_s + len(last.samples) / self._config.audio.sample_rate_hz
-            rest = Sound(end_s, np.zeros(0, dtype=np.float32))
-            segments = segmenter.flush()
-            yield _Heard(rest, segments, end_s, segmenter.heard)
+            return watched_for_silence(reader)
+        return listened(reader, self._detector)
 
     def _see(
         self, frame: Frame, tracker: FaceTracker | None, windows: WindowSegmenter | None
@@ -189,7 +153,7 @@ class Extraction:
         if windows is not None and self.silent:
             at.waiting += [(s, True) for s in windows.push(frame.time_s, bool(found))]
 
-    def _hear(self, heard: _Heard, windows: WindowSegmenter | None) -> None:
+    def _hear(self, heard: Heard, windows: WindowSegmenter | None) -> None:
         at = self._position
         self._sound.add(heard.sound.start_s, heard.sound.samples)
         at.heard_s = self._sound.end_s
@@ -218,6 +182,8 @@ class Extraction:
             return
         at.waiting = [item for item in at.waiting if item[0].end_s > known_s]
         for segment, window in ready:
+            self._windows += window or self._options.segments is not None
+            self._utterances += not window
             yield from self._features(segment, window)
 
     def _features(self, segment: Segment, window: bool) -> Iterator[UtteranceFeatures]:
@@ -264,27 +230,19 @@ class Extraction:
 
     def _conclude(self, has_audio: bool, has_video: bool) -> None:
         """What a user should know about the file as a whole."""
+        found = self._windows if self.silent else self._utterances
+        given = self._options.segments is not None
         if has_video and not self.tracks:
-            self.warnings.append("no face found: judged by the voice alone")
+            judged = ": judged by the voice alone" if found and not self.silent else ""
+            self.warnings.append(f"no face found{judged}")
         if self.silent:
             what = "the sound is silent" if has_audio else "there is no sound"
-            how = "" if self._options.segments is not None else ", in windows of at most 8 s"
-            self.warnings.append(f"{what}: judged by the face alone{how}")
-
-
-class SilenceWatch:
-    """Listens only for whether there is sound at all; the user gave the utterances."""
-
-    LOUDEST_SILENCE = 10 ** (-60 / 20)
-
-    def __init__(self) -> None:
-        self._heard = False
-
-    def heard(self, sound: Sound) -> _Heard:
-        """``sound`` as an event without utterances."""
-        loud = sound.samples.size and float(np.abs(sound.samples).max()) > self.LOUDEST_SILENCE
-        self._heard = self._heard or bool(loud)
-        return _Heard(sound, [], np.inf, self._heard)
+            judged = ": judged by the face alone" if found and self.tracks else ""
+            how = ", in windows of at most 8 s" if judged and not given else ""
+            self.warnings.append(f"{what}{judged}{how}")
+        if not found and not given:
+            nothing = "no speech found" if self.tracks else "neither a face nor speech found"
+            self.warnings.append(f"{nothing}: no utterances")
 
 
 def _reached(heard_s: float, seen_s: float) -> float:

@@ -109,12 +109,6 @@ class Predictor:
             encoded, beyond = _within(encoded, extraction.duration_s)
             if beyond:
                 warnings.append(f"{beyond} given utterances lie beyond its end and are left out")
-        elif not encoded:
-            warnings.append(
-                "neither a face nor speech found: no utterances"
-                if extraction.silent or not extraction.tracks
-                else "no speech found: no utterances"
-            )
         return Result(
             source=str(path),
             duration_s=extraction.duration_s,

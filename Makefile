@@ -1,0 +1,53 @@
+# Two commands for a fresh machine: `make demo` and `make test`. The rest is for developers.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SHARED ?= ../shared
+
+.PHONY: help demo install dev test check format docs demo-video bench-predict train-default clean
+
+help:            ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+demo: install    ## set up, then predict the sample video and print the table
+	$(BIN)/avsent predict samples/demo.mp4
+
+install: $(VENV)/.installed      ## the virtual environment with avsent in it
+dev: $(VENV)/.installed-dev      ## the same with what tests and checks need
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+test: dev        ## set up, then all tests
+	$(BIN)/python -m pytest
+
+check: dev       ## ruff, format, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: dev      ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: dev        ## regenerate the command reference
+	$(BIN)/python -m avsent.cli.reference > docs/cli.md
+
+demo-video: dev  ## rebuild samples/demo.mp4 (needs espeak-ng)
+	$(BIN)/python samples/make_demo.py
+
+bench-predict: dev   ## speed, memory, time stamps: a dated file under docs/benchmarks
+	$(BIN)/python benchmarks/bench_predict.py --clips $(SHARED)/clips --out docs/benchmarks
+
+train-default: dev   ## rebuild models/default from RAVDESS and FER2013 (about an hour on 2 cores)
+	$(BIN)/python -m avsent.training.default_model --data $(SHARED)/data --cache cache --out models/default
+
+clean:           ## everything that can be made again
+	rm -rf $(VENV) cache runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,301 @@
+"""Networks: attention against slow references; what padding and missing parts may not change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from avsent.features.audio import MIN_FRAMES
+from avsent.networks.attention import FrameAttention, cross_attention, masked_softmax
+from avsent.networks.audio_encoder import TIME_STRIDE, AudioEncoder
+from avsent.networks.config import (
+    AudioEncoderConfig,
+    ContextConfig,
+    FaceEncoderConfig,
+    TargetConfig,
+)
+from avsent.networks.context import EmbeddingNetwork
+from avsent.networks.face_encoder import FaceEncoder
+from avsent.networks.target import TargetModel, Utterances, parameter_count
+from avsent.structure import build
+
+BANDS = 64
+SEES_AHEAD = 21
+"""A cell of the grid sees no further than this many frames after its own first one."""
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def with_statistics(model: torch.nn.Module) -> torch.nn.Module:
+    """``model`` in evaluation mode, with batch statistics that are not the initial 0 and 1."""
+    generator = torch.Generator().manual_seed(5)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
+        elif name.endswith("running_var"):
+            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    return model.eval()
+
+
+def slow_softmax(scores: list[float], mask: list[bool]) -> list[float]:
+    weight = [math.exp(s) if there else 0.0 for s, there in zip(scores, mask, strict=True)]
+    return [w / sum(weight) for w in weight] if any(mask) else [0.0] * len(mask)
+
+
+# --- attention -----------------------------------------------------------------------------------
+
+row = st.lists(st.tuples(st.floats(-20, 20), st.booleans()), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(row)
+def test_masked_softmax_equals_a_loop(entries: list[tuple[float, bool]]) -> None:
+    scores, mask = [s for s, _ in entries], [there for _, there in entries]
+    weight = masked_softmax(torch.tensor([scores], dtype=torch.float64), torch.tensor([mask]))
+    assert weight[0].tolist() == pytest.approx(slow_softmax(scores, mask), abs=1e-9)
+
+
+def test_masked_softmax_of_huge_scores_and_of_nothing() -> None:
+    scores = torch.tensor([[1e30, -1e30, 1e30], [3.0, 4.0, 5.0]], requires_grad=True)
+    mask = torch.tensor([[True, True, True], [False, False, False]])
+    weight = masked_softmax(scores, mask)
+    assert weight.tolist() == [[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
+    weight.square().sum().backward()
+    assert scores.grad is not None
+    assert torch.isfinite(scores.grad).all()
+
+
+def attention_of(scale: float) -> FrameAttention:
+    torch.manual_seed(3)
+    return FrameAttention(size=5, hidden=4, scale=scale).double()
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+@torch.inference_mode()
+def test_frame_attention_equals_a_loop(scale: float) -> None:
+    attention, items = attention_of(scale), random(3, 6, 5).double()
+    mask = torch.tensor([[True] * 6, [True, False, True, True, False, False], [False] * 6])
+    pooled, weight = attention(items, mask)
+    w, b, u = attention.projection.weight, attention.projection.bias, attention.score.weight[0]
+    for n in range(3):
+        energy = [float(u @ torch.tanh(w @ items[n, k] + b)) for k in range(6)]
+        alpha = slow_softmax([scale * e for e in energy], mask[n].tolist())
+        assert weight[n].tolist() == pytest.approx(alpha, abs=1e-12)
+        expected = [sum(alpha[k] * float(items[n, k, c]) for k in range(6)) for c in range(5)]
+        assert pooled[n].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_scale_zero_is_the_mean_of_what_is_there() -> None:
+    items, mask = random(1, 4, 5).double(), torch.tensor([[True, True, False, True]])
+    pooled, weight = attention_of(0.0)(items, mask)
+    torch.testing.assert_close(pooled[0], items[0, [0, 1, 3]].mean(0))
+    torch.testing.assert_close(weight[0], torch.tensor([1, 1, 0, 1]).double() / 3)
+    assert attention_of(1.0)(items, mask)[1][0, :2].diff().abs() > 0.01
+
+
+def test_frame_attention_ignores_padding() -> None:
+    attention, items = attention_of(1.0), random(2, 4, 5).double()
+    pooled, weight = attention(items, torch.ones(2, 4, dtype=torch.bool))
+    padded = torch.cat([items, 100 * random(2, 3, 5, seed=1).double()], dim=1)
+    mask = torch.tensor([[True] * 4 + [False] * 3] * 2)
+    padded_pooled, padded_weight = attention(padded, mask)
+    torch.testing.assert_close(padded_pooled, pooled)
+    torch.testing.assert_close(padded_weight[:, :4], weight)
+    assert padded_weight[:, 4:].eq(0).all()
+
+
+def test_cross_attention_equals_the_loops_of_mmmu_ba() -> None:
+    x, y = random(2, 4, 3).double(), random(2, 4, 3, seed=1).double()
+    mask = torch.tensor([[True, True, False, True], [False] * 4])
+    attended, weight = cross_attention(x, y, mask)
+    for b in range(2):
+        for i in range(4):
+            scores = [sum(float(x[b, i, d] * y[b, j, d]) for d in range(3)) for j in range(4)]
+            alpha = slow_softmax(scores, mask[b].tolist())
+            assert weight[b, i].tolist() == pytest.approx(alpha, abs=1e-12)
+            for d in range(3):
+                found = sum(alpha[j] * float(y[b, j, d]) for j in range(4)) * float(x[b, i, d])
+                assert float(attended[b, i, d]) == pytest.approx(found, abs=1e-12)
+
+
+# --- utterance encoders --------------------------------------------------------------------------
+
+
+def audio_encoder() -> AudioEncoder:
+    torch.manual_seed(1)
+    model = with_statistics(AudioEncoder(AudioEncoderConfig()))
+    assert isinstance(model, AudioEncoder)
+    return model
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(MIN_FRAMES, 200))
+def test_audio_encoder_takes_any_length(frames: int) -> None:
+    with torch.inference_mode():
+        found, weight = audio_encoder()(random(1, BANDS, frames), torch.tensor([frames]))
+    assert found.shape == (1, AudioEncoderConfig().representation)
+    assert weight.shape == (1, math.ceil(frames / TIME_STRIDE))
+    assert float(weight.sum()) == pytest.approx(1, abs=1e-5)
+    assert (weight > 0).all()
+    assert found.abs().max() <= 1
+
+
+@torch.inference_mode()
+def test_audio_padding_gets_no_attention_and_its_amount_does_not_matter() -> None:
+    encoder, sound = audio_encoder(), random(1, BANDS, 45)
+
+    def padded(frames: int) -> tuple[Tensor, Tensor]:
+        log_mel = torch.zeros(1, BANDS, frames)
+        log_mel[:, :, :45] = sound
+        return encoder(log_mel, torch.tensor([45]))
+
+    alone, short, long = padded(45), padded(45 + 32), padded(45 + 160)
+    assert short[1].shape == (1, 10)
+    assert short[1][0, 6:].eq(0).all()
+    assert float(short[1].sum()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(long[0], short[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(long[1][:, :6], short[1][:, :6], atol=1e-5, rtol=1e-4)
+    # The convolutions look over the end, so alone it is not exactly the same; but nearly.
+    cosine = torch.cosine_similarity(alone[0], short[0])
+    assert float(cosine) > 0.95
+
+
+@torch.inference_mode()
+def test_audio_cells_far_from_the_end_are_untouched_by_what_follows() -> None:
+    encoder, sound = audio_encoder(), random(1, 1, BANDS, 120)
+    whole, cut = encoder.blocks(sound), encoder.blocks(sound[..., :77])
+    cells = [s for s in range(cut.shape[-1]) if s * TIME_STRIDE + SEES_AHEAD < 77]
+    assert len(cells) == 7
+    torch.testing.assert_close(whole[..., cells], cut[..., cells], atol=1e-5, rtol=1e-4)
+    assert (whole[..., 9] - cut[..., 9]).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_face_encoder_alone_and_in_a_padded_batch() -> None:
+    encoder = with_statistics(FaceEncoder(FaceEncoderConfig()))
+    sequences = [random(t, 51, 2, seed=t) for t in (1, 4, 9)]
+    batch, mask = torch.full((3, 9, 51, 2), 7.0), torch.zeros(3, 9, dtype=torch.bool)
+    for index, sequence in enumerate(sequences):
+        batch[index, : len(sequence)], mask[index, : len(sequence)] = sequence, True
+    found, weight = encoder(batch, mask)
+    assert weight[~mask].eq(0).all()
+    torch.testing.assert_close(weight.sum(1), torch.ones(3))
+    for index, sequence in enumerate(sequences):
+        ones = torch.ones(1, len(sequence), dtype=torch.bool)
+        alone, alone_weight = encoder(sequence[None], ones)
+        torch.testing.assert_close(found[index], alone[0], atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(weight[index, : len(sequence)], alone_weight[0])
+
+
+# --- embedding networks and the target model -----------------------------------------------------
+
+
+@torch.inference_mode()
+def test_embedding_alone_and_in_a_padded_batch() -> None:
+    torch.manual_seed(2)
+    network = EmbeddingNetwork(64, ContextConfig()).eval()
+    items, lengths = random(3, 5, 64), torch.tensor([5, 1, 3])
+    present = torch.arange(5)[None] < lengths[:, None]
+    present[0, 1] = False
+    found = network(items, present, lengths)
+    assert found.shape == (3, 5, 2 * ContextConfig().second_gru)
+    assert found[~present].eq(0).all()
+    assert found[present].abs().sum(-1).gt(0).all()
+    for b, length in enumerate(lengths.tolist()):
+        alone = network(items[b : b + 1, :length], present[b : b + 1, :length], lengths[b : b + 1])
+        torch.testing.assert_close(found[b, :length], alone[0], atol=1e-6, rtol=1e-5)
+
+
+def target_model() -> TargetModel:
+    torch.manual_seed(4)
+    return TargetModel(TargetConfig()).eval()
+
+
+videos_strategy = st.lists(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12),
+    min_size=1,
+    max_size=3,
+)
+
+
+def videos_of(presence: list[list[tuple[bool, bool]]]) -> Utterances:
+    longest = max(map(len, presence))
+    there = torch.zeros(2, len(presence), longest, dtype=torch.bool)
+    for b, video in enumerate(presence):
+        for u, pair in enumerate(video):
+            there[0, b, u], there[1, b, u] = pair
+    audio, face = (random(len(presence), longest, 64, seed=s) for s in (1, 2))
+    return Utterances(audio, face, there[0], there[1], torch.tensor([len(v) for v in presence]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(videos_strategy)
+@torch.inference_mode()
+def test_target_model_with_anything_missing(presence: list[list[tuple[bool, bool]]]) -> None:
+    model, videos = target_model(), videos_of(presence)
+    output = model(videos)
+    assert output.logits.shape == (*videos.audio.shape[:2], 3)
+    assert torch.isfinite(output.logits).all()
+    for modality, there in (("audio", videos.audio_present), ("face", videos.face_present)):
+        weight = output.context[modality]
+        torch.testing.assert_close(weight.sum(-1), there.float())
+        assert weight.masked_select(~there[:, None, :].expand_as(weight)).eq(0).all()
+    for b, video in enumerate(presence):
+        part = (slice(b, b + 1), slice(len(video)))
+        parts = (videos.audio, videos.face, videos.audio_present, videos.face_present)
+        alone = model(Utterances(*(t[part] for t in parts), videos.lengths[b : b + 1]))
+        torch.testing.assert_close(output.logits[part], alone.logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["audio", "face"])
+@torch.inference_mode()
+def test_what_is_missing_everywhere_has_no_say(modality: str) -> None:
+    videos = videos_of([[(True, True)] * 5, [(True, True)] * 2])
+    other = dataclasses.replace(videos, **{modality: 50 * random(2, 5, 64, seed=9)})
+    model = target_model()
+    assert not torch.equal(model(videos).logits, model(other).logits)
+    first, second = model(videos.without(modality)), model(other.without(modality))
+    assert torch.equal(first.logits, second.logits)
+    assert first.embeddings[modality].eq(0).all()
+    with pytest.raises(ValueError, match="no modality 'text'"):
+        videos.without("text")
+
+
+def test_small_and_every_parameter_learns() -> None:
+    model = target_model()
+    assert parameter_count(model) < 5_000_000
+    log_mel, lengths = random(6, BANDS, 40), torch.full((6,), 40)
+    audio, _ = model.encode_audio(log_mel, lengths)
+    face, _ = model.encode_face(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
+    there = torch.ones(2, 3, dtype=torch.bool)
+    videos = Utterances(
+        audio.view(2, 3, -1), face.view(2, 3, -1), there, there, torch.tensor([3, 3])
+    )
+    model(videos).logits.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_configuration_alone_rebuilds_the_model() -> None:
+    config = TargetConfig(
+        labels=("low", "high"),
+        audio=AudioEncoderConfig(mel_bands=40, channels=(8, 8, 16), scale=1.0),
+        face=FaceEncoderConfig(hidden=(32,)),
+        context=ContextConfig(first_gru=8),
+    )
+    model = TargetModel(config)
+    again = TargetModel(build(TargetConfig, json.loads(json.dumps(dataclasses.asdict(config)))))
+    assert again.config == config
+    again.load_state_dict(model.state_dict())
+    videos = videos_of([[(True, False), (True, True)]])
+    assert torch.equal(model.eval()(videos).logits, again.eval()(videos).logits)
