@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from avsent import extraction, pipeline
+from avsent import decision, media, utterances
+from avsent.faces import speaking, tracker
+from avsent.features import audio, face
 
 READER_STAGES = ("media", "listening")
 MAIN_STAGES = ("opening", "faces", "speaker", "features", "networks", "waiting")
@@ -24,25 +28,24 @@ STAGE_TEXTS = {
     "waiting": "for the reading thread",
 }
 
-# A stage is timed by one thread only, so the clocks need no lock. The names are those that
-# extraction and pipeline use; a name that is gone stops the benchmark.
+# A stage is timed by one thread only, so the clocks need no lock. A function is exchanged in
+# every module of avsent that imported it; a name that is gone stops the benchmark.
 _CALLS: tuple[tuple[str, object, str], ...] = (
-    ("opening", extraction.MediaReader, "__init__"),
-    ("listening", extraction, "default_detector"),
-    ("listening", extraction.SpeechSegmenter, "push"),
-    ("listening", extraction.SpeechSegmenter, "flush"),
-    ("faces", extraction.FaceTracker, "__init__"),
-    ("faces", extraction.FaceTracker, "push"),
-    ("speaker", extraction, "sound_envelope"),
-    ("speaker", extraction, "choose_faces"),
-    ("features", extraction, "audio_features"),
-    ("features", extraction, "face_features"),
-    ("networks", pipeline.Decider, "encode"),
+    ("opening", media.MediaReader, "__init__"),
+    ("listening", utterances.SpeechSegmenter, "push"),
+    ("listening", utterances.SpeechSegmenter, "flush"),
+    ("faces", tracker.FaceTracker, "__init__"),
+    ("faces", tracker.FaceTracker, "push"),
+    ("speaker", speaking, "sound_envelope"),
+    ("speaker", speaking, "choose_faces"),
+    ("features", audio, "audio_features"),
+    ("features", face, "face_features"),
+    ("networks", decision.Decider, "encode"),
 )
 _ITERATORS: tuple[tuple[str, object, str], ...] = (
-    ("media", extraction.MediaReader, "__iter__"),
-    ("waiting", extraction, "prefetch"),
-    ("networks", pipeline.Decider, "decide"),
+    ("media", media.MediaReader, "__iter__"),
+    ("waiting", media, "prefetch"),
+    ("networks", decision.Decider, "decide"),
 )
 
 
@@ -53,9 +56,19 @@ def timed_stages() -> Iterator[Counter[str]]:
     with ExitStack() as stack:
         for timed, names in ((_timed_call, _CALLS), (_timed_iterator, _ITERATORS)):
             for stage, owner, name in names:
-                wrapped = timed(getattr(owner, name), stage, seconds)
-                stack.enter_context(mock.patch.object(owner, name, wrapped))
+                function = getattr(owner, name)
+                wrapped = timed(function, stage, seconds)
+                for user in _users(function, owner, name):
+                    stack.enter_context(mock.patch.object(user, name, wrapped))
         yield seconds
+
+
+def _users(function: object, owner: object, name: str) -> list[object]:
+    """Where ``function`` can be called by ``name``: its class, or all modules that import it."""
+    if not isinstance(owner, ModuleType):
+        return [owner]
+    modules = [m for key, m in sorted(sys.modules.items()) if key.partition(".")[0] == "avsent"]
+    return [module for module in modules if vars(module).get(name) is function]
 
 
 def _timed_call(

@@ -157,7 +157,7 @@ def face(seed: int = 0, frames: int = 1) -> np.ndarray:
     points = np.random.default_rng(seed).normal(0, 30, (frames, 68, 2))
     points[:, 36:42] += (-60, 0)
     points[:, 42:48] += (60, 0)
-    return points + (300, 200)
+    return points + np.array([300, 200])
 
 
 @settings(max_examples=50, deadline=None)
@@ -189,7 +189,7 @@ def test_normalised_by_hand() -> None:
     points[0, 36:42], points[0, 42:48] = (100, 100), (100, 140)  # an eye above the other
     points[0, 30], points[0, 0] = (80, 120), (999, 999)
     normalised, _ = normalise_landmarks(points)
-    # The eyes' line runs down the picture, so left in the picture is below in the face.
+    # The line of the eyes runs down the picture: what lies left of it is below them in the face.
     np.testing.assert_allclose(normalised[0, 30 - JAW_POINTS], (0, 0.5), atol=1e-6)
 
 

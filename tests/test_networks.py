@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -27,8 +28,16 @@ from avsent.networks.target import TargetModel, Utterances, parameter_count
 from avsent.structure import build
 
 BANDS = 64
-SEES_AHEAD = 21
-"""A cell of the grid sees no further than this many frames after its own first one."""
+SEES_AHEAD = 21  # frames after its own first one that a cell of the grid sees
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Small tensors: more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -137,8 +146,8 @@ def audio_encoder() -> AudioEncoder:
     return model
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(MIN_FRAMES, 200))
+@settings(max_examples=20, deadline=None)
+@given(st.integers(MIN_FRAMES, 150))
 def test_audio_encoder_takes_any_length(frames: int) -> None:
     with torch.inference_mode():
         found, weight = audio_encoder()(random(1, BANDS, frames), torch.tensor([frames]))
@@ -165,8 +174,7 @@ def test_audio_padding_gets_no_attention_and_its_amount_does_not_matter() -> Non
     torch.testing.assert_close(long[0], short[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(long[1][:, :6], short[1][:, :6], atol=1e-5, rtol=1e-4)
     # The convolutions look over the end, so alone it is not exactly the same; but nearly.
-    cosine = torch.cosine_similarity(alone[0], short[0])
-    assert float(cosine) > 0.95
+    assert float(torch.cosine_similarity(alone[0], short[0])) > 0.95
 
 
 @torch.inference_mode()
@@ -223,7 +231,7 @@ def target_model() -> TargetModel:
 videos_strategy = st.lists(
     st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12),
     min_size=1,
-    max_size=3,
+    max_size=2,
 )
 
 
@@ -237,7 +245,7 @@ def videos_of(presence: list[list[tuple[bool, bool]]]) -> Utterances:
     return Utterances(audio, face, there[0], there[1], torch.tensor([len(v) for v in presence]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(videos_strategy)
 @torch.inference_mode()
 def test_target_model_with_anything_missing(presence: list[list[tuple[bool, bool]]]) -> None:
@@ -266,15 +274,12 @@ def test_what_is_missing_everywhere_has_no_say(modality: str) -> None:
     first, second = model(videos.without(modality)), model(other.without(modality))
     assert torch.equal(first.logits, second.logits)
     assert first.embeddings[modality].eq(0).all()
-    with pytest.raises(ValueError, match="no modality 'text'"):
-        videos.without("text")
 
 
 def test_small_and_every_parameter_learns() -> None:
     model = target_model()
     assert parameter_count(model) < 5_000_000
-    log_mel, lengths = random(6, BANDS, 40), torch.full((6,), 40)
-    audio, _ = model.encode_audio(log_mel, lengths)
+    audio, _ = model.encode_audio(random(6, BANDS, 40), torch.full((6,), 40))
     face, _ = model.encode_face(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
     there = torch.ones(2, 3, dtype=torch.bool)
     videos = Utterances(

@@ -1,0 +1,300 @@
+"""Checkpoints: what is saved comes back the same, and nothing damaged is ever loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from avsent.checkpoints import (
+    CONFIG_FILE,
+    MAX_CONFIG_BYTES,
+    MAX_LAYER_SIZE,
+    WEIGHTS_FILE,
+    Calibration,
+    load_checkpoint,
+    save_checkpoint,
+    shipped_folder,
+    shipped_names,
+)
+from avsent.errors import CheckpointError, OutputError
+from avsent.features.audio import AudioConfig
+from avsent.features.config import FeatureConfig
+from avsent.networks.config import (
+    AudioEncoderConfig,
+    ContextConfig,
+    FaceEncoderConfig,
+    TargetConfig,
+)
+from avsent.networks.target import TargetModel, Utterances
+
+SMALL = TargetConfig(
+    audio=AudioEncoderConfig(mel_bands=32, channels=(4, 4, 8), attention=8, representation=8),
+    face=FaceEncoderConfig(hidden=(16,), attention=8, representation=8),
+    context=ContextConfig(first_gru=4, dense=8, second_gru=4, classifier=8),
+)
+FEATURES = FeatureConfig(audio=AudioConfig(mel_bands=32, floor_db=40.0))
+CALIBRATION = Calibration(temperature=1.25, log_prior=(0.1, -0.2, 0.0))
+
+Config = dict[str, Any]
+
+
+def save(folder: Path, seed: int = 0) -> TargetModel:
+    torch.manual_seed(seed)
+    model = TargetModel(SMALL)
+    save_checkpoint(
+        folder,
+        model,
+        name="small",
+        licence="MIT",
+        features=FEATURES,
+        calibration=CALIBRATION,
+    )
+    return model.eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path / "small")
+    return tmp_path / "small"
+
+
+def logits(model: TargetModel) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    sound, faces = (torch.randn(*s, generator=generator) for s in ((3, 32, 40), (3, 5, 51, 2)))
+    with torch.inference_mode():
+        audio, _ = model.encode_audio(sound, torch.tensor([40, 40, 20]))
+        face, _ = model.encode_face(faces, torch.ones(3, 5, dtype=torch.bool))
+        there = torch.ones(1, 3, dtype=torch.bool)
+        return model(Utterances(audio[None], face[None], there, there, torch.tensor([3]))).logits
+
+
+def edit(folder: Path, change: Callable[[Config], object]) -> None:
+    path = folder / CONFIG_FILE
+    config = json.loads(path.read_text(encoding="utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def resign(folder: Path) -> None:
+    """Make the digest right again: the weights alone are wrong now, not damaged."""
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    edit(folder, lambda config: config.update(weights_sha256=digest))
+
+
+def refusal(checkpoint: Path | str) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(checkpoint)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.exit_code == 4
+    return message
+
+
+# --- what is saved comes back --------------------------------------------------------------------
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    model = save(tmp_path / "deep" / "small")
+    loaded = load_checkpoint(tmp_path / "deep" / "small")
+    assert torch.equal(logits(loaded.model), logits(model))
+    assert not loaded.model.training
+    assert loaded.config.name == "small"
+    assert loaded.config.licence == "MIT"
+    assert loaded.config.model == SMALL
+    assert loaded.config.features == FEATURES
+    assert loaded.config.calibration == CALIBRATION
+    names = sorted(path.name for path in (tmp_path / "deep" / "small").iterdir())
+    assert names == [CONFIG_FILE, WEIGHTS_FILE]
+
+
+def test_saving_again_replaces(folder: Path) -> None:
+    second = save(folder, seed=1)
+    assert torch.equal(logits(load_checkpoint(folder).model), logits(second))
+    assert not list(folder.glob(".*"))
+
+
+def test_a_file_of_the_folder_names_it(folder: Path) -> None:
+    for path in (folder, str(folder), folder / CONFIG_FILE, folder / WEIGHTS_FILE):
+        assert load_checkpoint(path).config.name == "small"
+
+
+def test_the_shipped_default() -> None:
+    assert "default" in shipped_names()
+    loaded = load_checkpoint()
+    weights = shipped_folder() / "default" / WEIGHTS_FILE
+    assert loaded.config.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert loaded.config.model.labels == ("negative", "neutral", "positive")
+    assert loaded.config.features == FeatureConfig()
+    assert loaded.config.licence
+    assert all(tensor.isfinite().all() for tensor in loaded.model.state_dict().values())
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="file"):
+        save(tmp_path / "file" / "small")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# --- damage to the weights -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [0.0, 0.02, 0.5, 0.999])
+def test_one_changed_byte(folder: Path, where: float) -> None:
+    path = folder / WEIGHTS_FILE
+    data = bytearray(path.read_bytes())
+    data[int(where * len(data))] ^= 1
+    path.write_bytes(data)
+    assert refusal(folder) == (
+        f"{path}: damaged, its SHA-256 is not the one in config.json; restore the checkpoint"
+    )
+
+
+def test_cut_off_or_empty_or_missing_weights(folder: Path) -> None:
+    path = folder / WEIGHTS_FILE
+    whole = path.read_bytes()
+    for data in (whole[:-1], whole[: len(whole) // 2], whole[:4], b""):
+        path.write_bytes(data)
+        assert "damaged" in refusal(folder)
+        resign(folder)
+        assert "does not fit config.json" in refusal(folder)
+    path.unlink()
+    assert refusal(folder) == (
+        f"{path}: cannot be read (No such file or directory); restore the checkpoint"
+    )
+    path.mkdir()
+    assert f"{path}: cannot be read" in refusal(folder)
+
+
+def rename(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["other.weight"] = tensors.pop("classifier.0.weight")
+
+
+CHANGES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "shape": lambda t: t.update({"classifier.0.bias": torch.zeros(9)}),
+    "transposed": lambda t: t.update({"classifier.3.weight": torch.zeros(8, 3)}),
+    "missing": lambda t: t.pop("classifier.0.weight"),
+    "more": lambda t: t.update(extra=torch.zeros(1)),
+    "renamed": rename,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_weights_of_another_network(
+    folder: Path, change: Callable[[dict[str, torch.Tensor]], object]
+) -> None:
+    tensors = load_file(folder / WEIGHTS_FILE)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    resign(folder)
+    message = f"{folder / WEIGHTS_FILE}: does not fit config.json; restore the checkpoint"
+    assert refusal(folder) == message
+
+
+# --- damage to the configuration -----------------------------------------------------------------
+
+
+def put(path: str, value: object) -> Callable[[Config], None]:
+    """Set the entry at the dotted ``path``."""
+    *parents, last = path.split(".")
+
+    def change(config: Config) -> None:
+        for name in parents:
+            config = config[name]
+        config[last] = value
+
+    return change
+
+
+CONFIGS: list[tuple[str, object, str]] = [
+    ("colour", 1, "config has the unknown key 'colour'"),
+    ("model.audio.colour", 1, "config.model.audio has the unknown key 'colour'"),
+    ("name", 5, "config.name should be str, not int"),
+    ("model", [], "config.model is not an object"),
+    ("model.context.dense", "64", "config.model.context.dense should be int, not str"),
+    ("model.context.dense", 64.0, "config.model.context.dense should be int, not float"),
+    ("model.audio.channels", 64, "config.model.audio.channels is not a list"),
+    ("model.labels", ["a", 2, "c"], "config.model.labels[1] should be str, not int"),
+    ("calibration.temperature", float("nan"), "config.calibration.temperature is not a finite"),
+    ("calibration.temperature", float("inf"), "config.calibration.temperature is not a finite"),
+    ("calibration.temperature", 0, "the temperature is not positive"),
+    ("calibration.log_prior", [0.5, 0.5], "log_prior does not have one number per label"),
+    ("model.labels", ["a"], "the labels are not two or more different names"),
+    ("model.labels", ["a", "b", "a"], "the labels are not two or more different names"),
+    ("model.face.points", 52, "network and features differ in landmark points"),
+    ("model.audio.mel_bands", 33, "network and features differ in mel bands"),
+    ("features.audio.mel_bands", 33, "network and features differ in mel bands"),
+    ("model.audio.channels", [], "the number of layers is not within 1 and 16"),
+    ("model.face.hidden", [4] * 17, "the number of layers is not within 1 and 16"),
+    *(
+        (f"model.{name}", value, f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
+        for value in (0, -5, MAX_LAYER_SIZE + 1, 10**30)
+        for name in ("context.first_gru", "audio.representation", "face.attention")
+    ),
+    ("model.audio.channels", [8, 10**9], f"a layer size is not within 1 and {MAX_LAYER_SIZE}"),
+    ("model.labels", [f"{k}" for k in range(5000)], "a layer size is not within 1 and"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "why"), CONFIGS)
+def test_a_wrong_configuration(folder: Path, path: str, value: object, why: str) -> None:
+    edit(folder, put(path, value))
+    message = refusal(folder)
+    assert message.startswith(f"{folder / CONFIG_FILE}: damaged, {why}")
+    assert message.endswith("; restore the checkpoint")
+
+
+def test_a_dropout_that_cannot_be(folder: Path) -> None:
+    edit(folder, put("model.context.dropout", 1.5))
+    assert refusal(folder).endswith("restore the checkpoint")
+
+
+BIG = b'{"format": "avsent-checkpoint/1", "name": "' + b"x" * MAX_CONFIG_BYTES + b'"}'
+TEXTS = [b"", b"{", b"[]", b"null", b"\xff\xfe\x00", b"[" * 50_000, b'{"a": 1' + b"9" * 5000, BIG]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=[repr(text[:12]) for text in TEXTS])
+def test_a_configuration_that_is_none(folder: Path, text: bytes) -> None:
+    (folder / CONFIG_FILE).write_bytes(text)
+    message = refusal(folder)
+    assert message.startswith(f"{folder / CONFIG_FILE}: damaged, ")
+    assert message.endswith("; restore the checkpoint")
+    assert len(message) < len(str(folder)) + 200
+
+
+@pytest.mark.parametrize("version", ["avsent-checkpoint/2", "", None, 1, "x\ny"])
+def test_another_version(folder: Path, version: object) -> None:
+    edit(folder, put("format", version))
+    message = refusal(folder)
+    assert message.startswith(f"{folder / CONFIG_FILE}: its format is {str(version)!r}")
+    assert message.endswith("use a matching version")
+
+
+def test_every_key_without_a_default_is_needed(folder: Path) -> None:
+    for name in ("name", "weights_sha256"):
+        copy = folder.with_name(f"without-{name}")
+        shutil.copytree(folder, copy)
+        edit(copy, lambda config, name=name: config.pop(name))  # type: ignore[misc]
+        assert f"config lacks the key {name!r}" in refusal(copy)
+
+
+# --- not a checkpoint at all ---------------------------------------------------------------------
+
+
+def test_unknown_names_and_folders_that_are_none(tmp_path: Path) -> None:
+    for name in ("no-such", str(tmp_path / "nowhere"), "a\0b"):
+        message = refusal(name)
+        assert message.startswith(f"unknown checkpoint {name!r}; shipped: ")
+        assert "default" in message
+        assert message.endswith("or give the path of a checkpoint folder")
+    (tmp_path / "notes.txt").write_text("hello")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        assert refusal(path).startswith(f"{path}: not a checkpoint, it holds no config.json; give")
