@@ -12,10 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-
-from host import avsent_facts, host_facts  # noqa: E402
-from measure import (  # noqa: E402
+from host import avsent_facts, host_facts
+from measure import (
     BOUNDARIES,
     CLIPS,
     LONG_CLIP,
@@ -26,7 +24,9 @@ from measure import (  # noqa: E402
     measure_start_up,
     say,
 )
-from report import Measured, report  # noqa: E402
+from report import Measured, report
+
+from avsent.errors import AvsentError
 
 MINUTES = (1, 5, 20)
 NEEDS = {
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             target = options.out / f"{datetime.date.today()}-predict.md"
             target.write_text(text, encoding="utf-8")
             say(f"wrote {target}")
-    except (BenchmarkError, OSError) as error:
+    except (BenchmarkError, AvsentError, OSError) as error:
         say(f"error: {error}")
         return EXIT_INPUT
     return 0
@@ -69,7 +69,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
-        raise ValueError("below 1")
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
     return number
 
 

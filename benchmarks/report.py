@@ -43,7 +43,7 @@ def report(measured: Measured) -> str:
     """The whole report."""
     parts = [
         f"# Prediction, {measured.date}",
-        "Made by `make bench-predict`; once more: \n\n```sh\n" + measured.rerun + "\n```",
+        "Made by `make bench-predict`; once more:\n\n```sh\n" + measured.rerun + "\n```",
         _table(("", ""), measured.facts),
         "## Aims and what was reached",
         _table(

@@ -228,7 +228,6 @@ def test_the_context_networks_learn() -> None:
     plan = ContextTraining(steps=80, videos=24, learning_rate=5e-3, check_every=40)
     encoder = {k: v.clone() for k, v in model.audio_encoder.state_dict().items()}
     value = train_context(model, train, stills, held_out, held_out_stills, 0, plan, lines.append)
-    print(before, value, lines)
     assert before < 0.6
     assert value > 0.9
     assert len(lines) == 2
@@ -271,7 +270,6 @@ def test_the_encoders_learn() -> None:
     by_face = train_face_encoder(
         model, train, stills, held_out, stills, 0, EncoderTraining(epochs=16, batch=16)
     )
-    print(by_voice, by_face)
     assert by_voice > 0.9
     assert by_face > 0.9
     encoded = encode_clips(model, held_out, copies=2, seed=0)
@@ -301,5 +299,4 @@ def test_the_shipped_model_beats_the_majority_class(tmp_path: Path) -> None:
     for without, least in ((None, 0.6), ("audio", 0.5), ("face", 0.5)):
         decided = single_logits(model, encoded, without=without).argmax(axis=1)
         found = scores(encoded.polarity, decided, 3)
-        print(without, found)
         assert found.balanced_accuracy > least, found
