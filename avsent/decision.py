@@ -17,6 +17,7 @@ from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures
 from avsent.networks.audio_encoder import TIME_STRIDE
 from avsent.networks.target import MODALITIES, TargetOutput, Utterances
+from avsent.networks.threads import one_torch_thread
 from avsent.results import Attention, ModalityShare, TimeWeight, UtteranceResult
 
 NEGATIVE, POSITIVE = "negative", "positive"
@@ -54,8 +55,9 @@ class Decider:
     @torch.inference_mode()
     def encode(self, features: UtteranceFeatures) -> EncodedUtterance:
         """Representation of each modality and where inside the utterance it looked."""
-        audio, audio_frames = self._encode_audio(features.audio)
-        face, face_frames = self._encode_face(features.face)
+        with one_torch_thread():
+            audio, audio_frames = self._encode_audio(features.audio)
+            face, face_frames = self._encode_face(features.face)
         return EncodedUtterance(
             start_s=features.segment.start_s,
             end_s=features.segment.end_s,

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -60,26 +58,16 @@ class SpeechDetector(Protocol):
         """The probability (0..1) that the next frame, float32 [FRAME_SAMPLES], is speech."""
 
 
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class SileroSpeechDetector:
     """The silero-vad network, with the weights inside its wheel. Raises what loading raises."""
 
     name: ClassVar[str] = "silero"
 
     def __init__(self) -> None:
+        from avsent.networks.threads import one_torch_thread
+
         # Importing it sets torch to one thread for good; loading it uses deprecated TorchScript.
-        with _one_torch_thread(), warnings.catch_warnings():
+        with one_torch_thread(), warnings.catch_warnings():
             said = ".*torch.jit.load.*|path is deprecated.*"
             warnings.filterwarnings("ignore", said, DeprecationWarning)
             from silero_vad import load_silero_vad
@@ -92,8 +80,9 @@ class SileroSpeechDetector:
     def probability(self, frame: Samples) -> float:
         import torch
 
-        # Frames this small gain nothing by a second thread, and lose tenfold on busy cores.
-        with _one_torch_thread(), torch.inference_mode():
+        from avsent.networks.threads import one_torch_thread
+
+        with one_torch_thread(), torch.inference_mode():
             return float(self._model(torch.from_numpy(frame), SAMPLE_RATE_HZ))
 
 

@@ -9,9 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avsent.networks.config import (
+    AudioEncoderConfig,
+    ContextConfig,
+    FaceEncoderConfig,
+    TargetConfig,
+)
+from avsent.networks.target import TargetModel, Utterances
 from avsent.structure import build
 
 
@@ -120,3 +128,24 @@ def test_junk_is_built_or_refused(data: Any) -> None:
     except ValueError:
         return
     assert build(Outer, dataclasses.asdict(built)) == built
+
+
+# --- a configuration of the networks -------------------------------------------------------------
+
+
+def test_the_configuration_alone_rebuilds_the_model() -> None:
+    config = TargetConfig(
+        labels=("low", "high"),
+        audio=AudioEncoderConfig(mel_bands=40, channels=(8, 8, 16), scale=1.0),
+        face=FaceEncoderConfig(hidden=(32,)),
+        context=ContextConfig(first_gru=8),
+    )
+    model = TargetModel(config)
+    again = TargetModel(build(TargetConfig, json.loads(json.dumps(dataclasses.asdict(config)))))
+    assert again.config == config
+    again.load_state_dict(model.state_dict())
+    there = torch.ones(1, 2, dtype=torch.bool)
+    videos = Utterances(
+        torch.randn(1, 2, 64), torch.randn(1, 2, 64), there, there, torch.tensor([2])
+    )
+    assert torch.equal(model.eval()(videos).logits, again.eval()(videos).logits)

@@ -149,7 +149,7 @@ def test_the_temperature_is_found_again(temperature: float) -> None:
 
 
 def test_softmax_by_hand() -> None:
-    found = softmax(np.array([[0.0, math.log(3)], [1000.0, 1000.0]]))
+    found = softmax(np.array([[0.0, math.log(3)], [1e3, 1e3]]))
     np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5]])
 
 
@@ -230,8 +230,7 @@ def test_the_context_networks_learn() -> None:
     value = train_context(model, train, stills, held_out, held_out_stills, 0, plan, lines.append)
     assert before < 0.6
     assert value > 0.9
-    assert len(lines) == 2
-    assert not model.training
+    assert (len(lines), model.training) == (2, False)
     for without in (None, "audio", "face"):
         assert evaluate_videos(model, held_out, 3, without=without).balanced_accuracy > 0.9
         decided = single_logits(model, held_out, without=without).argmax(axis=1)
@@ -270,8 +269,7 @@ def test_the_encoders_learn() -> None:
     by_face = train_face_encoder(
         model, train, stills, held_out, stills, 0, EncoderTraining(epochs=16, batch=16)
     )
-    assert by_voice > 0.9
-    assert by_face > 0.9
+    assert min(by_voice, by_face) > 0.9
     encoded = encode_clips(model, held_out, copies=2, seed=0)
     assert encoded.audio.shape == encoded.face.shape == (15, 3, 64)
     assert not torch.equal(encoded.audio[:, 0], encoded.audio[:, 1])
@@ -292,8 +290,7 @@ def test_the_shipped_model_beats_the_majority_class(tmp_path: Path) -> None:
         np.savez(tmp_path / "landmarks.npz", landmarks=data["landmarks"][frames], **part)
     os.symlink(RAVDESS / "audio", tmp_path / "audio")
     clips = read_ravdess(tmp_path)
-    assert len(clips) == 60
-    assert {clip.actor for clip in clips} == set(TEST_ACTORS)
+    assert (len(clips), {clip.actor for clip in clips}) == (60, set(TEST_ACTORS))
     model = load_checkpoint().model
     encoded = encode_clips(model, clips, copies=0, seed=0)
     for without, least in ((None, 0.6), ("audio", 0.5), ("face", 0.5)):
