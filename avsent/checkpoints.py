@@ -6,6 +6,7 @@ code from the folder; sizes are checked before anything is allocated.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,11 +14,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from avsent.errors import CheckpointError, OutputError
+from avsent.features.audio import SAMPLE_RATE_HZ
 from avsent.features.config import FeatureConfig
+from avsent.features.face import POINTS
 from avsent.networks.config import TargetConfig
 from avsent.networks.target import TargetModel
 from avsent.structure import build
@@ -26,6 +30,9 @@ FORMAT = "avsent-checkpoint/1"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
+MAX_FFT_SAMPLES = 8192
+MIN_AUDIO_BLOCKS = 3
+"""The audio encoder halves time in its first three blocks; times of attention rely on it."""
 MAX_LAYER_SIZE = 4096
 """No size in a config may be larger: a damaged one must not allocate the machine's memory."""
 
@@ -85,7 +92,7 @@ def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
     config = _read_config(folder)
     weights = folder / WEIGHTS_FILE
     try:
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        digest = _sha256(weights)
     except OSError as error:
         raise CheckpointError(
             f"{weights}: cannot be read ({error.strerror}); restore the checkpoint"
@@ -96,8 +103,10 @@ def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
             "restore the checkpoint"
         )
     try:
+        # On the meta device nothing is allocated before the file is known to fit.
+        with torch.device("meta"):
+            _check_shapes(weights, TargetModel(config.model))
         model = TargetModel(config.model)
-        _check_shapes(weights, model)
         model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(
@@ -120,28 +129,40 @@ def save_checkpoint(
     Raises:
         OutputError: the folder cannot be written.
     """
+    weights, settings = folder / f".{WEIGHTS_FILE}.new", folder / f".{CONFIG_FILE}.new"
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        weights = folder / f".{WEIGHTS_FILE}.new"
-        tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-        save_file(tensors, weights)
+        for target in (folder / WEIGHTS_FILE, folder / CONFIG_FILE):
+            if target.exists() and not target.is_file():
+                raise OutputError(f"{target}: is in the way; give another folder")
+        # Written by us and not by safetensors, which makes files that only their owner may read.
+        weights.write_bytes(save(tensors))
         config = CheckpointConfig(
             format=FORMAT,
             name=name,
-            weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+            weights_sha256=_sha256(weights),
             licence=licence,
             model=model.config,
             features=features,
             calibration=calibration,
         )
         text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-        settings = folder / f".{CONFIG_FILE}.new"
         settings.write_text(text, encoding="utf-8")
         os.replace(weights, folder / WEIGHTS_FILE)
         os.replace(settings, folder / CONFIG_FILE)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    finally:
+        for left in (weights, settings):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
     return config
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _find(checkpoint: str | Path) -> Path:
@@ -149,16 +170,21 @@ def _find(checkpoint: str | Path) -> Path:
     if text in shipped_names():
         return shipped_folder() / text
     path = Path(text)
-    folder = path if path.is_dir() else path.parent
-    if path.exists() and (folder / CONFIG_FILE).is_file():
+    try:
+        there = path.exists()
+        folder = path if path.is_dir() else path.parent
+        holds_config = there and (folder / CONFIG_FILE).is_file()
+    except (OSError, ValueError):  # a name no file can have
+        there = holds_config = False
+    if holds_config:
         return folder
-    if path.exists():
+    if there:
         raise CheckpointError(
             f"{path}: not a checkpoint, it holds no {CONFIG_FILE}; give a folder that 'avsent "
             "train' wrote"
         )
     raise CheckpointError(
-        f"unknown checkpoint {text!r}; shipped: {', '.join(shipped_names()) or 'none'}; "
+        f"unknown checkpoint {text[:200]!r}; shipped: {', '.join(shipped_names()) or 'none'}; "
         "or give the path of a checkpoint folder"
     )
 
@@ -195,8 +221,12 @@ def _check_sizes(config: CheckpointConfig) -> None:
     )
     if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
         raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
-    if max(len(model.audio.channels), len(model.face.hidden)) > 16 or not model.audio.channels:
-        raise ValueError("the number of layers is not within 1 and 16")
+    if not MIN_AUDIO_BLOCKS <= len(model.audio.channels) <= 16 or len(model.face.hidden) > 16:
+        raise ValueError("the number of layers is out of range")
+    for part in (model.audio, model.face, model.context):
+        if not 0 <= part.dropout < 1:
+            raise ValueError("a dropout is not within 0 and 1")
+    _check_features(features)
     if model.audio.mel_bands != features.audio.mel_bands:
         raise ValueError("network and features differ in mel bands")
     if model.face.points != features.face.points:
@@ -207,6 +237,23 @@ def _check_sizes(config: CheckpointConfig) -> None:
         raise ValueError("the temperature is not positive")
     if len(config.calibration.log_prior) not in (0, len(model.labels)):
         raise ValueError("log_prior does not have one number per label")
+
+
+def _check_features(features: FeatureConfig) -> None:
+    """Raise ValueError where features could not be made as the config says."""
+    audio, face = features.audio, features.face
+    if audio.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise ValueError(f"the sample rate is not {SAMPLE_RATE_HZ} Hz")
+    if not 1 <= audio.hop_samples <= audio.window_samples <= audio.fft_samples <= MAX_FFT_SAMPLES:
+        raise ValueError("hop, window and FFT do not follow each other in size")
+    if not 0 <= audio.lowest_hz < audio.highest_hz <= SAMPLE_RATE_HZ / 2:
+        raise ValueError("the band of frequencies is empty or out of range")
+    if audio.floor_db <= 0 or audio.trim_db <= 0:
+        raise ValueError("a level in decibels is not positive")
+    if face.points != POINTS:
+        raise ValueError(f"faces have {POINTS} points")
+    if not 0 < face.analysis_rate_hz <= 1000:
+        raise ValueError("the analysis rate is out of range")
 
 
 def _check_shapes(weights: Path, model: TargetModel) -> None:

@@ -51,7 +51,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         (inner,) = (option for option in typing.get_args(hint) if option is not type(None))
         return _value(inner, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{where} is not a finite number") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{where} should be {hint.__name__}, not {type(value).__name__}")
     if hint is float and not math.isfinite(value):

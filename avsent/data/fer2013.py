@@ -74,9 +74,11 @@ def read_fer2013(
     )
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_name(f"unfinished-{kept.name}")
         np.savez_compressed(
-            kept, landmarks=faces.landmarks, labels=faces.labels, classes=np.array(classes)
+            unfinished, landmarks=faces.landmarks, labels=faces.labels, classes=np.array(classes)
         )
+        unfinished.replace(kept)
     return faces
 
 

@@ -108,7 +108,9 @@ def cached_ravdess(folder: Path, cache: Path) -> list[RavdessClip]:
     for index, clip in enumerate(clips):
         arrays |= _packed(clip, index)
     cache.mkdir(parents=True, exist_ok=True)
-    np.savez(kept, allow_pickle=False, **arrays)
+    unfinished = cache / "unfinished-ravdess-features.npz"
+    np.savez(unfinished, allow_pickle=False, **arrays)
+    unfinished.replace(kept)
     return clips
 
 

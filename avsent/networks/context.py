@@ -29,12 +29,13 @@ class EmbeddingNetwork(nn.Module):
         An utterance without this modality enters as zeros and leaves as zeros, so that a
         modality that is missing everywhere cannot speak through biases.
         """
-        keep = present[..., None].to(utterances.dtype)
-        hidden = self.drop(_over_utterances(self.first, utterances * keep, lengths))
+        absent = ~present[..., None]
+        utterances = utterances.masked_fill(absent, 0.0)
+        hidden = self.drop(_over_utterances(self.first, utterances, lengths))
         hidden = self.drop(torch.tanh(self.dense(hidden)))
         hidden = self.drop(_over_utterances(self.second, hidden, lengths))
-        kept: Tensor = hidden * keep
-        return kept
+        masked: Tensor = hidden.masked_fill(absent, 0.0)
+        return masked
 
 
 def _over_utterances(gru: nn.GRU, items: Tensor, lengths: Tensor) -> Tensor:

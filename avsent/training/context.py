@@ -212,7 +212,7 @@ def train_context(
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimiser.step()
         schedule.step()
-        if step % settings.check_every == 0:
+        if step % settings.check_every == 0 or step == settings.steps:
             model.eval()
             figures = [
                 evaluate_videos(model, validation, seed=7).balanced_accuracy,

@@ -102,7 +102,7 @@ def train_audio_encoder(
     rng = np.random.default_rng(seed)
     heads = _Heads(model.config.audio.representation)
     emotion, polarity = emotion_of(train), polarity_of(train)
-    steps = len(train) // settings.batch
+    steps = max(1, len(train) // settings.batch)
 
     def batches() -> Iterator[Tensor]:
         for rows in _balanced(emotion, steps, settings.batch, rng):
@@ -137,7 +137,7 @@ def train_face_encoder(
     generator = torch.Generator().manual_seed(seed + 2000)
     heads = _Heads(model.config.face.representation)
     emotion, polarity = emotion_of(train), polarity_of(train)
-    steps = len(train) // settings.batch
+    steps = max(1, len(train) // settings.batch)
     stills_batch = 4 * settings.batch
 
     def batches() -> Iterator[Tensor]:
