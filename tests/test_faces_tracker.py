@@ -13,7 +13,8 @@ import pytest
 from avsent.errors import InputError
 from avsent.faces.cuts import CutDetector
 from avsent.faces.detector import FaceDetector
-from avsent.faces.landmarks import LandmarkPredictor, eye_centres, eye_distance, predictor_path
+from avsent.faces.landmarks import LandmarkPredictor, predictor_path
+from avsent.faces.points import eye_centres, eye_distance
 from avsent.faces.tracker import MAX_FACES, FaceTracker
 from avsent.faces.types import FaceObservation
 

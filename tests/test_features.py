@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avsent.faces.landmarks import eye_centres
+from avsent.faces.points import eye_centres
 from avsent.features.audio import (
     HOP_SAMPLES,
     MIN_FRAMES,

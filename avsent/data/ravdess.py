@@ -7,6 +7,9 @@ features made by the same functions as for a video given to ``avsent predict``.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +101,13 @@ def read_ravdess(
 
 
 def cached_ravdess(folder: Path, cache: Path) -> list[RavdessClip]:
-    """:func:`read_ravdess`, kept as arrays in the folder ``cache`` for next time."""
-    kept = cache / "ravdess-features.npz"
+    """:func:`read_ravdess`, kept as arrays in the folder ``cache`` for next time.
+
+    The file's name holds a digest of the feature settings: other settings, another file.
+    """
+    settings = json.dumps(dataclasses.asdict(FeatureConfig()), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    kept = cache / f"ravdess-features-{digest}.npz"
     if kept.is_file():
         with np.load(kept) as data:
             return [_unpacked(data, index) for index in range(int(data["count"]))]
@@ -108,7 +116,7 @@ def cached_ravdess(folder: Path, cache: Path) -> list[RavdessClip]:
     for index, clip in enumerate(clips):
         arrays |= _packed(clip, index)
     cache.mkdir(parents=True, exist_ok=True)
-    unfinished = cache / "unfinished-ravdess-features.npz"
+    unfinished = kept.with_name(f"unfinished-{kept.name}")
     np.savez(unfinished, allow_pickle=False, **arrays)
     unfinished.replace(kept)
     return clips

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.faces.geometry import fit_similarity, warp
-from avsent.faces.landmarks import eye_centres
+from avsent.faces.points import eye_centres
 from avsent.faces.types import CROP_PX
 
 NOSE_BASE = 33

@@ -24,8 +24,9 @@ from avsent.faces.geometry import (
     inverse,
     warp,
 )
-from avsent.faces.landmarks import Box, model_file
+from avsent.faces.landmarks import model_file
 from avsent.faces.loaded import loaded
+from avsent.faces.points import Box
 
 HOG_FLOOR = -0.4
 """Lowest HOG score handed out. Faces turned half away score -0.4 to 0.3; on textures without

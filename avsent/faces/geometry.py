@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.faces.landmarks import Box, eye_centres
+from avsent.faces.points import Box, eye_centres
 
 BOX_SIDE_PER_SPREAD = 2.9
 """Side of dlib's detector box over the root-mean-square distance of landmarks to their mean."""

@@ -12,27 +12,20 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import InputError
+from avsent.faces.geometry import warp
 from avsent.faces.loaded import loaded
+from avsent.faces.points import LANDMARK_COUNT, Box
 
-LANDMARK_COUNT = 68
 CHIP_FACE_PX = 192
 """Width of the detector's box in the chip that the predictor sees."""
 CHIP_MARGIN = 0.4
 """Border round the box, as a share of its width, so that the chin and brows are in the chip."""
 
-LEFT_EYE = slice(36, 42)
-RIGHT_EYE = slice(42, 48)
-INNER_MOUTH = slice(60, 68)
-
 PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
-
-Box = tuple[float, float, float, float]
-"""left, top, right, bottom in pixels"""
 
 
 def model_file(name: str) -> Path | None:
@@ -90,18 +83,7 @@ class LandmarkPredictor:
         to_chip = np.array(
             [[scale, 0.0, -(left - margin) * scale], [0.0, scale, -(top - margin) * scale]]
         )
-        shrinking = scale < 0.5
-        source = gray
-        if shrinking:
-            # Area averaging first: a plain warp to a far smaller size would alias.
-            source, to_chip = _reduced(gray, box, margin, to_chip)
-        chip = cv2.warpAffine(
-            source,
-            to_chip,
-            (chip_px, chip_px),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        chip = warp(gray, to_chip, chip_px)
         near = round(CHIP_MARGIN * CHIP_FACE_PX)
         shape = self._predictor(
             chip,
@@ -118,41 +100,3 @@ class LandmarkPredictor:
         points /= np.float32(scale)
         points += np.array([left - margin, top - margin], dtype=np.float32)
         return points
-
-
-def _reduced(
-    gray: NDArray[np.uint8], box: Box, margin: float, to_chip: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The region round ``box``, halved until one more halving would be below chip size."""
-    height, width = gray.shape
-    x0, y0 = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
-    x1, y1 = min(width, int(box[2] + margin) + 1), min(height, int(box[3] + margin) + 1)
-    region = gray[y0:y1, x0:x1]
-    scale = float(to_chip[0, 0])
-    factor = 2 ** int(np.log2(1 / scale))
-    if region.size == 0 or min(region.shape) < 2 * factor:
-        return gray, to_chip
-    small_w, small_h = region.shape[1] // factor, region.shape[0] // factor
-    small = cv2.resize(
-        region[: small_h * factor, : small_w * factor],
-        (small_w, small_h),
-        interpolation=cv2.INTER_AREA,
-    )
-    moved = to_chip.copy()
-    # x_full = x0 + factor * (x_small + 0.5) - 0.5
-    offset = (factor - 1) / 2
-    moved[:, 2] += to_chip[:, :2] @ np.array([x0 + offset, y0 + offset])
-    moved[:, :2] *= factor
-    return np.ascontiguousarray(small), moved
-
-
-def eye_centres(landmarks: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Centres of the two eyes [..., 2] of ``landmarks`` [..., 68, 2]; left in the picture first."""
-    return landmarks[..., LEFT_EYE, :].mean(axis=-2), landmarks[..., RIGHT_EYE, :].mean(axis=-2)
-
-
-def eye_distance(landmarks: NDArray[np.floating[Any]]) -> NDArray[Any]:
-    """Distance of the eye centres in pixels [...]: the unit in which faces are measured."""
-    left, right = eye_centres(landmarks)
-    distance: NDArray[Any] = np.linalg.norm(right - left, axis=-1)
-    return distance

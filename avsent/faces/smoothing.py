@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.faces.landmarks import eye_distance
+from avsent.faces.points import eye_distance
 
 MIN_CUTOFF_HZ = 2.0
 """Cut-off frequency for a face at rest."""

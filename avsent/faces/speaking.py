@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.faces.choice import FaceChoice
-from avsent.faces.landmarks import eye_distance
+from avsent.faces.points import eye_distance
 from avsent.faces.types import FaceObservation
 
 LIP_PAIRS = ((61, 67), (62, 66), (63, 65))

@@ -11,7 +11,8 @@ from avsent.faces.alignment import align_crop
 from avsent.faces.detector import Detection, FaceDetector
 from avsent.faces.flow import face_motion
 from avsent.faces.geometry import apply, box_of_landmarks, box_side, overlap, roll
-from avsent.faces.landmarks import Box, LandmarkPredictor, eye_distance
+from avsent.faces.landmarks import LandmarkPredictor
+from avsent.faces.points import Box, eye_distance
 from avsent.faces.smoothing import LandmarkSmoother
 
 CHECK_EVERY_S = 0.28

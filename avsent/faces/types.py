@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.faces.landmarks import Box
+from avsent.faces.points import Box
 
 CROP_PX = 96
 """Side of the aligned grey crop."""

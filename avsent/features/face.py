@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.faces.landmarks import eye_centres
+from avsent.faces.points import eye_centres
 
 JAW_POINTS = 17
 POINTS = 68 - JAW_POINTS

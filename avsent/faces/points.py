@@ -1,0 +1,28 @@
+"""dlib's 68 points by name, and the unit in which faces are measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANDMARK_COUNT = 68
+LEFT_EYE = slice(36, 42)
+RIGHT_EYE = slice(42, 48)
+INNER_MOUTH = slice(60, 68)
+
+Box = tuple[float, float, float, float]
+"""left, top, right, bottom in pixels"""
+
+
+def eye_centres(landmarks: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Centres of the two eyes [..., 2] of ``landmarks`` [..., 68, 2]; left in the picture first."""
+    return landmarks[..., LEFT_EYE, :].mean(axis=-2), landmarks[..., RIGHT_EYE, :].mean(axis=-2)
+
+
+def eye_distance(landmarks: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    """Distance of the eye centres in pixels [...]: the unit in which faces are measured."""
+    left, right = eye_centres(landmarks)
+    distance: NDArray[Any] = np.linalg.norm(right - left, axis=-1)
+    return distance
