@@ -186,7 +186,7 @@ def test_files_that_cannot_be_used(
 def test_names_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "\x1b]0;owned\x07\nx.mp4"]) == 3
     assert capsys.readouterr().err == (
-        "avsent: error: cannot read \\x1b]0;owned\\x07 x.mp4: no such file\n"
+        "avsent: error: cannot read \\x1b]0;owned\\x07 x.mp4: no such file; check the name\n"
     )
 
 
@@ -226,7 +226,7 @@ def test_debug_prints_the_traceback(
     assert main(arguments) == 3
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
-    assert err.splitlines()[-1] == "avsent: error: cannot read x: no such file"
+    assert err.splitlines()[-1] == "avsent: error: cannot read x: no such file; check the name"
     assert main(["predict", "x"]) == 3
     assert "Traceback" not in capsys.readouterr().err
 
@@ -307,7 +307,7 @@ def test_one_failure_does_not_stop_the_others(
     assert json.loads((folder / "out/new/b.mp4.json").read_text())["source"] == "b.mp4"
     assert capsys.readouterr().err.splitlines() == [
         "avsent: error: bad.mp4 is damaged",
-        "avsent: error: cannot read missing.mp4: no such file",
+        "avsent: error: cannot read missing.mp4: no such file; check the name",
     ]
 
 

@@ -25,11 +25,11 @@ def _check(path: Path, error_class: type[InputError], prefix: str = "") -> None:
         found = path.stat()
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise error_class(f"{prefix}cannot read {path}: {reason}") from error
+        raise error_class(f"{prefix}cannot read {path}: {reason}; check the name") from error
     if stat.S_ISDIR(found.st_mode):
         raise error_class(f"{prefix}{path} is a folder; name the files in it")
     # Pipes have no size.
     if stat.S_ISREG(found.st_mode) and found.st_size == 0:
-        raise error_class(f"{prefix}{path} is empty")
+        raise error_class(f"{prefix}{path} is empty; copy it again from its source")
     if not os.access(path, os.R_OK):
-        raise error_class(f"{prefix}cannot read {path}: no permission")
+        raise error_class(f"{prefix}cannot read {path}: no permission; ask its owner for it")
