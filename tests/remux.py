@@ -48,3 +48,25 @@ def in_the_dark(source: Path, target: Path) -> None:
                     frame.pts, frame.time_base = shown.pts, shown.time_base
                     after.mux(black.encode(frame))
         after.mux(black.encode(None))
+
+
+def with_late_sound(source: Path, target: Path, quiet_s: float) -> None:
+    """Copy the pictures of ``source``; its sound is digital silence before ``quiet_s``."""
+    with av.open(str(source)) as before, av.open(str(target), "w") as after:
+        pictures, heard = before.streams.video[0], before.streams.audio[0]
+        copied = after.add_stream_from_template(pictures)
+        sound = after.add_stream("aac", rate=heard.rate, layout="mono")
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=heard.rate)
+        for packet in before.demux(pictures, heard):
+            if packet.stream is pictures and packet.dts is not None:
+                packet.stream = copied
+                after.mux(packet)
+            elif packet.stream is heard:
+                for frame in [f for whole in packet.decode() for f in resampler.resample(whole)]:
+                    samples = frame.to_ndarray()
+                    if frame.pts / heard.rate < quiet_s:
+                        samples[:] = 0.0
+                    changed = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                    changed.rate, changed.pts = heard.rate, frame.pts
+                    after.mux(sound.encode(changed))
+        after.mux(sound.encode(None))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SAMPLE
-from remux import in_the_dark, with_sound_of
+from remux import in_the_dark, with_late_sound, with_sound_of
 
 import avsent
 from avsent.errors import BoundariesError, MediaError, UsageError
@@ -120,6 +120,19 @@ def test_silence_is_a_missing_modality(predictor: Predictor, clips: Path, tmp_pa
     assert [u.probabilities for u in given.utterances] != [
         u.probabilities for u in spoken.utterances
     ]
+
+
+def test_windows_are_forgotten_when_sound_begins(
+    predictor: Predictor, clips: Path, tmp_path: Path
+) -> None:
+    """Twelve silent seconds with a face are no utterance of a file in which somebody speaks."""
+    late = tmp_path / "late.mp4"
+    with_late_sound(clips / "many_utterances.mp4", late, quiet_s=12.0)
+    result = predictor.predict(late)
+    assert len(result.utterances) > 10
+    assert all(u.start_s > 11.5 for u in result.utterances)
+    assert all(u.modalities["audio"].effective for u in result.utterances)
+    assert not any("face alone" in warning for warning in result.warnings)
 
 
 def test_shares_are_faithful(predictor: Predictor, clips: Path, tmp_path: Path) -> None:
