@@ -26,7 +26,14 @@ from avsent.listening import Heard, listened, watched_for_silence
 from avsent.media import Damage, Frame, MediaReader, prefetch
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.recent import RecentFaces, RecentSound
-from avsent.utterances import MAX_UTTERANCE_S, Segment, SpeechDetector, WindowSegmenter
+from avsent.utterances import (
+    MAX_UTTERANCE_S,
+    Segment,
+    SileroSpeechDetector,
+    SpeechDetector,
+    WindowSegmenter,
+    default_detector,
+)
 
 MAX_LAG_S = 30.0
 """A stream that lies further behind the other has ended: it is not waited for."""
@@ -140,7 +147,10 @@ class Extraction:
     def _listen(self, reader: MediaReader) -> Iterator[Frame | Heard | Damage]:
         if self._options.segments is not None:
             return watched_for_silence(reader)
-        return listened(reader, self._detector)
+        detector = self._detector or default_detector()
+        if detector.name != SileroSpeechDetector.name and reader.info.has_audio:
+            self.warnings.append("silero-vad cannot be loaded: utterances found by loudness")
+        return listened(reader, detector)
 
     def _see(
         self, frame: Frame, tracker: FaceTracker | None, windows: WindowSegmenter | None

@@ -13,7 +13,6 @@ from avsent.utterances import (
     Segment,
     SpeechDetector,
     SpeechSegmenter,
-    default_detector,
 )
 
 
@@ -28,13 +27,8 @@ class Heard:
     heard: bool
 
 
-def listened(
-    reader: MediaReader, detector: SpeechDetector | None = None
-) -> Iterator[Frame | Heard | Damage]:
+def listened(reader: MediaReader, detector: SpeechDetector) -> Iterator[Frame | Heard | Damage]:
     """The reader's events, its sound cut into utterances by voice activity."""
-    detector = detector or default_detector()
-    if detector.name != "silero" and reader.info.has_audio:
-        yield Damage("audio", None, "silero-vad cannot be loaded, utterances found by energy")
     segmenter = SpeechSegmenter(detector)
     end_s: float | None = None
     for event in reader:

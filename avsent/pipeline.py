@@ -102,6 +102,8 @@ class Predictor:
         for features in extraction:
             # Encoded at once, so that features are not kept for the length of the video.
             encoded.append(self._decider.encode(features))
+        # The user's utterances may overlap, and the one that ends first is done first.
+        encoded.sort(key=lambda item: (item.start_s, item.end_s))
         if not extraction.silent:
             encoded = [item for item in encoded if not item.provisional]
         warnings = list(extraction.warnings)

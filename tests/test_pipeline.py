@@ -22,6 +22,7 @@ from avsent.media import Frame, MediaReader, Sound
 from avsent.pipeline import FaceChoice, PredictOptions, Predictor, torch_device
 from avsent.progress import Progress
 from avsent.results import Result, UtteranceResult
+from avsent.utterances import EnergySpeechDetector
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +190,20 @@ def test_given_utterances_keep_text_and_end_with_the_file(
     table.write_text("start_s,end_s\n0,9999\n")
     with pytest.raises(BoundariesError, match="split it"):
         predictor.predict(SAMPLE, options=PredictOptions(utterances=table))
+
+
+def test_given_utterances_may_overlap(predictor: Predictor, tmp_path: Path) -> None:
+    table = tmp_path / "given.csv"
+    table.write_text("start_s,end_s\n0.5,12.0\n4.6,7.8\n4.6,6.0\n")
+    result = predictor.predict(SAMPLE, options=PredictOptions(utterances=table))
+    places = [(u.start_s, u.end_s) for u in result.utterances]
+    assert places == [(0.5, 12.0), (4.6, 6.0), (4.6, 7.8)]
+
+
+def test_speech_is_found_without_silero() -> None:
+    extraction = Extraction(SAMPLE, FeatureConfig(), detector=EnergySpeechDetector())
+    assert len(list(extraction)) >= 3
+    assert any("silero" in warning for warning in extraction.warnings)
 
 
 def test_analysis_rate(predictor: Predictor, sample: Result) -> None:
