@@ -94,9 +94,8 @@ Rebuilt by `make train-default` (`avsent/training/default_model.py`).
 - No text was used. The weights are shared under CC BY-NC-SA 4.0, **not for commercial use**.
 
 ## Who was held out
-Train actors {_range(TRAIN_ACTORS)}, validation {_range(VALIDATION_ACTORS)}, test
-{_range(TEST_ACTORS)}; FER2013's own splits. Epochs, temperature and the seed that ships were
-chosen on validation only.
+Train actors {_range(TRAIN_ACTORS)}, validation {_range(VALIDATION_ACTORS)}, test {_range(TEST_ACTORS)};
+FER2013's own splits. Epochs, temperature and the seed that ships were chosen on validation only.
 
 ## Measured on people it has never met
 Seed {report.shipped_seed} ships. Balanced accuracy is the mean recall over the three classes;

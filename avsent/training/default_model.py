@@ -32,7 +32,7 @@ from avsent.training.context import (
     train_context,
     video_logits,
 )
-from avsent.training.corpora import Corpora, load_corpora, polarity_of, with_polarity
+from avsent.training.corpora import NO_LABEL, Corpora, load_corpora, polarity_of, with_polarity
 from avsent.training.encoders import CLASSES, train_audio_encoder, train_face_encoder
 from avsent.training.metrics import Scores, expected_calibration_error, majority, scores
 
@@ -101,7 +101,11 @@ def measure(model: TargetModel, corpora: Corpora, temperature: float) -> Figures
         audio=single("face"),
         videos=evaluate_videos(model, test, EVALUATION_SEED),
         stills=scores(stills.polarity, single_logits(model, stills).argmax(axis=1), CLASSES),
-        stills_majority=majority(stills.polarity, stills.polarity, CLASSES),
+        stills_majority=majority(
+            corpora.stills_train.polarity[corpora.stills_train.polarity != NO_LABEL],
+            stills.polarity,
+            CLASSES,
+        ),
         calibration_error=expected_calibration_error(single_probabilities, test.polarity),
     )
 
