@@ -94,7 +94,8 @@ Rebuilt by `make train-default` (`avsent/training/default_model.py`).
 - No text was used. The weights are shared under CC BY-NC-SA 4.0, **not for commercial use**.
 
 ## Who was held out
-Actors {_range(TRAIN_ACTORS)} train, {_range(VALIDATION_ACTORS)} validate, {_range(TEST_ACTORS)} test;
+Actors {_range(TRAIN_ACTORS)} train, {_range(VALIDATION_ACTORS)} validate and
+{_range(TEST_ACTORS)} test;
 FER2013's own splits. Epochs, temperature and the seed that ships were chosen on validation only.
 
 ## Measured on people it has never met

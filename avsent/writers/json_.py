@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable
@@ -32,12 +33,38 @@ class JsonWriter(Writer):
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
         """Write when all results are there, so that an interruption leaves no half array."""
-        plain = [result.to_dict() for result in results]
-        array = len(plain) != 1 if self.array is None else self.array
-        file.write(dump_json(plain if array else plain[0], file, indent=2) + "\n")
+        all_results = list(results)
+        array = len(all_results) != 1 if self.array is None else self.array
+        if array:
+            file.write("[")
+        for number, result in enumerate(all_results):
+            if array:
+                file.write(",\n" if number else "\n")
+            _write_object(result, file)
+        file.write("\n]\n" if array else "\n")
 
 
-def dump_json(plain: Any, file: TextIO, *, indent: int | None = None) -> str:
+def _write_object(result: Result, file: TextIO) -> None:
+    """One key per line, one utterance per line.
+
+    The utterances are made plain and written one by one: the context attention of a long video
+    grows with the square of its utterances, and must not be in memory twice.
+    """
+    frame = dataclasses.replace(result, utterances=()).to_dict()
+    for number, (key, value) in enumerate(frame.items()):
+        file.write("{\n" if number == 0 else ",\n")
+        file.write(f"  {dump_json(key, file)}: ")
+        if key != "utterances" or not result.utterances:
+            file.write(dump_json(value, file))
+            continue
+        for index, utterance in enumerate(result.utterances):
+            file.write("[\n    " if index == 0 else ",\n    ")
+            file.write(dump_json(utterance.to_dict(), file))
+        file.write("\n  ]")
+    file.write("\n}")
+
+
+def dump_json(plain: Any, file: TextIO) -> str:
     """JSON text that is readable in any script, yet plain ASCII where the file needs it."""
-    text = json.dumps(plain, ensure_ascii=not is_utf8(file), allow_nan=False, indent=indent)
+    text = json.dumps(plain, ensure_ascii=not is_utf8(file), allow_nan=False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
