@@ -173,7 +173,8 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="keeps features")
     parser.add_argument("--out", type=Path, default=Path("models/default"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--threads", type=int, default=2)
+    # More threads add in another order, and give another model.
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     try:
