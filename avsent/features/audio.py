@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avsent.features.numba_cache import ensure_numba_cache
+
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400
 """25 ms"""
@@ -93,6 +95,7 @@ def audible_power(
 
 def mel_power(samples: NDArray[np.float32], config: AudioConfig) -> NDArray[np.float32]:
     """Power in mel bands [mel, N]; frame ``k`` is centred on sample ``k * hop``."""
+    ensure_numba_cache()
     import librosa
 
     power: NDArray[np.float32] = librosa.feature.melspectrogram(
