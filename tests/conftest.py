@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "demo.mp4"
+pytest.register_assert_rewrite("reading_media", "segmenting")  # they check, too
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+SAMPLE = ROOT / "samples" / "demo.mp4"
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,17 @@ def clips() -> Path:
     if not folder.is_dir():
         pytest.skip("the research-only clips are not beside this checkout (../shared/clips)")
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with files that are there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.mp4", "b.mp4", "-dash.mp4"):
+        (tmp_path / name).write_bytes(b"not media")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "sub").mkdir()
+    return tmp_path
 
 
 def run_avsent(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from segmenting import LevelDetector, frames, segment, times
 
-from avsent import utterances
 from avsent.media import SAMPLE_RATE_HZ
 from avsent.utterances import (
     FRAME_S,
@@ -24,61 +18,9 @@ from avsent.utterances import (
     MERGE_GAP_S,
     MIN_UTTERANCE_S,
     PAD_S,
-    EnergySpeechDetector,
     Segment,
-    SileroSpeechDetector,
     SpeechSegmenter,
-    WindowSegmenter,
-    default_detector,
 )
-
-Sound = NDArray[np.float32]
-CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")
-
-
-class LevelDetector:
-    """A frame's peak is its probability of being speech: tests can write probabilities."""
-
-    name: ClassVar[str] = "level"
-
-    def __init__(self) -> None:
-        self.resets = 0
-
-    def reset(self) -> None:
-        self.resets += 1
-
-    def probability(self, frame: Sound) -> float:
-        return float(np.abs(frame).max())
-
-
-def frames(*parts: tuple[int, float]) -> Sound:
-    """Sound of so many frames at each level."""
-    return np.concatenate([np.full(n * FRAME_SAMPLES, level, np.float32) for n, level in parts])
-
-
-def segment(
-    sound: Sound, start_s: float = 0.0, cuts: Iterable[int] = (), detector: object = None
-) -> list[Segment]:
-    """Push the sound in pieces; check on the way that nothing reaches back too far."""
-    segmenter = SpeechSegmenter(detector or LevelDetector())  # type: ignore[arg-type]
-    edges = [0, *sorted(c for c in cuts if c <= sound.size), sound.size]
-    found: list[Segment] = []
-    for begin, end in itertools.pairwise(edges):
-        since_s = segmenter.open_since_s
-        new = segmenter.push(start_s + begin / SAMPLE_RATE_HZ, sound[begin:end])
-        assert segmenter.open_since_s >= since_s
-        assert all(s.start_s >= since_s for s in new)
-        found += new
-    since_s = segmenter.open_since_s
-    last = segmenter.flush()
-    assert all(s.start_s >= since_s for s in last)
-    assert segmenter.flush() == []
-    return found + last
-
-
-def times(found: Sequence[Segment]) -> list[tuple[float, float]]:
-    return [(round(s.start_s, 4), round(s.end_s, 4)) for s in found]
 
 
 def test_hysteresis_and_padding() -> None:
@@ -157,67 +99,6 @@ def test_chunks_do_not_matter_and_limits_hold(
         assert gap_s == 0 or gap_s >= MERGE_GAP_S - 1e-9
 
 
-@settings(max_examples=15, deadline=None, database=None)
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 160_000), max_size=12))
-def test_chunks_do_not_matter_to_the_energy_detector(seed: int, cuts: list[int]) -> None:
-    rng = np.random.default_rng(seed)
-    loudness = np.repeat(10 ** rng.uniform(-4, -0.5, 40), 4000)
-    sound = (voice(10.0) * loudness).astype(np.float32)
-    whole = segment(sound, detector=EnergySpeechDetector())
-    assert segment(sound, 0.0, cuts, EnergySpeechDetector()) == whole
-
-
-def voice(length_s: float) -> Sound:
-    """A buzz with harmonics, full scale, as a stand-in for a voice."""
-    t = np.arange(round(length_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    return np.asarray(sum(np.sin(2 * math.pi * 140 * k * t) / k for k in range(1, 20)) / 3, "f4")
-
-
-def noise(length_s: float, level: float) -> Sound:
-    samples = np.random.default_rng(5).standard_normal(round(length_s * SAMPLE_RATE_HZ))
-    return (samples * level).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def silero() -> SileroSpeechDetector:
-    return SileroSpeechDetector()
-
-
-@pytest.mark.parametrize("kind", ["energy", "silero"])
-def test_no_speech_in_silence_noise_or_nothing(kind: str, silero: SileroSpeechDetector) -> None:
-    detector = silero if kind == "silero" else EnergySpeechDetector()
-    for sound, heard in (
-        (np.zeros(48_000, np.float32), False),
-        (noise(3.0, 0.0005), False),
-        (noise(3.0, 0.05), True),
-        (np.full(32_000, np.nan, np.float32), False),
-        (np.zeros(0, np.float32), False),
-    ):
-        segmenter = SpeechSegmenter(detector)
-        assert segmenter.push(0.5, sound) + segmenter.flush() == []
-        assert segmenter.heard == heard
-
-
-@pytest.mark.parametrize("kind", ["energy", "silero"])
-def test_sound_without_a_number_counts_as_zero(kind: str, silero: SileroSpeechDetector) -> None:
-    detector = silero if kind == "silero" else EnergySpeechDetector()
-    sound = voice(2.0) * 0.5
-    sound[:8000] = 0
-    broken = sound.copy()
-    broken[:8000:3], broken[1:8000:3], broken[2:8000:3] = np.nan, np.inf, -np.inf
-    assert segment(broken, detector=detector) == segment(sound, detector=detector)
-    assert segment(np.full(16_000, 3e38, np.float32), detector=detector) is not None
-
-
-def test_energy_detector_finds_a_voice_in_noise() -> None:
-    sound = noise(6.0, 0.003)
-    syllables = np.abs(np.sin(2 * math.pi * 2 * np.arange(32_000) / SAMPLE_RATE_HZ))
-    sound[32_000:64_000] += voice(2.0) * syllables.astype(np.float32)
-    found = segment(sound, detector=EnergySpeechDetector())
-    assert len(found) == 1
-    assert (found[0].start_s, found[0].end_s) == pytest.approx((2.0, 4.0), abs=0.1)
-
-
 def test_shorter_than_a_frame() -> None:
     segmenter = SpeechSegmenter(LevelDetector())
     assert segmenter.push(7.0, np.full(100, 0.8, np.float32)) == []
@@ -264,120 +145,3 @@ def test_forty_minutes_need_no_more_memory_than_one() -> None:
         assert len(segmenter._powers) < (MAX_UTTERANCE_S + 1) / FRAME_S
         assert segmenter._rest.base is None
     assert found > 100
-
-
-def test_fallback_when_silero_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_detector().name == "silero"
-    monkeypatch.setitem(__import__("sys").modules, "silero_vad", None)
-    assert default_detector().name == "energy"
-
-
-def test_silero_leaves_the_threads_as_they_were(silero: SileroSpeechDetector) -> None:
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        SileroSpeechDetector()
-        silero.probability(np.zeros(FRAME_SAMPLES, np.float32))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def decoded(path: Path) -> Sound:
-    """All of a file's sound, float32 [N] at 16 kHz."""
-    import av
-
-    parts = []
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
-        for frame in [*container.decode(audio=0), None]:
-            parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def overlap_s(a: Segment, b: Segment) -> float:
-    return max(0.0, min(a.end_s, b.end_s) - max(a.start_s, b.start_s))
-
-
-@needs_clips
-def test_silero_on_many_utterances(silero: SileroSpeechDetector) -> None:
-    sound = decoded(CLIPS / "many_utterances.mp4")
-    found = segment(sound, detector=silero)
-    with (CLIPS / "many_utterances.csv").open(newline="") as file:
-        truth = [Segment(float(r["start_s"]), float(r["end_s"])) for r in csv.DictReader(file)]
-    for s in found:  # none reaches from one clip into the next
-        assert len([t for t in truth if overlap_s(s, t) > 0.1]) == 1
-    for t in truth:
-        inside = [s for s in found if overlap_s(s, t) > 0.1]
-        span = Segment(inside[0].start_s, inside[-1].end_s)
-        union_s = max(span.end_s, t.end_s) - min(span.start_s, t.start_s)
-        assert overlap_s(span, t) / union_s > 0.9
-    rng = np.random.default_rng(3)
-    cuts = rng.integers(0, sound.size // 4, 50)
-    quarter = sound[: sound.size // 4]
-    assert segment(quarter, 0.0, cuts, silero) == segment(quarter, detector=silero)
-
-
-@needs_clips
-@pytest.mark.parametrize("name", ["bbaf2n", "brwa4p", "srin5s"])
-def test_silero_on_aligned_words(name: str, silero: SileroSpeechDetector) -> None:
-    found = segment(decoded(CLIPS / "grid" / f"{name}.mpg"), detector=silero)
-    rows = [line.split() for line in (CLIPS / "grid" / f"{name}.align").read_text().splitlines()]
-    spoken = [(int(a) / 25_000, int(b) / 25_000) for a, b, word in rows if word != "sil"]
-    assert len(found) == 1
-    assert found[0].start_s == pytest.approx(spoken[0][0], abs=0.2)
-    assert found[0].end_s == pytest.approx(spoken[-1][1], abs=0.2)
-
-
-def windows(pictures: Iterable[tuple[float, bool]]) -> list[tuple[float, float]]:
-    segmenter = WindowSegmenter()
-    found: list[Segment] = []
-    for time_s, seen in pictures:
-        since_s = segmenter.open_since_s
-        new = segmenter.push(time_s, seen)
-        assert all(s.start_s >= since_s for s in new)
-        assert segmenter.open_since_s >= since_s
-        found += new
-    found += segmenter.flush()
-    assert segmenter.flush() == []
-    return times(found)
-
-
-def film(length_s: float, seen: Sequence[tuple[float, float]] = ((0, 1e9),), fps: int = 25):  # type: ignore[no-untyped-def]
-    for i in range(round(length_s * fps)):
-        yield i / fps, any(a <= i / fps < b for a, b in seen)
-
-
-@pytest.mark.parametrize(
-    ("pictures", "expected"),
-    [
-        (film(0), []),
-        (film(5, []), []),
-        (film(3), [(0, 3)]),
-        (film(8), [(0, 8)]),
-        (film(8.4), [(0, 4.2), (4.2, 8.4)]),
-        (film(15.48), [(0, 8), (8, 15.48)]),
-        (film(20), [(0, 8), (8, 16), (16, 20)]),
-        (film(6, [(1, 2), (2.6, 3), (4.52, 5)]), [(1, 3), (4.52, 5)]),
-        (film(0.1, fps=30), [(0, 0.1)]),
-        ([(4.0, True)], [(4.0, 4.04)]),
-        ([(0.0, True), (30.0, True)], [(0.0, 0.04), (30.0, 30.04)]),
-        ([(0.1, True), (0.0, True), (math.nan, True), (0.15, True)], [(0.1, 0.19)]),
-    ],
-)
-def test_windows(pictures: Iterable[tuple[float, bool]], expected: list[object]) -> None:
-    assert windows(pictures) == expected
-
-
-@settings(max_examples=80, deadline=None, database=None)
-@given(st.lists(st.tuples(st.floats(0.001, 3), st.booleans()), max_size=200))
-def test_windows_are_short_apart_and_hold_every_face(steps: list[tuple[float, bool]]) -> None:
-    at_s = np.cumsum([step for step, _ in steps]).tolist()
-    pictures = list(zip(at_s, (seen for _, seen in steps), strict=True))
-    found = windows(pictures)
-    assert all(0 < b - a <= utterances.MAX_WINDOW_S + 1e-3 for a, b in found)
-    assert all(b <= c for (_, b), (c, _) in itertools.pairwise(found))
-    for time_s, seen in pictures:
-        assert not seen or any(a - 1e-3 <= time_s <= b + 1e-3 for a, b in found)
