@@ -40,12 +40,13 @@ class PredictOptions:
 
     ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them;
     ``face``: which of several; ``analysis_rate_hz``: pictures per second in which faces are
-    looked for; ``strict``: damage is an error; ``landmarks``: the user's own dlib model file.
+    looked for, by default as the model was trained; ``strict``: damage is an error;
+    ``landmarks``: the user's own dlib model file.
     """
 
     utterances: Path | None = None
     face: FaceChoice = FaceChoice.speaking
-    analysis_rate_hz: float = 10.0
+    analysis_rate_hz: float | None = None
     strict: bool = False
     landmarks: Path | None = None
 
@@ -91,7 +92,8 @@ class Predictor:
             ExtractionOptions(
                 segments=_given(options.utterances),
                 face=options.face,
-                analysis_rate_hz=options.analysis_rate_hz,
+                analysis_rate_hz=options.analysis_rate_hz
+                or self._decider.features.face.analysis_rate_hz,
                 strict=options.strict,
                 landmarks=options.landmarks,
             ),

@@ -86,15 +86,17 @@ def predict(
         ),
     ] = False,
     rate: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--rate",
             metavar="FPS",
             min=1.0,
             max=60.0,
-            help="Pictures per second in which faces are looked for, 1 to 60.",
+            help="Pictures per second in which faces are looked for, 1 to 60; by default as many "
+            "as the model was trained with (10).",
+            show_default=False,
         ),
-    ] = 10.0,
+    ] = None,
     landmarks: Annotated[
         Path | None,
         typer.Option(
