@@ -43,7 +43,6 @@ _FLOATING_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "mp3"})
 # A clock that starts this far below zero was meant to be rebased, too; less is codec delay.
 _NEGATIVE_START_S = 0.1
 _AV_TIME_BASE_HZ = 1_000_000
-_PROBE_PACKETS = 256
 # More threads make decoding hold more frames without being faster than the faces' detector.
 _MAX_DECODER_THREADS = 4
 
@@ -91,7 +90,7 @@ def _check_file(path: Path) -> None:
     name = shown(path)
     try:
         if path.is_dir():
-            raise MediaError(f"{name} is a folder; give a media file, or use `avsent batch`")
+            raise MediaError(f"{name} is a folder; give the media files in it")
         if not path.exists():
             raise MediaError(f"{name} does not exist; check the path")
         if not path.is_file():
@@ -170,7 +169,8 @@ def _choose(path: Path, container: InputContainer) -> OpenMedia:
     if audio is None and unknown_sound:
         notes.append(Damage("audio", None, "no decoder for the format of the sound"))
 
-    width, height = _prepare_video(path, video) if video is not None else (0, 0)
+    if video is not None:
+        _prepare_video(path, video)
     duration_s = _duration_s(container, [s for s in (video, audio) if s is not None])
     start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
     floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
@@ -180,8 +180,6 @@ def _choose(path: Path, container: InputContainer) -> OpenMedia:
         duration_s=duration_s,
         has_video=video is not None,
         has_audio=audio is not None,
-        width=width,
-        height=height,
         video_codec=video.codec_context.name if video is not None else None,
         audio_codec=audio.codec_context.name if audio is not None else None,
     )
@@ -196,8 +194,8 @@ def _choose(path: Path, container: InputContainer) -> OpenMedia:
     )
 
 
-def _prepare_video(path: Path, stream: VideoStream) -> tuple[int, int]:
-    """Set the decoder up and return the displayed (width, height). Raises MediaError."""
+def _prepare_video(path: Path, stream: VideoStream) -> None:
+    """Set the decoder up. Raises MediaError."""
     context = stream.codec_context
     if context.width * context.height > MAX_FRAME_PIXELS:
         raise MediaError(
@@ -208,32 +206,6 @@ def _prepare_video(path: Path, stream: VideoStream) -> tuple[int, int]:
     context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     stream.thread_type = "AUTO"
     context.thread_count = min(_MAX_DECODER_THREADS, os.cpu_count() or 1)
-    first = _first_picture(path, stream.index)
-    return first or (context.width, context.height)
-
-
-def _first_picture(path: Path, index: int) -> tuple[int, int] | None:
-    """Displayed (width, height) of the first picture: only decoding tells the rotation.
-
-    Uses a container of its own, so that the reading proper still begins at the first byte.
-    """
-    with _open_container(path) as container:
-        stream = container.streams[index]
-        if not isinstance(stream, VideoStream):
-            return None
-        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
-        packets = container.demux(stream)
-        for _ in range(_PROBE_PACKETS):
-            try:
-                for frame in next(packets).decode():
-                    turned = round(frame.rotation / 90) % 2 == 1
-                    size = (frame.width, frame.height)
-                    return size[::-1] if turned else size
-            except StopIteration:
-                return None
-            except (av.FFmpegError, ValueError):
-                continue
-    return None
 
 
 def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:

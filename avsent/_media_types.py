@@ -31,8 +31,7 @@ MAX_DAMAGE_EVENTS = 20
 class MediaInfo:
     """What a container says of itself.
 
-    ``width`` and ``height`` are pixels as displayed (after the rotation tag; not stretched for
-    non-square pixels), 0 without a picture. ``duration_s`` is None where the container states none.
+    ``duration_s`` is None where the container states none.
     """
 
     path: Path
@@ -40,8 +39,6 @@ class MediaInfo:
     duration_s: float | None
     has_video: bool
     has_audio: bool
-    width: int
-    height: int
     video_codec: str | None
     audio_codec: str | None
 

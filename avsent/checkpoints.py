@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from avsent.errors import CheckpointError, OutputError
-from avsent.features.audio import SAMPLE_RATE_HZ
 from avsent.features.config import FeatureConfig
 from avsent.features.face import POINTS
+from avsent.media import SAMPLE_RATE_HZ
 from avsent.networks.config import TargetConfig
 from avsent.networks.target import TargetModel
 from avsent.structure import build

@@ -201,7 +201,9 @@ class Extraction:
         samples, sound_start_s = self._sound.between(start_s, end_s)
         audio = audio_features(samples, sound_start_s, self._config.audio)
         frames, observations = self._faces.between(start_s, end_s)
-        envelope_s, envelope = sound_envelope(samples, sound_start_s)
+        envelope_s, envelope = sound_envelope(
+            samples, sound_start_s, self._config.audio.sample_rate_hz
+        )
         chosen = choose_faces(
             observations, envelope_s, envelope if audio else None, self._options.face
         )

@@ -20,7 +20,7 @@ MAIN_STAGES = ("opening", "faces", "speaker", "features", "networks", "waiting")
 STAGE_TEXTS = {
     "media": "decoding, grey conversion, resampling",
     "listening": "voice activity detection",
-    "opening": "opening the file, decoding its first picture",
+    "opening": "opening the file",
     "faces": "detection, tracking, landmarks, crops",
     "speaker": "which face speaks",
     "features": "log-mel, normalised landmarks",

@@ -106,7 +106,7 @@ def test_envelope_of_known_sound() -> None:
     rate = 16000
     samples = np.zeros(rate, dtype=np.float32)
     samples[rate // 2 :] = np.sin(2 * np.pi * 200 * np.arange(rate // 2) / rate)
-    times_s, envelope = sound_envelope(samples, 10.0)
+    times_s, envelope = sound_envelope(samples, 10.0, 16000)
     assert len(times_s) == len(envelope) == 50
     assert times_s[0] == pytest.approx(10.01)
     assert (envelope[:25] == 0).all()
@@ -114,5 +114,5 @@ def test_envelope_of_known_sound() -> None:
 
 
 def test_envelope_of_silence_and_nothing() -> None:
-    assert (sound_envelope(np.zeros(1000, dtype=np.float32), 0.0)[1] == 0).all()
-    assert len(sound_envelope(np.zeros(10, dtype=np.float32), 0.0)[0]) == 0
+    assert (sound_envelope(np.zeros(1000, dtype=np.float32), 0.0, 16000)[1] == 0).all()
+    assert len(sound_envelope(np.zeros(10, dtype=np.float32), 0.0, 16000)[0]) == 0

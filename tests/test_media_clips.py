@@ -14,7 +14,7 @@ import pytest
 from conftest import SHARED
 from reading_media import damage_of, frames_of, read, sound_of
 
-from avsent.media import SAMPLE_RATE_HZ, FrameSampler, MediaReader
+from avsent.media import SAMPLE_RATE_HZ, FrameSampler
 
 BROKEN = {"empty_file.webm"}
 CLIP_NAMES = sorted(
@@ -36,15 +36,16 @@ def test_clip_frames_equal_those_of_full_decoding(clips: Path, name: str) -> Non
             for frame in plain_frames(container):
                 if sampler.take(frame.time):
                     gray = np.rot90(frame.to_ndarray(format="gray"), round(frame.rotation / 90))
-                    expected.append((round(frame.time, 6), zlib.crc32(gray.tobytes())))
-    got = [(round(f.time_s, 6), zlib.crc32(f.gray.tobytes())) for f in frames_of(events)]
+                    expected.append((round(frame.time, 6), gray.shape, zlib.crc32(gray.tobytes())))
+    got = [
+        (round(f.time_s, 6), f.gray.shape, zlib.crc32(f.gray.tobytes())) for f in frames_of(events)
+    ]
     if name == "corrupted_midway.mp4":  # what an error spoils depends on the decoder's threads
         expected, got = [e[:1] for e in expected], [g[:1] for g in got]
         expected = [e for e in expected if e in got]
     assert got == expected
     assert reader.info.has_video == bool(expected)
     for frame in frames_of(events):
-        assert frame.gray.shape == (reader.info.height, reader.info.width)
         assert frame.gray.flags.c_contiguous
         assert frame.gray.dtype == np.uint8
 
@@ -102,8 +103,8 @@ def test_unordered_times_come_in_order(clips: Path) -> None:
     ("name", "size"), [("rotated_90_3frames.mov", (320, 568)), ("talk_700.mp4", (700, 700))]
 )
 def test_size_is_as_displayed(clips: Path, name: str, size: tuple[int, int]) -> None:
-    with MediaReader(clips / name) as reader:
-        assert (reader.info.width, reader.info.height) == size
+    _, events = read(clips / name)
+    assert {frame.gray.shape for frame in frames_of(events)} == {size[::-1]}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ from avsent.utterances import SpeechDetector, SpeechSegmenter, default_detector
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 pictures per second."""
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-ACTORS = tuple(range(1, 25))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -85,11 +85,6 @@ class FaceDetector:
         self._network: Any = None
         self._network_path = model_file(NETWORK_FILE)
 
-    @property
-    def has_network(self) -> bool:
-        """Whether the network's file is installed."""
-        return self._network_path is not None
-
     def whole(self, gray: NDArray[np.uint8], long_side_px: int) -> list[Detection]:
         """Faces on a copy of ``gray`` [H, W] with ``long_side_px``, best first."""
         scale = copy_scale(gray.shape, long_side_px)

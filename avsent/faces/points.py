@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 LANDMARK_COUNT = 68
 LEFT_EYE = slice(36, 42)
 RIGHT_EYE = slice(42, 48)
-INNER_MOUTH = slice(60, 68)
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels"""

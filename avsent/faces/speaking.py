@@ -16,7 +16,6 @@ LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 """Landmarks of the inner lips that face each other."""
 
 ENVELOPE_HZ = 50.0
-SAMPLE_RATE_HZ = 16000
 ENVELOPE_RANGE_DB = 45.0
 """Sound further below the loudest moment than this counts as silence."""
 
@@ -48,7 +47,7 @@ def mouth_opening(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def sound_envelope(
-    samples: NDArray[np.floating[Any]], start_s: float, rate_hz: int = SAMPLE_RATE_HZ
+    samples: NDArray[np.floating[Any]], start_s: float, rate_hz: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Loudness of ``samples`` [N] (mono, -1..1, first one at ``start_s``) 50 times a second.
 

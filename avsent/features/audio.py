@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.features.numba_cache import ensure_numba_cache
+from avsent.media import SAMPLE_RATE_HZ
 
-SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400
 """25 ms"""
 HOP_SAMPLES = 160

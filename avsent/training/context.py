@@ -32,7 +32,6 @@ from avsent.training.encoders import (
 from avsent.training.metrics import Scores, scores
 
 MAX_UTTERANCES = 8
-AUGMENTED_COPIES = 10
 STILLS_VIDEOS = 0.3
 """Share of training videos that are made of stills: faces without sound."""
 UNIFORM_VIDEOS = 0.5

@@ -47,8 +47,9 @@ class CsvWriter(Writer):
 
 def csv_rows(result: Result, labels: tuple[str, ...]) -> Iterable[list[str]]:
     """The cells of each utterance, in the order of the columns."""
-    # The rounding of JSON, so that both views show the same numbers.
-    for plain, utterance in zip(result.to_dict()["utterances"], result.utterances, strict=True):
+    for utterance in result.utterances:
+        # The rounding of JSON, so that both views show the same numbers.
+        plain = utterance.to_dict()
         audio = plain["modalities"].get("audio", {})
         face = plain["modalities"].get("face", {})
         cells = [

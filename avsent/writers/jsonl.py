@@ -18,6 +18,7 @@ class JsonLinesWriter(Writer):
     def write(self, results: Iterable[Result], file: TextIO) -> None:
         """Write the lines of each result as soon as it comes."""
         for result in results:
-            for utterance in result.to_dict()["utterances"]:
-                file.write(dump_json({"source": result.source, **utterance}, file) + "\n")
+            for utterance in result.utterances:
+                line = {"source": result.source, **utterance.to_dict()}
+                file.write(dump_json(line, file) + "\n")
             file.flush()
