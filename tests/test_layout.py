@@ -19,7 +19,7 @@ MAX_LINES = 310
 
 # From the ground up; the modules of a set are one room, the sets of a floor may not meet.
 FLOORS: tuple[tuple[set[str], ...], ...] = (
-    ({"_version"}, {"errors"}, {"progress"}, {"structure"}, {"networks"}),
+    ({"_version"}, {"errors", "labels"}, {"progress"}, {"structure"}, {"networks"}),
     (
         {"media", "_media_types", "_media_open", "_media_sound", "_media_frames"},
         {"faces"},

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsent.checkpoints import load_checkpoint
-from avsent.data.ravdess import EMOTIONS, RavdessClip, read_ravdess
+from avsent.data.ravdess import RavdessClip, read_ravdess
 from avsent.features.face import FaceFeatures
+from avsent.labels import EMOTIONS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.target import TargetModel
 from avsent.training import augment

@@ -18,18 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.data.polarity import POLARITY_OF_EMOTION
 from avsent.errors import DatasetError
 from avsent.faces.smoothing import smooth_landmarks
 from avsent.features.audio import audible_power
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures, face_features
+from avsent.labels import EMOTIONS, polarity_of
 from avsent.media import FrameSampler
 from avsent.utterances import SpeechDetector, SpeechSegmenter, default_detector
 
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 pictures per second."""
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +90,7 @@ def read_ravdess(
                 clip_id=clip_id,
                 actor=int(actor_of[index]),
                 emotion=emotion,
-                polarity=POLARITY_OF_EMOTION.get(emotion),
+                polarity=polarity_of(emotion),
                 mel_power=None if audible is None else audible[0],
                 face=_face(landmarks[starts[index] : starts[index + 1]], start_s, end_s, config),
             )

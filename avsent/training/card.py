@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avsent.data.polarity import POLARITY_LABELS
+from avsent.labels import POLARITY_LABELS
 from avsent.networks.target import TargetModel, parameter_count
 from avsent.training.corpora import TEST_ACTORS, TRAIN_ACTORS, VALIDATION_ACTORS
 from avsent.training.metrics import Scores

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avsent.data.fer2013 import read_fer2013
-from avsent.data.polarity import POLARITY_OF_EMOTION
-from avsent.data.ravdess import EMOTIONS, RavdessClip, cached_ravdess
+from avsent.data.ravdess import RavdessClip, cached_ravdess
 from avsent.features.face import normalise_landmarks
+from avsent.labels import EMOTIONS, canonical
+from avsent.labels import polarity_of as polarity_of_label
 
 TEST_ACTORS = (21, 22, 23, 24)
 VALIDATION_ACTORS = (17, 18, 19, 20)
@@ -22,16 +23,6 @@ TRAIN_ACTORS = tuple(range(1, 17))
 
 NO_LABEL = -1
 """Polarity of surprise: such items teach the emotion head only."""
-
-_FER_TO_EMOTION = {
-    "angry": "angry",
-    "disgust": "disgust",
-    "fear": "fearful",
-    "happy": "happy",
-    "neutral": "neutral",
-    "sad": "sad",
-    "surprise": "surprised",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +93,6 @@ def _stills(folder: Path, split: str, cache: Path) -> Stills:
     names = [faces.classes[label] for label, good in zip(faces.labels, usable, strict=True) if good]
     return Stills(
         landmarks=torch.from_numpy(landmarks[usable]),
-        polarity=np.array([POLARITY_OF_EMOTION.get(name, NO_LABEL) for name in names]),
-        emotion=np.array([EMOTIONS.index(_FER_TO_EMOTION[name]) for name in names]),
+        polarity=np.array([NO_LABEL if p is None else p for p in map(polarity_of_label, names)]),
+        emotion=np.array([EMOTIONS.index(canonical(name)) for name in names]),
     )

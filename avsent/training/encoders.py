@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.data.ravdess import EMOTIONS, RavdessClip
+from avsent.data.ravdess import RavdessClip
 from avsent.features.audio import FLOOR_DB, normalised_log
+from avsent.labels import EMOTIONS
 from avsent.networks.target import TargetModel
 from avsent.training.augment import augmented_landmarks, augmented_log_mel
 from avsent.training.corpora import NO_LABEL, Stills, emotion_of, polarity_of
