@@ -23,7 +23,8 @@ from avsent.features.config import FeatureConfig
 from avsent.features.face import POINTS
 from avsent.media import SAMPLE_RATE_HZ
 from avsent.networks.config import TargetConfig
-from avsent.networks.target import TargetModel
+from avsent.networks.fusion.choice import HEADS
+from avsent.networks.target import MODALITIES, TargetModel
 from avsent.structure import build
 
 FORMAT = "avsent-checkpoint/1"
@@ -33,6 +34,8 @@ MAX_CONFIG_BYTES = 1_000_000
 MAX_FFT_SAMPLES = 8192
 MIN_AUDIO_BLOCKS = 3
 """The audio encoder halves time in its first three blocks; times of attention rely on it."""
+MODALITY_CHOICES = (("audio",), ("face",), ("audio", "face"), ("text",))
+MAX_VECTOR = 65536
 MAX_LAYER_SIZE = 4096
 """No size in a config may be larger: a damaged one must not allocate the machine's memory."""
 
@@ -42,10 +45,12 @@ class Calibration:
     """Probabilities are ``softmax(logits / temperature + log_prior)``.
 
     ``log_prior`` [C] shifts the classes: how common neutral is differs between corpora.
+    ``deviation``: of a real-valued model's error, in units of the labels.
     """
 
     temperature: float = 1.0
     log_prior: tuple[float, ...] = ()
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +223,7 @@ def _check_sizes(config: CheckpointConfig) -> None:
         *(model.audio.representation, model.face.representation),
         *(model.context.first_gru, model.context.dense, model.context.second_gru),
         *(model.context.classifier, len(model.labels)),
+        *(model.fusion.factors, model.fusion.outputs, model.fusion.segments),
     )
     if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
         raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
@@ -231,10 +237,18 @@ def _check_sizes(config: CheckpointConfig) -> None:
         raise ValueError("network and features differ in mel bands")
     if model.face.points != features.face.points:
         raise ValueError("network and features differ in landmark points")
+    if model.modalities not in MODALITY_CHOICES:
+        raise ValueError("its modalities are none of those a model can have")
+    if any(not 0 <= model.vectors.of(name) <= MAX_VECTOR for name in (*MODALITIES, "text")):
+        raise ValueError("the size of a vector is out of range")
+    if model.fusion.name not in HEADS:
+        raise ValueError(f"there is no fusion {model.fusion.name!r}")
     if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
         raise ValueError("the labels are not two or more different names")
     if config.calibration.temperature <= 0:
         raise ValueError("the temperature is not positive")
+    if config.calibration.deviation <= 0:
+        raise ValueError("the deviation is not positive")
     if len(config.calibration.log_prior) not in (0, len(model.labels)):
         raise ValueError("log_prior does not have one number per label")
 

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avsent.calibration import calibrated
 from avsent.checkpoints import Checkpoint
 from avsent.extraction import UtteranceFeatures
 from avsent.features.audio import AudioFeatures
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures
+from avsent.labels import valence_of
 from avsent.networks.audio_encoder import TIME_STRIDE
 from avsent.networks.target import MODALITIES, TargetOutput, Utterances
 from avsent.networks.threads import one_torch_thread
 from avsent.results import Attention, ModalityShare, TimeWeight, UtteranceResult
-
-NEGATIVE, POSITIVE = "negative", "positive"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,11 +84,12 @@ class Decider:
         output: TargetOutput = self._model(videos)
         probabilities = self._probabilities(output)
         moved = {}
-        for modality in MODALITIES:
+        used = self._config.model.modalities
+        for modality in used:
             without = self._probabilities(self._model(videos.without(modality)))
             moved[modality] = np.abs(probabilities - without).sum(axis=1) / 2
         context = {
-            modality: output.context[modality][0].cpu().double().numpy() for modality in MODALITIES
+            modality: output.context[modality][0].cpu().double().numpy() for modality in used
         }
         for index, item in enumerate(encoded):
             present = {"audio": item.audio is not None, "face": item.face is not None}
@@ -96,7 +97,7 @@ class Decider:
                 index,
                 item,
                 probabilities[index] if any(present.values()) else None,
-                _shares(present, {modality: float(moved[modality][index]) for modality in moved}),
+                _shares(present, {modality: float(moved[modality][index]) for modality in used}),
                 {
                     modality: _row(context[modality][index]) if present[modality] else ()
                     for modality in MODALITIES
@@ -106,7 +107,7 @@ class Decider:
     def _encode_audio(
         self, audio: AudioFeatures | None
     ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
-        if audio is None:
+        if audio is None or "audio" not in self._config.model.modalities:
             return None, ()
         log_mel = torch.from_numpy(audio.log_mel)[None].to(self._device)
         frames = log_mel.shape[2]
@@ -121,7 +122,7 @@ class Decider:
     def _encode_face(
         self, face: FaceFeatures | None
     ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
-        if face is None:
+        if face is None or "face" not in self._config.model.modalities:
             return None, ()
         landmarks = torch.from_numpy(face.landmarks)[None].to(self._device)
         mask = torch.ones(landmarks.shape[:2], dtype=torch.bool, device=self._device)
@@ -130,26 +131,24 @@ class Decider:
 
     def _assemble(self, encoded: Sequence[EncodedUtterance]) -> Utterances:
         """One video as a batch of one."""
-        sizes = self._config.model.audio.representation, self._config.model.face.representation
-        audio, face = (torch.zeros(1, len(encoded), size, device=self._device) for size in sizes)
-        has_audio, has_face = (
-            torch.zeros(1, len(encoded), dtype=torch.bool, device=self._device) for _ in range(2)
-        )
-        for index, item in enumerate(encoded):
-            if item.audio is not None:
-                audio[0, index], has_audio[0, index] = item.audio, True
-            if item.face is not None:
-                face[0, index], has_face[0, index] = item.face, True
-        return Utterances(audio, face, has_audio, has_face, torch.tensor([len(encoded)]))
+        parts: dict[str, list[Tensor | None]] = {
+            "audio": [item.audio for item in encoded],
+            "face": [item.face for item in encoded],
+        }
+        values, present = {}, {}
+        for modality in self._config.model.modalities:
+            there = torch.tensor([part is not None for part in parts[modality]])
+            size = self._config.model.representation_size(modality)
+            values[modality] = torch.zeros(1, len(encoded), size, device=self._device)
+            present[modality] = there[None].to(self._device)
+            for index, part in enumerate(parts[modality]):
+                if part is not None:
+                    values[modality][0, index] = part
+        return Utterances(values, present, torch.tensor([len(encoded)]))
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
         """Calibrated class probabilities [U, C]."""
-        calibration = self._config.calibration
-        logits = output.logits[0].cpu().double() / calibration.temperature
-        if calibration.log_prior:
-            logits = logits + torch.tensor(calibration.log_prior, dtype=torch.float64)
-        probabilities: NDArray[np.float64] = torch.softmax(logits, dim=-1).numpy()
-        return probabilities
+        return calibrated(output.logits[0].cpu().double(), self._config)
 
     def _result(
         self,
@@ -173,7 +172,7 @@ class Decider:
             end_s=item.end_s,
             track=item.track,
             sentiment=decided,
-            score=by_label.get(POSITIVE, 0.0) - by_label.get(NEGATIVE, 0.0),
+            score=sum(p * valence_of(label) for label, p in by_label.items()),
             probabilities=by_label,
             modalities=shares,
             attention=Attention(context, item.face_frames, item.audio_frames),

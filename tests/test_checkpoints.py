@@ -61,7 +61,9 @@ def logits(model: TargetModel) -> torch.Tensor:
         audio, _ = model.encode_audio(sound, torch.tensor([40, 40, 20]))
         face, _ = model.encode_face(faces, torch.ones(3, 5, dtype=torch.bool))
         there = torch.ones(1, 3, dtype=torch.bool)
-        return model(Utterances(audio[None], face[None], there, there, torch.tensor([3]))).logits
+        values = {"audio": audio[None], "face": face[None]}
+        present = {"audio": there, "face": there}
+        return model(Utterances(values, present, torch.tensor([3]))).logits
 
 
 def edit(folder: Path, change: Callable[[Config], object]) -> None:
@@ -169,11 +171,11 @@ def test_cut_off_or_empty_or_missing_weights(folder: Path) -> None:
 
 
 CHANGES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
-    "shape": lambda t: t.update({"classifier.0.bias": torch.zeros(9)}),
-    "transposed": lambda t: t.update({"classifier.3.weight": torch.zeros(8, 3)}),
-    "missing": lambda t: t.pop("classifier.0.weight"),
+    "shape": lambda t: t.update({"head.classifier.0.bias": torch.zeros(9)}),
+    "transposed": lambda t: t.update({"head.classifier.3.weight": torch.zeros(8, 3)}),
+    "missing": lambda t: t.pop("head.classifier.0.weight"),
     "more": lambda t: t.update(extra=torch.zeros(1)),
-    "renamed": lambda t: t.update(other=t.pop("classifier.0.weight")),
+    "renamed": lambda t: t.update(other=t.pop("head.classifier.0.weight")),
 }
 
 

@@ -224,7 +224,19 @@ def videos_of(presence: list[list[tuple[bool, bool]]]) -> Utterances:
         for u, pair in enumerate(video):
             there[0, b, u], there[1, b, u] = pair
     audio, face = (random(len(presence), longest, 64, seed=s) for s in (1, 2))
-    return Utterances(audio, face, there[0], there[1], torch.tensor([len(v) for v in presence]))
+    return Utterances(
+        {"audio": audio, "face": face},
+        {"audio": there[0], "face": there[1]},
+        torch.tensor([len(v) for v in presence]),
+    )
+
+
+def part_of(videos: Utterances, part: tuple[slice, slice]) -> Utterances:
+    return Utterances(
+        {modality: values[part] for modality, values in videos.values.items()},
+        {modality: there[part] for modality, there in videos.present.items()},
+        videos.lengths[part[0]],
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -233,16 +245,15 @@ def videos_of(presence: list[list[tuple[bool, bool]]]) -> Utterances:
 def test_target_model_with_anything_missing(presence: list[list[tuple[bool, bool]]]) -> None:
     model, videos = target_model(), videos_of(presence)
     output = model(videos)
-    assert output.logits.shape == (*videos.audio.shape[:2], 3)
+    assert output.logits.shape == (*videos.present["audio"].shape, 3)
     assert torch.isfinite(output.logits).all()
-    for modality, there in (("audio", videos.audio_present), ("face", videos.face_present)):
+    for modality, there in videos.present.items():
         weight = output.context[modality]
         torch.testing.assert_close(weight.sum(-1), there.float())
         assert weight.masked_select(~there[:, None, :].expand_as(weight)).eq(0).all()
     for b, video in enumerate(presence):
         part = (slice(b, b + 1), slice(len(video)))
-        parts = (videos.audio, videos.face, videos.audio_present, videos.face_present)
-        alone = model(Utterances(*(t[part] for t in parts), videos.lengths[b : b + 1]))
+        alone = model(part_of(videos, part))
         torch.testing.assert_close(output.logits[part], alone.logits, atol=1e-5, rtol=1e-5)
 
 
@@ -250,7 +261,9 @@ def test_target_model_with_anything_missing(presence: list[list[tuple[bool, bool
 @torch.inference_mode()
 def test_what_is_missing_everywhere_has_no_say(modality: str) -> None:
     videos = videos_of([[(True, True)] * 5, [(True, True)] * 2])
-    other = dataclasses.replace(videos, **{modality: 50 * random(2, 5, 64, seed=9)})
+    other = dataclasses.replace(
+        videos, values={**videos.values, modality: 50 * random(2, 5, 64, seed=9)}
+    )
     model = target_model()
     assert not torch.equal(model(videos).logits, model(other).logits)
     first, second = model(videos.without(modality)), model(other.without(modality))
@@ -261,9 +274,9 @@ def test_what_is_missing_everywhere_has_no_say(modality: str) -> None:
 @torch.inference_mode()
 def test_what_is_missing_somewhere_has_no_say() -> None:
     model, videos = target_model(), videos_of([[(True, False), (False, True), (True, True)]])
-    audio, face = videos.audio.clone(), videos.face.clone()
+    audio, face = videos.values["audio"].clone(), videos.values["face"].clone()
     audio[0, 1], face[0, 0] = 30.0, -30.0
-    other = dataclasses.replace(videos, audio=audio, face=face)
+    other = dataclasses.replace(videos, values={"audio": audio, "face": face})
     assert torch.equal(model(videos).logits, model(other).logits)
 
 
@@ -289,7 +302,9 @@ def test_small_and_every_parameter_learns() -> None:
     face, _ = model.encode_face(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
     there = torch.ones(2, 3, dtype=torch.bool)
     videos = Utterances(
-        audio.view(2, 3, -1), face.view(2, 3, -1), there, there, torch.tensor([3, 3])
+        {"audio": audio.view(2, 3, -1), "face": face.view(2, 3, -1)},
+        {"audio": there, "face": there},
+        torch.tensor([3, 3]),
     )
     model(videos).logits.square().sum().backward()
     for name, parameter in model.named_parameters():

@@ -146,6 +146,8 @@ def test_the_configuration_alone_rebuilds_the_model() -> None:
     again.load_state_dict(model.state_dict())
     there = torch.ones(1, 2, dtype=torch.bool)
     videos = Utterances(
-        torch.randn(1, 2, 64), torch.randn(1, 2, 64), there, there, torch.tensor([2])
+        {"audio": torch.randn(1, 2, 64), "face": torch.randn(1, 2, 64)},
+        {"audio": there, "face": there},
+        torch.tensor([2]),
     )
     assert torch.equal(model.eval()(videos).logits, again.eval()(videos).logits)

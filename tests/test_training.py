@@ -185,14 +185,16 @@ def test_videos_hold_one_speaker_and_true_labels() -> None:
     videos, labels = draw_videos(items, 400, np.random.default_rng(0), damage=False)
     inside = torch.arange(MAX_UTTERANCES)[None] < videos.lengths[:, None]
     assert sorted(set(videos.lengths.tolist())) == list(range(1, MAX_UTTERANCES + 1))
-    assert torch.equal(videos.audio_present, inside)
-    assert torch.equal(videos.face_present, inside)
+    assert torch.equal(videos.present["audio"], inside)
+    assert torch.equal(videos.present["face"], inside)
     assert torch.equal(labels != NO_LABEL, inside)
-    rows = videos.face[..., 1].long()
+    rows = videos.values["face"][..., 1].long()
     assert torch.equal(labels[inside], torch.from_numpy(items.polarity)[rows[inside]])
-    assert torch.equal(videos.audio[inside], items.audio[rows[inside], 0])  # unchanged clips
+    assert torch.equal(
+        videos.values["audio"][inside], items.audio[rows[inside], 0]
+    )  # unchanged clips
     for b in range(400):
-        assert len(set(videos.face[b, inside[b], 0].tolist())) == 1
+        assert len(set(videos.values["face"][b, inside[b], 0].tolist())) == 1
     long = videos.lengths >= 5
     uniform = [len(set(labels[b][inside[b]].tolist())) == 1 for b in torch.where(long)[0]]
     assert 0.4 < np.mean(uniform) < 0.62
@@ -202,16 +204,18 @@ def test_videos_hold_one_speaker_and_true_labels() -> None:
 def test_damaged_videos_never_lose_everything() -> None:
     items = dataclasses.replace(separable(3, 1, named=True), has_audio=np.arange(36) % 5 > 0)
     videos, labels = draw_videos(items, 1500, np.random.default_rng(1))
-    audio, face = videos.audio_present, videos.face_present
+    audio, face = videos.present["audio"], videos.present["face"]
     inside = torch.arange(MAX_UTTERANCES)[None] < videos.lengths[:, None]
     assert not (audio | face)[~inside].any()
     assert torch.equal(labels == NO_LABEL, ~(audio | face))
     assert (audio | face).any(1).all()
-    rows = videos.face[..., 1].long()
+    rows = videos.values["face"][..., 1].long()
     assert not audio[inside & ~torch.from_numpy(items.has_audio)[rows]].any()
     no_face = (~face).masked_fill(~inside, True).all(1)
     assert 0.08 < float(no_face[videos.lengths >= 3].float().mean()) < 0.2
-    versions = (videos.face[:, :, None] == items.face[rows]).all(-1).float().argmax(-1)[inside]
+    versions = (
+        (videos.values["face"][:, :, None] == items.face[rows]).all(-1).float().argmax(-1)[inside]
+    )
     assert torch.bincount(versions, minlength=3).min() > 0.25 * len(versions)
 
 

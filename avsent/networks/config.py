@@ -44,10 +44,63 @@ class ContextConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FusionConfig:
+    """Which fusion head, and the options of those that have any.
+
+    ``factors`` k and ``outputs`` o: factorized bilinear pooling, ``normalise``: signed square root
+    and L2 after it. ``beta`` and ``original``: multiplicative fusion's β, and Liu's form of the
+    loss instead of M3ER's. ``segments``: pieces of an utterance in AVEF.
+    """
+
+    name: str = "hmtl"
+    factors: int = 4
+    outputs: int = 32
+    normalise: bool = True
+    beta: float = 1.0
+    original: bool = False
+    segments: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSizes:
+    """Size of each modality's ready-made vector per utterance; 0 where it comes raw or not."""
+
+    audio: int = 0
+    face: int = 0
+    text: int = 0
+
+    def of(self, modality: str) -> int:
+        """Size for ``modality``."""
+        return {"audio": self.audio, "face": self.face, "text": self.text}[modality]
+
+
+@dataclass(frozen=True, slots=True)
 class TargetConfig:
-    """Everything needed to rebuild a :class:`~avsent.networks.target.TargetModel`."""
+    """Everything needed to rebuild a :class:`~avsent.networks.target.TargetModel`.
+
+    ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then the polarities
+    that its number is turned into.
+    """
 
     labels: tuple[str, ...] = ("negative", "neutral", "positive")
+    modalities: tuple[str, ...] = ("audio", "face")
+    real: bool = False
     audio: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
     face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
+    vectors: VectorSizes = field(default_factory=VectorSizes)
     context: ContextConfig = field(default_factory=ContextConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def input_size(self, modality: str) -> int:
+        """Size of the representation that enters the embedding network of ``modality``."""
+        ready = self.vectors.of(modality)
+        if ready or modality == "text":
+            return ready
+        return (self.audio if modality == "audio" else self.face).representation
+
+    def representation_size(self, modality: str) -> int:
+        """Size of what the encoder of ``modality`` gives for an utterance."""
+        pieces = 1
+        if self.fusion.name == "avef" and not self.vectors.of(modality):
+            pieces = self.fusion.segments
+        return pieces * self.input_size(modality)

@@ -1,120 +1,139 @@
-"""The HMTL target model: voice and face of a video's utterances → sentiment of each.
+"""The HMTL model: modalities of a video's utterances → sentiment of each.
 
-Two levels of attention: inside an utterance (the encoders) and across the utterances of a video
-(self-attention and bi-modal attention). Seo, Na, Kim, IEEE Access 2020; attention after Ghosal
-et al., EMNLP 2018.
+The target model (voice, face or both) and the source model (text, or any modality that teaches)
+are the same network over other modalities. Two levels of attention: inside an utterance (the
+encoders) and across the utterances of a video (the fusion head). Seo, Na, Kim, IEEE Access 2020.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from avsent.networks.attention import cross_attention
 from avsent.networks.audio_encoder import AudioEncoder
 from avsent.networks.config import TargetConfig
 from avsent.networks.context import EmbeddingNetwork
 from avsent.networks.face_encoder import FaceEncoder
+from avsent.networks.fusion.base import Decision, Embedded, HeadSizes
+from avsent.networks.fusion.choice import make_head
+from avsent.networks.vector_encoder import VectorEncoder
 
 MODALITIES = ("audio", "face")
+"""What a model that predicts may use; text only teaches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterances:
-    """Encoded utterances of B videos, padded to U: representations and what is there.
+    """Encoded utterances of B videos, padded to U.
 
-    ``audio`` [B, U, R], ``face`` [B, U, R]; ``audio_present`` and ``face_present`` [B, U] bool
-    (False on padding); ``lengths`` [B] utterances per video.
+    By modality: ``values`` [B, U, R] representations and ``present`` [B, U] bool (False on
+    padding); ``lengths`` [B] utterances per video.
     """
 
-    audio: Tensor
-    face: Tensor
-    audio_present: Tensor
-    face_present: Tensor
+    values: dict[str, Tensor]
+    present: dict[str, Tensor]
     lengths: Tensor
 
     def without(self, modality: str) -> Utterances:
         """The same videos with ``modality`` missing everywhere."""
-        audio, face = self.audio_present, self.face_present
-        if modality == "audio":
-            audio = torch.zeros_like(audio)
-        elif modality == "face":
-            face = torch.zeros_like(face)
-        else:
-            raise ValueError(f"no modality {modality!r}; there are {MODALITIES}")
-        return Utterances(self.audio, self.face, audio, face, self.lengths)
+        if modality not in self.present:
+            raise ValueError(f"no modality {modality!r}; there are {tuple(self.present)}")
+        present = {**self.present, modality: torch.zeros_like(self.present[modality])}
+        return dataclasses.replace(self, present=present)
 
 
 @dataclass(frozen=True, slots=True)
 class TargetOutput:
-    """``logits`` [B, U, C]; per modality the embedding [B, U, D] and context attention [B, U, U].
+    """``logits`` [B, U, C], or [B, U, 1] numbers; per modality the embedding [B, U, D], where it
+    is ``present`` [B, U], the context attention [B, U, U] and, from heads that have them, the
+    ``votes`` [B, U, C] of each modality alone.
 
-    ``context["audio"][b, i, j]``: how much the voice of utterance j contributed to utterance i,
-    the mean of self-attention and (where i has a face) bi-modal attention onto it.
+    ``context["audio"][b, i, j]``: how much the voice of utterance j contributed to utterance i.
     """
 
     logits: Tensor
     embeddings: dict[str, Tensor]
+    present: dict[str, Tensor]
     context: dict[str, Tensor]
+    votes: dict[str, Tensor] = field(default_factory=dict)
 
 
 class TargetModel(nn.Module):
-    """Audio and face encoders, embedding networks, attention over utterances, classifier."""
+    """Encoders and embedding networks of each modality, fusion head."""
 
     def __init__(self, config: TargetConfig) -> None:
         super().__init__()
         self.config = config
-        self.audio_encoder = AudioEncoder(config.audio)
-        self.face_encoder = FaceEncoder(config.face)
-        context = config.context
-        self.audio_embedding = EmbeddingNetwork(config.audio.representation, context)
-        self.face_embedding = EmbeddingNetwork(config.face.representation, context)
-        size = 2 * context.second_gru
-        self.classifier = nn.Sequential(
-            nn.Linear(6 * size, context.classifier),
-            nn.ReLU(),
-            nn.Dropout(context.dropout),
-            nn.Linear(context.classifier, len(config.labels)),
+        if not config.modalities:
+            raise ValueError("a model needs at least one modality")
+        for modality in config.modalities:
+            self.add_module(f"{modality}_encoder", _encoder(modality, config))
+            embedding = EmbeddingNetwork(config.input_size(modality), config.context)
+            self.add_module(f"{modality}_embedding", embedding)
+        self.head = make_head(
+            HeadSizes(
+                modalities=config.modalities,
+                embedding=2 * config.context.second_gru,
+                outputs=1 if config.real else len(config.labels),
+                context=config.context,
+                fusion=config.fusion,
+            )
         )
+
+    def encoder(self, modality: str) -> nn.Module:
+        """The utterance encoder of ``modality``."""
+        return self.get_submodule(f"{modality}_encoder")
+
+    def embedding(self, modality: str) -> nn.Module:
+        """The embedding network of ``modality``."""
+        return self.get_submodule(f"{modality}_embedding")
 
     def encode_audio(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`AudioEncoder.forward`."""
-        representation, weight = self.audio_encoder(log_mel, lengths)
+        representation, weight = self.encoder("audio")(log_mel, lengths)
         return representation, weight
 
     def encode_face(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`FaceEncoder.forward`."""
-        representation, weight = self.face_encoder(landmarks, mask)
+        representation, weight = self.encoder("face")(landmarks, mask)
         return representation, weight
 
     def forward(self, utterances: Utterances) -> TargetOutput:
-        """Class logits of every utterance in the context of its video."""
-        has_audio, has_face = utterances.audio_present, utterances.face_present
-        audio = self.audio_embedding(utterances.audio, has_audio, utterances.lengths)
-        face = self.face_embedding(utterances.face, has_face, utterances.lengths)
-        self_audio, audio_to_audio = cross_attention(audio, audio, has_audio)
-        self_face, face_to_face = cross_attention(face, face, has_face)
-        bi_audio, audio_to_face = cross_attention(audio, face, has_face)
-        bi_face, face_to_audio = cross_attention(face, audio, has_audio)
-        fused = torch.cat([audio, face, self_audio, self_face, bi_audio, bi_face], dim=-1)
+        """Decision on every utterance in the context of its video."""
+        embedded = self.embed(utterances)
+        decision: Decision = self.head(embedded)
         return TargetOutput(
-            logits=self.classifier(fused),
-            embeddings={"audio": audio, "face": face},
-            context={
-                "audio": _contribution(audio_to_audio, face_to_audio, has_audio, has_face),
-                "face": _contribution(face_to_face, audio_to_face, has_face, has_audio),
-            },
+            logits=decision.logits,
+            embeddings=embedded.values,
+            present=embedded.present,
+            context=decision.context,
+            votes=decision.votes,
         )
 
+    def embed(self, utterances: Utterances) -> Embedded:
+        """Embeddings of every utterance, by modality."""
+        values, present = {}, {}
+        for modality in self.config.modalities:
+            present[modality] = utterances.present[modality]
+            network = self.embedding(modality)
+            values[modality] = network(
+                utterances.values[modality], present[modality], utterances.lengths
+            )
+        return Embedded(values, present)
 
-def _contribution(own: Tensor, others: Tensor, has_own: Tensor, has_other: Tensor) -> Tensor:
-    """Mean of the attention that an utterance pays to one modality, [B, U, U]; zero rows where
-    the utterance lacks that modality."""
-    both = has_other[..., None]
-    mixed = torch.where(both, (own + others) / 2, own)
-    return mixed * has_own[..., None].to(mixed.dtype)
+
+def _encoder(modality: str, config: TargetConfig) -> nn.Module:
+    ready = config.vectors.of(modality)
+    if ready:
+        return VectorEncoder(ready)
+    if modality == "audio":
+        return AudioEncoder(config.audio)
+    if modality == "face":
+        return FaceEncoder(config.face)
+    raise ValueError("text enters as vectors: their size is missing")
 
 
 def parameter_count(model: nn.Module) -> int:

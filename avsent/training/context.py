@@ -151,10 +151,11 @@ def draw_videos(
         versions = rng.integers(items.audio.shape[1], size=versions.shape)
         labels[~(audio_present | face_present)] = NO_LABEL
     utterances = Utterances(
-        audio=items.audio[rows, versions[0]],
-        face=items.face[rows, versions[1]],
-        audio_present=torch.from_numpy(audio_present),
-        face_present=torch.from_numpy(face_present),
+        values={"audio": items.audio[rows, versions[0]], "face": items.face[rows, versions[1]]},
+        present={
+            "audio": torch.from_numpy(audio_present),
+            "face": torch.from_numpy(face_present),
+        },
         lengths=torch.from_numpy(lengths),
     )
     return utterances, torch.from_numpy(labels)
@@ -188,7 +189,7 @@ def train_context(
     """
     settings = settings or ContextTraining()
     rng = np.random.default_rng(seed)
-    upper = [model.audio_embedding, model.face_embedding, model.classifier]
+    upper = [model.embedding("audio"), model.embedding("face"), model.head]
     parameters = [parameter for part in upper for parameter in part.parameters()]
     optimiser = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -269,10 +270,11 @@ def single_logits(
     """Logits [N, C] of every item as a video of its own, one utterance long."""
     count = len(items.polarity)
     utterances = Utterances(
-        audio=items.audio[:, :1],
-        face=items.face[:, :1],
-        audio_present=torch.from_numpy(items.has_audio)[:, None],
-        face_present=torch.from_numpy(items.has_face)[:, None],
+        values={"audio": items.audio[:, :1], "face": items.face[:, :1]},
+        present={
+            "audio": torch.from_numpy(items.has_audio)[:, None],
+            "face": torch.from_numpy(items.has_face)[:, None],
+        },
         lengths=torch.ones(count, dtype=torch.long),
     )
     if without is not None:

@@ -69,7 +69,7 @@ def train_seed(corpora: Corpora, seed: int, say: Callable[[str], None]) -> Train
         seed,
         on_epoch=say,
     )
-    for encoder in (model.audio_encoder, model.face_encoder):
+    for encoder in (model.encoder("audio"), model.encoder("face")):
         encoder.requires_grad_(False)
     say(f"seed {seed}: representations")
     train = encode_clips(model, corpora.train, CLIP_COPIES, seed)

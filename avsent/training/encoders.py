@@ -118,7 +118,7 @@ def train_audio_encoder(
             logits = torch.cat([heads.polarity(encode_clip_audio(model, clip)) for clip in clips])
         return scores(polarity_of(clips), logits.argmax(1).numpy(), CLASSES).balanced_accuracy
 
-    return _fit(model.audio_encoder, heads, batches, check, steps, settings, on_epoch)
+    return _fit(model.encoder("audio"), heads, batches, check, steps, settings, on_epoch)
 
 
 def train_face_encoder(
@@ -182,7 +182,7 @@ def train_face_encoder(
         on_stills = scores(truth, of_stills.argmax(1).numpy(), CLASSES)
         return (on_clips.balanced_accuracy + on_stills.balanced_accuracy) / 2
 
-    return _fit(model.face_encoder, heads, batches, check, steps, settings, on_epoch)
+    return _fit(model.encoder("face"), heads, batches, check, steps, settings, on_epoch)
 
 
 def encode_clip_audio(model: TargetModel, clip: RavdessClip) -> Tensor:

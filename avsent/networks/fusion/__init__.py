@@ -1,0 +1,1 @@
+"""Fusion heads: embeddings of a video's utterances → decision. One file each."""
