@@ -9,21 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avsent.checkpoints import CheckpointConfig
+from avsent.checkpoints import Calibration
 
 HALF_STEP = 0.5
 """Sentiment nearer to 0 than this rounds to 0, which is neutral."""
 
 
-def calibrated(outputs: Tensor, config: CheckpointConfig) -> NDArray[np.float64]:
-    """Probabilities [N, C] of the labels from ``outputs`` [N, C], or [N, 1] numbers.
+def probabilities_of(
+    outputs: Tensor, calibration: Calibration, *, real: bool
+) -> NDArray[np.float64]:
+    """Probabilities [N, C] of the labels from ``outputs`` [N, C], or ``real`` [N, 1] numbers.
 
     Classes: ``softmax(logits / temperature + log_prior)``. Real-valued sentiment: the number's
     error is taken as normal with the deviation it had on validation data; a label's probability
     is the share of that bell over the numbers that round to it.
     """
-    calibration = config.calibration
-    if config.model.real:
+    if real:
         return _of_numbers(outputs[:, 0].double().numpy(), calibration.deviation)
     logits = outputs.double() / calibration.temperature
     if calibration.log_prior:

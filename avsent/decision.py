@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avsent.calibration import calibrated
+from avsent.calibration import probabilities_of
 from avsent.checkpoints import Checkpoint
 from avsent.extraction import UtteranceFeatures
 from avsent.features.audio import AudioFeatures
@@ -148,7 +148,9 @@ class Decider:
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
         """Calibrated class probabilities [U, C]."""
-        return calibrated(output.logits[0].cpu().double(), self._config)
+        return probabilities_of(
+            output.logits[0].cpu(), self._config.calibration, real=self._config.model.real
+        )
 
     def _result(
         self,

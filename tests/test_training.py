@@ -22,6 +22,7 @@ from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.target import TargetModel
 from avsent.training import augment
 from avsent.training.augment import MIRROR_POINTS, augmented_landmarks, augmented_log_mel, upright
+from avsent.training.calibrating import fit_temperature, softmax
 from avsent.training.context import (
     MAX_UTTERANCES,
     ContextTraining,
@@ -33,7 +34,6 @@ from avsent.training.context import (
     train_context,
 )
 from avsent.training.corpora import NO_LABEL, TEST_ACTORS, Stills
-from avsent.training.default_model import fit_temperature, softmax
 from avsent.training.encoders import EncoderTraining, train_audio_encoder, train_face_encoder
 from avsent.training.metrics import expected_calibration_error, majority, scores
 

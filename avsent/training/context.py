@@ -26,10 +26,9 @@ from avsent.training.encoders import (
     encode_clip_audio,
     encode_clip_face,
     encode_stills,
-    pad_faces,
-    pad_log_mels,
 )
 from avsent.training.metrics import Scores, scores
+from avsent.training.padding import pad_faces, pad_log_mels
 
 MAX_UTTERANCES = 8
 STILLS_VIDEOS = 0.3

@@ -14,15 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from avsent.checkpoints import Calibration, load_checkpoint, save_checkpoint
 from avsent.errors import AvsentError
 from avsent.features.config import FeatureConfig
 from avsent.networks.config import TargetConfig
 from avsent.networks.target import TargetModel
+from avsent.training.calibrating import fit_temperature, softmax
 from avsent.training.card import Figures, Report, write_card
 from avsent.training.context import (
     encode_clips,
@@ -39,7 +38,6 @@ from avsent.training.metrics import Scores, expected_calibration_error, majority
 LICENCE = "CC BY-NC-SA 4.0"
 EVALUATION_SEED = 2026
 CLIP_COPIES, STILLS_COPIES = 10, 1
-TEMPERATURES = np.geomspace(0.5, 5.0, 91)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +106,6 @@ def measure(model: TargetModel, corpora: Corpora, temperature: float) -> Figures
         ),
         calibration_error=expected_calibration_error(single_probabilities, test.polarity),
     )
-
-
-def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """The temperature with the least cross-entropy on ``logits`` [N, C] (validation actors)."""
-    losses = [
-        -np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-12).mean()
-        for t in TEMPERATURES
-    ]
-    return float(TEMPERATURES[int(np.argmin(losses))])
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax over the last axis."""
-    weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float64] = weight / weight.sum(axis=-1, keepdims=True)
-    return probabilities
 
 
 class Timer:

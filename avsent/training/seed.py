@@ -1,0 +1,173 @@
+"""One seed of a training run: source, target, calibration, judgement."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from avsent.checkpoints import Calibration
+from avsent.data.text_corpus import TextItem
+from avsent.errors import DatasetError
+from avsent.networks.target import TargetModel
+from avsent.training.calibrating import calibrate
+from avsent.training.evaluation import Predictions
+from avsent.training.fit import Course, OnEpoch, Teacher, fit
+from avsent.training.material import Material, make_text_material
+from avsent.training.predicting import predictions_of
+from avsent.training.settings import TrainSettings
+from avsent.training.source import (
+    SourceCourse,
+    make_model,
+    paired_teacher,
+    train_source,
+    unpaired_teacher,
+)
+from avsent.training.spaces import Space, spaces_of, target_embeddings
+from avsent.training.state import Progress
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teaching:
+    """A pretrained source: what it teaches, and its own predictions on the parts it can be judged
+    on ("valid", and "test" where the same utterances are its own)."""
+
+    teacher: Teacher
+    model: TargetModel
+    predictions: dict[str, Predictions]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """One seed's target model and what it makes of the parts it did not learn from."""
+
+    seed: int
+    model: TargetModel
+    calibration: Calibration
+    progress: Progress
+    valid: Predictions
+    test: Predictions | None
+    teaching: Teaching | None
+    spaces: dict[str, Space]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The computing around a seed: device, folder for its state (None: none is kept), hooks."""
+
+    device: torch.device
+    folder: Path | None = None
+    say: Say = lambda line: None
+    on_epoch: OnEpoch = lambda measured: None
+
+    def state(self, name: str) -> Path | None:
+        """The file that keeps the state of ``name``."""
+        return None if self.folder is None else self.folder / f"{name}.safetensors"
+
+
+def make_teaching(
+    material: Material,
+    settings: TrainSettings,
+    seed: int,
+    where: Where,
+    texts: list[TextItem] | None = None,
+) -> Teaching:
+    """Pretrain the source that ``settings`` names; with ``texts`` on these instead of the
+    corpus' own utterances."""
+    source = settings.transfer.source
+    assert source is not None
+    where.say(f"source model ({source})")
+    # The source always has HMTL's own fusion: the head to be compared is the target's.
+    plain = dataclasses.replace(settings.fusion, name="hmtl")
+    config = material.config(dataclasses.replace(settings, fusion=plain), (source,))
+    if texts is not None:
+        other = make_text_material(texts, material.task.labels, settings.label, settings, seed)
+        vectors = dataclasses.replace(material.vectors, text=other.size)
+        config = dataclasses.replace(
+            config, vectors=dataclasses.replace(config.vectors, text=vectors.text)
+        )
+        train, valid = other.train, other.valid
+    else:
+        train, valid = material.train, material.valid
+    course = Course(
+        train=train,
+        valid=valid,
+        optimiser=dataclasses.replace(settings.optimiser, modality_dropout=0.0),
+        transfer=settings.transfer,
+        seed=seed,
+        device=where.device,
+        state=where.state("source"),
+        on_epoch=where.on_epoch,
+    )
+    spoken = SourceCourse(config, course, material.groups)
+    model = train_source(spoken)
+    if texts is not None:
+        teacher: Teacher = unpaired_teacher(model, train, material.train, where.device, seed)
+        return Teaching(teacher, model, {"valid": predictions_of(model, valid, where.device)})
+    teacher = paired_teacher(
+        model,
+        spoken,
+        settings.transfer.cross_fit,
+        lambda fold: where.say(f"source model ({source}), fold {fold + 1}"),
+    )
+    judged = {"valid": material.valid, "test": material.test}
+    return Teaching(
+        teacher,
+        model,
+        {
+            name: predictions_of(model, videos, where.device)
+            for name, videos in judged.items()
+            if bool(videos.known().any())
+        },
+    )
+
+
+def train_seed(
+    material: Material,
+    settings: TrainSettings,
+    seed: int,
+    where: Where,
+    teaching: Teaching | None = None,
+) -> Trained:
+    """Train one target model; ``teaching``: by this source, else without transfer.
+
+    Raises:
+        DatasetError: no validation utterance has a label and the target's modalities.
+        ValueError: the fusion head does not suit the target.
+    """
+    config = material.config(settings, settings.target)
+    model = make_model(config, material.train, seed)
+    where.say(f"target model ({' + '.join(settings.target)})")
+    used = torch.stack([material.valid.present[name] for name in settings.target]).any(dim=0)
+    if not bool((used & material.valid.known()).any()):
+        raise DatasetError("no validation utterance has a label and a face or voice; add some")
+    teacher = teaching.teacher if teaching is not None and settings.transfer.active else None
+    before = target_embeddings(model, material.train, where.device)
+    course = Course(
+        train=material.train,
+        valid=material.valid,
+        optimiser=settings.optimiser,
+        transfer=settings.transfer,
+        seed=seed,
+        device=where.device,
+        teacher=teacher,
+        state=where.state("target"),
+        on_epoch=where.on_epoch,
+    )
+    progress = fit(model, course)
+    test = material.test
+    return Trained(
+        seed=seed,
+        model=model,
+        calibration=calibrate(model, material.valid, where.device),
+        progress=progress,
+        valid=predictions_of(model, material.valid, where.device),
+        test=predictions_of(model, test, where.device) if bool(test.known().any()) else None,
+        teaching=teaching,
+        spaces=spaces_of(model, material.train, before, teacher, where.device),
+    )

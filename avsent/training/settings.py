@@ -1,0 +1,106 @@
+"""What a training run is told: dataclasses that travel in the run folder's ``config.json``.
+
+The HMTL paper's sizes, weights and optimiser are not known: these defaults are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from avsent.networks.config import ContextConfig, FusionConfig, TransferConfig
+
+SCHEDULES = ("constant", "decay", "ramp")
+RATE_SCHEDULES = ("auto", "constant", "onecycle")
+SELECTIONS = ("auto", "balanced_accuracy", "auc", "loss", "mae")
+SOURCES = ("text", "audio", "face")
+PREDICTING = (("audio", "face"), ("audio",), ("face",))
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """Who teaches, and how much.
+
+    ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh ``O_cls = α·CE`` and
+    ``O_emb = β·L_dec + γ·L_adv`` (PAPERS: HMTL); 0 switches a part off. ``schedule``: β and γ
+    stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
+    ``cross_fit``: number of folds; an utterance of the training part is then represented by a
+    source that never saw its video (0: by the one source that saw all).
+    """
+
+    source: str | None = None
+    classification: float = 1.0
+    decoder: float = 1.0
+    adversarial: float = 0.1
+    schedule: str = "constant"
+    cross_fit: int = 0
+    networks: TransferConfig = field(default_factory=TransferConfig)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is transferred at all."""
+        return self.source is not None and (self.decoder > 0 or self.adversarial > 0)
+
+    def share(self, epoch: int, epochs: int) -> float:
+        """Factor on β and γ in ``epoch`` (from 0) of ``epochs``."""
+        if self.schedule == "decay":
+            return 1.0 - epoch / epochs
+        if self.schedule == "ramp":
+            return min(1.0, 3.0 * (epoch + 1) / epochs)
+        return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OptimiserSettings:
+    """Adam and what surrounds it. ``balance``: classes weigh by the inverse of how common they
+    are. ``patience``: epochs without a better validation value before the run ends early."""
+
+    epochs: int = 30
+    patience: int = 30
+    batch_videos: int = 16
+    batch_utterances: int = 1024
+    learning_rate: float = 1e-3
+    rate_schedule: str = "auto"
+    weight_decay: float = 0.0
+    clip: float = 5.0
+    label_smoothing: float = 0.0
+    input_dropout: float = 0.0
+    modality_dropout: float = 0.0
+    balance: bool = True
+    augment: bool = True
+    select: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSettings:
+    """``by``: "speaker" or "video" never lies in two parts. ``validation`` and ``test``: shares of
+    the groups, where the corpus does not say itself."""
+
+    by: str = "speaker"
+    validation: float = 0.2
+    test: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """``encoder``: "auto" (the corpus' own vectors where it has them, else tfidf), "tfidf", or a
+    sentence-transformers model; ``size`` of tfidf's vectors."""
+
+    encoder: str = "auto"
+    size: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Everything that decides what a run learns, but the data and the seed."""
+
+    target: tuple[str, ...] = ("audio", "face")
+    label: str = "label"
+    labels: str = "auto"
+    context: ContextConfig = field(
+        default_factory=lambda: ContextConfig(first_gru=48, dense=50, second_gru=24, classifier=50)
+    )
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    text: TextSettings = field(default_factory=TextSettings)

@@ -1,0 +1,74 @@
+"""Embedding spaces of target and source before and after transfer, for the picture of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avsent.networks.target import TargetModel
+from avsent.training.fit import Teacher
+from avsent.training.videos import Videos, batches, encoded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Space:
+    """Embeddings [N, D] of the same N training utterances: the target's before it learnt anything
+    and after, the source's; and the class of each [N]."""
+
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    source: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+
+@torch.inference_mode()
+def target_embeddings(
+    model: TargetModel, videos: Videos, device: torch.device
+) -> dict[str, Tensor]:
+    """Embeddings [V, U, D] of ``videos``, by modality."""
+    model.to(device).eval()
+    size = 2 * model.config.context.second_gru
+    result = {name: torch.zeros(*videos.labels.shape, size) for name in model.config.modalities}
+    for rows in batches(videos, 16, 4096, None):
+        embedded = model.embed(encoded(model, videos, rows, device))
+        for name, value in embedded.values.items():
+            result[name][rows, : value.shape[1]] = value.float().cpu()
+    return result
+
+
+def spaces_of(
+    model: TargetModel,
+    videos: Videos,
+    before: dict[str, Tensor],
+    teacher: Teacher | None,
+    device: torch.device,
+) -> dict[str, Space]:
+    """The spaces by target modality; empty without a teacher."""
+    if teacher is None:
+        return {}
+    taught = teacher.for_epoch(0)
+    after = target_embeddings(model, videos, device)
+    spaces = {}
+    for name in model.config.modalities:
+        used = taught.there & videos.present[name] & videos.known()
+        if int(used.sum()) < 2:
+            continue
+        labels = videos.labels[used]
+        spaces[name] = Space(
+            before=before[name][used].numpy(),
+            after=after[name][used].numpy(),
+            source=taught.embeddings[used].numpy(),
+            classes=_classes(labels, model.config.real),
+        )
+    return spaces
+
+
+def _classes(labels: Tensor, real: bool) -> NDArray[np.int64]:
+    numbers = labels.numpy()
+    if real:  # the three polarities
+        numbers = np.select([numbers < 0, numbers > 0], [0, 2], 1)
+    return np.asarray(numbers, dtype=np.int64)

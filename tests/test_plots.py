@@ -1,0 +1,287 @@
+"""The pictures: that they show what they should, in files that are whole and always the same."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from avsent.errors import OutputError
+from avsent.labels import EMOTIONS, POLARITY_LABELS, SENTIMENT_7
+from avsent.training import plots
+from avsent.training.drawing import PALETTE, colours_of, save_figure
+from avsent.training.plots import (
+    Compared,
+    Spaces,
+    save_comparison,
+    save_confusion,
+    save_loss_curves,
+    save_spaces,
+)
+from avsent.training.projection import principal_axes
+
+EPOCHS = [
+    {
+        "epoch": place,
+        "classification": 1.2 / place,
+        "decoder": 0.5 / place,
+        "discriminator": 0.69,
+        "adversarial": 0.7 + 0.01 * place,
+        "balanced_accuracy": value,
+    }
+    for place, value in enumerate((0.4, 0.5, 0.625, 0.61), start=1)
+]
+ROWS = [
+    Compared(name, 0.5 + 0.01 * place, 0.01, group)
+    for place, group in enumerate(("audio", "audio + face"))
+    for name in ("no transfer", "full HMTL")
+]
+
+
+def spaces(count: int = 60, size: int = 8, classes: int = 3) -> tuple[Any, ...]:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, classes, count)
+    source = rng.normal(0, 3, (classes, size))[labels] + rng.normal(size=(count, size))
+    target = rng.normal(size=(count, size))
+    return Spaces(source, target), Spaces(source, 0.8 * source + 0.2 * target), labels
+
+
+def draw_losses(path: Path) -> None:
+    save_loss_curves(path, EPOCHS)
+
+
+def draw_confusion(path: Path) -> None:
+    save_confusion(path, [[8, 1, 1], [0, 5, 0], [0, 0, 0]], POLARITY_LABELS, "test part")
+
+
+def draw_spaces(path: Path) -> None:
+    save_spaces(path, *spaces(), POLARITY_LABELS)
+
+
+def draw_comparison(path: Path) -> None:
+    save_comparison(path, ROWS, majority=0.5, title="10 seeds")
+
+
+DRAWINGS = (draw_losses, draw_confusion, draw_spaces, draw_comparison)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were handed over to be written."""
+    kept: list[Figure] = []
+
+    def keep(figure: Figure, path: Path) -> None:
+        kept.append(figure)
+        save_figure(figure, path)
+
+    monkeypatch.setattr(plots, "save_figure", keep)
+    return kept
+
+
+def words_of(figure: Figure) -> list[str]:
+    """All that is written in a figure."""
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+@pytest.mark.parametrize("suffix", ["png", "SVG"])
+def test_files_are_whole_and_always_the_same(
+    tmp_path: Path, draw: Callable[[Path], None], suffix: str
+) -> None:
+    path, again = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    draw(path)
+    draw(again)
+    assert path.read_bytes() == again.read_bytes()
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, again.name}
+    if suffix == "png":
+        image = cv2.imread(str(path))
+        assert image is not None
+        assert (image[:2, :2] == 255).all()  # on white
+        assert (image < 100).any()
+        assert b"Software" not in path.read_bytes()
+    else:
+        text = path.read_text(encoding="utf-8")
+        assert text.rstrip().endswith("</svg>")
+        assert not re.search(r"<dc:date>|20\d\d-\d\d-\d\d", text)
+    assert plt.get_fignums() == []  # nothing is left to pyplot
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_words_do_not_overlap(
+    tmp_path: Path, drawn: list[Figure], draw: Callable[[Path], None]
+) -> None:
+    draw(tmp_path / "a.png")
+    assert_no_overlap(drawn[0])
+
+
+@pytest.mark.parametrize("labels", [POLARITY_LABELS[::2], SENTIMENT_7, EMOTIONS, SENTIMENT_7[:4]])
+def test_names_of_classes_do_not_overlap(
+    tmp_path: Path, drawn: list[Figure], labels: tuple[str, ...]
+) -> None:
+    counts = (1000 * np.eye(len(labels), dtype=int) + 10).tolist()
+    save_confusion(tmp_path / "a.png", counts, labels, "a title")
+    assert_no_overlap(drawn[0])
+    save_spaces(tmp_path / "b.png", *spaces(classes=len(labels)), labels)
+    assert_no_overlap(drawn[1])
+
+
+def assert_no_overlap(figure: Figure) -> None:
+    FigureCanvasAgg(figure).draw()
+    words = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            if not low <= tick.get_loc() <= high:  # laid out, but not drawn
+                words = [word for word in words if word not in (tick.label1, tick.label2)]
+    boxes = [(word, word.get_window_extent()) for word in words]
+    assert len(boxes) > 8
+    for place, (word, box) in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, word
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, word
+        for other, its in boxes[place + 1 :]:
+            if not (word.get_rotation() % 90 and other.get_rotation() % 90):
+                assert not box.padded(-1).overlaps(its.padded(-1)), (word, other)
+
+
+def test_losses(tmp_path: Path, drawn: list[Figure]) -> None:
+    save_loss_curves(tmp_path / "a.png", EPOCHS)
+    save_loss_curves(tmp_path / "b.png", EPOCHS, best_epoch=4)
+    save_loss_curves(
+        tmp_path / "c.png",
+        [{"classification": 0.5, "decoder": None, "mae": m} for m in (1.0, 0.75, math.nan, 0.9)],
+        metric="mae",
+    )
+    save_loss_curves(tmp_path / "d.png", [{"classification": 0.5}])
+    titles = [[axes.get_title() for axes in figure.axes] for figure in drawn]
+    assert titles[0] == [
+        *(f"{part} loss (training)" for part in plots.LOSS_PARTS),
+        "balanced accuracy (validation)\nkept: epoch 3, 0.625",
+    ]
+    assert titles[1][-1].endswith("kept: epoch 4, 0.610")
+    assert titles[2] == [
+        "classification loss (training)",
+        "mean absolute error (validation)\nkept: epoch 2, 0.750",
+    ]
+    assert titles[3][-1] == "balanced accuracy (validation)"
+    line = drawn[0].axes[1].get_lines()[0]
+    assert np.allclose(np.asarray(line.get_ydata()), [0.5, 0.25, 0.5 / 3, 0.125])
+    with pytest.raises(ValueError, match="no epochs"):
+        save_loss_curves(tmp_path / "e.png", [])
+
+
+def test_confusion(tmp_path: Path, drawn: list[Figure]) -> None:
+    draw_confusion(tmp_path / "a.png")
+    words = words_of(drawn[0])
+    assert {"8\n80%", "1\n10%", "5\n100%", "negative\n(n = 10)", "positive\n(n = 0)"} <= set(words)
+    colours = drawn[0].axes[0].get_images()[0].get_array()
+    assert np.allclose(colours, [[0.8, 0.1, 0.1], [0, 1, 0], [0, 0, 0]])
+    with pytest.raises(ValueError, match="for 3 labels"):
+        save_confusion(tmp_path / "b.png", [[1, 0], [0, 1]], POLARITY_LABELS)
+
+
+def test_spaces_share_one_basis(tmp_path: Path, drawn: list[Figure]) -> None:
+    before, after, labels = spaces()
+    before = Spaces(before.source, 9 * before.target)  # beyond the other clouds
+    save_spaces(tmp_path / "a.png", before, after, labels, POLARITY_LABELS)
+    left, right = drawn[0].axes
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_ylim() == right.get_ylim()
+    distance = [np.linalg.norm(s.source - s.target, axis=1).mean() for s in (before, after)]
+    assert left.get_title() == f"before transfer\nmean distance source – target: {distance[0]:.3g}"
+    assert right.get_title().endswith(f"{distance[1]:.3g}")
+
+    def points(axes: Any, marker: str) -> list[np.ndarray[Any, Any]]:
+        return [line.get_xydata() for line in axes.get_lines() if line.get_marker() == marker]
+
+    # The source stays where it is, the target comes nearer to it.
+    assert all(map(np.array_equal, points(left, "o"), points(right, "o")))
+    apart = [
+        np.linalg.norm(np.concatenate(points(a, "o")) - np.concatenate(points(a, "x")), axis=1)
+        for a in (left, right)
+    ]
+    assert apart[1].mean() < apart[0].mean() / 2
+    assert [len(p) for p in points(left, "o")] == np.bincount(labels).tolist()
+
+
+def test_many_utterances_are_thinned_out(tmp_path: Path, drawn: list[Figure]) -> None:
+    save_spaces(tmp_path / "a.png", *spaces(1000), POLARITY_LABELS)
+    axes = drawn[0].axes[0]
+    assert axes.get_title().startswith("before transfer (400 of 1000 drawn)")
+    assert sum(len(line.get_xydata()) for line in axes.get_lines()) == 800
+
+
+def test_spaces_that_do_not_fit(tmp_path: Path) -> None:
+    before, after, labels = spaces()
+    for wrong in (Spaces(before.source, before.target[:-1]), Spaces(before.source, labels)):
+        with pytest.raises(ValueError, match="clouds of points"):
+            save_spaces(tmp_path / "a.png", wrong, after, labels, POLARITY_LABELS)
+    with pytest.raises(ValueError, match="59 labels"):
+        save_spaces(tmp_path / "a.png", before, after, labels[1:], POLARITY_LABELS)
+    flat = Spaces(np.ones((4, 2)), np.ones((4, 2)))  # all in one place
+    save_spaces(tmp_path / "flat.png", flat, flat, np.zeros(4, dtype=int), ("a",))
+    assert [file.name for file in tmp_path.iterdir()] == ["flat.png"]
+
+
+def test_principal_axes_against_svd() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 6)) * np.arange(1, 7) + 3
+    projection = principal_axes(points)
+    centred = points - points.mean(axis=0)
+    _, sizes, rows = np.linalg.svd(centred)
+    assert np.allclose(np.abs(projection.axes.T @ rows[:2].T), np.eye(2))
+    assert np.allclose(projection.shares, (sizes**2 / (sizes**2).sum())[:2])
+    assert np.allclose(np.abs(projection(points)), np.abs(centred @ rows[:2].T))
+    assert (projection.axes[np.abs(projection.axes).argmax(axis=0), [0, 1]] > 0).all()
+
+
+def test_comparison(tmp_path: Path, drawn: list[Figure]) -> None:
+    draw_comparison(tmp_path / "a.png")
+    axes = drawn[0].axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == [f"{row.group}: {row.name}" for row in ROWS]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first on top
+    assert {"0.500 ± 0.010", "0.510 ± 0.010", "majority: 0.500"} <= set(words_of(drawn[0]))
+    with pytest.raises(ValueError, match="nothing to compare"):
+        save_comparison(tmp_path / "b.png", [])
+
+
+def test_strange_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ("$x_1$ & <b>", "喜び")  # no mathematics; a script that the font lacks
+    save_confusion(tmp_path / "a.svg", [[1, 0], [0, 1]], names, "cost: $5 or $6^")
+    save_spaces(tmp_path / "b.png", *spaces(classes=2), names)
+    save_comparison(tmp_path / "c.png", [Compared("$y^", 0.5)], title="$^")
+    assert len(drawn) == 3
+    assert "cost: $5 or $6^" in words_of(drawn[0])
+
+
+def test_colours() -> None:
+    assert len(set(PALETTE)) == len(PALETTE) == len(EMOTIONS)
+    assert colours_of(POLARITY_LABELS)[::2] == colours_of(("negative", "positive"))
+    assert len(set(colours_of(SENTIMENT_7))) == 7
+    assert len(colours_of(tuple(map(str, range(20))))) == 20
+
+
+def test_only_png_and_svg(tmp_path: Path) -> None:
+    for name in ("a.pdf", "a", "png"):
+        with pytest.raises(ValueError, match=r"written as \.png or \.svg"):
+            draw_confusion(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file or directory"):
+        draw_confusion(tmp_path / "nowhere" / "a.png")
+    taken = tmp_path / "a.png"
+    taken.mkdir()
+    with pytest.raises(OutputError, match="cannot write"):
+        draw_confusion(taken)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
