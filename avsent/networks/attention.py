@@ -34,9 +34,34 @@ class FrameAttention(nn.Module):
 
     def forward(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``items`` [N, L, C], ``mask`` [N, L] → pooled [N, C], weights α [N, L]."""
-        energy = self.score(torch.tanh(self.projection(items))).squeeze(-1)
-        weight = masked_softmax(self.scale * energy, mask)
+        weight = masked_softmax(self._scaled_energy(items), mask)
         return torch.einsum("nl,nlc->nc", weight, items), weight
+
+    def in_pieces(self, items: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """The same energies, a softmax inside each of S pieces: ``items`` [N, L, C], ``masks``
+        [N, S, L] → pooled [N, S, C], weights [N, S, L]."""
+        energy = self._scaled_energy(items)[:, None, :].expand(masks.shape)
+        weight = masked_softmax(energy, masks)
+        return torch.einsum("nsl,nlc->nsc", weight, items), weight
+
+    def _scaled_energy(self, items: Tensor) -> Tensor:
+        energy: Tensor = self.score(torch.tanh(self.projection(items))).squeeze(-1)
+        return self.scale * energy
+
+
+def piece_masks(mask: Tensor, pieces: int) -> Tensor:
+    """``mask`` [N, L] cut into S equal stretches of its valid steps, [N, S, L].
+
+    Of ``n`` valid steps stretch s has those from floor(s·n/S) to ceil((s+1)·n/S): never empty
+    where there is any step; neighbours share a step where n is no multiple of S.
+    """
+    count = mask.sum(dim=1)[:, None]
+    place = (mask.cumsum(dim=1) - 1)[:, None, :]
+    number = torch.arange(pieces, device=mask.device)[None]
+    first = torch.div(number * count, pieces, rounding_mode="floor")
+    end = torch.div((number + 1) * count + pieces - 1, pieces, rounding_mode="floor")
+    inside = (place >= first[..., None]) & (place < end[..., None])
+    return inside & mask[:, None, :]
 
 
 def cross_attention(queries: Tensor, values: Tensor, values_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avsent.networks.attention import FrameAttention
+from avsent.networks.attention import FrameAttention, piece_masks
 from avsent.networks.config import AudioEncoderConfig
 
 TIME_STRIDE = 8
@@ -18,10 +18,15 @@ _TIME_HALVINGS = 3
 
 
 class AudioEncoder(nn.Module):
-    """Log-mel [N, mel, T] → representation [N, R] and attention over time."""
+    """Log-mel [N, mel, T] → representation [N, R] and attention over time.
 
-    def __init__(self, config: AudioEncoderConfig) -> None:
+    With ``pieces`` S > 1 (AVEF) the representation is [N, S·R]: S equal stretches of time one
+    after the other, pooled apart.
+    """
+
+    def __init__(self, config: AudioEncoderConfig, pieces: int = 1) -> None:
         super().__init__()
+        self.pieces = pieces
         blocks: list[nn.Module] = []
         before = 1
         for index, after in enumerate(config.channels):
@@ -44,12 +49,17 @@ class AudioEncoder(nn.Module):
     def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """``log_mel`` [N, mel, T], valid frames ``lengths`` [N] → representation [N, R] and the
         attention per step of ``TIME_STRIDE`` frames [N, ceil(T / TIME_STRIDE)], summed over
-        frequency."""
+        frequency; with several pieces their mean."""
         grid = self.blocks(log_mel[:, None])
         n, channels, bands, steps = grid.shape
         valid_steps = torch.div(lengths + TIME_STRIDE - 1, TIME_STRIDE, rounding_mode="floor")
         mask = torch.arange(steps, device=grid.device)[None] < valid_steps[:, None]
         cells = self.drop(grid.permute(0, 3, 2, 1).reshape(n, steps * bands, channels))
-        pooled, weight = self.attention(cells, mask.repeat_interleave(bands, dim=1))
-        representation = torch.tanh(self.out(pooled))
+        if self.pieces > 1:
+            masks = piece_masks(mask, self.pieces).repeat_interleave(bands, dim=2)
+            pooled, by_piece = self.attention.in_pieces(cells, masks)
+            weight = by_piece.mean(dim=1)
+        else:
+            pooled, weight = self.attention(cells, mask.repeat_interleave(bands, dim=1))
+        representation = torch.tanh(self.out(pooled)).reshape(n, -1)
         return representation, weight.view(n, steps, bands).sum(dim=-1)

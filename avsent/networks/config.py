@@ -62,6 +62,15 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferConfig:
+    """HM-Decoder and HM-Discriminator; ``dropout`` is the discriminator's."""
+
+    decoder_hidden: int = 64
+    discriminator_hidden: int = 32
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class VectorSizes:
     """Size of each modality's ready-made vector per utterance; 0 where it comes raw or not."""
 
@@ -92,15 +101,27 @@ class TargetConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
     def input_size(self, modality: str) -> int:
-        """Size of the representation that enters the embedding network of ``modality``."""
+        """Size of what enters the embedding network of ``modality``: one piece of an utterance."""
         ready = self.vectors.of(modality)
         if ready or modality == "text":
             return ready
         return (self.audio if modality == "audio" else self.face).representation
 
+    def pieces(self, modality: str) -> int:
+        """Pieces of an utterance that the encoder of ``modality`` gives: AVEF's segments, else 1.
+
+        A ready-made vector stands for the whole utterance and cannot be cut.
+
+        Raises:
+            ValueError: AVEF with less than one segment.
+        """
+        if self.fusion.name != "avef" or self.vectors.of(modality) or modality == "text":
+            return 1
+        if self.fusion.segments < 1:
+            raise ValueError(f"avef needs one segment or more, not {self.fusion.segments}")
+        return self.fusion.segments
+
     def representation_size(self, modality: str) -> int:
-        """Size of what the encoder of ``modality`` gives for an utterance."""
-        pieces = 1
-        if self.fusion.name == "avef" and not self.vectors.of(modality):
-            pieces = self.fusion.segments
-        return pieces * self.input_size(modality)
+        """Size of what the encoder of ``modality`` gives for an utterance: its pieces, each of
+        ``input_size``, one after the other."""
+        return self.pieces(modality) * self.input_size(modality)

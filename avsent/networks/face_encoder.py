@@ -9,15 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avsent.networks.attention import FrameAttention
+from avsent.networks.attention import FrameAttention, piece_masks
 from avsent.networks.config import FaceEncoderConfig
 
 
 class FaceEncoder(nn.Module):
-    """Normalised landmarks [N, T, P, 2] → representation [N, R] and attention over frames."""
+    """Normalised landmarks [N, T, P, 2] → representation [N, R] and attention over frames.
 
-    def __init__(self, config: FaceEncoderConfig) -> None:
+    With ``pieces`` S > 1 (AVEF) the representation is [N, S·R]: S equal stretches of the frames
+    one after the other, pooled apart; the attention is then their mean.
+    """
+
+    def __init__(self, config: FaceEncoderConfig, pieces: int = 1) -> None:
         super().__init__()
+        self.pieces = pieces
         size = config.points * 2
         # Without scale and shift of its own: the training corpora fix the scale of each
         # coordinate, nothing else.
@@ -37,5 +42,9 @@ class FaceEncoder(nn.Module):
         seen = self.norm(flat[mask])
         encoded = flat.new_zeros((n, frames, self.out.in_features))
         encoded[mask] = self.frame(seen)
-        pooled, weight = self.attention(encoded, mask)
-        return torch.tanh(self.out(pooled)), weight
+        if self.pieces > 1:
+            pooled, by_piece = self.attention.in_pieces(encoded, piece_masks(mask, self.pieces))
+            weight = by_piece.mean(dim=1)
+        else:
+            pooled, weight = self.attention(encoded, mask)
+        return torch.tanh(self.out(pooled)).reshape(n, -1), weight

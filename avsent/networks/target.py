@@ -114,15 +114,35 @@ class TargetModel(nn.Module):
         )
 
     def embed(self, utterances: Utterances) -> Embedded:
-        """Embeddings of every utterance, by modality."""
-        values, present = {}, {}
+        """Embeddings of every utterance, by modality.
+
+        For AVEF the embedding networks run over the pieces of a video's utterances; an embedding
+        is then the mean of its pieces. A modality that cannot be cut has the same in each piece.
+        """
+        values, present, segments = {}, {}, {}
         for modality in self.config.modalities:
             present[modality] = utterances.present[modality]
-            network = self.embedding(modality)
-            values[modality] = network(
-                utterances.values[modality], present[modality], utterances.lengths
-            )
-        return Embedded(values, present)
+            pieces = self.config.pieces(modality)
+            cut = self._embed_pieces(utterances, modality, pieces)
+            # The mean over one piece is left out: it must not change a bit.
+            values[modality] = cut.mean(dim=2) if pieces > 1 else cut[:, :, 0]
+            segments[modality] = cut
+        if self.config.fusion.name != "avef":
+            return Embedded(values, present)
+        most = max(cut.shape[2] for cut in segments.values())
+        whole = {m: cut.expand(-1, -1, most, -1) for m, cut in segments.items()}
+        return Embedded(values, present, whole)
+
+    def _embed_pieces(self, utterances: Utterances, modality: str, pieces: int) -> Tensor:
+        """Embeddings [B, U, S, D] of S pieces of each utterance, in the order of time."""
+        there = utterances.present[modality]
+        items = utterances.values[modality].reshape(
+            there.shape[0], there.shape[1] * pieces, self.config.input_size(modality)
+        )
+        embedded: Tensor = self.embedding(modality)(
+            items, there.repeat_interleave(pieces, dim=1), utterances.lengths * pieces
+        )
+        return embedded.reshape(*there.shape, pieces, embedded.shape[-1])
 
 
 def _encoder(modality: str, config: TargetConfig) -> nn.Module:
@@ -130,9 +150,9 @@ def _encoder(modality: str, config: TargetConfig) -> nn.Module:
     if ready:
         return VectorEncoder(ready)
     if modality == "audio":
-        return AudioEncoder(config.audio)
+        return AudioEncoder(config.audio, config.pieces(modality))
     if modality == "face":
-        return FaceEncoder(config.face)
+        return FaceEncoder(config.face, config.pieces(modality))
     raise ValueError("text enters as vectors: their size is missing")
 
 

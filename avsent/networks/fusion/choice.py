@@ -6,13 +6,21 @@ from collections.abc import Callable
 
 from torch import nn
 
+from avsent.networks.fusion.avef import AvefHead
 from avsent.networks.fusion.base import HeadSizes
 from avsent.networks.fusion.concat import ConcatHead
+from avsent.networks.fusion.fbp import FbpHead
 from avsent.networks.fusion.hmtl import HmtlHead
+from avsent.networks.fusion.multiplicative import MultiplicativeHead
+from avsent.networks.fusion.tfn import TfnHead
 
 HEADS: dict[str, Callable[[HeadSizes], nn.Module]] = {
     "hmtl": HmtlHead,
     "concat": ConcatHead,
+    "tfn": TfnHead,
+    "fbp": FbpHead,
+    "multiplicative": MultiplicativeHead,
+    "avef": AvefHead,
 }
 PAIRS_ONLY = ("tfn", "fbp", "multiplicative")
 """Heads that are defined for two modalities."""
