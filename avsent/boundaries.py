@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import html
-import io
-import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from avsent.errors import BoundariesError
+from avsent.textfile import csv_rows, number, printable, quoted, read_text
 from avsent.utterances import Segment
 
 MAX_FILE_BYTES = 50 * 1024**2  # an hour of subtitles has about 0.1 MB
@@ -25,7 +23,6 @@ _CLOCK = re.compile(
     r"(?P<sign>-)?(?:(?P<h>[0-9]{1,5}):)?(?P<m>[0-9]{1,2}):(?P<s>[0-9]{1,2})"
     r"(?:[.,](?P<fraction>[0-9]{1,9}))?"
 )
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 # Formatting (<i>, </b>, <v Name>), karaoke times (<00:01.000>) and SubStation codes ({\an8});
 # a lone "<" as in "a < b" is text.
 _TAG = re.compile(r"<(?:/?[A-Za-z]|[0-9])[^<>]*>|\{\\[^{}]*\}")
@@ -39,9 +36,12 @@ def read_boundaries(path: Path | str) -> list[Segment]:
     Raises ``BoundariesError`` for anything that cannot be read or makes no sense.
     """
     path = Path(path)
-    name = _printable(str(path))
-    data = _read_bytes(path, name)
-    text = _decode(data, name).replace("\r\n", "\n").replace("\r", "\n")
+    name = printable(str(path))
+    if path.suffix.lower() not in FORMATS and os.path.isfile(path):
+        raise BoundariesError(f"{name}: unknown kind of file; give a .srt, .vtt or .csv")
+    what = "a .srt, .vtt or .csv file of utterances"
+    text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if path.suffix.lower() == ".csv":
         segments = list(_read_csv(text, name))
     else:
@@ -51,49 +51,12 @@ def read_boundaries(path: Path | str) -> list[Segment]:
     return sorted(segments, key=lambda segment: (segment.start_s, segment.end_s))
 
 
-def _read_bytes(path: Path, name: str) -> bytes:
-    try:
-        if path.is_dir():
-            raise BoundariesError(f"{name}: is a folder; give a .srt, .vtt or .csv file")
-        if not path.exists():
-            raise BoundariesError(f"{name}: no such file; check the path")
-        if not path.is_file():
-            raise BoundariesError(f"{name}: not a regular file; save the utterances to one")
-        if path.suffix.lower() not in FORMATS:
-            raise BoundariesError(f"{name}: unknown kind of file; give a .srt, .vtt or .csv")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = _printable(getattr(error, "strerror", None) or str(error))
-        raise BoundariesError(f"{name}: cannot be read ({reason}); check the path") from error
-    if len(data) > MAX_FILE_BYTES:
-        limit_mb = MAX_FILE_BYTES // 1024**2
-        raise BoundariesError(f"{name}: over {limit_mb} MB, too large for a list of utterances")
-    return data
-
-
-def _decode(data: bytes, name: str) -> str:
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = "utf-16" if utf16 else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        # Line ends are single bytes in UTF-8 only; elsewhere say how far into the file.
-        place = f"byte {error.start}" if utf16 else str(data.count(b"\n", 0, error.start) + 1)
-        kind = "UTF-16" if utf16 else "UTF-8"
-        raise BoundariesError(f"{name}:{place}: not {kind} text; save it as UTF-8") from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise BoundariesError(f"{name}:{line}: zero bytes, so not UTF-8 text; save it as UTF-8")
-    return text
-
-
 def _read_cues(text: str, name: str, *, vtt: bool) -> Iterator[Segment]:
     """The cues of a SubRip or WebVTT file, in the order of the file."""
     cue: tuple[float, float] | None = None
     words: list[str] = []
     skipping = False
-    for number, line in enumerate(text.split("\n"), 1):
+    for line_number, line in enumerate(text.split("\n"), 1):
         blank = not line.strip()
         if skipping:
             skipping = not blank
@@ -103,7 +66,7 @@ def _read_cues(text: str, name: str, *, vtt: bool) -> Iterator[Segment]:
         elif _ARROW in line:
             if cue is not None:
                 yield Segment(*cue, _plain(words if vtt else _unnumbered(words), vtt))
-            cue, words = _timing(line, f"{name}:{number}"), []
+            cue, words = _timing(line, f"{name}:{line_number}"), []
         elif vtt and blank:
             # A blank line ends a WebVTT cue: what follows is a name of the next, or a comment.
             if cue is not None:
@@ -146,32 +109,26 @@ def _timing(line: str, where: str) -> tuple[float, float]:
 def _seconds(clock: str, where: str) -> float:
     match = _CLOCK.fullmatch(clock.strip())
     if match is None or int(match["m"]) > 59 or int(match["s"]) > 59:
-        _fail(where, f"{_quoted(clock)} is not a time; write it like 00:01:02.345")
+        _fail(where, f"{quoted(clock)} is not a time; write it like 00:01:02.345")
     if match["sign"]:
-        _fail(where, f"{_quoted(clock)} is negative; times count from the video's beginning")
+        _fail(where, f"{quoted(clock)} is negative; times count from the video's beginning")
     whole = int(match["h"] or 0) * 3600 + int(match["m"]) * 60 + int(match["s"])
     return float(f"{whole}.{match['fraction'] or 0}")
 
 
 def _read_csv(text: str, name: str) -> Iterator[Segment]:
-    rows = csv.reader(io.StringIO(text, newline=""))
     columns: dict[str, int] | None = None
-    try:
-        for row in rows:
-            where = f"{name}:{rows.line_num}"
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if columns is None:
-                columns = _columns(cells, where)
-                continue
-            cells += [""] * (max(columns.values()) + 1 - len(cells))
-            start_s = _number(cells[columns[START_COLUMN]], START_COLUMN, where)
-            end_s = _number(cells[columns[END_COLUMN]], END_COLUMN, where)
-            words = cells[columns[TEXT_COLUMN]] if TEXT_COLUMN in columns else ""
-            yield Segment(*_checked(start_s, end_s, where), " ".join(words.split()) or None)
-    except csv.Error as error:
-        _fail(f"{name}:{rows.line_num}", f"not a CSV row ({_printable(str(error))}); correct it")
+    for line, row in csv_rows(text, name, BoundariesError, strict=False):
+        where = f"{name}:{line}"
+        cells = [cell.strip() for cell in row]
+        if columns is None:
+            columns = _columns(cells, where)
+            continue
+        cells += [""] * (max(columns.values()) + 1 - len(cells))
+        start_s = _number(cells[columns[START_COLUMN]], START_COLUMN, where)
+        end_s = _number(cells[columns[END_COLUMN]], END_COLUMN, where)
+        words = cells[columns[TEXT_COLUMN]] if TEXT_COLUMN in columns else ""
+        yield Segment(*_checked(start_s, end_s, where), " ".join(words.split()) or None)
 
 
 def _columns(header: list[str], where: str) -> dict[str, int]:
@@ -185,9 +142,9 @@ def _columns(header: list[str], where: str) -> dict[str, int]:
 
 
 def _number(cell: str, column: str, where: str) -> float:
-    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
-    if not math.isfinite(value):
-        _fail(where, f"{column} {_quoted(cell)} is not a number; write seconds like 62.345")
+    value = number(cell)
+    if value is None:
+        _fail(where, f"{column} {quoted(cell)} is not a number; write seconds like 62.345")
     return value
 
 
@@ -201,13 +158,3 @@ def _checked(start_s: float, end_s: float, where: str) -> tuple[float, float]:
 
 def _fail(where: str, what: str) -> NoReturn:
     raise BoundariesError(f"{where}: {what}")
-
-
-def _quoted(text: str) -> str:
-    text = _printable(text.strip())
-    return f"“{text if len(text) <= 40 else text[:39] + '…'}”"
-
-
-def _printable(text: str) -> str:
-    """The text on one line, with whatever a terminal could not show written as ``\\x…``."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
         {"faces"},
         {"results"},
     ),
-    ({"utterances", "boundaries"}, {"features"}, {"writers"}),
+    ({"utterances", "boundaries", "textfile"}, {"features"}, {"writers"}),
     ({"extraction", "listening", "recent"}, {"checkpoints", "calibration"}),
     ({"pipeline", "decision"},),
     ({"data"}, {"batch"}),
