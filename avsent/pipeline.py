@@ -21,7 +21,7 @@ import torch
 from avsent.boundaries import read_boundaries
 from avsent.checkpoints import load_checkpoint
 from avsent.decision import Decider, EncodedUtterance
-from avsent.errors import BoundariesError, UsageError
+from avsent.errors import BoundariesError, CheckpointError, UsageError
 from avsent.extraction import Extraction, ExtractionOptions
 from avsent.faces.choice import FaceChoice
 from avsent.progress import ProgressHook, ignore_progress
@@ -70,6 +70,12 @@ class Predictor:
         where = torch_device(device)
         loaded = load_checkpoint(checkpoint)
         config = loaded.config
+        ready = [name for name in config.model.modalities if config.model.vectors.of(name)]
+        if ready:
+            raise CheckpointError(
+                f"{checkpoint}: was trained on ready-made vectors ({', '.join(ready)}), which no "
+                "video has; use 'avsent evaluate', or train on raw videos"
+            )
         info = ModelInfo(config.name, config.weights_sha256, config.model.labels)
         return cls(Decider(loaded, where), info)
 

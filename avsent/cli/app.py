@@ -11,9 +11,12 @@ from typing import Annotated
 import typer
 
 from avsent import __version__
-from avsent.cli import outcome
+from avsent.cli import data, outcome
+from avsent.cli.evaluate import evaluate
+from avsent.cli.extract import extract
 from avsent.cli.options import SESSION, DebugOption
 from avsent.cli.predict import predict
+from avsent.cli.train import train
 from avsent.errors import UsageError
 
 PROGRAM = "avsent"
@@ -30,6 +33,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("predict", short_help="Tell the sentiment of each utterance.")(predict)
+app.command("train", short_help="Train a model on your own labelled videos.")(train)
+app.command("evaluate", short_help="Judge a checkpoint on labelled data.")(evaluate)
+app.command("extract", short_help="Write a corpus's features to one file.")(extract)
+app.add_typer(data.app, name="data", short_help="Check a training corpus, or write a manifest.")
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ features made by the same functions as for a video given to ``avsent predict``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avsent.data.feature_cache import FEATURE_VERSION, content_digest
+from avsent.data.npz import Arrays, load_arrays, save_arrays
 from avsent.errors import DatasetError
 from avsent.faces.smoothing import smooth_landmarks
 from avsent.features.audio import audible_power
@@ -29,6 +32,7 @@ from avsent.utterances import SpeechDetector, SpeechSegmenter, default_detector
 
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 pictures per second."""
+STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +53,10 @@ def read_ravdess(
     config: FeatureConfig | None = None,
     *,
     actors: tuple[int, ...] | None = None,
-    on_item: Callable[[int, int], None] = lambda done, total: None,
+    on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
 ) -> list[RavdessClip]:
     """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``, all or those of
-    some ``actors``.
+    some ``actors``. ``on_progress_s`` is called with the seconds of film done, and in all.
 
     Raises:
         DatasetError: a file is missing or unreadable.
@@ -63,15 +67,16 @@ def read_ravdess(
     source = folder / "landmarks.npz"
     if not source.is_file():
         raise DatasetError(f"{source}: RAVDESS is not there; give the folder that holds it")
-    with np.load(source) as data:
-        clip_ids = [str(name) for name in data["clip_id"]]
-        counts, landmarks = data["n_frames"], data["landmarks"]
-        emotions, actor_of = data["emotion"], data["actor"]
+    data = load_arrays(source, ("clip_id", "n_frames", "landmarks", "emotion", "actor"))
+    clip_ids = [str(name) for name in data["clip_id"]]
+    counts, landmarks = data["n_frames"], data["landmarks"]
+    emotions, actor_of = data["emotion"], data["actor"]
+    _check(source, data)
     starts = np.concatenate([[0], np.cumsum(counts)])
     detector = default_detector()
     clips = []
     for index, clip_id in enumerate(clip_ids):
-        on_item(index, len(clip_ids))
+        on_progress_s(float(starts[index]) * FRAME_S, float(starts[-1]) * FRAME_S)
         if actors is not None and int(actor_of[index]) not in actors:
             continue
         sound_file = folder / "audio" / f"{clip_id}.flac"
@@ -98,26 +103,66 @@ def read_ravdess(
     return clips
 
 
-def cached_ravdess(folder: Path, cache: Path) -> list[RavdessClip]:
+def cached_ravdess(
+    folder: Path,
+    cache: Path,
+    config: FeatureConfig | None = None,
+    *,
+    on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
+) -> list[RavdessClip]:
     """:func:`read_ravdess`, kept as arrays in the folder ``cache`` for next time.
 
-    The file's name holds a digest of the feature settings: other settings, another file.
+    The file's name holds a digest of the feature settings, the landmarks and the names and sizes
+    of the sound files: other settings or other data, another file. A damaged one is made anew.
+
+    Raises:
+        DatasetError: a file of the corpus is missing or unreadable.
+        OutputError: the cache cannot be written.
     """
-    settings = json.dumps(dataclasses.asdict(FeatureConfig()), sort_keys=True)
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-    kept = cache / f"ravdess-features-{digest}.npz"
+    config = config or FeatureConfig()
+    kept = cache / f"ravdess-features-{_digest(folder, config)}.npz"
     if kept.is_file():
-        with np.load(kept) as data:
-            return [_unpacked(data, index) for index in range(int(data["count"]))]
-    clips = read_ravdess(folder)
-    arrays: dict[str, NDArray[Any]] = {"count": np.array(len(clips))}
+        with contextlib.suppress(DatasetError, KeyError, ValueError, IndexError):
+            arrays = load_arrays(kept)
+            return [_unpacked(arrays, index) for index in range(int(arrays["count"]))]
+    clips = read_ravdess(folder, config, on_progress_s=on_progress_s)
+    made: dict[str, NDArray[Any]] = {"count": np.array(len(clips))}
     for index, clip in enumerate(clips):
-        arrays |= _packed(clip, index)
-    cache.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_name(f"unfinished-{kept.name}")
-    np.savez(unfinished, allow_pickle=False, **arrays)
-    unfinished.replace(kept)
+        made |= _packed(clip, index)
+    save_arrays(kept, made)
     return clips
+
+
+def statements(folder: Path) -> dict[str, str]:
+    """What is said in each clip, by its name.
+
+    Raises:
+        DatasetError: ``landmarks.npz`` cannot be read, or holds a statement that is not known.
+    """
+    source = folder / "landmarks.npz"
+    data = load_arrays(source, ("clip_id", "statement"))
+    try:
+        return {
+            str(clip_id): STATEMENTS[int(number)]
+            for clip_id, number in zip(data["clip_id"], data["statement"], strict=True)
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise DatasetError(f"{source}: statements other than 1 and 2; restore it") from error
+
+
+def _digest(folder: Path, config: FeatureConfig) -> str:
+    settings = [FEATURE_VERSION, dataclasses.asdict(config)]
+    state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    try:
+        state.update(content_digest(folder / "landmarks.npz").encode())
+        sounds = sorted((folder / "audio").glob("*.flac"))
+        state.update(repr([(sound.name, sound.stat().st_size) for sound in sounds]).encode())
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: RAVDESS cannot be read there ({error.strerror}); give the folder that "
+            "holds landmarks.npz and audio/"
+        ) from error
+    return state.hexdigest()[:12]
 
 
 def _packed(clip: RavdessClip, index: int) -> dict[str, NDArray[Any]]:
@@ -134,7 +179,7 @@ def _packed(clip: RavdessClip, index: int) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _unpacked(data: np.lib.npyio.NpzFile, index: int) -> RavdessClip:
+def _unpacked(data: Arrays, index: int) -> RavdessClip:
     clip_id, emotion = (str(word) for word in data[f"{index}/what"])
     actor, polarity = (int(number) for number in data[f"{index}/numbers"])
     face = None
@@ -153,6 +198,18 @@ def speech_span(
     if not segments:
         return 0.0, len(samples) / rate_hz
     return segments[0].start_s, segments[-1].end_s
+
+
+def _check(source: Path, data: Arrays) -> None:
+    clips = data["clip_id"].shape
+    fits = len(clips) == 1 and all(
+        data[name].shape == clips and data[name].dtype.kind == "i"
+        for name in ("n_frames", "emotion", "actor")
+    )
+    if not fits or data["landmarks"].shape != (int(data["n_frames"].sum()), 68, 2):
+        raise DatasetError(f"{source}: its arrays do not fit each other; restore the file")
+    if (data["n_frames"] < 0).any() or not np.isin(data["emotion"], range(1, 9)).all():
+        raise DatasetError(f"{source}: an emotion is not in 1 to 8; restore the file")
 
 
 def _face(

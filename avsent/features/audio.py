@@ -51,10 +51,12 @@ class AudioConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioFeatures:
-    """``log_mel`` [mel, N] float32, mean 0 and deviation 1 over the utterance; ``times_s`` [N]."""
+    """``log_mel`` [mel, N] float32, mean 0 and deviation 1 over the utterance; ``times_s`` [N];
+    ``power`` [mel, N] float32, what it was made from: training changes that."""
 
     times_s: NDArray[np.float64]
     log_mel: NDArray[np.float32]
+    power: NDArray[np.float32]
 
 
 def audio_features(
@@ -74,6 +76,7 @@ def audio_features(
     return AudioFeatures(
         times_s=start_s + frames * (config.hop_samples / config.sample_rate_hz),
         log_mel=normalised_log(power, config.floor_db),
+        power=power,
     )
 
 

@@ -75,20 +75,36 @@ def make_task(corpus: Corpus, label: str, labels: str) -> Task:
     Raises:
         DatasetError: there is no such column, or a label is outside the set.
     """
+    texts = _label_texts(corpus, label)
+    try:
+        chosen = label_set(texts.values(), labels)
+    except DatasetError as error:
+        raise DatasetError(f"{corpus.name}: column {label!r}: {error}") from error
+    return Task(corpus, chosen, encode_labels(corpus, label, chosen))
+
+
+def encode_labels(corpus: Corpus, label: str, labels: LabelSet) -> dict[str, float | None]:
+    """Class index or number of each sample by key, None where it has none.
+
+    Raises:
+        DatasetError: there is no such column, or a label is outside the set.
+    """
+    encoded = {}
+    for key, text in _label_texts(corpus, label).items():
+        try:
+            encoded[key] = labels.encode(text)
+        except DatasetError as error:
+            raise DatasetError(f"{corpus.name}: {key}: {error}") from error
+    return encoded
+
+
+def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
     columns = sorted({name for sample in corpus.samples for name in sample.labels})
     if label not in columns:
         raise DatasetError(
             f"{corpus.name}: no column {label!r}; choose with --label from {', '.join(columns)}"
         )
-    texts = {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
-    chosen = label_set(texts.values(), labels)
-    encoded = {}
-    for key, text in texts.items():
-        try:
-            encoded[key] = chosen.encode(text)
-        except DatasetError as error:
-            raise DatasetError(f"{corpus.name}: {key}: {error}") from error
-    return Task(corpus, chosen, encoded)
+    return {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
 
 
 def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> Material:

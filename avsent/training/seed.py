@@ -63,7 +63,11 @@ class Where:
     device: torch.device
     folder: Path | None = None
     say: Say = lambda line: None
-    on_epoch: OnEpoch = lambda measured: None
+    on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
+
+    def hook(self, stage: str) -> OnEpoch:
+        """The loop's hook, for the ``stage`` "source" or "target"."""
+        return lambda measured: self.on_epoch(stage, measured)
 
     def state(self, name: str) -> Path | None:
         """The file that keeps the state of ``name``."""
@@ -102,7 +106,7 @@ def make_teaching(
         seed=seed,
         device=where.device,
         state=where.state("source"),
-        on_epoch=where.on_epoch,
+        on_epoch=where.hook("source"),
     )
     spoken = SourceCourse(config, course, material.groups)
     model = train_source(spoken)
@@ -157,7 +161,7 @@ def train_seed(
         device=where.device,
         teacher=teacher,
         state=where.state("target"),
-        on_epoch=where.on_epoch,
+        on_epoch=where.hook("target"),
     )
     progress = fit(model, course)
     test = material.test

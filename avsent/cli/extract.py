@@ -1,0 +1,106 @@
+"""``avsent extract``: the features of a corpus, once, as one file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsent.cli.inputs import check_option_file
+from avsent.cli.options import DebugOption, QuietOption
+from avsent.cli.outcome import say, warn
+from avsent.errors import UsageError
+from avsent.faces.choice import FaceChoice
+from avsent.writers.files import check_target
+
+FILE_ENDING = ".npz"
+
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep the features of each media file there; by default in AVSENT_CACHE, or "
+        "avsent's folder in the user's cache.",
+        show_default=False,
+    ),
+]
+
+
+def extract(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A manifest, a folder with manifest.csv, the folder of a known corpus, or a "
+            "feature file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FEATURES",
+            help="The feature file to write; its name ends in .npz.",
+            show_default=False,
+        ),
+    ],
+    cache: CacheOption = None,
+    face: Annotated[
+        FaceChoice,
+        typer.Option(
+            "--face",
+            metavar=f"{FaceChoice.speaking}|{FaceChoice.largest}",
+            help="Of several faces: the one most likely speaking, or the largest.",
+        ),
+    ] = FaceChoice.speaking,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            "--landmarks",
+            metavar="PATH",
+            help="Your own file of dlib's 68-point landmark model.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Analyse the videos of a corpus and write the features of its utterances to one file.
+
+    The file holds labels, transcripts and features, no pictures and no sound. avsent train takes
+    it instead of the videos. What is done is kept: after Ctrl-C the same command goes on where it
+    stopped.
+    """
+    if output.suffix.lower() != FILE_ENDING:
+        raise UsageError(f"{output}: name the feature file with the ending {FILE_ENDING}")
+    if face is FaceChoice.all:
+        raise UsageError("--face all is for prediction; for training give speaking or largest")
+    check_option_file("--landmarks", landmarks)
+    check_target(output, [data, *filter(None, [landmarks])])
+
+    # Here, so that mistakes above are told at once: torch and rich take their time.
+    from avsent.cli.progress import ProgressBar
+    from avsent.data.feature_files import write_features
+    from avsent.data.open_corpus import CorpusOptions, open_corpus
+
+    warnings: list[str] = []
+    with ProgressBar(data.resolve().name, quiet=quiet) as bar:
+        corpus = open_corpus(
+            data,
+            options=CorpusOptions(cache=cache, face=face, landmarks=landmarks),
+            on_progress=bar,
+            on_warning=warnings.append,
+        )
+        write_features(output, corpus)
+    if quiet:
+        return
+    for warning in warnings:
+        warn(warning)
+    if sys.stderr.isatty():
+        videos = len({sample.video for sample in corpus.samples})
+        say("", f"wrote {output}: {len(corpus.samples)} utterances of {videos} videos")

@@ -1,0 +1,132 @@
+"""What ``avsent train`` shows: the way of a run on standard error, its figures at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from avsent.cli.counting import counting_bar
+from avsent.cli.outcome import printing, say, warn
+from avsent.data.corpus import Corpus
+from avsent.data.open_corpus import CorpusOptions, open_corpus
+from avsent.training.metrics import TITLES
+from avsent.training.runs import Hooks
+from avsent.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from avsent.features.config import FeatureConfig
+
+_COLUMNS = (("target", "model"), ("no-transfer", "without transfer"), ("source", "source"))
+_SHOWN = ("valid_balanced_accuracy", "valid_mae", "valid_loss")
+
+
+def open_data(
+    data: Path, *, cache: Path | None, quiet: bool, features: FeatureConfig | None = None
+) -> Corpus:
+    """The corpus in ``data``, with a bar while features are made and warnings after it."""
+    warnings: list[str] = []
+    options = CorpusOptions(cache=cache)
+    if features is not None:
+        options = CorpusOptions(cache=cache, features=features)
+    with counting_bar(quiet=quiet) as hook:
+        corpus = open_corpus(data, options=options, on_progress=hook, on_warning=warnings.append)
+    if not quiet:
+        for warning in warnings:
+            warn(warning)
+    return corpus
+
+
+class TrainingView:
+    """A bar of epochs where standard error is a terminal, else a line per stage."""
+
+    def __init__(self, settings: TrainSettings, seeds: Sequence[int], *, quiet: bool) -> None:
+        self._epochs = settings.optimiser.epochs
+        self._several = len(seeds) > 1
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+        self._task = TaskID(0)
+        if not quiet and sys.stderr.isatty():
+            self._bar = RichProgress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[state]}", markup=False),
+                TimeRemainingColumn(),
+                console=Console(stderr=True, highlight=False),
+                transient=True,
+                expand=True,
+            )
+
+    @property
+    def hooks(self) -> Hooks:
+        """What the run calls."""
+        return Hooks(say=self._say, on_epoch=self._on_epoch)
+
+    def __enter__(self) -> TrainingView:
+        if self._bar is not None:
+            self._task = self._bar.add_task("starting", total=None, state="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _say(self, line: str) -> None:
+        if self._quiet:
+            return
+        if self._bar is None:
+            say("", line)
+            return
+        self._bar.update(self._task, description=line, completed=0, total=self._epochs, state="")
+
+    def _on_epoch(self, seed: int, stage: str, measured: Mapping[str, float]) -> None:
+        if self._bar is None:
+            return
+        name = next((name for name in _SHOWN if name in measured), None)
+        state = (
+            "" if name is None else f"{TITLES[name.removeprefix('valid_')]} {measured[name]:.3f}"
+        )
+        self._bar.update(self._task, completed=int(measured["epoch"]), state=state)
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Figures of the test part (validation where there is none): a table on a terminal, else
+    lines with tabs between the columns."""
+    part = "test" if "test" in summary["target"] else "valid"
+    columns = [(name, summary[m][part]) for m, name in _COLUMNS if part in summary.get(m, {})]
+    head = [f"{part} part", *(name for name, _ in columns), "majority"]
+    rows = []
+    for metric, figure in columns[0][1].items():
+        cells = [_cell(found.get(metric)) for _, found in columns]
+        majority = None if figure is None else figure["majority"]
+        rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
+    with printing():
+        if sys.stdout.isatty():
+            table = Table(*head)
+            for row in rows:
+                table.add_row(*row)
+            Console().print(table)
+        else:
+            for row in [head, *rows]:
+                print("\t".join(row))
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
+    return f"{figure['mean']:.3f}{spread}"
