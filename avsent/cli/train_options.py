@@ -55,7 +55,7 @@ class SplitBy(StrEnum):
 DataArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="[DATA]",
+        metavar="DATA",
         help="A manifest, a feature file (.npz), or a folder: with manifest.csv, in the layout of "
         "MMSA or MELD, or with RAVDESS's files. By default the current folder.",
         show_default=False,
@@ -145,14 +145,20 @@ TextEncoderOption = Annotated[
     ),
 ]
 AlphaOption = Annotated[
-    float, typer.Option("--alpha", min=0.0, help="Weight of classification (paper: α).")
+    float,
+    typer.Option("--alpha", metavar="X", min=0.0, help="Weight of classification (paper: α)."),
 ]
 BetaOption = Annotated[
-    float, typer.Option("--beta", min=0.0, help="Weight of the HM-Decoder; 0 switches it off.")
+    float,
+    typer.Option(
+        "--beta", metavar="X", min=0.0, help="Weight of the HM-Decoder; 0 switches it off."
+    ),
 ]
 GammaOption = Annotated[
     float,
-    typer.Option("--gamma", min=0.0, help="Weight of the HM-Discriminator; 0 switches it off."),
+    typer.Option(
+        "--gamma", metavar="X", min=0.0, help="Weight of the HM-Discriminator; 0 switches it off."
+    ),
 ]
 ScheduleOption = Annotated[
     Schedule,
@@ -183,7 +189,7 @@ FusionOption = Annotated[
 ]
 FusionBetaOption = Annotated[
     float,
-    typer.Option("--fusion-beta", min=0.0, help="The multiplicative fusion's β."),
+    typer.Option("--fusion-beta", metavar="X", min=0.0, help="The multiplicative fusion's β."),
 ]
 FusionOriginalOption = Annotated[
     bool,
@@ -191,38 +197,53 @@ FusionOriginalOption = Annotated[
         "--fusion-original", help="Multiplicative fusion as Liu et al. 2018, not as M3ER."
     ),
 ]
-EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes over the data.")]
+EpochsOption = Annotated[
+    int, typer.Option("--epochs", metavar="N", min=1, help="Passes over the data.")
+]
 PatienceOption = Annotated[
     int | None,
     typer.Option(
         "--patience",
+        metavar="N",
         min=1,
         help="End early after so many epochs without a better one; by default never.",
         show_default=False,
     ),
 ]
-BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Videos in one step.")]
-RateOption = Annotated[float, typer.Option("--learning-rate", min=1e-7, help="Adam's step size.")]
-DecayOption = Annotated[float, typer.Option("--weight-decay", min=0.0, help="AdamW's decay.")]
+BatchOption = Annotated[
+    int, typer.Option("--batch", metavar="N", min=1, help="Videos in one step.")
+]
+RateOption = Annotated[
+    float, typer.Option("--learning-rate", metavar="X", min=1e-7, help="Adam's step size.")
+]
+DecayOption = Annotated[
+    float, typer.Option("--weight-decay", metavar="X", min=0.0, help="AdamW's decay.")
+]
 DropoutOption = Annotated[
     float,
-    typer.Option("--dropout", min=0.0, max=0.95, help="In embedding networks and classifiers."),
+    typer.Option(
+        "--dropout", metavar="X", min=0.0, max=0.95, help="In embedding networks and classifiers."
+    ),
 ]
 InputDropoutOption = Annotated[
     float,
-    typer.Option("--input-dropout", min=0.0, max=0.95, help="Of what enters the networks."),
+    typer.Option(
+        "--input-dropout", metavar="X", min=0.0, max=0.95, help="Of what enters the networks."
+    ),
 ]
 ModalityDropoutOption = Annotated[
     float,
     typer.Option(
         "--modality-dropout",
+        metavar="X",
         min=0.0,
         max=0.95,
         help="Share of training utterances that lose their voice or their face.",
     ),
 ]
 SmoothingOption = Annotated[
-    float, typer.Option("--label-smoothing", min=0.0, max=0.9, help="Of the cross-entropy.")
+    float,
+    typer.Option("--label-smoothing", metavar="X", min=0.0, max=0.9, help="Of the cross-entropy."),
 ]
 BalanceOption = Annotated[
     bool,
@@ -244,7 +265,7 @@ SelectOption = Annotated[
 SeedsOption = Annotated[
     int, typer.Option("--seeds", metavar="N", min=1, max=100, help="How many runs.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The first seed.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The first seed.")]
 OutputOption = Annotated[
     Path,
     typer.Option(

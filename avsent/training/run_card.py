@@ -40,7 +40,7 @@ Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]
 - No part shares a {settings["split"]["by"]} with another: {_parts(summary["parts"])}.
 
 ## Measured
-Epochs and the seed that is here ({summary["best_seed"]} of {_seeds(summary["seeds"])}) were chosen
+Seeds {_seeds(summary["seeds"])}; here is seed {summary["best_seed"]}. Epoch and seed were chosen
 on the validation part alone. Mean ± sample deviation over the seeds; majority: always deciding for
 the training part's commonest class{" (numbers: its mean)" if labels.real else ""}.
 
@@ -62,11 +62,14 @@ def _teacher(settings: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     transfer = settings["transfer"]
     if transfer["source"] is None:
         return "- No other modality taught it."
-    whose = f"the {data['texts']} texts of {data['text_corpus']}" if data["texts"] else "the same"
-    paired = "paired anew by label in each epoch" if data["texts"] else "utterance by utterance"
+    whose = (
+        f"the {data['texts']} texts of {data['text_corpus']}, paired anew by label in each epoch"
+        if data["texts"]
+        else "that of the same utterances"
+    )
     return (
-        f"- {transfer['source']} taught it while training ({whose}, {paired}); it is not needed "
-        "for prediction."
+        f"- While it was trained {transfer['source']} taught it ({whose}); prediction does not "
+        "need it."
     )
 
 

@@ -16,9 +16,11 @@ def draw_seed(folder: Path, trained: Trained, evaluation: dict[str, Any]) -> Non
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
-    history = trained.progress.history
-    shown = ("valid_balanced_accuracy", "valid_mae")
-    metric = next((name for name in shown if name in history[0]), "valid_loss")
+    history = [
+        {name.removeprefix("valid_"): value for name, value in epoch.items()}
+        for epoch in trained.progress.history
+    ]
+    metric = "balanced_accuracy" if "balanced_accuracy" in history[0] else "mae"
     save_loss_curves(
         folder / "losses.png", history, metric=metric, best_epoch=trained.progress.best_epoch
     )

@@ -147,7 +147,8 @@ def _raw(
     step = len(chosen) if model.training else CHUNK
     encode = _encode_audio if modality == "audio" else _encode_face
     parts = [encode(model, chosen[i : i + step], device, rng) for i in range(0, len(chosen), step)]
-    return result.index_put((places[:, 0].to(device), places[:, 1].to(device)), torch.cat(parts))
+    encoded_ones = torch.cat(parts).to(result.dtype)  # mixed precision gives bfloat16
+    return result.index_put((places[:, 0].to(device), places[:, 1].to(device)), encoded_ones)
 
 
 def _encode_audio(
