@@ -39,9 +39,9 @@ class FaceEncoder(nn.Module):
         """``landmarks`` [N, T, P, 2], ``mask`` [N, T] → representation [N, R], weights [N, T]."""
         n, frames = mask.shape
         flat = landmarks.reshape(n, frames, -1)
-        seen = self.norm(flat[mask])
-        encoded = flat.new_zeros((n, frames, self.out.in_features))
-        encoded[mask] = self.frame(seen)
+        seen = self.frame(self.norm(flat[mask]))
+        encoded = seen.new_zeros((n, frames, self.out.in_features))  # bfloat16 on a GPU
+        encoded[mask] = seen
         if self.pieces > 1:
             pooled, by_piece = self.attention.in_pieces(encoded, piece_masks(mask, self.pieces))
             weight = by_piece.mean(dim=1)
