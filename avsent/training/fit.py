@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from avsent.errors import UsageError
 from avsent.networks.target import TargetModel
 from avsent.networks.transfer import Transfer
 from avsent.training.selection import validation
@@ -64,6 +65,7 @@ def fit(model: TargetModel, course: Course) -> Progress:
 
     Raises:
         OutputError: the state cannot be written. DatasetError: a state cannot be read.
+        UsageError: the loss was no number in any epoch.
     """
     model.to(course.device)
     transfer = _transfer(model, course)
@@ -96,6 +98,10 @@ def fit(model: TargetModel, course: Course) -> Progress:
         if course.state is not None:
             save_state(course.state, modules, best, updates.optimisers, progress)
         course.on_epoch(progress.history[-1])
+    if not progress.best_epoch:
+        raise UsageError(
+            "the training went astray: not one epoch gave a number; try a smaller --learning-rate"
+        )
     model.load_state_dict(best)
     model.eval()
     return progress

@@ -17,6 +17,7 @@ from avsent.training.evaluation import Evaluation, Predictions, evaluate
 from avsent.training.material import encode_labels
 from avsent.training.metrics import majority_class
 from avsent.training.predicting import predictions_of
+from avsent.training.selection import judged
 from avsent.training.videos import make_videos
 
 PARTS = ("auto", "train", "valid", "test", "all")
@@ -61,12 +62,12 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
     encoded = encode_labels(corpus, options.label, labels)
     part, samples = _part(corpus, options.part)
     videos = make_videos(samples, encoded, _sizes(config.model.vectors))
-    predictions = predictions_of(loaded.model, videos, options.device, config.calibration)
-    if not predictions.keys:
+    if not judged(loaded.model, videos).any():
         raise DatasetError(
             f"{corpus.name}: no utterance of the part {part!r} has a label and "
             f"{' or '.join(config.model.modalities)}; choose another --split or --label"
         )
+    predictions = predictions_of(loaded.model, videos, options.device, config.calibration)
     train = [sample for sample in corpus.samples if sample.split == "train"]
     counted = [value for s in train or samples if (value := encoded[s.key]) is not None]
     truth = np.array(counted)

@@ -20,6 +20,7 @@ from avsent.training.predicting import predictions_of
 from avsent.training.run_folder import write_json
 from avsent.training.run_plots import draw_seed
 from avsent.training.seed import Trained
+from avsent.training.selection import judged
 from avsent.writers.files import atomic_text
 
 BASELINE = "no-transfer"
@@ -47,8 +48,8 @@ def leave(where: Leaving, trained: Trained, baseline: Trained | None) -> None:
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
     )
-    judged = _calibrated(material, trained, where.device)
-    _write_predictions(folder / "predictions.csv", judged.get("test", judged["valid"]))
+    found = _calibrated(material, trained, where.device)
+    _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))
     train = material.train.labels[material.train.known()].numpy()
     known: dict[str, Any] = (
         {"train_mean": float(train.mean())}
@@ -62,7 +63,7 @@ def leave(where: Leaving, trained: Trained, baseline: Trained | None) -> None:
         "validation_value": trained.progress.best_value,
         "parts": _sizes(material),
         "target": {
-            part: evaluate(predictions, **known).to_dict() for part, predictions in judged.items()
+            part: evaluate(predictions, **known).to_dict() for part, predictions in found.items()
         },
     }
     if trained.teaching is not None:
@@ -86,7 +87,7 @@ def _calibrated(
     return {
         name: predictions_of(trained.model, videos, device, trained.calibration)
         for name, videos in parts.items()
-        if bool(videos.known().any())
+        if judged(trained.model, videos).any()
     }
 
 

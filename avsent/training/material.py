@@ -14,6 +14,7 @@ from avsent.errors import DatasetError
 from avsent.features.text import TextEncoder, make_text_encoder
 from avsent.labels import LabelSet, label_set
 from avsent.networks.config import TargetConfig, VectorSizes
+from avsent.training.selection import check_parts
 from avsent.training.settings import SplitSettings, TrainSettings
 from avsent.training.splits import Split, group_of, split_samples
 from avsent.training.videos import Videos, make_videos
@@ -128,6 +129,10 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
         make_videos(part, task.encoded, {**sizes, "text": size}, texts)
         for part in (split.train, split.valid, split.test)
     ]
+    check_parts(parts[0], parts[1], settings.target)
+    source = settings.transfer.source
+    if source in ("audio", "face") or words:
+        check_parts(parts[0], parts[1], (source or "text",))
     groups = tuple(group_of(video[0], settings.split.by) for video in parts[0].samples)
     return Material(task, split, parts[0], parts[1], parts[2], vectors, groups)
 
@@ -164,6 +169,7 @@ def make_text_material(
         make_videos(part, encoded, {"text": encoder.size}, vectors)
         for part in (parts.train, parts.valid)
     )
+    check_parts(train, valid, ("text",))
     return TextMaterial(train, valid, encoder.size)
 
 

@@ -64,7 +64,7 @@ class RunFolder:
         if config.is_file() and not fresh:
             self._compare(read_json(config), told)
             return True
-        if self.path.exists() and not config.is_file() and _holds_anything(self.path):
+        if self.path.exists() and not self._may_be_emptied():
             raise OutputError(f"{self.path}: holds other files; give a new folder with -o")
         try:
             for left in ("summary.json", "checkpoint", "plots"):
@@ -76,6 +76,16 @@ class RunFolder:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         write_json(config, {**told, "versions": versions()})
         return False
+
+    def _may_be_emptied(self) -> bool:
+        """Whether there is nothing in it, or a run: a checkpoint has a ``config.json``, too."""
+        config = self.path / "config.json"
+        if not config.is_file():
+            return self.path.is_dir() and not any(self.path.iterdir())
+        try:
+            return read_json(config).get("format") == FORMAT
+        except InputError:  # damaged
+            return any(self.path.glob("seed-*"))
 
     def _compare(self, before: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         """Raise UsageError where the run that is there was told otherwise."""
@@ -153,10 +163,6 @@ def write_line(file: TextIO, data: Mapping[str, Any]) -> None:
     """One line of JSON, on the disk at once."""
     file.write(json.dumps(data) + "\n")
     file.flush()
-
-
-def _holds_anything(path: Path) -> bool:
-    return not path.is_dir() or any(path.iterdir())
 
 
 def _remove(path: Path) -> None:

@@ -78,7 +78,12 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
                 _train(request, materials[seed], seed, hooks)
     found = {seed: request.folder.evaluation(seed) for seed in request.seeds}
     summary = summarised({seed: one for seed, one in found.items() if one is not None})
-    _publish(request, task, materials, summary)
+    # The summary is written last: where it is, all the rest is.
+    if (
+        not (request.folder.path / "summary.json").is_file()
+        or not request.folder.checkpoint.exists()
+    ):
+        _publish(request, task, summary)
     return summary
 
 
@@ -156,9 +161,7 @@ def _train(request: Request, material: Material, seed: int, hooks: Hooks) -> Non
         )
 
 
-def _publish(
-    request: Request, task: Task, materials: dict[int, Material], summary: dict[str, Any]
-) -> None:
+def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
     """The best seed's checkpoint, card and pictures, at the top of the folder."""
     best = int(summary["best_seed"])
     folder = request.folder

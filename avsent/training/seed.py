@@ -11,13 +11,13 @@ import torch
 
 from avsent.checkpoints import Calibration
 from avsent.data.text_corpus import TextItem
-from avsent.errors import DatasetError
 from avsent.networks.target import TargetModel
 from avsent.training.calibrating import calibrate
 from avsent.training.evaluation import Predictions
 from avsent.training.fit import Course, OnEpoch, Teacher, fit
 from avsent.training.material import Material, make_text_material
 from avsent.training.predicting import predictions_of
+from avsent.training.selection import judged
 from avsent.training.settings import TrainSettings
 from avsent.training.source import (
     SourceCourse,
@@ -119,14 +119,14 @@ def make_teaching(
         settings.transfer.cross_fit,
         lambda fold: where.say(f"source model ({source}), fold {fold + 1}"),
     )
-    judged = {"valid": material.valid, "test": material.test}
+    parts = {"valid": material.valid, "test": material.test}
     return Teaching(
         teacher,
         model,
         {
             name: predictions_of(model, videos, where.device)
-            for name, videos in judged.items()
-            if bool(videos.known().any())
+            for name, videos in parts.items()
+            if judged(model, videos).any()
         },
     )
 
@@ -141,15 +141,11 @@ def train_seed(
     """Train one target model; ``teaching``: by this source, else without transfer.
 
     Raises:
-        DatasetError: no validation utterance has a label and the target's modalities.
         ValueError: the fusion head does not suit the target.
     """
     config = material.config(settings, settings.target)
     model = make_model(config, material.train, seed)
     where.say(f"target model ({' + '.join(settings.target)})")
-    used = torch.stack([material.valid.present[name] for name in settings.target]).any(dim=0)
-    if not bool((used & material.valid.known()).any()):
-        raise DatasetError("no validation utterance has a label and a face or voice; add some")
     teacher = teaching.teacher if teaching is not None and settings.transfer.active else None
     before = target_embeddings(model, material.train, where.device)
     course = Course(
@@ -171,7 +167,7 @@ def train_seed(
         calibration=calibrate(model, material.valid, where.device),
         progress=progress,
         valid=predictions_of(model, material.valid, where.device),
-        test=predictions_of(model, test, where.device) if bool(test.known().any()) else None,
+        test=predictions_of(model, test, where.device) if judged(model, test).any() else None,
         teaching=teaching,
         spaces=spaces_of(model, material.train, before, teacher, where.device),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from avsent.errors import DatasetError
 from avsent.networks.target import TargetModel
 from avsent.training import metrics
 from avsent.training.videos import Videos, batches, encoded
@@ -65,6 +68,20 @@ def validation(
 
 def judged(model: TargetModel, videos: Videos) -> NDArray[np.bool_]:
     """Utterances [V, U] with a label and a modality that the model uses."""
-    present = torch.stack([videos.present[name] for name in model.config.modalities]).any(dim=0)
+    return usable(videos, model.config.modalities)
+
+
+def usable(videos: Videos, modalities: Sequence[str]) -> NDArray[np.bool_]:
+    """Utterances [V, U] with a label and one of the ``modalities``."""
+    present = torch.stack([videos.present[name] for name in modalities]).any(dim=0)
     there: NDArray[np.bool_] = (videos.known() & present).numpy()
     return there
+
+
+def check_parts(train: Videos, valid: Videos, modalities: Sequence[str]) -> None:
+    """Raise DatasetError where there is nothing to learn from, or to choose an epoch by."""
+    for name, videos in (("training", train), ("validation", valid)):
+        if not usable(videos, modalities).any():
+            raise DatasetError(
+                f"no {name} utterance has a label and {' or '.join(modalities)}; add some"
+            )

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avsent.errors import DatasetError
 from avsent.networks.config import TargetConfig
 from avsent.networks.target import TargetModel
 from avsent.networks.vector_encoder import VectorEncoder
 from avsent.training.fit import Course, fit
+from avsent.training.selection import check_parts
 from avsent.training.updates import Taught
 from avsent.training.videos import Videos, batches, encoded
 
@@ -89,18 +91,25 @@ def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
     for modality in config.modalities:
         encoder = model.encoder(modality)
         if isinstance(encoder, VectorEncoder):
-            encoder.fit(train.vectors[modality][train.present[modality]])
+            found = train.vectors[modality][train.present[modality]]
+            if len(found):
+                encoder.fit(found)
     return model
 
 
 def train_source(source: SourceCourse) -> TargetModel:
-    """The source model, trained on its own labels and frozen."""
+    """The source model, trained on its own labels and frozen.
+
+    Raises:
+        DatasetError: nothing to learn from has a label (in a fold, say).
+    """
+    check_parts(source.course.train, source.course.valid, source.config.modalities)
     model = make_model(source.config, source.course.train, source.course.seed)
     fit(model, source.course)
     return model.requires_grad_(False).eval()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: its tensors could not take part in training
 def embeddings_of(
     model: TargetModel, videos: Videos, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -113,8 +122,7 @@ def embeddings_of(
         embedded = model.embed(encoded(model, videos, rows, device))
         value = embedded.values[modality]
         result[rows, : value.shape[1]] = value.float().cpu()
-    # A plain tensor: one made in inference mode could not take part in training.
-    return result.clone(), videos.present[modality]
+    return result, videos.present[modality]
 
 
 def paired_teacher(
@@ -130,8 +138,16 @@ def paired_teacher(
     this learns what it will not meet again. Each fold's model begins anew, so its space is
     turned onto that of ``model`` by the orthogonal map that fits best where both were trained
     (Schönemann 1966).
+
+    Raises:
+        DatasetError: there are no two groups to divide, or a fold has nothing to learn from.
     """
     course = source.course
+    if folds >= 2 and len(set(source.groups)) < 2:
+        raise DatasetError(
+            "the training part is of one speaker or video, which cannot be divided; leave "
+            "--cross-fit away"
+        )
     whole, there = embeddings_of(model, course.train, course.device)
     if folds < 2:
         return PairedTeacher(Taught(whole, there))

@@ -60,6 +60,8 @@ def split_samples(
         test, free = _draw(free, groups, classes, settings.test, TEST_SEED)
         part_of.update(dict.fromkeys(test, "test"))
         part_of.update(dict.fromkeys(free, "train"))
+    if "train" not in part_of.values():
+        raise DatasetError("no utterances to train on; fill the split column, or leave it out")
     if "valid" not in part_of.values():
         train = sorted(group for group, part in part_of.items() if part == "train")
         valid, _ = _draw(train, groups, classes, settings.validation, seed)
@@ -67,11 +69,8 @@ def split_samples(
     parts: dict[str, list[Sample]] = defaultdict(list)
     for sample, group in zip(samples, groups, strict=True):
         parts[part_of[group]].append(sample)
-    for name in ("train", "valid"):
-        if not parts[name]:
-            raise DatasetError(
-                f"no utterances to {name} on; fill the split column, or leave it out"
-            )
+    if not parts["valid"]:
+        raise DatasetError("no utterances to validate on; hold some back")
     return Split(tuple(parts["train"]), tuple(parts["valid"]), tuple(parts["test"]))
 
 
