@@ -13,7 +13,7 @@ from pathlib import Path
 
 from avsent.data.corpus import Corpus, Row, Sample
 from avsent.data.feature_cache import FeatureCache, MediaFeatures, Settings
-from avsent.data.manifest import MANIFEST_NAME
+from avsent.data.manifest import MANIFEST_NAME, default_context
 from avsent.errors import DatasetError, MediaError, UsageError
 from avsent.extraction import Extraction, ExtractionOptions
 from avsent.faces.choice import FaceChoice
@@ -191,7 +191,7 @@ def _assembled(
         samples.append(
             Sample(
                 key=f"{file.name}#{index}",
-                video=row.context or file.name,
+                video=_context(row, file.name),
                 speaker=row.speaker,
                 split=row.split,
                 labels=dict(row.labels),
@@ -216,6 +216,11 @@ def _assembled(
         ),
     )
     return Extracted(Corpus(_name(data), tuple(samples), features=settings.features), warnings)
+
+
+def _context(row: Row, name: str) -> str:
+    """The row's own context; else its file, by a name that survives moving the whole corpus."""
+    return name if row.context in ("", default_context(row.media)) else row.context
 
 
 def _name(data: Path) -> str:
