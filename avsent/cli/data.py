@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avsent.cli.data_options import LabelOption, LabelsOption, SplitBy, SplitByOption
 from avsent.cli.options import DebugOption, QuietOption
 from avsent.cli.outcome import printing, say
 from avsent.cli.problems import ProblemFormat, print_problems
 from avsent.errors import DatasetError, OutputError, UsageError
-
-LABEL_COLUMNS = ("label", "emotion", "sentiment")
-
-
-class SplitBy(StrEnum):
-    """What may be in one split only."""
-
-    speaker = "speaker"
-    video = "video"
-
-
-def _check_label(column: str) -> str:
-    if column not in LABEL_COLUMNS:
-        raise typer.BadParameter(f"{column!r} is none of {', '.join(LABEL_COLUMNS)}")
-    return column
-
 
 DataArgument = Annotated[
     Path,
@@ -59,32 +43,9 @@ def data(context: typer.Context, debug: DebugOption = False) -> None:
 @app.command("check", short_help="Name everything that is wrong with a corpus.")
 def check(
     data: DataArgument,
-    label: Annotated[
-        str,
-        typer.Option(
-            "--label",
-            metavar="|".join(LABEL_COLUMNS),
-            help="The column to train on.",
-            callback=_check_label,
-        ),
-    ] = "label",
-    labels: Annotated[
-        str,
-        typer.Option(
-            "--labels",
-            metavar="auto|2|3|7|real|NAMES",
-            help="What the labels are: sentiment in 2, 3 or 7 classes, numbers, or names with "
-            "commas between them; auto takes what occurs.",
-        ),
-    ] = "auto",
-    split_by: Annotated[
-        SplitBy,
-        typer.Option(
-            "--split-by",
-            metavar="|".join(SplitBy),
-            help="What may be in one split only.",
-        ),
-    ] = SplitBy.speaker,
+    label: LabelOption = "label",
+    labels: LabelsOption = "auto",
+    split_by: SplitByOption = SplitBy.speaker,
     format: Annotated[
         ProblemFormat,
         typer.Option("--format", "-f", metavar="|".join(ProblemFormat), help="Format of the list."),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avsent.cli.data_options import CacheOption, LabelOption
 from avsent.cli.options import DebugOption, DeviceOption, QuietOption
 from avsent.cli.outcome import printing, say, warn
-from avsent.cli.train_options import CacheOption, LabelOption
 from avsent.errors import UsageError
 from avsent.writers.files import atomic_text, check_target
 

@@ -8,25 +8,15 @@ from typing import Annotated
 
 import typer
 
+from avsent.cli.data_options import CacheOption
 from avsent.cli.inputs import check_option_file
-from avsent.cli.options import DebugOption, QuietOption
+from avsent.cli.options import DebugOption, LandmarksOption, QuietOption
 from avsent.cli.outcome import say, warn
 from avsent.errors import UsageError
 from avsent.faces.choice import FaceChoice
 from avsent.writers.files import check_target
 
 FILE_ENDING = ".npz"
-
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIR",
-        help="Keep the features of each media file there; by default in AVSENT_CACHE, or "
-        "avsent's folder in the user's cache.",
-        show_default=False,
-    ),
-]
 
 
 def extract(
@@ -58,15 +48,7 @@ def extract(
             help="Of several faces: the one most likely speaking, or the largest.",
         ),
     ] = FaceChoice.speaking,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(
-            "--landmarks",
-            metavar="PATH",
-            help="Your own file of dlib's 68-point landmark model.",
-            show_default=False,
-        ),
-    ] = None,
+    landmarks: LandmarksOption = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:

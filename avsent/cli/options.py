@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,4 +53,13 @@ DeviceOption = Annotated[
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print no progress and no warnings, only errors.")
+]
+LandmarksOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--landmarks",
+        metavar="PATH",
+        help="Your own file of dlib's 68-point landmark model.",
+        show_default=False,
+    ),
 ]

@@ -10,7 +10,7 @@ import typer
 
 from avsent.cli.destination import choose_destination
 from avsent.cli.inputs import check_option_file
-from avsent.cli.options import SESSION, DebugOption, DeviceOption, QuietOption
+from avsent.cli.options import SESSION, DebugOption, DeviceOption, LandmarksOption, QuietOption
 from avsent.cli.outcome import say
 from avsent.errors import UsageError
 from avsent.faces.choice import FaceChoice
@@ -97,15 +97,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(
-            "--landmarks",
-            metavar="PATH",
-            help="Your own file of dlib's 68-point landmark model.",
-            show_default=False,
-        ),
-    ] = None,
+    landmarks: LandmarksOption = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Take a damaged file for an error, not for a warning."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avsent.cli import data_options
 from avsent.cli import train_options as given
 from avsent.cli.options import DebugOption, DeviceOption, QuietOption
 from avsent.cli.outcome import say
@@ -13,8 +14,8 @@ from avsent.errors import UsageError
 def train(
     output: given.OutputOption,
     data: given.DataArgument = Path(),
-    label: given.LabelOption = "label",
-    labels: given.LabelsOption = "auto",
+    label: data_options.LabelOption = "label",
+    labels: data_options.LabelsOption = "auto",
     target: given.TargetOption = "audio,face",
     source_text: given.SourceTextOption = False,
     text_corpus: given.TextCorpusOption = None,
@@ -41,10 +42,10 @@ def train(
     balance: given.BalanceOption = True,
     augment: given.AugmentOption = True,
     select: given.SelectOption = given.Select.auto,
-    split_by: given.SplitByOption = given.SplitBy.speaker,
+    split_by: data_options.SplitByOption = data_options.SplitBy.speaker,
     seeds: given.SeedsOption = 1,
     seed: given.SeedOption = 0,
-    cache: given.CacheOption = None,
+    cache: data_options.CacheOption = None,
     device: DeviceOption = "auto",
     fresh: given.FreshOption = False,
     quiet: QuietOption = False,
@@ -64,7 +65,7 @@ def train(
         raise UsageError("--source-text and --source name two sources; give one")
 
     # Here, so that mistakes above are told at once: torch takes its time.
-    from avsent.cli.training import TrainingView, open_data, print_summary
+    from avsent.cli.training import open_data, print_summary, training_view
     from avsent.data.text_corpus import read_text_corpus
     from avsent.networks.config import ContextConfig, FusionConfig
     from avsent.pipeline import torch_device
@@ -118,8 +119,8 @@ def train(
         fresh=fresh,
     )
     check(request)
-    with TrainingView(settings, request.seeds, quiet=quiet) as view:
-        summary = run(request, view.hooks)
+    with training_view(epochs, quiet=quiet) as hooks:
+        summary = run(request, hooks)
     print_summary(summary)
     if not quiet:
         say("", f"wrote {request.folder.checkpoint}")

@@ -45,47 +45,12 @@ class Select(StrEnum):
     loss = "loss"
 
 
-class SplitBy(StrEnum):
-    """What may be in one part only."""
-
-    speaker = "speaker"
-    video = "video"
-
-
 DataArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
         help="A manifest, a feature file (.npz), or a folder: with manifest.csv, in the layout of "
         "MMSA or MELD, or with RAVDESS's files. By default the current folder.",
-        show_default=False,
-    ),
-]
-LabelOption = Annotated[
-    str,
-    typer.Option("--label", metavar="COLUMN", help="What to learn: label, emotion or sentiment."),
-]
-LabelsOption = Annotated[
-    str,
-    typer.Option(
-        "--labels",
-        metavar="auto|2|3|7|real|NAMES",
-        help="Sentiment in 2, 3 or 7 classes, numbers (a regression head), or names with commas "
-        "between them; auto takes what occurs.",
-    ),
-]
-SplitByOption = Annotated[
-    SplitBy,
-    typer.Option(
-        "--split-by", metavar="|".join(SplitBy), help="What may be in one part of the data only."
-    ),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIR",
-        help="Where features of raw media are kept; by default in your cache folder.",
         show_default=False,
     ),
 ]

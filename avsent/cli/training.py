@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
@@ -19,7 +19,6 @@ from avsent.data.corpus import Corpus
 from avsent.data.open_corpus import CorpusOptions, open_corpus
 from avsent.training.metrics import TITLES
 from avsent.training.runs import Hooks
-from avsent.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from avsent.features.config import FeatureConfig
@@ -44,63 +43,43 @@ def open_data(
     return corpus
 
 
-class TrainingView:
-    """A bar of epochs where standard error is a terminal, else a line per stage."""
+@contextlib.contextmanager
+def training_view(epochs: int, *, quiet: bool) -> Iterator[Hooks]:
+    """What a run calls: a bar of ``epochs`` where standard error is a terminal, else a line per
+    stage."""
+    if quiet:
+        yield Hooks()
+        return
+    if not sys.stderr.isatty():
+        yield Hooks(say=lambda line: say("", line))
+        return
+    with RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+        expand=True,
+    ) as bar:
+        task = bar.add_task("starting", total=None, state="")
 
-    def __init__(self, settings: TrainSettings, seeds: Sequence[int], *, quiet: bool) -> None:
-        self._epochs = settings.optimiser.epochs
-        self._several = len(seeds) > 1
-        self._quiet = quiet
-        self._bar: RichProgress | None = None
-        self._task = TaskID(0)
-        if not quiet and sys.stderr.isatty():
-            self._bar = RichProgress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[state]}", markup=False),
-                TimeRemainingColumn(),
-                console=Console(stderr=True, highlight=False),
-                transient=True,
-                expand=True,
-            )
+        def begin(line: str) -> None:
+            bar.reset(task, description=line, total=epochs, state="")
 
-    @property
-    def hooks(self) -> Hooks:
-        """What the run calls."""
-        return Hooks(say=self._say, on_epoch=self._on_epoch)
+        def show(seed: int, stage: str, measured: Mapping[str, float]) -> None:
+            bar.update(task, completed=int(measured["epoch"]), state=_state(measured))
 
-    def __enter__(self) -> TrainingView:
-        if self._bar is not None:
-            self._task = self._bar.add_task("starting", total=None, state="")
-            self._bar.start()
-        return self
+        yield Hooks(say=begin, on_epoch=show)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
-    def _say(self, line: str) -> None:
-        if self._quiet:
-            return
-        if self._bar is None:
-            say("", line)
-            return
-        self._bar.update(self._task, description=line, completed=0, total=self._epochs, state="")
-
-    def _on_epoch(self, seed: int, stage: str, measured: Mapping[str, float]) -> None:
-        if self._bar is None:
-            return
-        name = next((name for name in _SHOWN if name in measured), None)
-        state = (
-            "" if name is None else f"{TITLES[name.removeprefix('valid_')]} {measured[name]:.3f}"
-        )
-        self._bar.update(self._task, completed=int(measured["epoch"]), state=state)
+def _state(measured: Mapping[str, float]) -> str:
+    """The validation figure of an epoch."""
+    name = next((name for name in _SHOWN if name in measured), None)
+    if name is None:
+        return ""
+    return f"{TITLES.get(name.removeprefix('valid_'), 'loss')} {measured[name]:.3f}"
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

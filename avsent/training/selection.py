@@ -18,7 +18,8 @@ from avsent.training.videos import Videos, batches, encoded
 def outputs_of(
     model: TargetModel, videos: Videos, device: torch.device, *, videos_at_once: int = 16
 ) -> NDArray[np.float64]:
-    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, unchanged; 0 on padding."""
+    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, unchanged; they mean
+    nothing on padding."""
     was_training = model.training
     model.eval()
     size = 1 if model.config.real else len(model.config.labels)
