@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: help demo install dev test check format docs demo-video bench-predict train-default clean
+.PHONY: help demo install dev test check format docs demo-video bench-predict bench-ravdess bench-mosi train-default clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,13 @@ demo-video: dev  ## rebuild samples/demo.mp4 (needs espeak-ng)
 
 bench-predict: dev   ## speed, memory, time stamps: a dated file under docs/benchmarks
 	$(BIN)/python benchmarks/bench_predict.py --clips $(SHARED)/clips --out docs/benchmarks
+
+bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost (about an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_mosi.py \
+		--data $(SHARED)/data/mosi/mosi_utterance.npz --cache cache/bench --out docs/benchmarks
+
+bench-ravdess: dev   ## face teaches voice, and the five published folds (about 1.5 hours)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_ravdess.py --data $(SHARED)/data --out docs/benchmarks
 
 train-default: dev   ## rebuild models/default from RAVDESS and FER2013 (about an hour on 2 cores)
 	$(BIN)/python -m avsent.training.default_model --data $(SHARED)/data --cache cache --out models/default

@@ -119,8 +119,12 @@ def train(
         fresh=fresh,
     )
     check(request)
-    with training_view(epochs, quiet=quiet) as hooks:
-        summary = run(request, hooks)
+    try:
+        with training_view(epochs, quiet=quiet) as hooks:
+            summary = run(request, hooks)
+    except KeyboardInterrupt:
+        say("", f"{output} keeps the last whole epoch; the same command goes on from there")
+        raise
     print_summary(summary)
     if not quiet:
         say("", f"wrote {request.folder.checkpoint}")
