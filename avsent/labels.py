@@ -121,7 +121,8 @@ class LabelSet:
 
 def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
     """The label set that ``kind`` asks for: ``2``, ``3``, ``7``, ``real``, names with commas
-    between them, or ``auto``: real where all ``labels`` are numbers, else the names that occur.
+    between them, or ``auto``: real where all ``labels`` are numbers (other than 0
+    and 1 alone), else the names that occur.
 
     Raises:
         DatasetError: there are no labels, fewer than two classes, or more than ``MAX_CLASSES``.
@@ -137,7 +138,9 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
         return fixed[kind]
     given = [label for label in labels if label.strip()] if kind == "auto" else kind.split(",")
     if kind == "auto" and given and all(_number(label) is not None for label in given):
-        return fixed["real"]
+        values = {_number(label) for label in given}
+        if values != {0.0, 1.0}:  # a yes or no is no measure of sentiment
+            return fixed["real"]
     names = sorted({canonical(label) for label in given if label.strip()}, key=_place)
     if len(names) < 2:
         raise DatasetError(f"the labels hold {len(names)} classes; at least two are needed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,7 @@ from avsent.training.runs import Request, run
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained(folder: Path, corpus: Corpus, **settings: Any) -> Path:
@@ -149,6 +143,20 @@ def test_without_parts_all_is_judged(classes: Path) -> None:
     assert found.left_out == 0
 
 
+def test_the_parts_that_were_drawn_are_known_again(tmp_path: Path) -> None:
+    corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
+    run_folder = trained(tmp_path / "run", corpus)
+    split = json.loads((run_folder / "checkpoint" / "parts.json").read_text())
+    found = judge(run_folder / "checkpoint", corpus, JudgeOptions())
+    assert (found.part, found.baseline_from) == ("test", "train")
+    assert set(found.predictions.keys) == set(split["test"])
+    assert len(split["train"]) + len(split["valid"]) + len(split["test"]) == len(corpus.samples)
+    ran = json.loads((run_folder / "seed-0" / "evaluation.json").read_text())
+    assert found.evaluation.metrics == ran["target"]["test"]["metrics"]
+    other = small_corpus(classes=POLARITIES, speakers=12, given=False, seed=1)
+    assert judge(run_folder / "checkpoint", other, JudgeOptions()).part == "all"
+
+
 # --- what does not fit ---
 
 
@@ -224,6 +232,12 @@ def test_other_mistakes(classes: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (2, "-o out --source audio --source-text", "name two sources"),
         (2, "-o out --source face --text-corpus t.csv", "leave --source away"),
         (2, "-o out --baseline", "--baseline compares with transfer"),
+        (2, "-o out --beta 2", "--beta is about a teacher"),
+        (2, "-o out --schedule decay", "--schedule is about a teacher"),
+        (2, "-o out --cross-fit 5", "--cross-fit is about a teacher"),
+        (2, "-o out --source-text --cross-fit 1", "--cross-fit needs 2 folds or more"),
+        (2, "-o out --text-corpus t.csv --cross-fit 3", "--cross-fit is for texts of the data"),
+        (2, "-o out --label mood", "'mood' is none of label, emotion, sentiment"),
         (2, "-o out --fusion tfn --target audio", "--fusion tfn needs --target audio,face"),
         (2, "-o out --fusion fbp --target face", "--fusion fbp needs --target audio,face"),
         (2, "-o out --fusion multiplicative --target audio", "needs --target audio,face"),

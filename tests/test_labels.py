@@ -42,6 +42,8 @@ TWO = ("negative", "positive")
         ([], "sad, Anger,joy", ("happy", "sad", "angry"), False),
         (["tired", "awake"], "auto", ("awake", "tired"), False),
         ([], "0,1", ("0", "1"), False),
+        (["0", "1", "1", ""], "auto", ("0", "1"), False),
+        (["0", "1", "2"], "auto", POLARITY_LABELS, True),
     ],
 )
 def test_sets(labels: list[str], kind: str, names: tuple[str, ...], real: bool) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from small_runs import WEIGHTS, begun, lines_of
 from tiny import POLARITIES, small_corpus, small_settings
 
@@ -14,13 +12,7 @@ from avsent.checkpoints import load_checkpoint
 from avsent.labels import SENTIMENT_7
 from avsent.networks.fusion.choice import HEADS
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_numbers(tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from small_runs import TAUGHT, WEIGHTS, begun, files, lines_of, read
 from tiny import feature_file, small_corpus, small_settings
 
@@ -23,13 +22,7 @@ from avsent.data.corpus import Corpus
 from avsent.errors import InputError, OutputError, UsageError
 from avsent.training.runs import Hooks
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- the folder ---

@@ -13,7 +13,7 @@ from tiny import small_corpus
 from avsent.data.corpus import SPLITS, Sample
 from avsent.errors import DatasetError
 from avsent.training.settings import SplitSettings
-from avsent.training.splits import Split, group_of, split_samples
+from avsent.training.splits import Split, groups_of, split_samples
 
 
 def sample(number: int, speaker: str = "", split: str = "", video: str = "") -> Sample:
@@ -39,8 +39,11 @@ def corpora(draw: st.DrawFn) -> tuple[list[Sample], list[float]]:
     """Videos of one speaker each, who may be unknown or talk in several of them."""
     samples, classes = [], []
     for video in range(draw(st.integers(6, 20))):
-        speaker = draw(st.sampled_from(["", "a", "b", "c", "d", "e", "f", "g"]))
+        known = st.sampled_from(["", "a", "b", "c", "d", "e", "f", "g"])
+        speaker = draw(known)
         for _ in range(draw(st.integers(1, 3))):
+            if draw(st.integers(0, 9)) == 0:
+                speaker = draw(known)  # a conversation
             samples.append(sample(len(samples), speaker, video=f"v{video}"))
             classes.append(draw(st.sampled_from([0.0, 1.0, 2.4, math.nan])))
     return samples, classes
@@ -53,13 +56,14 @@ def test_no_group_is_in_two_parts_and_nothing_is_lost(
 ) -> None:
     samples, classes = corpus
     told = SplitSettings(by=by)
-    if len({group_of(one, by) for one in samples}) < 4:
+    if len(set(groups_of(samples, by))) < 4:
         return
     split = divided(samples, classes, seed, told)
     parts_of: dict[str, set[str]] = {}
     for part in SPLITS:
         for one in split.part(part):
-            parts_of.setdefault(group_of(one, by), set()).add(part)
+            if by == "speaker" and one.speaker:
+                parts_of.setdefault(f"speaker {one.speaker}", set()).add(part)
             parts_of.setdefault(f"video {one.video}", set()).add(part)
     assert all(len(parts) == 1 for parts in parts_of.values())
     assert sum(len(split.part(part)) for part in SPLITS) == len(samples)
@@ -160,3 +164,13 @@ def test_three_groups_are_enough() -> None:
 def test_no_test_part_on_demand() -> None:
     split = divided([sample(n) for n in range(4)], told=SplitSettings(test=0.0))
     assert (len(split.train), len(split.valid), len(split.test)) == (3, 1, 0)
+
+
+def test_a_conversation_ties_its_speakers_together() -> None:
+    people = [("a", "v1"), ("b", "v1"), ("b", "v2"), ("c", "v3"), ("", "v3"), ("", "v4")]
+    samples = [sample(n, speaker, video=video) for n, (speaker, video) in enumerate(people)]
+    first, second, third, fourth, fifth, sixth = groups_of(samples, "speaker")
+    assert first == second == third == "a"
+    assert fourth == fifth == "c"
+    assert sixth == "v4"
+    assert groups_of(samples, "video") == [video for _, video in people]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from avsent.cli import data_options
 from avsent.cli import train_options as given
 from avsent.cli.options import DebugOption, DeviceOption, QuietOption
@@ -12,6 +14,7 @@ from avsent.errors import UsageError
 
 
 def train(
+    context: typer.Context,
     output: given.OutputOption,
     data: given.DataArgument = Path(),
     label: data_options.LabelOption = "label",
@@ -63,6 +66,12 @@ def train(
     teacher = "text" if source_text or text_corpus is not None else source
     if source_text and source not in (None, given.Source.text):
         raise UsageError("--source-text and --source name two sources; give one")
+    if teacher is None:
+        for name in ("beta", "gamma", "schedule", "cross_fit", "text_encoder"):
+            given_by = context.get_parameter_source(name)
+            if given_by is not None and given_by.name != "DEFAULT":
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} is about a teacher; give --source-text or --source")
 
     # Here, so that mistakes above are told at once: torch takes its time.
     from avsent.cli.training import open_data, print_summary, training_view
@@ -106,19 +115,21 @@ def train(
         text=told.TextSettings(encoder=text_encoder),
     )
     where = torch_device(device)
+    folder = RunFolder(output)
+    check(settings, texts=text_corpus is not None, baseline=baseline)
+    folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(read_text_corpus(text_corpus))
     request = Request(
         corpus=open_data(data, cache=cache, quiet=quiet),
         settings=settings,
         seeds=tuple(range(seed, seed + seeds)),
-        folder=RunFolder(output),
+        folder=folder,
         device=where,
         texts=texts,
         texts_name="" if text_corpus is None else text_corpus.name,
         baseline=baseline,
         fresh=fresh,
     )
-    check(request)
     try:
         with training_view(epochs, quiet=quiet) as hooks:
             summary = run(request, hooks)

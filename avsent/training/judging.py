@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import numpy as np
 import torch
 
 from avsent.checkpoints import CheckpointConfig, load_checkpoint
-from avsent.data.corpus import Corpus, Sample
+from avsent.data.corpus import SPLITS, Corpus, Sample
 from avsent.errors import CheckpointError, DatasetError
 from avsent.labels import LabelSet
 from avsent.networks.config import VectorSizes
 from avsent.training.evaluation import Evaluation, Predictions, evaluate
+from avsent.training.leaving import PARTS_FILE
 from avsent.training.material import encode_labels
 from avsent.training.metrics import majority_class
 from avsent.training.predicting import predictions_of
+from avsent.training.run_folder import read_json
 from avsent.training.selection import judged
 from avsent.training.videos import make_videos
 
@@ -86,6 +89,21 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
         part=part,
         baseline_from="train" if train else part,
         left_out=len(samples) - len(predictions.keys),
+    )
+
+
+def with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
+    """``corpus`` with the parts that were drawn when this checkpoint was trained on it; itself
+    where it names parts, or is not the data of the checkpoint."""
+    path = Path(checkpoint) / PARTS_FILE
+    if any(sample.split for sample in corpus.samples) or not path.is_file():
+        return corpus
+    parts = read_json(path)
+    if parts.get("sha256") != corpus.digest():
+        return corpus
+    part_of = {key: part for part in SPLITS for key in parts.get(part, [])}
+    return corpus.subset(
+        dataclasses.replace(sample, split=part_of.get(sample.key, "")) for sample in corpus.samples
     )
 
 

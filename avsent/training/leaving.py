@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from avsent.checkpoints import save_checkpoint
+from avsent.data.corpus import SPLITS
 from avsent.features.config import FeatureConfig
 from avsent.training.evaluation import Predictions, evaluate
 from avsent.training.material import Material
@@ -24,6 +25,8 @@ from avsent.training.selection import judged
 from avsent.writers.files import atomic_text
 
 BASELINE = "no-transfer"
+PARTS_FILE = "parts.json"
+"""Which utterances a model learnt from: a later judgement on the same data must leave them out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,13 @@ def leave(where: Leaving, trained: Trained, baseline: Trained | None) -> None:
         licence=corpus.licence,
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
+    )
+    write_json(
+        folder / "checkpoint" / PARTS_FILE,
+        {
+            "sha256": corpus.digest(),
+            **{part: [sample.key for sample in material.split.part(part)] for part in SPLITS},
+        },
     )
     found = _calibrated(material, trained, where.device)
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))

@@ -16,7 +16,7 @@ from avsent.labels import LabelSet, label_set
 from avsent.networks.config import TargetConfig, VectorSizes
 from avsent.training.selection import check_parts
 from avsent.training.settings import SplitSettings, TrainSettings
-from avsent.training.splits import Split, group_of, split_samples
+from avsent.training.splits import Split, groups_of, split_samples
 from avsent.training.videos import Videos, make_videos
 
 
@@ -133,7 +133,9 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
     source = settings.transfer.source
     if source in ("audio", "face") or words:
         check_parts(parts[0], parts[1], (source or "text",))
-    groups = tuple(group_of(video[0], settings.split.by) for video in parts[0].samples)
+    found = groups_of(split.train, settings.split.by)
+    group_of = {sample.video: group for sample, group in zip(split.train, found, strict=True)}
+    groups = tuple(group_of[video[0].video] for video in parts[0].samples)
     return Material(task, split, parts[0], parts[1], parts[2], vectors, groups)
 
 

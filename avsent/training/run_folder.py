@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -64,8 +65,7 @@ class RunFolder:
         if config.is_file() and not fresh:
             self._compare(read_json(config), told)
             return True
-        if self.path.exists() and not self._may_be_emptied():
-            raise OutputError(f"{self.path}: holds other files; give a new folder with -o")
+        self.check()
         try:
             for left in ("summary.json", "checkpoint", "plots"):
                 _remove(self.path / left)
@@ -76,6 +76,16 @@ class RunFolder:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         write_json(config, {**told, "versions": versions()})
         return False
+
+    def check(self) -> None:
+        """Raise OutputError where no run can be kept: something else is there, or no right."""
+        if self.path.exists() and not self._may_be_emptied():
+            raise OutputError(f"{self.path}: holds other files; give a new folder with -o")
+        there = self.path.absolute()
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise OutputError(f"{self.path}: cannot be written; give another folder with -o")
 
     def _may_be_emptied(self) -> bool:
         """Whether there is nothing in it, or a run: a checkpoint has a ``config.json``, too."""

@@ -14,6 +14,7 @@ import torch
 from avsent.data.corpus import Corpus
 from avsent.data.text_corpus import TextItem
 from avsent.errors import OutputError, UsageError
+from avsent.networks.fusion.choice import PAIRS_ONLY
 from avsent.networks.threads import one_torch_thread
 from avsent.training.leaving import BASELINE, Leaving, leave
 from avsent.training.material import Material, Task, make_material, make_task
@@ -57,7 +58,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
         holds another run. OutputError: the folder cannot be written.
     """
     hooks = hooks or Hooks()
-    check(request)
+    check(request.settings, texts=request.texts is not None, baseline=request.baseline)
     task = make_task(request.corpus, request.settings.label, request.settings.labels)
     about = {
         "name": request.corpus.name,
@@ -87,18 +88,21 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     return summary
 
 
-def check(request: Request) -> None:
-    """Raise UsageError for settings that contradict each other."""
-    settings = request.settings
-    source = settings.transfer.source
-    if source in settings.target:
-        raise UsageError(f"{source} cannot teach itself; choose another --source or --target")
-    if request.texts is not None and source != "text":
-        raise UsageError("--text-corpus teaches with text; leave --source away")
-    if settings.fusion.name in ("tfn", "fbp", "multiplicative") and len(settings.target) != 2:
+def check(settings: TrainSettings, *, texts: bool = False, baseline: bool = False) -> None:
+    """Raise UsageError for settings that contradict each other; ``texts``: of a text corpus."""
+    transfer = settings.transfer
+    if transfer.source in settings.target:
+        raise UsageError(
+            f"{transfer.source} cannot teach itself; choose another --source or --target"
+        )
+    if settings.fusion.name in PAIRS_ONLY and len(settings.target) != 2:
         raise UsageError(f"--fusion {settings.fusion.name} needs --target audio,face")
-    if request.baseline and source is None:
+    if baseline and transfer.source is None:
         raise UsageError("--baseline compares with transfer; give --source-text or --source")
+    if transfer.cross_fit == 1:
+        raise UsageError("--cross-fit needs 2 folds or more; 0 is without")
+    if texts and transfer.cross_fit:
+        raise UsageError("--cross-fit is for texts of the data itself, not for --text-corpus")
 
 
 def _material(task: Task, request: Request, seed: int) -> Material:

@@ -66,8 +66,13 @@ class Where:
     on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
 
     def hook(self, stage: str) -> OnEpoch:
-        """The loop's hook, for the ``stage`` "source" or "target"."""
+        """The loop's hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
         return lambda measured: self.on_epoch(stage, measured)
+
+    def fold(self, source: str, fold: int) -> OnEpoch:
+        """Say that a fold's model begins; the hook for its epochs."""
+        self.say(f"source model ({source}), fold {fold + 1}")
+        return self.hook(f"source-fold{fold + 1}")
 
     def state(self, name: str) -> Path | None:
         """The file that keeps the state of ``name``."""
@@ -117,7 +122,7 @@ def make_teaching(
         model,
         spoken,
         settings.transfer.cross_fit,
-        lambda fold: where.say(f"source model ({source}), fold {fold + 1}"),
+        lambda fold: where.fold(source, fold),
     )
     parts = {"valid": material.valid, "test": material.test}
     return Teaching(

@@ -15,7 +15,7 @@ from avsent.errors import DatasetError
 from avsent.networks.config import TargetConfig
 from avsent.networks.target import TargetModel
 from avsent.networks.vector_encoder import VectorEncoder
-from avsent.training.fit import Course, fit
+from avsent.training.fit import Course, OnEpoch, fit
 from avsent.training.selection import check_parts
 from avsent.training.updates import Taught
 from avsent.training.videos import Videos, batches, encoded
@@ -129,7 +129,7 @@ def paired_teacher(
     model: TargetModel,
     source: SourceCourse,
     folds: int,
-    on_fold: Callable[[int], None] = lambda fold: None,
+    on_fold: Callable[[int], OnEpoch] = lambda fold: lambda measured: None,
 ) -> PairedTeacher:
     """Embeddings of the training utterances by ``model``; with ``folds`` > 1 by models that never
     saw their video.
@@ -138,6 +138,8 @@ def paired_teacher(
     this learns what it will not meet again. Each fold's model begins anew, so its space is
     turned onto that of ``model`` by the orthogonal map that fits best where both were trained
     (Schönemann 1966).
+
+    ``on_fold`` gives the hook for a fold's epochs.
 
     Raises:
         DatasetError: there are no two groups to divide, or a fold has nothing to learn from.
@@ -153,13 +155,13 @@ def paired_teacher(
         return PairedTeacher(Taught(whole, there))
     fitted = whole.clone()
     for fold, held in enumerate(folded(source.groups, folds)):
-        on_fold(fold)
         kept = sorted(set(range(len(course.train.samples))) - set(held))
         part = dataclasses.replace(
             course,
             train=videos_at(course.train, kept),
             seed=course.seed + FOLD_SEEDS_APART * (fold + 1),
             state=_beside(course.state, fold),
+            on_epoch=on_fold(fold),
         )
         other = train_source(SourceCourse(source.config, part))
         seen, _ = embeddings_of(other, course.train, course.device)

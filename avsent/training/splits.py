@@ -32,9 +32,27 @@ class Split:
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
 
 
-def group_of(sample: Sample, by: str) -> str:
-    """What may not be divided: the speaker where it is known, else the video."""
-    return sample.speaker if by == "speaker" and sample.speaker else sample.video
+def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
+    """For each sample, the group that may not be divided.
+
+    By "video" its video. By "speaker" its speaker, where known, together with all whom a common
+    video ties to that speaker: a conversation in two parts would be context across parts.
+    """
+    if by != "speaker":
+        return [sample.video for sample in samples]
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        while (above := parent.setdefault(node, node)) != node:
+            parent[node] = parent[above]
+            node = above
+        return node
+
+    nodes = [("speaker", s.speaker) if s.speaker else ("video", s.video) for s in samples]
+    for sample, node in zip(samples, nodes, strict=True):
+        first, second = sorted((root(node), root(("video", sample.video))))
+        parent[second] = first  # speakers sort first: a group is named by one of them
+    return [root(node)[1] for node in nodes]
 
 
 def split_samples(
@@ -51,8 +69,9 @@ def split_samples(
     Raises:
         DatasetError: a group lies in two of the corpus' parts, or there are too few groups.
     """
-    groups = [group_of(sample, settings.by) for sample in samples]
-    part_of = _given(samples, groups, settings.by)
+    groups = groups_of(samples, settings.by)
+    _check_given(samples, settings.by)
+    part_of = {group: sample.split for group, sample in zip(groups, samples, strict=True)}
     # Samples without a part in a corpus that names parts were left out on purpose.
     named = bool(set(part_of.values()) - {""})
     free = [] if named else sorted(set(groups))
@@ -74,23 +93,25 @@ def split_samples(
     return Split(tuple(parts["train"]), tuple(parts["valid"]), tuple(parts["test"]))
 
 
-def _given(samples: Sequence[Sample], groups: Sequence[str], by: str) -> dict[str, str]:
-    """Part of each group, "" where the corpus names none."""
-    part_of: dict[str, str] = {}
-    for sample, group in zip(samples, groups, strict=True):
+def _check_given(samples: Sequence[Sample], by: str) -> None:
+    """Raise DatasetError for a part of another name, and for whoever lies in two parts."""
+    part_of: dict[tuple[str, str], str] = {}
+    for sample in samples:
         if sample.split not in ("", *SPLITS):
             raise DatasetError(
                 f"{sample.key}: the split {sample.split!r} is none of {', '.join(SPLITS)}; mend it"
             )
-        before = part_of.setdefault(group, sample.split)
-        if before != sample.split:
-            kind = "speaker" if by == "speaker" and sample.speaker else "video"
-            hint = ", or accept it with --split-by video" if kind == "speaker" else ""
-            raise DatasetError(
-                f"{sample.key}: {kind} {group!r} is in {before or 'no part'} and in "
-                f"{sample.split or 'no part'}; put each {kind} into one part{hint}"
-            )
-    return part_of
+        kinds = [("video", sample.video)]
+        if by == "speaker" and sample.speaker:
+            kinds.insert(0, ("speaker", sample.speaker))
+        for kind, name in kinds:
+            before = part_of.setdefault((kind, name), sample.split)
+            if before != sample.split:
+                hint = ", or accept it with --split-by video" if kind == "speaker" else ""
+                raise DatasetError(
+                    f"{sample.key}: {kind} {name!r} is in {before or 'no part'} and in "
+                    f"{sample.split or 'no part'}; put each {kind} into one part{hint}"
+                )
 
 
 def _draw(
