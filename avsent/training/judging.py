@@ -63,6 +63,7 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
     check_features(checkpoint, config, corpus)
     labels = LabelSet(config.model.labels, config.model.real)
     encoded = encode_labels(corpus, options.label, labels)
+    corpus = with_parts(checkpoint, corpus)
     part, samples = _part(corpus, str(options.part))  # the command line's is an enum
     videos = make_videos(samples, encoded, _sizes(config.model.vectors))
     if not judged(loaded.model, videos).any():
