@@ -26,7 +26,7 @@ def train(
     source: given.SourceOption = None,
     alpha: given.AlphaOption = 1.0,
     beta: given.BetaOption = 1.0,
-    gamma: given.GammaOption = 0.1,
+    gamma: given.GammaOption = 0.03,
     schedule: given.ScheduleOption = given.Schedule.constant,
     cross_fit: given.CrossFitOption = 0,
     baseline: given.BaselineOption = False,

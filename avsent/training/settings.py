@@ -30,7 +30,7 @@ class TransferSettings:
     source: str | None = None
     classification: float = 1.0
     decoder: float = 1.0
-    adversarial: float = 0.1
+    adversarial: float = 0.03
     schedule: str = "constant"
     cross_fit: int = 0
     networks: TransferConfig = field(default_factory=TransferConfig)
