@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "sub").mkdir()
     return tmp_path
+
+
+def hear_ctrl_c() -> None:
+    """For ``preexec_fn``: shells start what runs in the background deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_avsent(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import hear_ctrl_c
 
 from avsent.data import feature_cache
 from avsent.data.corpus import Corpus, Row
@@ -168,7 +169,9 @@ def test_ctrl_c_keeps_what_is_done(clips: Path, tmp_path: Path) -> None:
     manifest.write_text("\n".join(["video,speaker,label", *lines]))
     program = str(Path(sys.executable).with_name("avsent"))
     command = [program, "extract", str(manifest), "-o", str(out), "--cache", str(cache)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    ) as process:
         until_s = time.monotonic() + 60
         while not list(cache.glob("features/*.npz")) and time.monotonic() < until_s:
             time.sleep(0.02)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import changed, material_of, small_corpus, small_settings
+from tiny import SMALL, changed, material_of, small_corpus, small_settings
 
 from avsent.data.corpus import Sample
 from avsent.errors import DatasetError
+from avsent.training.settings import for_source
 from avsent.training.source import make_model
 
 
@@ -77,3 +79,14 @@ def test_nothing_to_learn_from(missing: dict[str, str], transfer: str | None, me
     told = small_settings(target=("audio",), labels="2", transfer={"source": transfer})
     with pytest.raises(DatasetError, match=message):
         material_of(changed(corpus, dict.fromkeys(videos, without)), told, words=transfer == "text")
+
+
+def test_the_source_learns_with_plain_regularisation() -> None:
+    """A text model under the dropout that a poor target needs stays at chance."""
+    strong = small_settings(weight_decay=1e-2, input_dropout=0.3, modality_dropout=0.5, epochs=7)
+    strong = dataclasses.replace(strong, context=dataclasses.replace(SMALL, dropout=0.7))
+    plain = for_source(strong)
+    assert plain.context == dataclasses.replace(SMALL, dropout=0.4)
+    assert (plain.optimiser.weight_decay, plain.optimiser.input_dropout) == (0.0, 0.0)
+    assert plain.optimiser.modality_dropout == 0.0
+    assert (plain.optimiser.epochs, plain.transfer, plain.text) == (7, strong.transfer, strong.text)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import hear_ctrl_c
 from small_runs import TAUGHT, WEIGHTS, begun, files, lines_of, read
 from tiny import feature_file, small_corpus, small_settings
 
@@ -191,6 +192,7 @@ def test_kill_and_sigint_of_the_installed_command(tmp_path: Path) -> None:
             [str(Path(sys.executable).with_name("avsent")), *command("broken")],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            preexec_fn=hear_ctrl_c,
         )
         _wait_for(tmp_path / "broken/seed-0/metrics.jsonl", stage, lambda: process.poll() is None)
         process.send_signal(signal_number)

@@ -21,7 +21,7 @@ from avsent.training.material import Material, Task, make_material, make_task
 from avsent.training.run_card import write_run_card
 from avsent.training.run_folder import RunFolder, read_json, told, write_json, write_line
 from avsent.training.seed import Where, make_teaching, train_seed
-from avsent.training.settings import TrainSettings
+from avsent.training.settings import TrainSettings, for_source
 from avsent.training.summary import summarised
 from avsent.training.tensorboard import scalars
 
@@ -146,7 +146,7 @@ def _train(request: Request, material: Material, seed: int, hooks: Hooks) -> Non
         teaching = None
         if request.settings.transfer.source is not None:
             texts = None if request.texts is None else list(request.texts)
-            teaching = make_teaching(material, request.settings, seed, where, texts)
+            teaching = make_teaching(material, for_source(request.settings), seed, where, texts)
         trained = train_seed(material, request.settings, seed, where, teaching)
         baseline = None
         if request.baseline:

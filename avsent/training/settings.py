@@ -5,6 +5,7 @@ The HMTL paper's sizes, weights and optimiser are not known: these defaults are 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from avsent.networks.config import ContextConfig, FusionConfig, TransferConfig
@@ -104,3 +105,22 @@ class TrainSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     text: TextSettings = field(default_factory=TextSettings)
+
+
+def for_source(settings: TrainSettings) -> TrainSettings:
+    """``settings`` with plain regularisation, for the source.
+
+    What a poor target needs to generalise keeps a text model at chance (dropout .7 and the like,
+    measured on CMU-MOSI), and a source at chance teaches noise.
+    """
+    plain = OptimiserSettings()
+    return dataclasses.replace(
+        settings,
+        context=dataclasses.replace(settings.context, dropout=ContextConfig().dropout),
+        optimiser=dataclasses.replace(
+            settings.optimiser,
+            weight_decay=plain.weight_decay,
+            input_dropout=plain.input_dropout,
+            modality_dropout=plain.modality_dropout,
+        ),
+    )
