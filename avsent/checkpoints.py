@@ -93,7 +93,7 @@ def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
     Raises:
         CheckpointError: it is unknown, damaged or made for another version.
     """
-    folder = _find(checkpoint)
+    folder = checkpoint_folder(checkpoint)
     config = _read_config(folder)
     weights = folder / WEIGHTS_FILE
     try:
@@ -170,13 +170,20 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _find(checkpoint: str | Path) -> Path:
+def checkpoint_folder(checkpoint: str | Path) -> Path:
+    """Where a checkpoint lies: by shipped name, by path, or in the folder of a training run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     text = str(checkpoint)
     if text in shipped_names():
         return shipped_folder() / text
     path = Path(text)
     try:
         there = path.exists()
+        if (path / "checkpoint" / CONFIG_FILE).is_file():
+            return path / "checkpoint"
         folder = path if path.is_dir() else path.parent
         holds_config = there and (folder / CONFIG_FILE).is_file()
     except (OSError, ValueError):  # a name no file can have

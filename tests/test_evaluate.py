@@ -153,6 +153,8 @@ def test_the_parts_that_were_drawn_are_known_again(tmp_path: Path) -> None:
     assert len(split["train"]) + len(split["valid"]) + len(split["test"]) == len(corpus.samples)
     ran = json.loads((run_folder / "seed-0" / "evaluation.json").read_text())
     assert found.evaluation.metrics == ran["target"]["test"]["metrics"]
+    whole = judge(run_folder, corpus, JudgeOptions())  # a run's folder stands for its checkpoint
+    assert whole.evaluation == found.evaluation
     other = small_corpus(classes=POLARITIES, speakers=12, given=False, seed=1)
     assert judge(run_folder / "checkpoint", other, JudgeOptions()).part == "all"
 

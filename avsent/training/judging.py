@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avsent.checkpoints import CheckpointConfig, load_checkpoint
+from avsent.checkpoints import CheckpointConfig, checkpoint_folder, load_checkpoint
 from avsent.data.corpus import SPLITS, Corpus, Sample
 from avsent.errors import CheckpointError, DatasetError
 from avsent.labels import LabelSet
@@ -96,7 +96,7 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
 def with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
     """``corpus`` with the parts that were drawn when this checkpoint was trained on it; itself
     where it names parts, or is not the data of the checkpoint."""
-    path = Path(checkpoint) / PARTS_FILE
+    path = checkpoint_folder(checkpoint) / PARTS_FILE
     if any(sample.split for sample in corpus.samples) or not path.is_file():
         return corpus
     parts = read_json(path)
