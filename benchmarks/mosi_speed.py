@@ -12,7 +12,7 @@ import torch
 from experiments import progress
 from mosi_runs import Mosi, Setup
 
-from avsent.training.fit import Course, _epoch, _transfer
+from avsent.training.fit import Course, make_transfer, one_epoch
 from avsent.training.seed import Teaching, make_teaching
 from avsent.training.settings import TrainSettings
 from avsent.training.source import make_model
@@ -71,7 +71,7 @@ def measure_speed(mosi: Mosi, threads: int) -> Speed:
     for number in range(WARM_UP + ROUNDS):
         for name, (model, updates, course) in runs.items():
             began = clock()
-            _epoch(model, updates, course, number)
+            one_epoch(model, updates, course, number)
             if number >= WARM_UP:
                 seconds[name].append(clock() - began)
     torch.set_num_threads(1)
@@ -93,5 +93,5 @@ def _prepared(mosi: Mosi, settings: TrainSettings, teaching: Teaching | None) ->
         teacher=teaching.teacher if teaching is not None else None,
     )
     weights = balanced_weights(material.train.labels, 2)
-    transfer = _transfer(model, course)
+    transfer = make_transfer(model, course)
     return model, Updates(model, transfer, course.optimiser, course.transfer, weights), course

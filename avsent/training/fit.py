@@ -68,7 +68,7 @@ def fit(model: TargetModel, course: Course) -> Progress:
         UsageError: the loss was no number in any epoch.
     """
     model.to(course.device)
-    transfer = _transfer(model, course)
+    transfer = make_transfer(model, course)
     weights = None
     if course.optimiser.balance and not model.config.real:
         classes = len(model.config.labels)
@@ -87,7 +87,7 @@ def fit(model: TargetModel, course: Course) -> Progress:
     while not _finished(progress, course.optimiser):
         began = time.monotonic()
         epoch = progress.epoch
-        losses = _epoch(model, updates, course, epoch)
+        losses = one_epoch(model, updates, course, epoch)
         value, measured = validation(model, course.valid, course.optimiser.select, course.device)
         progress.epoch = epoch + 1
         if value > progress.best_value:
@@ -107,7 +107,8 @@ def fit(model: TargetModel, course: Course) -> Progress:
     return progress
 
 
-def _transfer(model: TargetModel, course: Course) -> Transfer | None:
+def make_transfer(model: TargetModel, course: Course) -> Transfer | None:
+    """Fresh decoders and discriminators for ``model``; None without a teacher."""
     torch.manual_seed(course.seed)
     if course.teacher is None:
         return None
@@ -122,7 +123,7 @@ def _finished(progress: Progress, settings: OptimiserSettings) -> bool:
     return progress.epoch - progress.best_epoch >= settings.patience
 
 
-def _epoch(model: TargetModel, updates: Updates, course: Course, epoch: int) -> dict[str, float]:
+def one_epoch(model: TargetModel, updates: Updates, course: Course, epoch: int) -> dict[str, float]:
     """One pass over the training videos; mean losses by name."""
     settings, device = course.optimiser, course.device
     seed = course.seed * _SEEDS_APART + epoch
