@@ -32,7 +32,9 @@ def lead_sections(
         "TF-IDF. 3. Declared: this configuration on A+V with this number of epochs, as the mean "
         f"of the probabilities of {FOLDS} models, each trained without one fifth of the 62 "
         "training videos. One system that is an ensemble, decided beforehand, as is adding V. Some "
-        "candidates, kinds of transfer and seeds were cut while runs were on, to save time."
+        "candidates, kinds of transfer and seeds were cut while runs were on, to save time; the "
+        "test figures of step 1 were on the screen before step 2 was final. With validation this "
+        "close to chance the choice is hardly better than luck."
     )
     yield "Step 1, audio, no transfer. Test figures are those after the number of epochs given:"
     yield _candidates(choice.candidates, choice.candidate)
