@@ -8,12 +8,14 @@ Run ``OMP_NUM_THREADS=1 python benchmarks/bench_ravdess.py --help``.
 from __future__ import annotations
 
 import argparse
+import datetime
 from pathlib import Path
 
 import torch
 from ravdess_face_report import write_face_report
 from ravdess_folds_report import write_folds_report
 from ravdess_plan import FACE_SEEDS, TEXT_SEEDS, fair_test, few_labels, main_table
+from ravdess_raw import raw_table
 from ravdess_runs import Laboratory, majority
 from ravdess_tuning import baseline, face_teaches_voice, text_teaches
 
@@ -24,7 +26,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the shared folder data")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--date", default="2026-11-21", help="in the names of the reports")
+    parser.add_argument(
+        "--date", default=str(datetime.date.today()), help="in the names of the reports"
+    )
     parser.add_argument("--tune", action="store_true", help="only choose settings, and say them")
     parser.add_argument("--only", choices=("face", "folds"), help="one of the two reports")
     options = parser.parse_args()
@@ -47,7 +51,11 @@ def main() -> None:
         if not options.tune:
             plain = main_table(laboratory, chosen, "plain")
             ends = {kind: chosen[kind] for kind in ("no transfer", "full HMTL")}
-            tables = {"plain": plain, "adapted": main_table(laboratory, ends, "adapted")}
+            tables = {
+                "plain": plain,
+                "adapted": main_table(laboratory, ends, "adapted"),
+                "raw": raw_table(laboratory),
+            }
             base = majority(laboratory, TEXT_SEEDS)
             stem = options.out / f"{options.date}-ravdess-folds"
             write_folds_report(stem, chosen, voice.record + tried, tables, base)
