@@ -15,7 +15,6 @@ import torch
 from ravdess_face_report import write_face_report
 from ravdess_folds_report import write_folds_report
 from ravdess_plan import FACE_SEEDS, TEXT_SEEDS, fair_test, few_labels, main_table
-from ravdess_raw import raw_table
 from ravdess_runs import Laboratory, majority
 from ravdess_tuning import baseline, face_teaches_voice, text_teaches
 
@@ -51,11 +50,7 @@ def main() -> None:
         if not options.tune:
             plain = main_table(laboratory, chosen, "plain")
             ends = {kind: chosen[kind] for kind in ("no transfer", "full HMTL")}
-            tables = {
-                "plain": plain,
-                "adapted": main_table(laboratory, ends, "adapted"),
-                "raw": raw_table(laboratory),
-            }
+            tables = {"plain": plain, "adapted": main_table(laboratory, ends, "adapted")}
             base = majority(laboratory, TEXT_SEEDS)
             stem = options.out / f"{options.date}-ravdess-folds"
             write_folds_report(stem, chosen, voice.record + tried, tables, base)

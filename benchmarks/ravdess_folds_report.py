@@ -61,7 +61,7 @@ def write_folds_report(
     tables: Mapping[str, Table],
     base: float,
 ) -> None:
-    """``stem``.md and ``stem``.svg; ``tables``: of the corpora "plain", "adapted" and "raw"."""
+    """``stem``.md and ``stem``.svg; ``tables``: of the corpora "plain" and "adapted"."""
     plain, adaptive = tables["plain"], tables["adapted"]
     title = "RAVDESS, 8 emotions, speaker-independent"
     rows = [
@@ -83,15 +83,6 @@ def write_folds_report(
         "fold: pairs are folds, mean of the seeds. Seeds share test actors: the second is the "
         "strict one.",
         _tests(plain),
-        "## End to end, speaker-independent",
-        "The same folds from spectrograms (64 mel bands) and landmarks (10 pictures a second), as "
-        "`avsent train` learns from video: convolutional audio encoder, landmark encoder, "
-        "attention and context networks trained together, with random changes of sound and "
-        "landmarks, on 15 actors. **One seed**, settings not tuned (those of the shipped model's "
-        "encoders, transfer with avsent's default weights): it shows where such models stand "
-        "beside the published ones, and no more.",
-        _figures(tables["raw"], base, published=True),
-        _folds(tables["raw"]),
         "## Speaker-adaptive: never to be mixed with the table above",
         "Every vector is standardised by the unlabelled mean and deviation of **all clips of the "
         "same speaker**, test speakers too. This needs other recordings of the person, with the "

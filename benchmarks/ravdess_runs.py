@@ -14,7 +14,6 @@ from experiments import Cache
 from ravdess_vectors import adapted, ravdess_vectors
 
 from avsent.data.corpus import Corpus
-from avsent.data.open_corpus import CorpusOptions, open_corpus
 from avsent.data.text_corpus import TextItem, read_text_corpus
 from avsent.networks.config import ContextConfig
 from avsent.training.evaluation import Predictions
@@ -40,9 +39,9 @@ FOLDS = (
 VALIDATION_ACTORS = 4
 TUNING_SEEDS = (100, 101)
 """Never used for a figure that is reported as a result."""
-CORPORA = ("plain", "adapted", "adapted face", "raw")
+CORPORA = ("plain", "adapted", "adapted face")
 """``adapted``: every vector standardised by its speaker. ``adapted face``: the face alone, for a
-source; the voice, which is what predicts, stays plain. ``raw``: spectrograms and landmarks."""
+source; the voice, which is what predicts, stays plain."""
 
 BASE = TrainSettings(
     target=("audio",),
@@ -109,8 +108,6 @@ class Laboratory:
     def _made(self, name: str) -> Corpus:
         if name == "plain":
             return self._plain
-        if name == "raw":
-            return open_corpus(self._data / "ravdess", options=CorpusOptions(cache=self._features))
         changed = adapted(self._plain)
         if name == "adapted":
             return changed

@@ -77,6 +77,8 @@ def fit(model: TargetModel, course: Course) -> Progress:
     modules: dict[str, nn.Module] = {"model": model}
     if transfer is not None:
         modules["transfer"] = transfer
+    if updates.encoder_heads.linear:
+        modules["encoder_heads"] = updates.encoder_heads
     progress, best = Progress(), weights_of(model)
     if course.state is not None:
         found = load_state(course.state, modules, updates.optimisers)
