@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from experiments import Cache, progress
-from mosi_runs import EPOCHS, METRICS, SIZES, TARGETS, Mosi, Regularisation, of_source
+from mosi_runs import EPOCHS, METRICS, SIZES, TARGETS, Mosi, Regularisation
 from numpy.typing import NDArray
 
 from avsent.data.corpus import Sample
@@ -25,7 +25,12 @@ from avsent.training.material import Material, Task, make_material, make_task
 from avsent.training.metrics import AUC, classification_metrics
 from avsent.training.seed import Teaching, make_teaching
 from avsent.training.selection import judged, outputs_of
-from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
+from avsent.training.settings import (
+    OptimiserSettings,
+    TrainSettings,
+    TransferSettings,
+    for_source,
+)
 from avsent.training.source import make_model
 from avsent.training.videos import Videos
 
@@ -148,7 +153,7 @@ class Courses:
         """The source of ``seed``, or None: which target learns, and how much, is nothing to it."""
         if not lead.taught:
             return None
-        settings = of_source(lead.settings())
+        settings = for_source(lead.settings())
         name = repr((lead.text, lead.cross_fit, lead.real, seed))
         if name not in self._teachings:
             progress(f"seed {seed}  source, cross-fitted")

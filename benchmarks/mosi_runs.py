@@ -18,7 +18,12 @@ from avsent.training.evaluation import Predictions
 from avsent.training.material import Material, Task, make_material, make_task
 from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, classification_metrics
 from avsent.training.seed import Teaching, Where, make_teaching, train_seed
-from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
+from avsent.training.settings import (
+    OptimiserSettings,
+    TrainSettings,
+    TransferSettings,
+    for_source,
+)
 
 METRICS = (ACCURACY, BALANCED_ACCURACY, AUC)
 DECODER, ADVERSARIAL = 5.0, 0.3
@@ -83,21 +88,6 @@ class Setup:
         )
 
 
-def of_source(settings: TrainSettings) -> TrainSettings:
-    """What the source is told: never more than plain regularisation. What a poor target needs
-    leaves a source on TF-IDF at chance."""
-    return dataclasses.replace(
-        settings,
-        context=dataclasses.replace(settings.context, dropout=PLAIN.dropout),
-        optimiser=dataclasses.replace(
-            settings.optimiser,
-            weight_decay=PLAIN.weight_decay,
-            input_dropout=PLAIN.input_dropout,
-            modality_dropout=PLAIN.modality_dropout,
-        ),
-    )
-
-
 class Mosi:
     """The corpus, the cache, and what runs of one seed share."""
 
@@ -117,7 +107,7 @@ class Mosi:
             "seed": seed,
             "settings": dataclasses.asdict(settings) | {"target": list(settings.target)},
         }
-        if settings.transfer.source and of_source(settings) != settings:
+        if settings.transfer.source and for_source(settings) != settings:
             key["source"] = dataclasses.asdict(PLAIN)
         return key
 
@@ -145,7 +135,7 @@ class Mosi:
 
     def teaching(self, settings: TrainSettings, seed: int) -> Teaching:
         """The source of ``seed``: the same for every target and fusion."""
-        told = of_source(settings)
+        told = for_source(settings)
         name = repr((settings.text, settings.transfer.cross_fit, seed))
         if name not in self._teachings:
             made = make_teaching(self.material(told, seed), told, seed, self.where)
