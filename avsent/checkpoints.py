@@ -87,6 +87,11 @@ def shipped_names() -> list[str]:
     return sorted(p.parent.name for p in folder.glob(f"*/{CONFIG_FILE}")) if folder.is_dir() else []
 
 
+def load_config(checkpoint: str | Path) -> CheckpointConfig:
+    """A checkpoint's configuration alone; see :func:`load_checkpoint`."""
+    return _read_config(checkpoint_folder(checkpoint))
+
+
 def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
     """Load a shipped checkpoint by name, or any by the path of its folder.
 

@@ -253,8 +253,11 @@ class Extraction:
             how = ", in windows of at most 8 s" if judged and not given else ""
             self.warnings.append(f"{what}{judged}{how}")
         if not found and not given:
-            nothing = "no speech found" if self.tracks else "neither a face nor speech found"
-            self.warnings.append(f"{nothing}: no utterances")
+            if self.tracks:
+                nothing = "no speech found: no utterances; give your own with --utterances"
+            else:
+                nothing = "neither a face nor speech found: no utterances"
+            self.warnings.append(nothing)
 
 
 def _reached(heard_s: float, seen_s: float) -> float:

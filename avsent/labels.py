@@ -27,6 +27,9 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 
 MAX_CLASSES = 64
 
+LABEL_COLUMNS = ("label", "emotion", "sentiment")
+"""Columns of a corpus that can be learnt."""
+
 _SYNONYMS = {
     "happiness": "happy",
     "joy": "happy",

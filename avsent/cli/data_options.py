@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-LABEL_COLUMNS = ("label", "emotion", "sentiment")
+from avsent.labels import LABEL_COLUMNS
 
 
 class SplitBy(StrEnum):

@@ -111,14 +111,14 @@ def evaluate(
         check_target(target, [data])
 
     # Here, so that mistakes above are told at once: torch takes its time.
-    from avsent.checkpoints import load_checkpoint
+    from avsent.checkpoints import load_config
     from avsent.cli.training import open_data
     from avsent.pipeline import torch_device
     from avsent.training.judging import JudgeOptions, judge
     from avsent.training.plots import save_confusion
 
     where = torch_device(device)
-    features = load_checkpoint(checkpoint).config.features
+    features = load_config(checkpoint).features
     corpus = open_data(data, cache=cache, quiet=quiet, features=features)
     options = JudgeOptions(label=label, part=split, draws=draws, device=where)
     judgement = judge(checkpoint, corpus, options)
@@ -129,8 +129,6 @@ def evaluate(
         with atomic_text(output) as file:
             file.write(_json(figures))
     if confusion is not None:
-        if not judgement.evaluation.confusion:
-            raise UsageError("--confusion needs a model of classes")
         counts, labels = judgement.evaluation.confusion, judgement.evaluation.labels
         save_confusion(confusion, counts, labels, f"{corpus.name}, {judgement.part}")
     with printing():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from avsent.data.corpus import LABEL_COLUMNS, Row
+from avsent.data.corpus import Row
 from avsent.data.problem import EVERY_ROW, Problem
 from avsent.errors import DatasetError
-from avsent.labels import POLARITY_LABELS, LabelSet, label_set
+from avsent.labels import LABEL_COLUMNS, POLARITY_LABELS, LabelSet, label_set
 from avsent.textfile import number, quoted
 
 

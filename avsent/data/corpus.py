@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from avsent.features.config import FeatureConfig
 
 SPLITS = ("train", "valid", "test")
-LABEL_COLUMNS = ("label", "emotion", "sentiment")
 
 
 @dataclass(frozen=True, slots=True)

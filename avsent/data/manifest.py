@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from avsent.data.corpus import LABEL_COLUMNS, SPLITS, Row
+from avsent.data.corpus import SPLITS, Row
 from avsent.data.table import TableRow, read_table
 from avsent.errors import DatasetError, OutputError
+from avsent.labels import LABEL_COLUMNS
 from avsent.textfile import number, quoted
 from avsent.writers.files import atomic_text
 

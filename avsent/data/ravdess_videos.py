@@ -26,11 +26,6 @@ _NAME = re.compile(
 )
 
 
-def is_ravdess(folder: Path) -> bool:
-    """Whether there is a speech clip of RAVDESS, by its name, below the folder."""
-    return next(_clips(folder), None) is not None
-
-
 def read_ravdess_videos(folder: Path) -> list[Row]:
     """One row for each speech clip below the folder, in the order of actors and clips.
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avsent.data.corpus import LABEL_COLUMNS
 from avsent.data.feature_files import read_features
 from avsent.data.table import TableRow, read_columns, read_table
 from avsent.errors import DatasetError
+from avsent.labels import LABEL_COLUMNS
 
 TEXT_COLUMNS = ("text", "utterance")
 CONTEXT_COLUMNS = ("dialogue_id", "context", "video_id", "video")

@@ -23,8 +23,6 @@ from avsent.training.run_folder import read_json
 from avsent.training.selection import judged
 from avsent.training.videos import make_videos
 
-PARTS = ("auto", "train", "valid", "test", "all")
-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -41,8 +39,8 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """``part``: one of ``PARTS``; auto is test where the corpus has one, else all. ``draws``: of
-    the bootstrap over videos."""
+    """``part``: "train", "valid", "test", "all" or "auto", which is test where the corpus has one,
+    else all. ``draws``: of the bootstrap over videos."""
 
     label: str = "label"
     part: str = "auto"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from avsent.checkpoints import save_checkpoint
 from avsent.data.corpus import SPLITS
@@ -17,11 +16,9 @@ from avsent.features.config import FeatureConfig
 from avsent.training.evaluation import Predictions, evaluate
 from avsent.training.material import Material
 from avsent.training.metrics import majority_class
-from avsent.training.predicting import predictions_of
 from avsent.training.run_folder import write_json
 from avsent.training.run_plots import draw_seed
 from avsent.training.seed import Trained
-from avsent.training.selection import judged
 from avsent.writers.files import atomic_text
 
 BASELINE = "no-transfer"
@@ -31,11 +28,10 @@ PARTS_FILE = "parts.json"
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Name of the run, the seed's material, device, and its folder."""
+    """Name of the run, the seed's material, and its folder."""
 
     name: str
     material: Material
-    device: torch.device
     folder: Path
 
 
@@ -58,7 +54,7 @@ def leave(where: Leaving, trained: Trained, baseline: Trained | None) -> None:
             **{part: [sample.key for sample in material.split.part(part)] for part in SPLITS},
         },
     )
-    found = _calibrated(material, trained, where.device)
+    found = _judged(trained)
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))
     train = material.train.labels[material.train.known()].numpy()
     known: dict[str, Any] = (
@@ -84,21 +80,16 @@ def leave(where: Leaving, trained: Trained, baseline: Trained | None) -> None:
     if baseline is not None:
         evaluation[BASELINE] = {
             part: evaluate(predictions, **known).to_dict()
-            for part, predictions in _calibrated(material, baseline, where.device).items()
+            for part, predictions in _judged(baseline).items()
         }
     draw_seed(folder / "plots", trained, evaluation)
     write_json(folder / "evaluation.json", evaluation)
 
 
-def _calibrated(
-    material: Material, trained: Trained, device: torch.device
-) -> dict[str, Predictions]:
-    parts = {"valid": material.valid, "test": material.test}
-    return {
-        name: predictions_of(trained.model, videos, device, trained.calibration)
-        for name, videos in parts.items()
-        if judged(trained.model, videos).any()
-    }
+def _judged(trained: Trained) -> dict[str, Predictions]:
+    """Its predictions by part."""
+    parts = {"valid": trained.valid, "test": trained.test}
+    return {name: predictions for name, predictions in parts.items() if predictions is not None}
 
 
 def _sizes(material: Material) -> dict[str, dict[str, int]]:

@@ -159,7 +159,7 @@ def _train(request: Request, material: Material, seed: int, hooks: Hooks) -> Non
             (folder / BASELINE).mkdir(exist_ok=True)
             baseline = train_seed(material, request.settings, seed, apart, None)
         leave(
-            Leaving(request.folder.path.resolve().name, material, request.device, folder),
+            Leaving(request.folder.path.resolve().name, material, folder),
             trained,
             baseline,
         )

@@ -11,6 +11,7 @@ import torch
 
 from avsent.checkpoints import Calibration
 from avsent.data.text_corpus import TextItem
+from avsent.networks.config import VectorSizes
 from avsent.networks.target import TargetModel
 from avsent.training.calibrating import calibrate
 from avsent.training.evaluation import Predictions
@@ -44,7 +45,7 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's target model and what it makes of the parts it did not learn from."""
+    """One seed's target model and what it makes, calibrated, of the parts it did not learn from."""
 
     seed: int
     model: TargetModel
@@ -96,17 +97,14 @@ def make_teaching(
     config = material.config(dataclasses.replace(settings, fusion=plain), (source,))
     if texts is not None:
         other = make_text_material(texts, material.task.labels, settings.label, settings, seed)
-        vectors = dataclasses.replace(material.vectors, text=other.size)
-        config = dataclasses.replace(
-            config, vectors=dataclasses.replace(config.vectors, text=vectors.text)
-        )
+        config = dataclasses.replace(config, vectors=VectorSizes(text=other.size))
         train, valid = other.train, other.valid
     else:
         train, valid = material.train, material.valid
     course = Course(
         train=train,
         valid=valid,
-        optimiser=dataclasses.replace(settings.optimiser, modality_dropout=0.0),
+        optimiser=settings.optimiser,
         transfer=settings.transfer,
         seed=seed,
         device=where.device,
@@ -152,7 +150,8 @@ def train_seed(
     model = make_model(config, material.train, seed)
     where.say(f"target model ({' + '.join(settings.target)})")
     teacher = teaching.teacher if teaching is not None and settings.transfer.active else None
-    before = target_embeddings(model, material.train, where.device)
+    # A look at all training data, for the picture of the spaces alone.
+    before = target_embeddings(model, material.train, where.device) if teacher else {}
     course = Course(
         train=material.train,
         valid=material.valid,
@@ -165,14 +164,17 @@ def train_seed(
         on_epoch=where.hook("target"),
     )
     progress = fit(model, course)
-    test = material.test
+    calibration = calibrate(model, material.valid, where.device)
+    test = None
+    if judged(model, material.test).any():
+        test = predictions_of(model, material.test, where.device, calibration)
     return Trained(
         seed=seed,
         model=model,
-        calibration=calibrate(model, material.valid, where.device),
+        calibration=calibration,
         progress=progress,
-        valid=predictions_of(model, material.valid, where.device),
-        test=predictions_of(model, test, where.device) if judged(model, test).any() else None,
+        valid=predictions_of(model, material.valid, where.device, calibration),
+        test=test,
         teaching=teaching,
         spaces=spaces_of(model, material.train, before, teacher, where.device),
     )

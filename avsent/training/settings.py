@@ -10,12 +10,6 @@ from dataclasses import dataclass, field
 
 from avsent.networks.config import ContextConfig, FusionConfig, TransferConfig
 
-SCHEDULES = ("constant", "decay", "ramp")
-RATE_SCHEDULES = ("auto", "constant", "onecycle")
-SELECTIONS = ("auto", "balanced_accuracy", "auc", "loss", "mae")
-SOURCES = ("text", "audio", "face")
-PREDICTING = (("audio", "face"), ("audio",), ("face",))
-
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
