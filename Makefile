@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: help demo install dev test check format docs demo-video bench-predict bench-ravdess bench-mosi train-default clean
+.PHONY: help demo install dev test check format docs demo-video bench-predict bench-ravdess bench-mosi bench-folds train-default clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -53,8 +53,11 @@ bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost 
 bench-ravdess: dev   ## face teaches voice, and the five published folds (about 1.5 hours)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_ravdess.py --data $(SHARED)/data --out docs/benchmarks
 
-train-default: dev   ## rebuild models/default from RAVDESS and FER2013 (about an hour on 2 cores)
-	$(BIN)/python -m avsent.training.default_model --data $(SHARED)/data --cache cache --out models/default
+bench-folds: dev     ## the shipped models' recipe on RAVDESS's five folds (about an hour on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_folds.py --data $(SHARED)/data --out docs/benchmarks
+
+train-default: dev   ## rebuild models/ from RAVDESS and FER2013 (about 2.5 hours on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m avsent.training.shipped.recipe --data $(SHARED)/data --cache cache --out models
 
 clean:           ## everything that can be made again
 	rm -rf $(VENV) cache runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

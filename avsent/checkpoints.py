@@ -18,26 +18,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from avsent.checkpoint_sizes import check_sizes
 from avsent.errors import CheckpointError, OutputError
 from avsent.features.config import FeatureConfig
-from avsent.features.face import POINTS
-from avsent.media import SAMPLE_RATE_HZ
 from avsent.networks.config import TargetConfig
-from avsent.networks.fusion.choice import HEADS
-from avsent.networks.target import MODALITIES, TargetModel
+from avsent.networks.target import TargetModel
 from avsent.structure import build
 
 FORMAT = "avsent-checkpoint/1"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
-MAX_FFT_SAMPLES = 8192
-MIN_AUDIO_BLOCKS = 3
-"""The audio encoder halves time in its first three blocks; times of attention rely on it."""
-MODALITY_CHOICES = (("audio",), ("face",), ("audio", "face"), ("text",))
-MAX_VECTOR = 65536
-MAX_LAYER_SIZE = 4096
-"""No size in a config may be larger: a damaged one must not allocate the machine's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +209,8 @@ def _read_config(folder: Path) -> CheckpointConfig:
                 f"{FORMAT!r}; use a matching version"
             )
         config = build(CheckpointConfig, data)
-        _check_sizes(config)
+        check_sizes(config.model, config.features)
+        _check_calibration(config.calibration, len(config.model.labels))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -226,60 +218,14 @@ def _read_config(folder: Path) -> CheckpointConfig:
     return config
 
 
-def _check_sizes(config: CheckpointConfig) -> None:
-    """Raise ValueError where a size is out of all proportion or parts contradict each other."""
-    model, features = config.model, config.features
-    sizes = (
-        *(model.audio.mel_bands, *model.audio.channels, model.audio.attention),
-        *(model.face.points, *model.face.hidden, model.face.attention),
-        *(model.audio.representation, model.face.representation),
-        *(model.context.first_gru, model.context.dense, model.context.second_gru),
-        *(model.context.classifier, len(model.labels)),
-        *(model.fusion.factors, model.fusion.outputs, model.fusion.segments),
-    )
-    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
-        raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
-    if not MIN_AUDIO_BLOCKS <= len(model.audio.channels) <= 16 or len(model.face.hidden) > 16:
-        raise ValueError("the number of layers is out of range")
-    for part in (model.audio, model.face, model.context):
-        if not 0 <= part.dropout < 1:
-            raise ValueError("a dropout is not within 0 and 1")
-    _check_features(features)
-    if model.audio.mel_bands != features.audio.mel_bands:
-        raise ValueError("network and features differ in mel bands")
-    if model.face.points != features.face.points:
-        raise ValueError("network and features differ in landmark points")
-    if model.modalities not in MODALITY_CHOICES:
-        raise ValueError("its modalities are none of those a model can have")
-    if any(not 0 <= model.vectors.of(name) <= MAX_VECTOR for name in (*MODALITIES, "text")):
-        raise ValueError("the size of a vector is out of range")
-    if model.fusion.name not in HEADS:
-        raise ValueError(f"there is no fusion {model.fusion.name!r}")
-    if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
-        raise ValueError("the labels are not two or more different names")
-    if config.calibration.temperature <= 0:
+def _check_calibration(calibration: Calibration, classes: int) -> None:
+    """Raise ValueError where probabilities could not be made."""
+    if calibration.temperature <= 0:
         raise ValueError("the temperature is not positive")
-    if config.calibration.deviation <= 0:
+    if calibration.deviation <= 0:
         raise ValueError("the deviation is not positive")
-    if len(config.calibration.log_prior) not in (0, len(model.labels)):
+    if len(calibration.log_prior) not in (0, classes):
         raise ValueError("log_prior does not have one number per label")
-
-
-def _check_features(features: FeatureConfig) -> None:
-    """Raise ValueError where features could not be made as the config says."""
-    audio, face = features.audio, features.face
-    if audio.sample_rate_hz != SAMPLE_RATE_HZ:
-        raise ValueError(f"the sample rate is not {SAMPLE_RATE_HZ} Hz")
-    if not 1 <= audio.hop_samples <= audio.window_samples <= audio.fft_samples <= MAX_FFT_SAMPLES:
-        raise ValueError("hop, window and FFT do not follow each other in size")
-    if not 0 <= audio.lowest_hz < audio.highest_hz <= SAMPLE_RATE_HZ / 2:
-        raise ValueError("the band of frequencies is empty or out of range")
-    if audio.floor_db <= 0 or audio.trim_db <= 0:
-        raise ValueError("a level in decibels is not positive")
-    if face.points != POINTS:
-        raise ValueError(f"faces have {POINTS} points")
-    if not 0 < face.analysis_rate_hz <= 1000:
-        raise ValueError("the analysis rate is out of range")
 
 
 def _check_shapes(weights: Path, model: TargetModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,25 +16,41 @@ from avsent.extraction import UtteranceFeatures
 from avsent.features.audio import AudioFeatures
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures
+from avsent.features.pixels import PICTURE_EVERY, pictures_of, standardised
 from avsent.labels import valence_of
 from avsent.networks.audio_encoder import TIME_STRIDE
+from avsent.networks.face_encoder import FaceExtras
 from avsent.networks.target import MODALITIES, TargetOutput, Utterances
 from avsent.networks.threads import one_torch_thread
+from avsent.represented import Represented
 from avsent.results import Attention, ModalityShare, TimeWeight, UtteranceResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SeenFace:
+    """Face sequence of an utterance: ``times_s`` [T], ``landmarks`` [T, 51, 2] and ``looks``
+    [T, 7], log probabilities of the pixel network, NaN in frames without (None: no network)."""
+
+    times_s: NDArray[np.float64]
+    landmarks: NDArray[np.float32]
+    looks: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedUtterance:
-    """One utterance as the context networks see it: representations [R], None where missing."""
+    """One utterance, as far as its networks could see it before the end of the video.
+
+    ``audio``: representation [R]; ``face``: landmarks and what their pixels show, to be encoded
+    when the speaker's neutral is known. None where the modality is missing.
+    """
 
     start_s: float
     end_s: float
     text: str | None
     track: int | None
     audio: Tensor | None
-    face: Tensor | None
+    face: SeenFace | None
     audio_frames: tuple[TimeWeight, ...]
-    face_frames: tuple[TimeWeight, ...]
     warnings: tuple[str, ...]
     provisional: bool
 
@@ -52,12 +68,17 @@ class Decider:
         """How the features of this checkpoint are made."""
         return self._config.features
 
+    @property
+    def adaptable(self) -> bool:
+        """Whether 0 is the mean of the training data in what its encoders give."""
+        return self._config.model.experts is not None
+
     @torch.inference_mode()
     def encode(self, features: UtteranceFeatures) -> EncodedUtterance:
         """Representation of each modality and where inside the utterance it looked."""
         with one_torch_thread():
             audio, audio_frames = self._encode_audio(features.audio)
-            face, face_frames = self._encode_face(features.face)
+            face = self._see_face(features.face)
         return EncodedUtterance(
             start_s=features.segment.start_s,
             end_s=features.segment.end_s,
@@ -66,21 +87,47 @@ class Decider:
             audio=audio,
             face=face,
             audio_frames=audio_frames,
-            face_frames=face_frames,
             warnings=features.warnings,
             provisional=features.provisional,
         )
 
     @torch.inference_mode()
-    def decide(self, encoded: Sequence[EncodedUtterance]) -> Iterator[UtteranceResult]:
+    def represent(
+        self,
+        encoded: Sequence[EncodedUtterance],
+        neutral: Callable[[int | None], NDArray[np.float32] | None] = lambda track: None,
+    ) -> tuple[Represented, ...]:
+        """The utterances of one video, all of which was seen.
+
+        ``neutral``: the face of a track at rest [51, 2].
+        """
+        with one_torch_thread():
+            faces = [self._encode_face(item, neutral(item.track)) for item in encoded]
+        return tuple(
+            Represented(
+                start_s=item.start_s,
+                end_s=item.end_s,
+                text=item.text,
+                track=item.track,
+                audio=item.audio,
+                face=face,
+                audio_frames=item.audio_frames,
+                face_frames=face_frames,
+                warnings=item.warnings,
+            )
+            for item, (face, face_frames) in zip(encoded, faces, strict=True)
+        )
+
+    @torch.inference_mode()
+    def decide(self, represented: Sequence[Represented]) -> Iterator[UtteranceResult]:
         """The decision on each utterance of one video, in the context of all of them.
 
         A modality's weight is its share in the decision: how far the probabilities move (total
         variation) when this modality is taken away from the whole video, over the sum of both.
         """
-        if not encoded:
+        if not represented:
             return
-        videos = self._assemble(encoded)
+        videos = self._assemble(represented)
         output: TargetOutput = self._model(videos)
         probabilities = self._probabilities(output)
         moved = {}
@@ -91,8 +138,8 @@ class Decider:
         context = {
             modality: output.context[modality][0].cpu().double().numpy() for modality in used
         }
-        for index, item in enumerate(encoded):
-            present = {"audio": item.audio is not None, "face": item.face is not None}
+        for index, item in enumerate(represented):
+            present = {modality: item.of(modality) is not None for modality in MODALITIES}
             yield self._result(
                 index,
                 item,
@@ -119,32 +166,47 @@ class Decider:
         times_s = (audio.times_s[first] + audio.times_s[last]) / 2
         return representation[0], _time_weights(times_s, weight[0])
 
-    def _encode_face(
-        self, face: FaceFeatures | None
-    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
+    def _see_face(self, face: FaceFeatures | None) -> SeenFace | None:
+        """The pixels are looked at while they are there: they are not kept."""
         if face is None or "face" not in self._config.model.modalities:
+            return None
+        looks = None
+        if face.crops is not None:
+            pictures = torch.from_numpy(standardised(pictures_of(face.crops)))
+            seen = self._model.look_at(pictures.to(self._device))
+            if seen is not None:
+                looks = seen.new_full((len(face.crops), seen.shape[1]), torch.nan)
+                looks[::PICTURE_EVERY] = seen
+        return SeenFace(face.times_s, face.landmarks, looks)
+
+    def _encode_face(
+        self, item: EncodedUtterance, neutral: NDArray[np.float32] | None
+    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
+        face = item.face
+        if face is None:
             return None, ()
         landmarks = torch.from_numpy(face.landmarks)[None].to(self._device)
         mask = torch.ones(landmarks.shape[:2], dtype=torch.bool, device=self._device)
-        representation, weight = self._model.encode_face(landmarks, mask)
+        extras = FaceExtras(
+            neutral=None if neutral is None else torch.from_numpy(neutral)[None].to(self._device),
+            looks=None if face.looks is None else face.looks[None],
+        )
+        representation, weight = self._model.encode_face(landmarks, mask, extras)
         return representation[0], _time_weights(face.times_s, weight[0])
 
-    def _assemble(self, encoded: Sequence[EncodedUtterance]) -> Utterances:
+    def _assemble(self, represented: Sequence[Represented]) -> Utterances:
         """One video as a batch of one."""
-        parts: dict[str, list[Tensor | None]] = {
-            "audio": [item.audio for item in encoded],
-            "face": [item.face for item in encoded],
-        }
         values, present = {}, {}
         for modality in self._config.model.modalities:
-            there = torch.tensor([part is not None for part in parts[modality]])
+            parts = [item.of(modality) for item in represented]
+            there = torch.tensor([part is not None for part in parts])
             size = self._config.model.representation_size(modality)
-            values[modality] = torch.zeros(1, len(encoded), size, device=self._device)
+            values[modality] = torch.zeros(1, len(there), size, device=self._device)
             present[modality] = there[None].to(self._device)
-            for index, part in enumerate(parts[modality]):
+            for index, part in enumerate(parts):
                 if part is not None:
                     values[modality][0, index] = part
-        return Utterances(values, present, torch.tensor([len(encoded)]))
+        return Utterances(values, present, torch.tensor([len(represented)]))
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
         """Calibrated class probabilities [U, C]."""
@@ -155,7 +217,7 @@ class Decider:
     def _result(
         self,
         index: int,
-        item: EncodedUtterance,
+        item: Represented,
         probabilities: NDArray[np.float64] | None,
         shares: dict[str, ModalityShare],
         context: dict[str, tuple[float, ...]],

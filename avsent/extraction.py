@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avsent.errors import MediaError
 from avsent.faces.choice import FaceChoice
@@ -22,6 +23,7 @@ from avsent.faces.types import FaceObservation
 from avsent.features.audio import AudioFeatures, audio_features
 from avsent.features.config import FeatureConfig
 from avsent.features.face import MIN_FACE_SHARE, FaceFeatures, face_features
+from avsent.features.neutral import NeutralFace
 from avsent.listening import Heard, listened, watched_for_silence
 from avsent.media import Damage, Frame, MediaReader, prefetch
 from avsent.progress import Progress, ProgressHook, ignore_progress
@@ -111,6 +113,7 @@ class Extraction:
         self._detector = detector
         self._sound = RecentSound(config.audio.sample_rate_hz)
         self._faces = RecentFaces()
+        self._neutrals: dict[int, NeutralFace] = {}
         self._position = _Position()
         self._windows = self._utterances = 0  # handed out so far
 
@@ -144,6 +147,11 @@ class Extraction:
             self._conclude(info.has_audio, info.has_video)
             self._report(self.duration_s, self.duration_s)
 
+    def neutral(self, track: int | None) -> NDArray[np.float32] | None:
+        """The face of ``track`` at rest [51, 2], by all that was seen of it so far."""
+        found = None if track is None else self._neutrals.get(track)
+        return None if found is None else found.median()
+
     def _listen(self, reader: MediaReader) -> Iterator[Frame | Heard | Damage]:
         if self._options.segments is not None:
             return watched_for_silence(reader)
@@ -157,6 +165,8 @@ class Extraction:
     ) -> None:
         assert tracker is not None
         found = tracker.push(frame.time_s, frame.gray)
+        for face in found:
+            self._neutrals.setdefault(face.track, NeutralFace()).add(face.landmarks)
         self._faces.add(frame.time_s, found)
         at = self._position
         at.seen_s = frame.time_s

@@ -12,26 +12,33 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from avsent.adapt import Adapt
 from avsent.boundaries import read_boundaries
 from avsent.checkpoints import load_checkpoint
 from avsent.decision import Decider, EncodedUtterance
 from avsent.errors import BoundariesError, CheckpointError, UsageError
 from avsent.extraction import Extraction, ExtractionOptions
 from avsent.faces.choice import FaceChoice
+from avsent.networks.adaptation import MIN_UTTERANCES
 from avsent.progress import ProgressHook, ignore_progress
+from avsent.represented import Represented, adapted
 from avsent.results import ModelInfo, Result, Track
 from avsent.utterances import Segment, SpeechDetector, default_detector
 
-__all__ = ["FaceChoice", "PredictOptions", "Predictor", "load", "predict"]
+__all__ = ["Adapt", "Analysis", "FaceChoice", "PredictOptions", "Predictor", "load", "predict"]
 
 MAX_GIVEN_S = 300.0
 """A longer utterance given by the user is refused: it would be kept in memory whole."""
+_TOO_FEW = {
+    Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",
+    Adapt.corpus: f"neither voice nor face in {MIN_UTTERANCES} utterances or more: not adapted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class PredictOptions:
     ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them;
     ``face``: which of several; ``analysis_rate_hz``: pictures per second in which faces are
     looked for, by default as the model was trained; ``strict``: damage is an error;
-    ``landmarks``: the user's own dlib model file.
+    ``landmarks``: the user's own dlib model file; ``adapt``: to each track, or to all files.
     """
 
     utterances: Path | None = None
@@ -49,6 +56,19 @@ class PredictOptions:
     analysis_rate_hz: float | None = None
     strict: bool = False
     landmarks: Path | None = None
+    adapt: Adapt = Adapt.none
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """One file, heard and seen to its end: all but the decisions, and small."""
+
+    source: str
+    duration_s: float
+    tracks: tuple[Track, ...]
+    represented: tuple[Represented, ...]
+    adapt: Adapt
+    warnings: tuple[str, ...]
 
 
 class Predictor:
@@ -90,8 +110,24 @@ class Predictor:
 
         Raises:
             MediaError: the file cannot be read. BoundariesError: the utterances cannot.
+            UsageError: the model cannot be adapted.
         """
+        return self.conclude(self.analyse(path, options=options, on_progress=on_progress))
+
+    def analyse(
+        self,
+        path: str | Path,
+        *,
+        options: PredictOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> Analysis:
+        """All of :meth:`predict` up to the decisions; raises what it raises."""
         options = options or PredictOptions()
+        if options.adapt != Adapt.none and not self._decider.adaptable:
+            raise UsageError(
+                f"--adapt needs a model with experts, such as default; {self.model.name} has none: "
+                "leave --adapt out, or give another --checkpoint"
+            )
         extraction = Extraction(
             Path(path),
             self._decider.features,
@@ -119,13 +155,32 @@ class Predictor:
             encoded, beyond = _within(encoded, extraction.duration_s)
             if beyond:
                 warnings.append(f"{beyond} given utterances lie beyond its end and are left out")
-        return Result(
+        return Analysis(
             source=str(path),
             duration_s=extraction.duration_s,
-            model=self.model,
             tracks=tuple(Track(t.track, t.start_s, t.end_s, t.frames) for t in extraction.tracks),
-            utterances=tuple(self._decider.decide(encoded)),
+            represented=self._decider.represent(encoded, extraction.neutral),
+            adapt=options.adapt,
             warnings=tuple(warnings),
+        )
+
+    def conclude(self, analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
+        """The decisions on one file; ``others``: the rest of its corpus, for ``Adapt.corpus``."""
+        represented, warnings = analysis.represented, analysis.warnings
+        if represented and analysis.adapt != Adapt.none:
+            company = [one for other in others for one in other.represented]
+            moved = adapted(represented, analysis.adapt, company)
+            if moved is None:
+                warnings = (*warnings, f"--adapt {analysis.adapt}: {_TOO_FEW[analysis.adapt]}")
+            else:
+                represented = moved
+        return Result(
+            source=analysis.source,
+            duration_s=analysis.duration_s,
+            model=self.model,
+            tracks=analysis.tracks,
+            utterances=tuple(self._decider.decide(represented)),
+            warnings=warnings,
         )
 
     def _detector(self) -> SpeechDetector:
@@ -142,9 +197,17 @@ class Predictor:
         options: PredictOptions | None = None,
         on_progress: ProgressHook = ignore_progress,
     ) -> Iterator[Result]:
-        """The result of each of ``paths``, one after the other; raises at the first bad file."""
-        for path in paths:
-            yield self.predict(path, options=options, on_progress=on_progress)
+        """The result of each of ``paths``, one after the other; raises at the first bad file.
+
+        With ``Adapt.corpus`` all of them are analysed before the first result.
+        """
+        analyses = (self.analyse(path, options=options, on_progress=on_progress) for path in paths)
+        if options is None or options.adapt != Adapt.corpus:
+            yield from map(self.conclude, analyses)
+            return
+        together = tuple(analyses)
+        for place, analysis in enumerate(together):
+            yield self.conclude(analysis, (*together[:place], *together[place + 1 :]))
 
 
 def load(name: str | Path = "default", *, device: str = "auto") -> Predictor:

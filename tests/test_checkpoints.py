@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avsent.checkpoint_sizes import MAX_LAYER_SIZE
 from avsent.checkpoints import (
     CONFIG_FILE,
     MAX_CONFIG_BYTES,
-    MAX_LAYER_SIZE,
     WEIGHTS_FILE,
     Calibration,
     load_checkpoint,

@@ -91,6 +91,35 @@ def test_crop_of_an_aligned_face_is_the_frame_itself() -> None:
     np.testing.assert_array_equal(align_crop(frame, face_landmarks()), frame)
 
 
+def test_eyes_and_mouth_lie_as_in_fer2013() -> None:
+    # Means over the faces of its test part that dlib finds, in pictures enlarged to 96 pixels:
+    # eyes 35.2 apart in row 36.6, mouth in row 73.9; symmetric about the middle, 47.5.
+    left, right, nose, mouth = TEMPLATE
+    np.testing.assert_allclose(left, [30.0, 36.5])
+    np.testing.assert_allclose(right, [65.0, 36.5])
+    np.testing.assert_allclose([nose[0], mouth[0]], 47.5)
+    assert right[1] < nose[1] < mouth[1]
+    assert mouth[1] == pytest.approx(73.9, abs=1.0)
+
+
+@pytest.mark.parametrize(("scale", "turn"), [(0.5, 0.0), (1.7, 0.4), (4.0, -1.2), (2.0, 3.0)])
+def test_eyes_land_where_they_should(scale: float, turn: float) -> None:
+    face = face_landmarks() - np.float32(47.5)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = (scale * face @ rotation.T + 300).astype(np.float32)
+    frame = np.zeros((600, 600), dtype=np.uint8)
+    side = max(2, round(2 * scale))
+    for (x, y), level in zip(anchors(points)[:2], (255, 128), strict=True):
+        cv2.circle(frame, (round(x), round(y)), side, level, -1)
+    crop = align_crop(frame, points).astype(float)
+    rows, columns = np.mgrid[0:96, 0:96]
+    for half, x in ((columns < 48, 30.0), (columns >= 48, 65.0)):
+        seen = crop * half
+        found = [(columns * seen).sum() / seen.sum(), (rows * seen).sum() / seen.sum()]
+        np.testing.assert_allclose(found, [x, 36.5], atol=1.05 if scale < 1 else 0.6)
+    assert crop[36:38, 30].max() > crop[36:38, 65].max()  # the left one is on the left
+
+
 @pytest.mark.parametrize("scale", [0.5, 2.0, 5.0, 9.0])
 def test_anchor_marks_land_on_the_template(scale: float) -> None:
     side = round(150 * scale)

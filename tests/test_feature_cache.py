@@ -26,6 +26,7 @@ from avsent.faces.choice import FaceChoice
 from avsent.features.audio import normalised_log
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceConfig
+from avsent.features.pixels import pictures_of
 from avsent.progress import Progress
 from avsent.utterances import Segment
 
@@ -117,7 +118,8 @@ def test_rows_become_samples_in_their_order(made: tuple[Path, Corpus]) -> None:
 
 def test_features_are_those_of_a_prediction(media: Path, made: tuple[Path, Corpus]) -> None:
     options = ExtractionOptions(segments=(Segment(0.5, 1.5),))
-    (expected,) = Extraction(media / HAPPY, FeatureConfig(), options)
+    extraction = Extraction(media / HAPPY, FeatureConfig(), options)
+    (expected,) = extraction
     sample = made[1].samples[2]
     assert expected.audio is not None
     assert expected.face is not None
@@ -126,6 +128,14 @@ def test_features_are_those_of_a_prediction(media: Path, made: tuple[Path, Corpu
     floor_db = FeatureConfig().audio.floor_db
     np.testing.assert_array_equal(normalised_log(sample.audio, floor_db), expected.audio.log_mel)
     np.testing.assert_array_equal(sample.face, expected.face.landmarks)
+    assert expected.face.crops is not None
+    assert sample.pictures is not None
+    assert sample.pictures.dtype == np.float32
+    np.testing.assert_array_equal(sample.pictures, pictures_of(expected.face.crops))
+    neutral = extraction.neutral(expected.track)
+    assert neutral is not None
+    np.testing.assert_array_equal(sample.neutral, neutral)  # that of the whole file
+    np.testing.assert_array_equal(made[1].samples[3].neutral, neutral)
 
 
 def test_what_is_kept_is_not_made_again(media: Path, made: tuple[Path, Corpus]) -> None:
@@ -202,14 +212,21 @@ def test_damage_of_any_kind_is_seen(tmp_path: Path) -> None:
     place = cache.folder / "x.npz"
     power = np.ones((64, 20), dtype=np.float32)
     face = np.ones((5, 51, 2), dtype=np.float32)
-    kept = MediaFeatures((power, None), (None, face), 3.5, ("a warning",))
+    neutral = np.full((51, 2), 0.5, dtype=np.float32)
+    pictures = np.full((3, 48, 48), 200, dtype=np.float32)
+    empty = (None, None)
+    kept = MediaFeatures(
+        (power, None), (None, face), (None, neutral), (None, pictures), 3.5, ("a warning",)
+    )
     assert cache.load(place, 2) is None
     cache.save(place, kept)
     loaded = cache.load(place, 2)
     assert loaded is not None
     np.testing.assert_array_equal(loaded.audio[0], power)
     np.testing.assert_array_equal(loaded.face[1], face)
-    assert (loaded.audio[1], loaded.face[0]) == (None, None)
+    np.testing.assert_array_equal(loaded.neutral[1], neutral)
+    np.testing.assert_array_equal(loaded.pictures[1], pictures)
+    assert (loaded.audio[1], loaded.face[0], loaded.neutral[0], loaded.pictures[0]) == (None,) * 4
     assert (loaded.duration_s, loaded.warnings) == (3.5, ("a warning",))
     assert cache.load(place, 3) is None
     whole = place.read_bytes()
@@ -221,6 +238,22 @@ def test_damage_of_any_kind_is_seen(tmp_path: Path) -> None:
         assert cache.load(place, 2) is None
     for wrong in (np.ones((63, 20)), np.ones(64), np.full((64, 20), np.nan)):
         cache.save(place, dataclasses.replace(kept, audio=(wrong.astype(np.float32), None)))
+        assert cache.load(place, 2) is None
+    faces: list[tuple[str, tuple[int, ...]]] = [
+        *(("face", shape) for shape in ((5, 50, 2), (5, 51), (0, 51, 2), (4, 51, 2))),
+        *(("neutral", shape) for shape in ((50, 2), (51,), (1, 51, 2))),
+        *(("pictures", shape) for shape in ((2, 48, 48), (5, 48, 48), (3, 96, 96), (3, 48))),
+    ]
+    for name, shape in faces:
+        damaged = (None, np.ones(shape, dtype=np.float32))
+        cache.save(place, dataclasses.replace(kept, **{name: damaged}))
+        assert cache.load(place, 2) is None, (name, shape)
+    cache.save(place, dataclasses.replace(kept, neutral=empty, pictures=empty))
+    plain = cache.load(place, 2)
+    assert plain is not None
+    assert (plain.neutral, plain.pictures) == (empty, empty)
+    for name in ("neutral", "pictures"):
+        cache.save(place, dataclasses.replace(kept, **{name: ()}))
         assert cache.load(place, 2) is None
 
 
@@ -247,7 +280,7 @@ def test_everything_that_decides_names_the_file(
     assert place() == places[0]
     medium.write_bytes(b"changed")
     places.append(place())
-    monkeypatch.setattr(feature_cache, "FEATURE_VERSION", 2)
+    monkeypatch.setattr(feature_cache, "FEATURE_VERSION", feature_cache.FEATURE_VERSION + 1)
     places.append(place())
     assert len(set(places)) == len(places)
     with pytest.raises(DatasetError, match=r"gone\.dat: cannot be read .*check --landmarks"):

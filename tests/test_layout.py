@@ -19,15 +19,18 @@ MAX_LINES = 310
 
 # From the ground up; the modules of a set are one room, the sets of a floor may not meet.
 FLOORS: tuple[tuple[set[str], ...], ...] = (
-    ({"_version"}, {"errors", "labels"}, {"progress"}, {"structure"}, {"networks"}),
+    ({"_version"}, {"errors", "labels"}, {"adapt"}, {"progress"}, {"structure"}, {"networks"}),
     (
         {"media", "_media_types", "_media_open", "_media_sound", "_media_frames"},
         {"faces"},
         {"results"},
     ),
     ({"utterances", "boundaries", "textfile"}, {"features"}, {"writers"}),
-    ({"extraction", "listening", "recent"}, {"checkpoints", "calibration"}),
-    ({"pipeline", "decision"},),
+    (
+        {"extraction", "listening", "recent"},
+        {"checkpoints", "checkpoint_sizes", "calibration", "model_index"},
+    ),
+    ({"pipeline", "decision", "represented"},),
     ({"data"}, {"batch"}),
     ({"training"},),
     ({"cli", "__main__"},),

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from avsent import __version__
-from avsent.cli import data, outcome
+from avsent.cli import data, models, outcome
 from avsent.cli.evaluate import evaluate
 from avsent.cli.extract import extract
 from avsent.cli.options import SESSION, DebugOption
@@ -37,6 +37,7 @@ app.command("train", short_help="Train a model on your own labelled videos.")(tr
 app.command("evaluate", short_help="Judge a checkpoint on labelled data.")(evaluate)
 app.command("extract", short_help="Write a corpus's features to one file.")(extract)
 app.add_typer(data.app, name="data", short_help="Check a training corpus, or write a manifest.")
+app.add_typer(models.app, name="models", short_help="List, describe or verify models.")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avsent.adapt import Adapt
 from avsent.cli.destination import choose_destination
 from avsent.cli.inputs import check_option_file
 from avsent.cli.options import SESSION, DebugOption, DeviceOption, LandmarksOption, QuietOption
@@ -19,7 +21,7 @@ from avsent.results import Result
 from avsent.writers import Format
 
 if TYPE_CHECKING:
-    from avsent.pipeline import Predictor
+    from avsent.pipeline import Analysis, PredictOptions, Predictor
 
 
 def predict(
@@ -76,6 +78,15 @@ def predict(
             help="Of several faces: the one most likely speaking, the largest, or each.",
         ),
     ] = FaceChoice.speaking,
+    adapt: Annotated[
+        Adapt,
+        typer.Option(
+            "--adapt",
+            metavar="|".join(Adapt),
+            help="Judge each utterance against the others of its speaker (track), or of all files "
+            "given, from 3 utterances on.",
+        ),
+    ] = Adapt.none,
     device: DeviceOption = "auto",
     attention: Annotated[
         bool,
@@ -118,30 +129,42 @@ def predict(
     destination.check([*paths, *filter(None, [utterances, landmarks])])
 
     # Here, so that mistakes above are told at once: rich and torch take their time.
-    from avsent.cli.running import Run
+    from avsent.cli.running import Run, Together
 
     predictor: Predictor | None = None
 
-    def predict_one(path: Path, on_progress: ProgressHook) -> Result:
+    def ready() -> tuple[Predictor, PredictOptions]:
         nonlocal predictor
         from avsent.pipeline import PredictOptions, Predictor
 
-        options = PredictOptions(
+        # The first file that is there loads the model, the others use it.
+        predictor = predictor or Predictor.load(checkpoint, device=device)
+        return predictor, PredictOptions(
             utterances=utterances,
             face=face,
             analysis_rate_hz=rate,
             strict=strict,
             landmarks=landmarks,
+            adapt=adapt,
         )
-        # The first file that is there loads the model, the others use it.
-        predictor = predictor or Predictor.load(checkpoint, device=device)
-        return predictor.predict(path, options=options, on_progress=on_progress)
+
+    def predict_one(path: Path, on_progress: ProgressHook) -> Result:
+        loaded, options = ready()
+        return loaded.predict(path, options=options, on_progress=on_progress)
+
+    def analyse(path: Path, on_progress: ProgressHook) -> Analysis:
+        loaded, options = ready()
+        return loaded.analyse(path, options=options, on_progress=on_progress)
+
+    def conclude(analysis: Analysis, others: Sequence[Analysis]) -> Result:
+        return ready()[0].conclude(analysis, others)
 
     def wrote(target: Path) -> None:
         if sys.stderr.isatty() and not quiet:
             say("", f"wrote {target}")
 
     warns = not quiet and not destination.writer.shows_warnings
-    run = Run(predict_one, warns=warns, quiet=quiet, debug=SESSION.debug)
+    work = Together(analyse, conclude) if adapt is Adapt.corpus else predict_one
+    run = Run(work, warns=warns, quiet=quiet, debug=SESSION.debug)
     destination.write(run.results(paths), wrote)
     run.finish(len(paths))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import typer
 
@@ -15,7 +16,16 @@ from avsent.errors import AvsentError, InputError, PartialFailure
 from avsent.progress import ProgressHook
 from avsent.results import Result
 
+T = TypeVar("T")
 PredictOne: TypeAlias = Callable[[Path, ProgressHook], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Generic[T]):
+    """Results that need all files: each is analysed, then each is concluded with the others."""
+
+    analyse: Callable[[Path, ProgressHook], T]
+    conclude: Callable[[T, Sequence[T]], Result]
 
 
 class Run:
@@ -23,8 +33,8 @@ class Run:
 
     Parameters
     ----------
-    predict_one
-        Makes the result of one file; called only for files that are there.
+    predict
+        Makes the result of one file, or of all together; called only for files that are there.
     warns
         Whether to print the warnings on each file (for outputs that do not hold them).
     quiet
@@ -34,9 +44,14 @@ class Run:
     """
 
     def __init__(
-        self, predict_one: PredictOne, *, warns: bool = True, quiet: bool, debug: bool
+        self,
+        predict: PredictOne | Together[Any],
+        *,
+        warns: bool = True,
+        quiet: bool,
+        debug: bool,
     ) -> None:
-        self._predict_one = predict_one
+        self._predict = predict
         self._warns = warns
         self._quiet = quiet
         self._debug = debug
@@ -51,24 +66,50 @@ class Run:
             At the end, with the exit code of the first failure, where no file succeeded: before
             the consumer completes an output in which nothing would be.
         """
-        for number, path in enumerate(paths):
-            name = path.name if len(paths) == 1 else f"[{number + 1}/{len(paths)}] {path.name}"
-            try:
-                check_media(path)
-                with ProgressBar(name, quiet=self._quiet) as bar:
-                    result = self._predict_one(path, bar)
-            except Exception as error:
-                # A wrong option or a damaged checkpoint is the same for every file.
-                if isinstance(error, AvsentError) and not isinstance(error, InputError):
-                    raise
-                self._exit_codes.append(report(error, debug=self._debug))
-                continue
+        if isinstance(self._predict, Together):
+            results = self._together(paths, self._predict)
+        else:
+            results = self._each(paths, self._predict)
+        for number, result in results:
             if self._warns:
                 for warning in result.warnings or _remarks(result):
                     warn(f"{result.source}: {warning}")
             yield number, result
         if self._exit_codes and len(self._exit_codes) == len(paths):
             raise typer.Exit(self._exit_codes[0])
+
+    def _each(
+        self, paths: Sequence[Path], work: Callable[[Path, ProgressHook], T]
+    ) -> Iterator[tuple[int, T]]:
+        """What ``work`` makes of each file, behind a progress bar."""
+        for number, path in enumerate(paths):
+            name = path.name if len(paths) == 1 else f"[{number + 1}/{len(paths)}] {path.name}"
+            try:
+                check_media(path)
+                with ProgressBar(name, quiet=self._quiet) as bar:
+                    done = work(path, bar)
+            except Exception as error:
+                self._failed(error)
+                continue
+            yield number, done
+
+    def _together(self, paths: Sequence[Path], work: Together[T]) -> Iterator[tuple[int, Result]]:
+        analysed = list(self._each(paths, work.analyse))
+        for place, (number, own) in enumerate(analysed):
+            others = [other for at, (_, other) in enumerate(analysed) if at != place]
+            try:
+                result = work.conclude(own, others)
+            except Exception as error:
+                self._failed(error)
+                continue
+            yield number, result
+
+    def _failed(self, error: Exception) -> None:
+        """Print what became of a file; raise what would become of every file."""
+        # A wrong option or a damaged checkpoint is the same for all of them.
+        if isinstance(error, AvsentError) and not isinstance(error, InputError):
+            raise error
+        self._exit_codes.append(report(error, debug=self._debug))
 
     def finish(self, count: int) -> None:
         """Raise PartialFailure where some of so many files failed."""

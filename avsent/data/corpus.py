@@ -42,8 +42,10 @@ class Sample:
     """One utterance with its features; a modality that is missing is None.
 
     ``audio``: mel power [mel, N] (see ``audible_power``) or a vector [A]; ``face``: normalised
-    landmarks [T, 51, 2] or a vector [V]; ``words``: a vector [W] for its text, where the corpus
-    brings one. ``video``: samples of the same one are context of each other, in corpus order.
+    landmarks [T, 51, 2] or a vector [V], with the speaker's ``neutral`` [51, 2] and, in grey
+    levels, ``pictures`` [⌈T/2⌉, 48, 48] of every second frame, where they are known; ``words``: a
+    vector [W] for its text, where the corpus brings one. ``video``: samples of the same one are
+    context of each other, in corpus order.
     """
 
     key: str
@@ -55,6 +57,8 @@ class Sample:
     audio: NDArray[np.float32] | None = None
     face: NDArray[np.float32] | None = None
     words: NDArray[np.float32] | None = None
+    neutral: NDArray[np.float32] | None = None
+    pictures: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +82,8 @@ class Corpus:
         for sample in self.samples:
             words = (sample.key, sample.video, sample.speaker, sample.split, sample.text)
             state.update(repr((words, sorted(sample.labels.items()))).encode())
-            for array in (sample.audio, sample.face, sample.words):
+            arrays = (sample.audio, sample.face, sample.words, sample.neutral, sample.pictures)
+            for array in arrays:
                 state.update(_bytes_of(array))
         return state.hexdigest()
 

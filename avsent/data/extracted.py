@@ -11,12 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from avsent.data.corpus import Corpus, Row, Sample
 from avsent.data.feature_cache import FeatureCache, MediaFeatures, Settings
 from avsent.data.manifest import MANIFEST_NAME, default_context
 from avsent.errors import DatasetError, MediaError, UsageError
-from avsent.extraction import Extraction, ExtractionOptions
+from avsent.extraction import Extraction, ExtractionOptions, UtteranceFeatures
 from avsent.faces.choice import FaceChoice
+from avsent.features.pixels import pictures_of
 from avsent.media import MediaReader
 from avsent.pipeline import MAX_GIVEN_S
 from avsent.progress import Progress, ProgressHook, ignore_progress
@@ -150,13 +154,36 @@ def _analysed(
         report,
     )
     # In the order of their ends; one for each segment, as one face is chosen.
-    found = {utterance.segment: (utterance.audio, utterance.face) for utterance in extraction}
-    pairs = [found[segment] for segment in file.segments]
+    found = {utterance.segment: _small(utterance) for utterance in extraction}
+    utterances = [found[segment] for segment in file.segments]
     return MediaFeatures(
-        audio=tuple(None if audio is None else audio.power for audio, _ in pairs),
-        face=tuple(None if face is None else face.landmarks for _, face in pairs),
+        audio=tuple(one.audio for one in utterances),
+        face=tuple(one.face for one in utterances),
+        neutral=tuple(extraction.neutral(one.track) for one in utterances),
+        pictures=tuple(one.pictures for one in utterances),
         duration_s=extraction.duration_s,
         warnings=tuple(extraction.warnings),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Small:
+    """What is kept of an utterance's features, see :class:`MediaFeatures`."""
+
+    track: int | None
+    audio: NDArray[np.float32] | None
+    face: NDArray[np.float32] | None
+    pictures: NDArray[np.float32] | None
+
+
+def _small(utterance: UtteranceFeatures) -> _Small:
+    audio, face = utterance.audio, utterance.face
+    crops = None if face is None else face.crops
+    return _Small(
+        track=utterance.track,
+        audio=None if audio is None else audio.power,
+        face=None if face is None else face.landmarks,
+        pictures=None if crops is None else pictures_of(crops).astype(np.float32),
     )
 
 
@@ -198,6 +225,8 @@ def _assembled(
                 text=row.text,
                 audio=found.audio[place],
                 face=found.face[place],
+                neutral=found.neutral[place],
+                pictures=found.pictures[place],
             )
         )
     if not samples:

@@ -24,9 +24,11 @@ from avsent.data.packing import pack, pack_json, unpack
 from avsent.errors import DatasetError, OutputError
 from avsent.faces.choice import FaceChoice
 from avsent.features.config import FeatureConfig
+from avsent.features.pixels import PICTURE_EVERY, PICTURE_PX
 from avsent.utterances import Segment
 
-FEATURE_VERSION = 1
+PARTS = ("audio", "face", "neutral", "pictures")
+FEATURE_VERSION = 2
 """To be raised whenever the same settings begin to give other features."""
 
 
@@ -57,11 +59,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MediaFeatures:
-    """What one media file gave: for each of its segments the mel power [mel, N] and the
-    landmarks [T, 51, 2], or None; ``warnings`` on the file, and its duration."""
+    """What one media file gave: for each of its segments the mel power [mel, N], the landmarks
+    [T, 51, 2], the speaker's neutral [51, 2] and the pictures [⌈T/2⌉, 48, 48] in grey levels, or
+    None; ``warnings`` on the file, and its duration."""
 
     audio: tuple[NDArray[np.float32] | None, ...]
     face: tuple[NDArray[np.float32] | None, ...]
+    neutral: tuple[NDArray[np.float32] | None, ...]
+    pictures: tuple[NDArray[np.float32] | None, ...]
     duration_s: float = 0.0
     warnings: tuple[str, ...] = ()
 
@@ -98,12 +103,11 @@ class FeatureCache:
             arrays = load_arrays(place)
             about = json.loads(arrays["about"].tobytes())
             kept = MediaFeatures(
-                tuple(unpack("audio", arrays)),
-                tuple(unpack("face", arrays)),
-                float(about["duration_s"]),
-                tuple(map(str, about["warnings"])),
+                **{name: tuple(unpack(name, arrays)) for name in PARTS},
+                duration_s=float(about["duration_s"]),
+                warnings=tuple(map(str, about["warnings"])),
             )
-            if len(kept.audio) == len(kept.face) == count and self._fits(kept):
+            if all(len(getattr(kept, name)) == count for name in PARTS) and self._fits(kept):
                 return kept
         return None
 
@@ -111,7 +115,8 @@ class FeatureCache:
         """Keep ``features``. Raises OutputError where they cannot be written."""
         about = {"duration_s": features.duration_s, "warnings": features.warnings}
         arrays = {"about": pack_json(about)}
-        arrays |= pack("audio", features.audio) | pack("face", features.face)
+        for name in PARTS:
+            arrays |= pack(name, getattr(features, name))
         save_arrays(place, arrays)
 
     def prepare(self) -> None:
@@ -128,11 +133,30 @@ class FeatureCache:
 
     def _fits(self, kept: MediaFeatures) -> bool:
         bands, points = self._features.audio.mel_bands, self._features.face.points
+        faces = zip(kept.face, kept.neutral, kept.pictures, strict=True)
         return all(
             item is None or (item.ndim == 2 and item.shape[0] == bands) for item in kept.audio
         ) and all(
-            item is None or (item.ndim == 3 and item.shape[1:] == (points, 2)) for item in kept.face
+            face is None or faces_fit(face, neutral, pictures, points)
+            for face, neutral, pictures in faces
         )
+
+
+def faces_fit(
+    face: NDArray[np.float32],
+    neutral: NDArray[np.float32] | None,
+    pictures: NDArray[np.float32] | None,
+    points: int,
+) -> bool:
+    """Whether a face sequence, its neutral and its pictures have shapes that belong together."""
+    looked_at = -(-len(face) // PICTURE_EVERY)
+    return (
+        face.ndim == 3
+        and len(face) > 0
+        and face.shape[1:] == (points, 2)
+        and (neutral is None or neutral.shape == (points, 2))
+        and (pictures is None or pictures.shape == (looked_at, PICTURE_PX, PICTURE_PX))
+    )
 
 
 def content_digest(path: Path) -> str:

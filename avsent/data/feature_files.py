@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.data.corpus import Corpus, Sample
+from avsent.data.feature_cache import faces_fit
 from avsent.data.npz import array_names, load_arrays, save_arrays
 from avsent.data.packing import pack, pack_json, unpack
 from avsent.errors import DatasetError
@@ -25,6 +26,8 @@ from avsent.structure import build
 
 FORMAT = "avsent-features/1"
 FIELDS = ("audio", "face", "words")
+EXTRAS = ("neutral", "pictures")
+"""Of raw faces; files that were written before there were any lack them."""
 MODALITY_OF_FIELD = {"audio": "audio", "face": "face", "words": "text"}
 
 _MOSI = ("video_id", "utt_no", "transcript", "label", "sentiment", "bclstm_split")
@@ -63,13 +66,15 @@ def write_features(path: Path, corpus: Corpus) -> None:
     }
     texts = [[s.key, s.video, s.speaker, s.split, s.text, s.labels] for s in corpus.samples]
     arrays = {"header": pack_json(header), "samples": pack_json(texts)}
-    for field in FIELDS:
+    for field in (*FIELDS, *EXTRAS):
         arrays |= pack(field, [getattr(sample, field) for sample in corpus.samples])
     save_arrays(path, arrays)
 
 
 def _read_own(path: Path) -> Corpus:
     keys = [f"{field}{part}" for field in FIELDS for part in ("", "_offsets", "_shapes")]
+    there = [field for field in EXTRAS if field in array_names(path)]
+    keys += [f"{field}{part}" for field in there for part in ("", "_offsets", "_shapes")]
     arrays = load_arrays(path, ["header", "samples", *keys])
     try:
         header, texts = (json.loads(arrays[key].tobytes()) for key in ("header", "samples"))
@@ -81,11 +86,11 @@ def _read_own(path: Path) -> Corpus:
         if not all(type(size) is int and size > 0 for size in vectors.values()):
             raise ValueError("a vector size is no positive number")
         features = header["features"]
-        columns = {field: unpack(field, arrays) for field in FIELDS}
+        columns = {field: unpack(field, arrays) for field in (*FIELDS, *there)}
         if any(len(column) != len(texts) for column in columns.values()):
             raise ValueError("as many texts as features are needed")
         samples = tuple(
-            _sample(row, {field: columns[field][index] for field in FIELDS})
+            _sample(row, {field: column[index] for field, column in columns.items()})
             for index, row in enumerate(texts)
         )
         corpus = Corpus(
@@ -110,6 +115,13 @@ def check_shapes(corpus: Corpus) -> None:
             array = getattr(sample, field)
             if array is not None and not _fits(array.shape, modality, corpus):
                 raise ValueError(f"{field} of {sample.key} has the shape {list(array.shape)}")
+        if sample.neutral is None and sample.pictures is None:
+            continue
+        points = 0 if corpus.features is None else corpus.features.face.points
+        if sample.face is None or not faces_fit(
+            sample.face, sample.neutral, sample.pictures, points
+        ):
+            raise ValueError(f"the neutral or the pictures of {sample.key} do not fit its face")
 
 
 def _fits(shape: tuple[int, ...], modality: str, corpus: Corpus) -> bool:

@@ -94,4 +94,5 @@ def ravdess_sample(clip: RavdessClip, text: str) -> Sample:
         text=text,
         audio=clip.mel_power,
         face=None if clip.face is None else clip.face.landmarks,
+        neutral=None if clip.face is None else clip.face.neutral,
     )

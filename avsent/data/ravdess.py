@@ -26,10 +26,13 @@ from avsent.faces.smoothing import smooth_landmarks
 from avsent.features.audio import audible_power
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures, face_features
+from avsent.features.neutral import NeutralFace
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.media import FrameSampler
 from avsent.utterances import SpeechDetector, SpeechSegmenter, default_detector
 
+NEUTRAL_VERSION = 1
+"""To be raised when the neutral faces of the same clips become others."""
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 pictures per second."""
 STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
@@ -53,10 +56,13 @@ def read_ravdess(
     config: FeatureConfig | None = None,
     *,
     actors: tuple[int, ...] | None = None,
+    shrink: float = 1.0,
     on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
 ) -> list[RavdessClip]:
     """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``, all or those of
     some ``actors``. ``on_progress_s`` is called with the seconds of film done, and in all.
+
+    ``shrink``: landmarks are scaled by it and rounded to whole pixels, as in a smaller picture.
 
     Raises:
         DatasetError: a file is missing or unreadable.
@@ -97,7 +103,12 @@ def read_ravdess(
                 emotion=emotion,
                 polarity=polarity_of(emotion),
                 mel_power=None if audible is None else audible[0],
-                face=_face(landmarks[starts[index] : starts[index + 1]], start_s, end_s, config),
+                face=_face(
+                    _shrunk(landmarks[starts[index] : starts[index + 1]], shrink),
+                    start_s,
+                    end_s,
+                    config,
+                ),
             )
         )
     return clips
@@ -108,6 +119,7 @@ def cached_ravdess(
     cache: Path,
     config: FeatureConfig | None = None,
     *,
+    shrink: float = 1.0,
     on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
 ) -> list[RavdessClip]:
     """:func:`read_ravdess`, kept as arrays in the folder ``cache`` for next time.
@@ -120,12 +132,13 @@ def cached_ravdess(
         OutputError: the cache cannot be written.
     """
     config = config or FeatureConfig()
-    kept = cache / f"ravdess-features-{_digest(folder, config)}.npz"
+    size = "" if shrink == 1 else f"-{shrink:g}"
+    kept = cache / f"ravdess-features-{_digest(folder, config)}{size}.npz"
     if kept.is_file():
         with contextlib.suppress(DatasetError, KeyError, ValueError, IndexError):
             arrays = load_arrays(kept)
             return [_unpacked(arrays, index) for index in range(int(arrays["count"]))]
-    clips = read_ravdess(folder, config, on_progress_s=on_progress_s)
+    clips = read_ravdess(folder, config, shrink=shrink, on_progress_s=on_progress_s)
     made: dict[str, NDArray[Any]] = {"count": np.array(len(clips))}
     for index, clip in enumerate(clips):
         made |= _packed(clip, index)
@@ -151,7 +164,7 @@ def statements(folder: Path) -> dict[str, str]:
 
 
 def _digest(folder: Path, config: FeatureConfig) -> str:
-    settings = [FEATURE_VERSION, dataclasses.asdict(config)]
+    settings = [FEATURE_VERSION, NEUTRAL_VERSION, dataclasses.asdict(config)]
     state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     try:
         state.update(content_digest(folder / "landmarks.npz").encode())
@@ -176,6 +189,8 @@ def _packed(clip: RavdessClip, index: int) -> dict[str, NDArray[Any]]:
     if clip.face is not None:
         arrays[f"{index}/times_s"] = clip.face.times_s
         arrays[f"{index}/landmarks"] = clip.face.landmarks
+        if clip.face.neutral is not None:
+            arrays[f"{index}/neutral"] = clip.face.neutral
     return arrays
 
 
@@ -184,7 +199,11 @@ def _unpacked(data: Arrays, index: int) -> RavdessClip:
     actor, polarity = (int(number) for number in data[f"{index}/numbers"])
     face = None
     if f"{index}/landmarks" in data:
-        face = FaceFeatures(data[f"{index}/times_s"], data[f"{index}/landmarks"])
+        face = FaceFeatures(
+            data[f"{index}/times_s"],
+            data[f"{index}/landmarks"],
+            neutral=data.get(f"{index}/neutral"),
+        )
     power = data.get(f"{index}/mel_power")
     return RavdessClip(clip_id, actor, emotion, None if polarity < 0 else polarity, power, face)
 
@@ -212,14 +231,27 @@ def _check(source: Path, data: Arrays) -> None:
         raise DatasetError(f"{source}: an emotion is not in 1 to 8; restore the file")
 
 
+def _shrunk(landmarks: NDArray[np.int16], shrink: float) -> NDArray[np.int16]:
+    if shrink == 1:
+        return landmarks
+    return np.asarray(np.round(landmarks.astype(np.float64) * shrink), dtype=np.int16)
+
+
 def _face(
     landmarks: NDArray[np.int16], start_s: float, end_s: float, config: FeatureConfig
 ) -> FaceFeatures | None:
-    """The face sequence of one utterance, sampled and smoothed as a video's would be."""
+    """The face sequence of one utterance, sampled and smoothed as a video's would be, with the
+    neutral of the whole clip."""
     sampler = FrameSampler(config.face.analysis_rate_hz)
     all_times = np.arange(len(landmarks)) * FRAME_S
     taken = np.array([index for index, time_s in enumerate(all_times) if sampler.take(time_s)])
     times_s = all_times[taken]
     smoothed = smooth_landmarks(times_s, landmarks[taken].astype(np.float32))
     inside = (times_s >= start_s) & (times_s <= end_s)
-    return face_features(times_s[inside], smoothed[inside])
+    face = face_features(times_s[inside], smoothed[inside])
+    if face is None:
+        return None
+    neutral = NeutralFace()
+    for frame in smoothed:
+        neutral.add(frame)
+    return dataclasses.replace(face, neutral=neutral.median())

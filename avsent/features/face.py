@@ -32,11 +32,13 @@ class FaceConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceFeatures:
-    """``times_s`` [T]; ``landmarks`` [T, 51, 2] float32 in eye distances; ``crops`` [T, 96, 96]."""
+    """``times_s`` [T]; ``landmarks`` [T, 51, 2] float32 in eye distances; ``crops`` [T, 96, 96];
+    ``neutral`` [51, 2]: the speaker's face at rest (see :class:`~avsent.features.neutral`)."""
 
     times_s: NDArray[np.float64]
     landmarks: NDArray[np.float32]
     crops: NDArray[np.uint8] | None = None
+    neutral: NDArray[np.float32] | None = None
 
 
 def face_features(

@@ -33,6 +33,54 @@ class FaceEncoderConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelConfig:
+    """Convolutional network on aligned crops; ``members`` networks of these sizes vote."""
+
+    members: int = 2
+    stem: int = 28
+    channels: tuple[int, ...] = (56, 112, 224)
+    classes: int = 7
+    dropout: float = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class MovementConfig:
+    """Temporal convolutions over a face's way from its neutral, with attention over time."""
+
+    points: int = 51
+    channels: tuple[int, ...] = (64, 64)
+    attention: int = 64
+    scale: float = 0.5
+    representation: int = 64
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertsConfig:
+    """Trained experts in the place of the encoders; their posteriors are the representation.
+
+    ``audio_members`` and ``face_members`` networks of the same sizes vote; ``emotions`` and
+    ``polarities`` classes each. ``pixel_polarity``: for each class of the pixel network its
+    polarity, −1 for none (FER2013: angry, disgust, fear, happy, neutral, sad, surprise).
+    """
+
+    audio_members: int = 5
+    face_members: int = 5
+    emotions: int = 8
+    polarities: int = 3
+    audio: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
+    still: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
+    movement: MovementConfig = field(default_factory=MovementConfig)
+    pixels: PixelConfig = field(default_factory=PixelConfig)
+    pixel_polarity: tuple[int, ...] = (0, 0, 0, 2, 1, 0, -1)
+
+    def posteriors(self, modality: str) -> int:
+        """Size of the representation of ``modality``: log probabilities of all its experts."""
+        own = self.emotions + self.polarities
+        return own if modality == "audio" else 2 * own + self.pixels.classes + self.polarities
+
+
+@dataclass(frozen=True, slots=True)
 class ContextConfig:
     """Embedding networks (BiGRU → dense → BiGRU) and classifier over a video's utterances."""
 
@@ -87,8 +135,10 @@ class VectorSizes:
 class TargetConfig:
     """Everything needed to rebuild a :class:`~avsent.networks.target.TargetModel`.
 
-    ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then the polarities
-    that its number is turned into.
+    ``experts``: what encodes instead of ``audio`` and ``face``, None for encoders that learn with
+    the rest. ``votes``: a linear vote of each modality's representation is added to the fusion
+    head's logits. ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then
+    the polarities that its number is turned into.
     """
 
     labels: tuple[str, ...] = ("negative", "neutral", "positive")
@@ -97,6 +147,8 @@ class TargetConfig:
     audio: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
     face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
     vectors: VectorSizes = field(default_factory=VectorSizes)
+    experts: ExpertsConfig | None = None
+    votes: bool = False
     context: ContextConfig = field(default_factory=ContextConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
 
@@ -105,6 +157,8 @@ class TargetConfig:
         ready = self.vectors.of(modality)
         if ready or modality == "text":
             return ready
+        if self.experts is not None:
+            return self.experts.posteriors(modality)
         return (self.audio if modality == "audio" else self.face).representation
 
     def pieces(self, modality: str) -> int:
@@ -115,7 +169,8 @@ class TargetConfig:
         Raises:
             ValueError: AVEF with less than one segment.
         """
-        if self.fusion.name != "avef" or self.vectors.of(modality) or modality == "text":
+        ready = self.vectors.of(modality) or self.experts is not None
+        if self.fusion.name != "avef" or ready or modality == "text":
             return 1
         if self.fusion.segments < 1:
             raise ValueError(f"avef needs one segment or more, not {self.fusion.segments}")

@@ -6,11 +6,25 @@ cameras and to stills, what changes between frames measures the camera as much a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from avsent.networks.attention import FrameAttention, piece_masks
 from avsent.networks.config import FaceEncoderConfig
+
+
+@dataclass(frozen=True, slots=True)
+class FaceExtras:
+    """What is known of N face sequences besides their landmarks.
+
+    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``looks`` [N, T, 7]: log probabilities of
+    the pixel network, NaN in frames that it did not look at.
+    """
+
+    neutral: Tensor | None = None
+    looks: Tensor | None = None
 
 
 class FaceEncoder(nn.Module):
@@ -35,8 +49,13 @@ class FaceEncoder(nn.Module):
         self.attention = FrameAttention(size, config.attention, config.scale)
         self.out = nn.Linear(size, config.representation)
 
-    def forward(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``landmarks`` [N, T, P, 2], ``mask`` [N, T] → representation [N, R], weights [N, T]."""
+    def forward(
+        self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``landmarks`` [N, T, P, 2], ``mask`` [N, T] → representation [N, R], weights [N, T].
+
+        ``extras`` say nothing to it.
+        """
         n, frames = mask.shape
         flat = landmarks.reshape(n, frames, -1)
         seen = self.frame(self.norm(flat[mask]))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from avsent.networks.audio_encoder import AudioEncoder
 from avsent.networks.config import TargetConfig
 from avsent.networks.context import EmbeddingNetwork
-from avsent.networks.face_encoder import FaceEncoder
+from avsent.networks.experts import AudioExperts, FaceExperts
+from avsent.networks.face_encoder import FaceEncoder, FaceExtras
 from avsent.networks.fusion.base import Decision, Embedded, HeadSizes
 from avsent.networks.fusion.choice import make_head
 from avsent.networks.vector_encoder import VectorEncoder
@@ -73,11 +74,16 @@ class TargetModel(nn.Module):
             self.add_module(f"{modality}_encoder", _encoder(modality, config))
             embedding = EmbeddingNetwork(config.input_size(modality), config.context)
             self.add_module(f"{modality}_embedding", embedding)
+        outputs = 1 if config.real else len(config.labels)
+        self.votes = nn.ModuleDict()
+        if config.votes:
+            for modality in config.modalities:
+                self.votes[modality] = nn.Linear(config.representation_size(modality), outputs)
         self.head = make_head(
             HeadSizes(
                 modalities=config.modalities,
                 embedding=2 * config.context.second_gru,
-                outputs=1 if config.real else len(config.labels),
+                outputs=outputs,
                 context=config.context,
                 fusion=config.fusion,
             )
@@ -96,17 +102,29 @@ class TargetModel(nn.Module):
         representation, weight = self.encoder("audio")(log_mel, lengths)
         return representation, weight
 
-    def encode_face(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`FaceEncoder.forward`."""
-        representation, weight = self.encoder("face")(landmarks, mask)
+    def encode_face(
+        self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`FaceEncoder.forward` and :meth:`FaceExperts.forward`."""
+        representation, weight = self.encoder("face")(landmarks, mask, extras)
         return representation, weight
+
+    def look_at(self, pictures: Tensor) -> Tensor | None:
+        """What the pixels of ``pictures`` [S, 48, 48] say [S, 7]; None where the model has no eye
+        for them."""
+        encoder = self.encoder("face")
+        return encoder.look_at(pictures) if isinstance(encoder, FaceExperts) else None
 
     def forward(self, utterances: Utterances) -> TargetOutput:
         """Decision on every utterance in the context of its video."""
         embedded = self.embed(utterances)
         decision: Decision = self.head(embedded)
+        logits = decision.logits
+        for modality, vote in self.votes.items():
+            there = utterances.present[modality][..., None].to(logits.dtype)
+            logits = logits + vote(utterances.values[modality]) * there
         return TargetOutput(
-            logits=decision.logits,
+            logits=logits,
             embeddings=embedded.values,
             present=embedded.present,
             context=decision.context,
@@ -149,6 +167,8 @@ def _encoder(modality: str, config: TargetConfig) -> nn.Module:
     ready = config.vectors.of(modality)
     if ready:
         return VectorEncoder(ready)
+    if config.experts is not None and modality in MODALITIES:
+        return AudioExperts(config.experts) if modality == "audio" else FaceExperts(config.experts)
     if modality == "audio":
         return AudioEncoder(config.audio, config.pieces(modality))
     if modality == "face":

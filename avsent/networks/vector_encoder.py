@@ -10,7 +10,10 @@ LIMIT = 3.0
 
 
 class VectorEncoder(nn.Module):
-    """Vectors [N, R] → standardised [N, R], cut off at ±``LIMIT``."""
+    """Vectors [N, R] → standardised [N, R], cut off at ±``LIMIT``.
+
+    NaN is a value that is not known: it becomes 0, the mean of the training data.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -22,9 +25,16 @@ class VectorEncoder(nn.Module):
 
     def fit(self, vectors: Tensor) -> None:
         """Take mean and deviation from the training ``vectors`` [N, R]."""
-        self.mean.copy_(vectors.mean(dim=0))
-        self.deviation.copy_(vectors.std(dim=0, unbiased=False).clamp_min(1e-6))
+        known = ~vectors.isnan()
+        count = known.sum(dim=0).clamp_min(1)
+        mean = vectors.nan_to_num().sum(dim=0) / count
+        apart = torch.where(known, vectors - mean, torch.zeros_like(vectors))
+        deviation = (apart.square().sum(dim=0) / count).sqrt()
+        self.mean.copy_(mean)
+        # Of what was never known nothing can be said.
+        deviation = torch.where(known.any(dim=0), deviation.clamp_min(1e-6), torch.inf)
+        self.deviation.copy_(deviation)
 
     def forward(self, vectors: Tensor) -> Tensor:
         standardised: Tensor = (vectors - self.mean) / self.deviation
-        return standardised.clamp(-LIMIT, LIMIT)
+        return standardised.clamp(-LIMIT, LIMIT).nan_to_num(0.0)

@@ -58,6 +58,7 @@ class Material:
             ),
             context=settings.context,
             fusion=settings.fusion,
+            votes=settings.votes,
         )
 
 

@@ -86,7 +86,8 @@ class TextSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """Everything that decides what a run learns, but the data and the seed."""
+    """Everything that decides what a run learns, but the data and the seed. ``votes``: see
+    :class:`~avsent.networks.config.TargetConfig`."""
 
     target: tuple[str, ...] = ("audio", "face")
     label: str = "label"
@@ -99,6 +100,7 @@ class TrainSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     text: TextSettings = field(default_factory=TextSettings)
+    votes: bool = False
 
 
 def for_source(settings: TrainSettings) -> TrainSettings:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from avsent.data.corpus import Sample
 from avsent.features.audio import FLOOR_DB, normalised_log
+from avsent.features.pixels import PICTURE_EVERY, standardised
+from avsent.networks.face_encoder import FaceExtras
 from avsent.networks.target import TargetModel, Utterances
 from avsent.training.augment import augmented_landmarks, augmented_log_mel
 from avsent.training.padding import pad_faces, pad_log_mels
@@ -173,14 +175,37 @@ def _encode_face(
     rng: np.random.Generator | None,
 ) -> Tensor:
     sequences = [sample.face for sample in samples if sample.face is not None]
+    extras = None
     if rng is None:
         landmarks, mask = pad_faces(sequences)
+        extras = _extras(model, samples, mask, device)
     else:
         drawn = torch.from_numpy(np.stack([_drawn(sequence, rng) for sequence in sequences]))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         landmarks = augmented_landmarks(drawn, generator)
         mask = torch.ones(landmarks.shape[:2], dtype=torch.bool)
-    return model.encode_face(landmarks.to(device), mask.to(device))[0]
+    return model.encode_face(landmarks.to(device), mask.to(device), extras)[0]
+
+
+def _extras(
+    model: TargetModel, samples: Sequence[Sample], mask: Tensor, device: torch.device
+) -> FaceExtras:
+    """Neutral faces and looks at pixels, as at prediction; NaN where a sample has none."""
+    points = model.config.face.points
+    neutral = torch.full((len(samples), points, 2), torch.nan, device=device)
+    looks: Tensor | None = None
+    for row, sample in enumerate(samples):
+        if sample.neutral is not None:
+            neutral[row] = torch.from_numpy(sample.neutral).to(device)
+        if sample.pictures is None:
+            continue
+        seen = model.look_at(torch.from_numpy(standardised(sample.pictures)).to(device))
+        if seen is None:
+            break
+        if looks is None:
+            looks = seen.new_full((*mask.shape, seen.shape[1]), torch.nan)
+        looks[row, : PICTURE_EVERY * len(seen) : PICTURE_EVERY] = seen
+    return FaceExtras(neutral, looks)
 
 
 def _drawn(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

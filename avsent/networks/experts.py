@@ -1,0 +1,163 @@
+"""Experts in the place of encoders: each was taught emotion and polarity from one stream alone.
+
+The representation of an utterance is what they say: log probabilities of the eight emotions and
+of the three polarities, the mean over members that learnt from different people. What lies above
+(embedding networks, HMTL fusion, votes) learns from posteriors on people that a member never
+met, and so knows how far each can be trusted. Streams:
+
+- voice: log-mel spectrogram;
+- still face: landmarks of every frame alone, from clips and from stills;
+- moving face: landmarks relative to the speaker's own neutral;
+- pixels: aligned crops, from stills.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avsent.networks.audio_encoder import AudioEncoder
+from avsent.networks.config import ExpertsConfig
+from avsent.networks.face_encoder import FaceEncoder, FaceExtras
+from avsent.networks.face_movement import MovementEncoder
+from avsent.networks.pixel_network import PixelNetwork
+from avsent.networks.vector_encoder import VectorEncoder
+
+LEAST_LOG = -8.0
+
+
+class Votes(nn.Module):
+    """Representation [N, R] → log probabilities [N, E + P] of emotions and of polarities."""
+
+    def __init__(self, size: int, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.emotion = nn.Linear(size, config.emotions)
+        self.polarity = nn.Linear(size, config.polarities)
+
+    def forward(self, representation: Tensor) -> Tensor:
+        logits = self.emotion(representation), self.polarity(representation)
+        return torch.cat([functional.log_softmax(part, dim=-1) for part in logits], dim=-1)
+
+
+class AudioMember(nn.Module):
+    """One network that hears emotion."""
+
+    def __init__(self, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.encoder = AudioEncoder(config.audio)
+        self.votes = Votes(config.audio.representation, config)
+
+    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`AudioEncoder.forward`, with log probabilities [N, E + P]."""
+        representation, weight = self.encoder(log_mel, lengths)
+        return self.votes(representation), weight
+
+
+class FaceMember(nn.Module):
+    """One network that sees emotion in landmarks: in each frame alone, and in their movement."""
+
+    def __init__(self, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.still = FaceEncoder(config.still)
+        self.still_votes = Votes(config.still.representation, config)
+        self.movement = MovementEncoder(config.movement)
+        self.movement_votes = Votes(config.movement.representation, config)
+
+    def look(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities [N, E + P] by the frames alone, and the attention over them [N, T]."""
+        representation, weight = self.still(landmarks, mask)
+        return self.still_votes(representation), weight
+
+    def watch(self, landmarks: Tensor, mask: Tensor, neutral: Tensor) -> Tensor:
+        """Log probabilities [N, E + P] by the movement."""
+        votes: Tensor = self.movement_votes(self.movement(landmarks, mask, neutral))
+        return votes
+
+
+class AudioExperts(nn.Module):
+    """Log-mel [N, mel, T] → standardised posteriors [N, E + P]."""
+
+    def __init__(self, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(AudioMember(config) for _ in range(config.audio_members))
+        self.scale = VectorEncoder(config.posteriors("audio"))
+
+    def posteriors(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean log probabilities [N, E + P] and mean attention over time of all members."""
+        heard = [member(log_mel, lengths) for member in self.members]
+        votes = torch.stack([votes for votes, _ in heard]).mean(dim=0).clamp_min(LEAST_LOG)
+        return votes, torch.stack([weight for _, weight in heard]).mean(dim=0)
+
+    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`AudioEncoder.forward`."""
+        votes, weight = self.posteriors(log_mel, lengths)
+        return self.scale(votes), weight
+
+
+class FaceExperts(nn.Module):
+    """Landmarks, the speaker's neutral and crops → standardised posteriors [N, R].
+
+    A stream that is not there (no neutral, no picture) has the mean of the training data.
+    """
+
+    def __init__(self, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(FaceMember(config) for _ in range(config.face_members))
+        self.pixels = PixelNetwork(config.pixels)
+        self.scale = VectorEncoder(config.posteriors("face"))
+        self.config = config
+
+    def posteriors(
+        self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean log probabilities [N, R] of all members: still, moving, pixels; NaN where a stream
+        is missing. And the mean attention over frames [N, T]."""
+        extras = extras or FaceExtras()
+        members = [cast(FaceMember, member) for member in self.members]
+        looked = [member.look(landmarks, mask) for member in members]
+        weight = torch.stack([weight for _, weight in looked]).mean(dim=0)
+        parts = [torch.stack([votes for votes, _ in looked]).mean(dim=0)]
+        if extras.neutral is not None:
+            watched = [member.watch(landmarks, mask, extras.neutral) for member in members]
+            parts.append(torch.stack(watched).mean(dim=0))
+        else:
+            parts.append(torch.full_like(parts[0], torch.nan))
+        parts.append(self._pictured(weight, extras))
+        return torch.cat(parts, dim=-1).clamp_min(LEAST_LOG), weight
+
+    def forward(
+        self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`FaceEncoder.forward`."""
+        votes, weight = self.posteriors(landmarks, mask, extras)
+        return self.scale(votes), weight
+
+    def look_at(self, pictures: Tensor) -> Tensor:
+        """Log probabilities [S, 7] by the pixels of ``pictures`` [S, 48, 48], standardised."""
+        votes: Tensor = self.pixels(pictures)[1]
+        return votes
+
+    def _pictured(self, weight: Tensor, extras: FaceExtras) -> Tensor:
+        """Log probabilities [N, 7 + P] of the pictures: their mean, weighed by the attention that
+        the landmarks of the same frames get."""
+        if extras.looks is None:
+            size = self.config.pixels.classes + self.config.polarities
+            return weight.new_full((len(weight), size), torch.nan)
+        share = weight * ~extras.looks[..., 0].isnan()
+        share = share / share.sum(dim=1, keepdim=True)  # NaN where there is no picture at all
+        mean = torch.einsum("nt,ntc->nc", share, extras.looks.nan_to_num())
+        return with_polarity(mean, self.config)
+
+
+def with_polarity(votes: Tensor, config: ExpertsConfig) -> Tensor:
+    """Log probabilities ``votes`` [..., 7] of the pixel network's classes, normalised, and those
+    of the polarities that the classes have [..., 7 + P]."""
+    votes = functional.log_softmax(votes, dim=-1)
+    sums = []
+    for polarity in range(config.polarities):
+        classes = [i for i, found in enumerate(config.pixel_polarity) if found == polarity]
+        sums.append(votes[..., classes].logsumexp(dim=-1))
+    return torch.cat([votes, functional.log_softmax(torch.stack(sums, dim=-1), dim=-1)], dim=-1)

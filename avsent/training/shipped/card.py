@@ -1,0 +1,257 @@
+"""The card of a shipped model: what it learnt from, who may use it, what it scored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.networks.adaptation import PRIOR
+from avsent.networks.target import TargetModel
+from avsent.training.metrics import Scores, class_scores, majority, scores
+from avsent.training.seed import Trained
+from avsent.training.shipped.corpora import TEST_ACTORS
+from avsent.training.shipped.fusing import Pool
+from avsent.training.shipped.measuring import (
+    Judged,
+    adapted_scores,
+    in_company,
+    judge,
+    logits_of,
+)
+from avsent.training.shipped.pools import Strangers
+
+CARD_FILE = "CARD.md"
+ADAPT_SIZES = (3, 5, 10)
+ADAPT_PRIOR = PRIOR
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """Everything trained for one shipped model: by kind ("none": without transfer, "text") and
+    seed; ``best`` is what ships."""
+
+    name: str
+    labels: tuple[str, ...]
+    trained: Mapping[str, Sequence[Trained]]
+    strangers: Strangers
+    kind: str
+    best: Trained
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        labels: tuple[str, ...],
+        trained: Mapping[str, Sequence[Trained]],
+        strangers: Strangers,
+    ) -> Report:
+        """Choose, on validation alone: text teaches what ships only where the mean over the seeds
+        is better with it; then the best seed."""
+        kind = max(trained, key=lambda name: np.mean(validation_of(trained[name])))
+        best = max(trained[kind], key=lambda one: one.progress.best_value)
+        return cls(name, labels, trained, strangers, kind, best)
+
+
+def validation_of(trained: Sequence[Trained]) -> list[float]:
+    """What each seed was chosen by (more is better): minus its loss on validation."""
+    return [one.progress.best_value for one in trained]
+
+
+def write_card(folder: Path, report: Report, model: TargetModel) -> None:
+    """Write ``CARD.md`` into ``folder``, whole or not at all."""
+    new = folder / f".{CARD_FILE}.new"
+    new.write_text(card_text(report, model), encoding="utf-8")
+    os.replace(new, folder / CARD_FILE)
+
+
+def card_text(report: Report, model: TargetModel) -> str:
+    """The card as Markdown."""
+    pool = report.strangers.test_clips.pool(report.labels)
+    stills = report.strangers.test_stills.pool(report.labels)
+    temperature = report.best.calibration.temperature
+    judged = [judge(one.model, pool, one.calibration.temperature) for one in _seeds(report)]
+    best = judge(report.best.model, pool, temperature)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    what = "sentiment" if report.labels == POLARITY_LABELS else "emotion"
+    parts = [
+        _HEAD.format(
+            name=report.name, what=what, size=f"{size:,}", labels=", ".join(report.labels)
+        ),
+        _results(report, judged, best, pool),
+        _pictures(report, stills),
+        f"Expected calibration error on the test clips: {best.calibration_error:.3f} "
+        f"({_spread([one.calibration_error for one in judged])} over the seeds); temperature "
+        f"{temperature:.2f}, fitted on the validation actors.",
+        _text(report),
+        _company(report, pool),
+        _adaptation(report, pool),
+        _classes(report, best),
+        _sexes(report, pool),
+        _LIMITS,
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+_HEAD = """# {name}: {what} of an utterance from voice and face
+
+HMTL target model over experts, {size} parameters, labels {labels}.
+Rebuilt by `make train-default` (`avsent/training/shipped/recipe.py` tells the steps).
+
+## Data and licence
+- **RAVDESS** (Livingstone and Russo 2018), CC BY-NC-SA 4.0: sound and dlib landmarks of 1,440
+  acted speech clips, 24 actors, two sentences. happy is positive; neutral and calm are neutral;
+  sad, angry, fearful and disgust are negative; surprise has no polarity: it teaches emotion only.
+- **FER2013** (Goodfellow et al. 2013), for research: 28,006 grey stills in seven classes; images
+  that occur in more than one split were dropped from training.
+- **MELD** and **CMU-MOSI** transcripts, for research: tried as a text that teaches; see below.
+- The weights are shared under CC BY-NC-SA 4.0, **not for commercial use**.
+
+## Who was held out
+Actors 1–20 teach: each of the five members of an expert learnt from 16 of them and judges the
+other four, and the fusion learns from what is said of strangers. Actors 17–20 choose epoch, seed
+and temperature; actors 21–24 test. FER2013: training part for the experts, public test part for
+the fusion (two fifths of it validate), private test part for the figures."""
+
+_LIMITS = """## What it is not
+Trained on acted emotion by North American English speakers who say two sentences, and on stills.
+On spontaneous speech, other languages, turned or covered faces and poor microphones expect less
+than the tables say. Known failures: a quiet negative is read as neutral; raised voices and foreign
+speech lean to negative; a talking mouth may look like surprise or joy.
+It tells how an utterance comes across, not what a person feels. Do not use it to judge, rank,
+hire, score or survey people, to detect lies or illness, or where a wrong answer harms someone."""
+
+
+def _seeds(report: Report) -> Sequence[Trained]:
+    return report.trained[report.kind]
+
+
+def _results(report: Report, judged: Sequence[Judged], best: Judged, pool: Pool) -> str:
+    teaching = report.strangers.clips.pool(report.labels)
+    known = teaching.labels[teaching.labels >= 0]
+    base = majority(known, pool.labels[pool.labels >= 0], len(report.labels))
+    rows = [("majority class", base, [base])]
+    for name in ("both", "face", "audio"):
+        title = {"both": "voice and face", "face": "face alone", "audio": "voice alone"}[name]
+        rows.append((title, getattr(best, name), [getattr(one, name) for one in judged]))
+    lines = [
+        f"| {title} | {one.accuracy:.3f} | {one.balanced_accuracy:.3f} "
+        f"| {_spread([s.accuracy for s in all_of])} "
+        f"| {_spread([s.balanced_accuracy for s in all_of])} |"
+        for title, one, all_of in rows
+    ]
+    seeds = ", ".join(str(one.seed) for one in _seeds(report))
+    head = (
+        f"## Measured on actors {min(TEST_ACTORS)}–{max(TEST_ACTORS)}\n\nSeed {report.best.seed} "
+        f"ships; the right half is mean ± sd of the fusion over seeds {seeds} on the same experts. "
+        "Balanced accuracy is the mean recall over the classes. Every clip is judged alone; "
+        "RAVDESS comes without pictures, so the pixel network has no say here.\n\n"
+    )
+    table = ["| test | accuracy | balanced | accuracy, seeds | balanced, seeds |", "|---" * 5 + "|"]
+    return head + "\n".join([*table, *lines])
+
+
+def _pictures(report: Report, stills: Pool) -> str:
+    known = stills.only(np.flatnonzero(stills.labels >= 0))
+    logits = logits_of(report.best.model, known.versions[0])
+    found = scores(known.labels, logits.argmax(axis=1), len(report.labels))
+    lines = [
+        f"FER2013's private test part, faces that dlib finds, landmarks and pixels: accuracy "
+        f"{found.accuracy:.3f}, balanced {_over_present(found):.3f}."
+    ]
+    return "\n".join(lines)
+
+
+def _over_present(found: Scores) -> float:
+    """Mean recall over the classes that occur (stills are never calm)."""
+    counts = np.array(found.confusion)
+    there = counts.sum(axis=1) > 0
+    return float(np.mean(np.diag(counts)[there] / counts.sum(axis=1)[there]))
+
+
+def _text(report: Report) -> str:
+    rows = []
+    for kind, title in (("none", "no transfer"), ("text", "taught by text")):
+        values = [-value for value in validation_of(report.trained[kind])]
+        rows.append(f"| {title} | {_spread(values, 4)} |")
+    ships = "ships" if report.kind == "text" else "does not ship"
+    return (
+        "## Text as a teacher\n\nUnpaired transcripts (MELD, CMU-MOSI) through HM-Decoder and "
+        f"HM-Discriminator; validation loss over the seeds, less is better. The taught one {ships}."
+        "\n\n| fusion | validation loss |\n|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _company(report: Report, pool: Pool) -> str:
+    rows = [
+        f"| {kind} | {found.accuracy:.3f} | {found.balanced_accuracy:.3f} |"
+        for kind, found in in_company(report.best.model, pool, seed=1).items()
+    ]
+    return (
+        "## Company\n\nThe same test clips, each alone or in a video with four others of the same "
+        "actor.\n\n| clip | accuracy | balanced |\n|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _adaptation(report: Report, pool: Pool) -> str:
+    rows = []
+    for size in ADAPT_SIZES:
+        plain, moved = (
+            adapted_scores(report.best.model, pool, size, prior, seed=2)
+            for prior in (None, ADAPT_PRIOR)
+        )
+        rows.append(f"| {size} | {plain.balanced_accuracy:.3f} | {moved.balanced_accuracy:.3f} |")
+    return (
+        "## Adapted to the speaker\n\nNever to be compared with the plain figures: balanced "
+        "accuracy over videos of so many utterances drawn from one test actor, with and without "
+        "`--adapt speaker`.\n\n| utterances | plain | adapted |\n|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _classes(report: Report, best: Judged) -> str:
+    head = "| truth \\ decision | " + " | ".join(report.labels) + " | recall |"
+    rows = [
+        f"| {label} | " + " | ".join(str(count) for count in counts) + f" | {_ratio(one.recall)} |"
+        for label, counts, one in zip(
+            report.labels,
+            best.both.confusion,
+            class_scores(np.array(best.both.confusion), report.labels),
+            strict=True,
+        )
+    ]
+    line = "|---" * (len(report.labels) + 2) + "|"
+    return "## By class, voice and face\n\n" + "\n".join([head, line, *rows])
+
+
+def _sexes(report: Report, pool: Pool) -> str:
+    """Per sex (odd actors are men) and, for sentiment, per emotion acted."""
+    known = np.flatnonzero(pool.labels >= 0)
+    decided = logits_of(report.best.model, pool.only(known).versions[0]).argmax(axis=1)
+    right = decided == pool.labels[known]
+    odd = np.array([int(pool.speakers[row].split()[-1]) % 2 == 1 for row in known])
+    emotion = report.strangers.test_clips.emotion[known]
+    rows = [
+        f"| {title} | {int(which.sum())} | {right[which].mean():.3f} |"
+        for title, which in (
+            ("women", ~odd),
+            ("men", odd),
+            *((name, emotion == place) for place, name in enumerate(EMOTIONS)),
+        )
+        if which.any()
+    ]
+    return (
+        "## By sex and by acted emotion, voice and face\n\n| clips | number | accuracy |\n"
+        "|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _spread(values: Sequence[float], digits: int = 3) -> str:
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
