@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: help demo install dev test check format docs demo-video bench-predict bench-ravdess bench-mosi bench-folds train-default clean
+.PHONY: help demo install dev test check format docs demo-video bench-predict bench-ravdess bench-mosi bench-clips bench-folds train-default clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,9 @@ bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost 
 
 bench-ravdess: dev   ## face teaches voice, and the five published folds (about 1.5 hours)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_ravdess.py --data $(SHARED)/data --out docs/benchmarks
+
+bench-clips: dev     ## the shipped model on videos of corpora it never saw
+	$(BIN)/python benchmarks/bench_clips.py --clips $(SHARED)/clips --out docs/benchmarks
 
 bench-folds: dev     ## the shipped models' recipe on RAVDESS's five folds (about an hour on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_folds.py --data $(SHARED)/data --out docs/benchmarks

@@ -16,11 +16,13 @@ from avsent._version import __version__
 from avsent.errors import AvsentError
 
 if TYPE_CHECKING:
+    from avsent.adapt import Adapt
     from avsent.faces.choice import FaceChoice
     from avsent.pipeline import PredictOptions, Predictor, load, predict
     from avsent.results import Result
 
 __all__ = [
+    "Adapt",
     "AvsentError",
     "FaceChoice",
     "PredictOptions",
@@ -33,6 +35,7 @@ __all__ = [
 
 # Loaded when first used: torch takes seconds, and `avsent --help` should not.
 _LAZY = {
+    "Adapt": "avsent.adapt",
     "FaceChoice": "avsent.faces.choice",
     "PredictOptions": "avsent.pipeline",
     "Predictor": "avsent.pipeline",
