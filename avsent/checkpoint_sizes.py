@@ -53,6 +53,12 @@ def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         raise ValueError("the size of a vector is out of range")
     if model.fusion.name not in HEADS:
         raise ValueError(f"there is no fusion {model.fusion.name!r}")
+    for vote in model.votes:
+        if vote.modality not in model.modalities:
+            raise ValueError("a vote comes from a modality that the model does not have")
+        size = model.representation_size(vote.modality)
+        if len(vote.columns) != len(model.labels) or any(not 0 <= c < size for c in vote.columns):
+            raise ValueError("the columns of a vote do not fit the labels or the representation")
     if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
         raise ValueError("the labels are not two or more different names")
 

@@ -16,6 +16,7 @@ from avsent.checkpoints import Calibration, save_checkpoint
 from avsent.cli import main
 from avsent.errors import UsageError
 from avsent.features.config import FeatureConfig
+from avsent.labels import POLARITY_LABELS
 from avsent.networks import config as sizes
 from avsent.networks.adaptation import MIN_UTTERANCES, NO_GROUP, PRIOR, about_own_mean, has_company
 from avsent.networks.target import TargetModel
@@ -23,6 +24,7 @@ from avsent.pipeline import Analysis, PredictOptions, Predictor
 from avsent.represented import Represented, adapted
 from avsent.results import Result
 from avsent.training.shipped import measuring
+from avsent.training.shipped.fusing import vote_streams
 
 SHORT = ("talk_happy_zh.mp4", "grid/bbaf2n.mpg")
 """Two utterances and one: each alone too few, together just enough."""
@@ -175,13 +177,14 @@ def saved(folder: Path, experts: sizes.ExpertsConfig | None) -> Path:
     model = TargetModel(
         sizes.TargetConfig(
             experts=experts,
-            votes=experts is not None,
+            votes=vote_streams(POLARITY_LABELS) if experts is not None else (),
             context=sizes.ContextConfig(first_gru=6, dense=6, second_gru=4, classifier=6),
         )
     )
     # Experts that know nothing say much the same all the time: listen closely.
-    for vote in model.votes.values():
-        torch.nn.init.normal_(vote.weight, std=0.5)  # type: ignore[arg-type]
+    if model.votes is not None:
+        torch.nn.init.normal_(model.votes.weight, std=3.0)
+        torch.nn.init.normal_(model.head.classifier[-1].weight)  # type: ignore[union-attr,index,arg-type]
     about = {
         "licence": "none",
         "features": FeatureConfig(),

@@ -20,16 +20,18 @@ from small_experts import (
 )
 from torch import Tensor
 
+from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.experts import LEAST_LOG, AudioExperts, FaceExperts, with_polarity
 from avsent.networks.face_encoder import FaceExtras
 from avsent.networks.face_movement import MovementEncoder
 from avsent.networks.target import TargetModel, Utterances
+from avsent.training.shipped.fusing import vote_streams
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONTEXT = ContextConfig(first_gru=4, dense=5, second_gru=3, classifier=4)
-MODEL = TargetConfig(experts=EXPERTS, votes=True, context=CONTEXT)
+MODEL = TargetConfig(experts=EXPERTS, votes=vote_streams(POLARITY_LABELS), context=CONTEXT)
 
 
 def audio_experts(members: int = 2) -> AudioExperts:
@@ -238,13 +240,38 @@ def video() -> Utterances:
 def test_votes_are_added_where_there_is_a_modality() -> None:
     torch.manual_seed(6)
     model = with_statistics(TargetModel(MODEL))
-    plain = TargetModel(dataclasses.replace(MODEL, votes=False))
+    assert model.votes is not None
+    # The fusion network begins without a word of its own.
+    assert not model(video()).logits[0, 3].any()
+    torch.nn.init.normal_(model.head.classifier[-1].weight)
+    torch.nn.init.normal_(model.votes.weight)
+    torch.nn.init.normal_(model.votes.bias)
+    model.encoder("face").scale.deviation[PIXELS] = torch.inf  # never known: no say
+    plain = TargetModel(dataclasses.replace(MODEL, votes=()))
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("votes.")}
     plain.load_state_dict(state)
     added = (model(video()).logits - plain.eval()(video()).logits)[0]
-    voice, face = (
-        video().values[name][0] @ model.votes[name].weight.T + model.votes[name].bias
-        for name in ("audio", "face")
+    heard, shown = (
+        video().values[name][0] * model.encoder(name).scale.deviation for name in ("audio", "face")
     )
-    expected = torch.stack([voice[0] + face[0], face[1], voice[2], torch.zeros(3)])
+    weight = model.votes.weight
+    voice = weight[0] * heard[:, 8:11]
+    face = weight[1] * shown[:, 8:11] + weight[2] * shown[:, 19:22]
+    nobody = torch.zeros(3)
+    expected = torch.stack([voice[0] + face[0], face[1], voice[2], nobody]) + model.votes.bias
     torch.testing.assert_close(added, expected)
+
+
+def test_what_experts_vote_on() -> None:
+    voice, still, moving, pixels = vote_streams(EMOTIONS)
+    assert voice.columns == still.columns == tuple(range(8))
+    assert moving.columns == tuple(range(11, 19))
+    # FER2013: angry, disgust, fear, happy, neutral, sad, surprise; it knows no calm.
+    assert [column - 22 for column in pixels.columns] == [4, 4, 3, 5, 0, 2, 1, 6]
+    assert [v.modality for v in (voice, still, moving, pixels)] == ["audio", *["face"] * 3]
+    assert [v.columns for v in vote_streams(POLARITY_LABELS)] == [
+        (8, 9, 10),
+        (8, 9, 10),
+        (19, 20, 21),
+        (29, 30, 31),
+    ]

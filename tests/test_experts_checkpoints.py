@@ -15,14 +15,16 @@ from avsent.checkpoint_sizes import MAX_LAYER_SIZE, MAX_MEMBERS
 from avsent.checkpoints import CONFIG_FILE, Calibration, load_checkpoint, save_checkpoint
 from avsent.errors import CheckpointError
 from avsent.features.config import FeatureConfig
+from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.face_encoder import FaceExtras
 from avsent.networks.target import TargetModel, Utterances
+from avsent.training.shipped.fusing import vote_streams
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONTEXT = ContextConfig(first_gru=4, dense=5, second_gru=3, classifier=4)
-MODEL = TargetConfig(experts=EXPERTS, votes=True, context=CONTEXT)
+MODEL = TargetConfig(experts=EXPERTS, votes=vote_streams(POLARITY_LABELS), context=CONTEXT)
 
 
 @torch.inference_mode()

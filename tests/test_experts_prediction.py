@@ -19,8 +19,10 @@ from avsent.features.audio import FLOOR_DB, AudioFeatures, normalised_log
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures
 from avsent.features.pixels import pictures_of
+from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.target import TargetModel
+from avsent.training.shipped.fusing import vote_streams
 from avsent.training.videos import encoded, make_videos
 from avsent.utterances import Segment
 
@@ -70,7 +72,11 @@ def sample_of(index: int, utterance: UtteranceFeatures) -> Sample:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model = with_statistics(TargetModel(TargetConfig(experts=EXPERTS, votes=True, context=CONTEXT)))
+    model = with_statistics(
+        TargetModel(
+            TargetConfig(experts=EXPERTS, votes=vote_streams(POLARITY_LABELS), context=CONTEXT)
+        )
+    )
     with torch.no_grad():  # pictures and frames that clearly differ
         for member in model.encoder("face").pixels.members:
             for weights in member.blocks.parameters():

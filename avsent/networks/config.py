@@ -81,6 +81,15 @@ class ExpertsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteConfig:
+    """A stream of log probabilities in the representation of ``modality``: its column for each
+    label."""
+
+    modality: str
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ContextConfig:
     """Embedding networks (BiGRU → dense → BiGRU) and classifier over a video's utterances."""
 
@@ -136,8 +145,8 @@ class TargetConfig:
     """Everything needed to rebuild a :class:`~avsent.networks.target.TargetModel`.
 
     ``experts``: what encodes instead of ``audio`` and ``face``, None for encoders that learn with
-    the rest. ``votes``: a linear vote of each modality's representation is added to the fusion
-    head's logits. ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then
+    the rest. ``votes``: streams whose log probabilities are added to the fusion head's
+    logits. ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then
     the polarities that its number is turned into.
     """
 
@@ -148,7 +157,7 @@ class TargetConfig:
     face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
     vectors: VectorSizes = field(default_factory=VectorSizes)
     experts: ExpertsConfig | None = None
-    votes: bool = False
+    votes: tuple[VoteConfig, ...] = ()
     context: ContextConfig = field(default_factory=ContextConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
 

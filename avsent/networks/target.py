@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,10 @@ from avsent.networks.config import TargetConfig
 from avsent.networks.context import EmbeddingNetwork
 from avsent.networks.experts import AudioExperts, FaceExperts
 from avsent.networks.face_encoder import FaceEncoder, FaceExtras
-from avsent.networks.fusion.base import Decision, Embedded, HeadSizes
+from avsent.networks.fusion.base import Decision, Embedded, FusedHead, HeadSizes
 from avsent.networks.fusion.choice import make_head
 from avsent.networks.vector_encoder import VectorEncoder
+from avsent.networks.votes import Votes
 
 MODALITIES = ("audio", "face")
 """What a model that predicts may use; text only teaches."""
@@ -75,10 +77,7 @@ class TargetModel(nn.Module):
             embedding = EmbeddingNetwork(config.input_size(modality), config.context)
             self.add_module(f"{modality}_embedding", embedding)
         outputs = 1 if config.real else len(config.labels)
-        self.votes = nn.ModuleDict()
-        if config.votes:
-            for modality in config.modalities:
-                self.votes[modality] = nn.Linear(config.representation_size(modality), outputs)
+        self.votes = Votes(config.votes, outputs) if config.votes else None
         self.head = make_head(
             HeadSizes(
                 modalities=config.modalities,
@@ -88,6 +87,8 @@ class TargetModel(nn.Module):
                 fusion=config.fusion,
             )
         )
+        if self.votes is not None:
+            cast(FusedHead, self.head).start_silent()
 
     def encoder(self, modality: str) -> nn.Module:
         """The utterance encoder of ``modality``."""
@@ -120,9 +121,9 @@ class TargetModel(nn.Module):
         embedded = self.embed(utterances)
         decision: Decision = self.head(embedded)
         logits = decision.logits
-        for modality, vote in self.votes.items():
-            there = utterances.present[modality][..., None].to(logits.dtype)
-            logits = logits + vote(utterances.values[modality]) * there
+        if self.votes is not None:
+            scales = {modality: self._scale(modality) for modality in self.config.modalities}
+            logits = logits + self.votes(utterances.values, utterances.present, scales)
         return TargetOutput(
             logits=logits,
             embeddings=embedded.values,
@@ -130,6 +131,12 @@ class TargetModel(nn.Module):
             context=decision.context,
             votes=decision.votes,
         )
+
+    def _scale(self, modality: str) -> VectorEncoder:
+        encoder = self.encoder(modality)
+        scale = encoder if isinstance(encoder, VectorEncoder) else encoder.get_submodule("scale")
+        assert isinstance(scale, VectorEncoder)
+        return scale
 
     def embed(self, utterances: Utterances) -> Embedded:
         """Embeddings of every utterance, by modality.

@@ -94,7 +94,7 @@ def make_teaching(
     where.say(f"source model ({source})")
     # The source always has HMTL's own fusion: the head to be compared is the target's.
     plain = dataclasses.replace(settings.fusion, name="hmtl")
-    config = material.config(dataclasses.replace(settings, fusion=plain, votes=False), (source,))
+    config = material.config(dataclasses.replace(settings, fusion=plain, votes=()), (source,))
     if texts is not None:
         other = make_text_material(texts, material.task.labels, settings.label, settings, seed)
         config = dataclasses.replace(config, vectors=VectorSizes(text=other.size))

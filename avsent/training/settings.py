@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from avsent.networks.config import ContextConfig, FusionConfig, TransferConfig
+from avsent.networks.config import ContextConfig, FusionConfig, TransferConfig, VoteConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class TrainSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     text: TextSettings = field(default_factory=TextSettings)
-    votes: bool = False
+    votes: tuple[VoteConfig, ...] = ()
 
 
 def for_source(settings: TrainSettings) -> TrainSettings:

@@ -65,6 +65,13 @@ class FusedHead(nn.Module):
             nn.Linear(sizes.context.classifier, sizes.outputs),
         )
 
+    def start_silent(self) -> None:
+        """Begin with logits of 0: where experts vote, the fusion learns what they miss."""
+        last = self.classifier[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         """Fused vector [B, U, size] and the context attention of each modality."""
         raise NotImplementedError

@@ -55,6 +55,8 @@ def load_clips(data: Path, cache: Path, shrink: float = 1.0) -> list[RavdessClip
 def load_stills(data: Path, cache: Path, split: str) -> Stills:
     """The faces that dlib finds in one split of ``data/fer2013``; kept in ``cache``.
 
+    The two test parts share some pictures: those are left out of "valid".
+
     Raises:
         DatasetError: a file is missing or unreadable.
     """
@@ -64,11 +66,17 @@ def load_stills(data: Path, cache: Path, split: str) -> Stills:
     names = [faces.classes[label] for label, good in zip(faces.labels, usable, strict=True) if good]
     row_of = {int(number): row for row, number in enumerate(images.numbers)}
     rows = [row_of[int(number)] for number in faces.numbers[usable]]
+    pictures = images.images[rows]
+    kept = np.ones(len(pictures), dtype=bool)
+    if split == "valid":
+        tested = {one.tobytes() for one in read_fer2013_images(data / "fer2013", "test").images}
+        kept = np.array([one.tobytes() not in tested for one in pictures])
+    polarity = [NO_LABEL if p is None else p for p in map(polarity_of_label, names)]
     return Stills(
-        landmarks=torch.from_numpy(landmarks[usable]),
-        polarity=np.array([NO_LABEL if p is None else p for p in map(polarity_of_label, names)]),
-        emotion=np.array([EMOTIONS.index(canonical(name)) for name in names]),
-        pictures=images.images[rows],
+        landmarks=torch.from_numpy(landmarks[usable][kept]),
+        polarity=np.array(polarity)[kept],
+        emotion=np.array([EMOTIONS.index(canonical(name)) for name in names])[kept],
+        pictures=pictures[kept],
     )
 
 

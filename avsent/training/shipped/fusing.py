@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from avsent.data.corpus import Corpus, Sample
 from avsent.data.text_corpus import TextItem
-from avsent.networks.config import ContextConfig, ExpertsConfig, TargetConfig
+from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.networks.config import ContextConfig, ExpertsConfig, TargetConfig, VoteConfig
 from avsent.networks.target import TargetModel
 from avsent.networks.vector_encoder import VectorEncoder
 from avsent.training.material import make_material, make_task
@@ -25,6 +26,9 @@ from avsent.training.seed import Trained, Where, make_teaching, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
 from avsent.training.shipped.posteriors import Experts, Posteriors
 
+FER_EMOTIONS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
+"""FER2013's order, in the names of ``EMOTIONS``."""
+_LIKE = {"calm": "neutral"}
 MOST_UTTERANCES = 8
 UNIFORM_VIDEOS = 0.1
 """Share of made-up videos with one label throughout."""
@@ -66,10 +70,10 @@ class Fusing:
     )
     optimiser: OptimiserSettings = field(
         default_factory=lambda: OptimiserSettings(
-            epochs=12,
-            patience=12,
+            epochs=6,
+            patience=6,
             batch_videos=64,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
             rate_schedule="onecycle",
             weight_decay=1e-2,
             label_smoothing=0.02,
@@ -110,7 +114,7 @@ def fuse(
         context=settings.context,
         transfer=settings.transfer,
         optimiser=settings.optimiser,
-        votes=True,
+        votes=vote_streams(first.names),
     )
     material = make_material(make_task(corpus, told.label, told.labels), told, seed, words=False)
     where = Where(torch.device("cpu"))
@@ -118,6 +122,25 @@ def fuse(
     if settings.transfer.active:
         teaching = make_teaching(material, told, seed, where, texts)
     return train_seed(material, told, seed, where, teaching)
+
+
+def vote_streams(names: tuple[str, ...]) -> tuple[VoteConfig, ...]:
+    """Where each expert speaks of ``names`` (the polarities or the emotions) in its modality."""
+    emotions, polarities = len(EMOTIONS), len(POLARITY_LABELS)
+    own = emotions + polarities
+    if names == POLARITY_LABELS:
+        said = tuple(range(emotions, own))
+        looked = tuple(range(len(FER_EMOTIONS), len(FER_EMOTIONS) + polarities))
+    else:
+        said = tuple(range(emotions))
+        # Stills are never calm: pixels do not tell calm from neutral.
+        looked = tuple(FER_EMOTIONS.index(_LIKE.get(name, name)) for name in EMOTIONS)
+    return (
+        VoteConfig("audio", said),
+        VoteConfig("face", said),
+        VoteConfig("face", tuple(own + column for column in said)),
+        VoteConfig("face", tuple(2 * own + column for column in looked)),
+    )
 
 
 def made_up(
