@@ -25,17 +25,10 @@ from avsent.training.settings import (
     TrainSettings,
     TransferSettings,
 )
+from avsent.training.shipped.corpora import FOLDS
 from avsent.training.source import UnpairedTeacher
 
 VERSION = 1
-FOLDS = (
-    (2, 5, 14, 15, 16),
-    (3, 6, 7, 13, 18),
-    (10, 11, 12, 19, 20),
-    (8, 17, 21, 23, 24),
-    (1, 4, 9, 22),
-)
-"""Test actors of each fold, as published (Luna-Jiménez et al. 2022)."""
 VALIDATION_ACTORS = 4
 TUNING_SEEDS = (100, 101)
 """Never used for a figure that is reported as a result."""
