@@ -27,7 +27,6 @@ from avsent.training.shipped.pools import Strangers
 
 CARD_FILE = "CARD.md"
 ADAPT_SIZES = (3, 5, 10)
-ADAPT_PRIOR = PRIOR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,8 +200,7 @@ def _adaptation(report: Report, pool: Pool) -> str:
     rows = []
     for size in ADAPT_SIZES:
         plain, moved = (
-            adapted_scores(report.best.model, pool, size, prior, seed=2)
-            for prior in (None, ADAPT_PRIOR)
+            adapted_scores(report.best.model, pool, size, prior, seed=2) for prior in (None, PRIOR)
         )
         rows.append(f"| {size} | {plain.balanced_accuracy:.3f} | {moved.balanced_accuracy:.3f} |")
     return (

@@ -41,7 +41,8 @@ def logits_of(
     adapt: float | None = None,
 ) -> NDArray[np.float64]:
     """Logits [N, C] of ``model`` (a fusion of vectors) for ``videos`` of rows, one after the other;
-    by default every utterance is a video of its own. ``adapt``: see ``Adaptation.prior``."""
+    by default every utterance is a video of its own. ``adapt``: the ``prior`` of
+    :func:`adapted`, None for not adapted."""
     if videos is None:
         videos = [np.array([row]) for row in range(len(said.audio))]
     lengths = torch.tensor([len(rows) for rows in videos])
