@@ -59,7 +59,7 @@ bench-clips: dev     ## the shipped model on videos of corpora it never saw
 bench-folds: dev     ## the shipped models' recipe on RAVDESS's five folds (about an hour on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_folds.py --data $(SHARED)/data --out docs/benchmarks
 
-train-default: dev   ## rebuild models/ from RAVDESS and FER2013 (about 2 hours on 2 cores)
+train-default: dev   ## rebuild models/ from RAVDESS and FER2013 (about 3 hours on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m avsent.training.shipped.recipe --data $(SHARED)/data --cache cache --out models
 
 clean:           ## everything that can be made again

@@ -6,6 +6,7 @@ import dataclasses
 
 from avsent.features.config import FeatureConfig
 from avsent.features.face import POINTS
+from avsent.features.prosody import SIZE as PROSODY_SIZE
 from avsent.media import SAMPLE_RATE_HZ
 from avsent.networks.config import (
     AudioEncoderConfig,
@@ -82,8 +83,10 @@ def _check_part(part: Part, features: FeatureConfig) -> None:
 
 
 def _check_votes(experts: ExpertsConfig) -> None:
-    """Raise ValueError where there are too few or too many members, or classes of pixels and
-    their polarities do not fit."""
+    """Raise ValueError where there are too few or too many members, or the statistics of prosody,
+    classes of pixels and their polarities do not fit."""
+    if experts.prosody != PROSODY_SIZE:
+        raise ValueError("network and features differ in prosody")
     members = experts.audio_members, experts.face_members, experts.pixels.members
     if min(members) < 1 or max(members) > MAX_MEMBERS:
         raise ValueError(f"a number of members is not within 1 and {MAX_MEMBERS}")

@@ -11,8 +11,10 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +31,9 @@ FORMAT = "avsent-checkpoint/1"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
+"""The index of a folder of models may be as large, too."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,25 +202,43 @@ def checkpoint_folder(checkpoint: str | Path) -> Path:
     )
 
 
-def _read_config(folder: Path) -> CheckpointConfig:
-    path = folder / CONFIG_FILE
+def read_json(
+    path: Path, kind: type[T], check: Callable[[T], object], *, form: str, remedy: str
+) -> T:
+    """The dataclass ``kind`` from a JSON file whose key "format" is ``form``.
+
+    ``check`` raises ValueError for values that do not go together; ``remedy`` ends the messages.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is damaged or made for another version.
+    """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ValueError("it is far too large")
         data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict) and data.get("format") != FORMAT:
+        if isinstance(data, dict) and data.get("format") != form:
             raise CheckpointError(
                 f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
-                f"{FORMAT!r}; use a matching version"
+                f"{form!r}; use a matching version"
             )
-        config = build(CheckpointConfig, data)
-        check_sizes(config.model, config.features)
-        _check_calibration(config.calibration, len(config.model.labels))
+        found = build(kind, data, path.stem)
+        check(found)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged, {error}; restore the checkpoint") from error
-    return config
+        raise CheckpointError(f"{path}: damaged, {error}; {remedy}") from error
+    return found
+
+
+def _read_config(folder: Path) -> CheckpointConfig:
+    path, remedy = folder / CONFIG_FILE, "restore the checkpoint"
+    return read_json(path, CheckpointConfig, _check_config, form=FORMAT, remedy=remedy)
+
+
+def _check_config(config: CheckpointConfig) -> None:
+    """Raise ValueError where no network could be built, or no probabilities made."""
+    check_sizes(config.model, config.features)
+    _check_calibration(config.calibration, len(config.model.labels))
 
 
 def _check_calibration(calibration: Calibration, classes: int) -> None:

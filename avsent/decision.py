@@ -13,10 +13,10 @@ from torch import Tensor
 from avsent.calibration import probabilities_of
 from avsent.checkpoints import Checkpoint
 from avsent.extraction import UtteranceFeatures
-from avsent.features.audio import AudioFeatures
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures
 from avsent.features.pixels import PICTURE_EVERY, pictures_of, standardised
+from avsent.features.voice import AudioFeatures
 from avsent.labels import valence_of
 from avsent.networks.audio_encoder import TIME_STRIDE
 from avsent.networks.face_encoder import FaceExtras
@@ -159,7 +159,10 @@ class Decider:
         log_mel = torch.from_numpy(audio.log_mel)[None].to(self._device)
         frames = log_mel.shape[2]
         lengths = torch.tensor([frames], device=self._device)
-        representation, weight = self._model.encode_audio(log_mel, lengths)
+        prosody = None
+        if audio.prosody is not None:
+            prosody = torch.from_numpy(audio.prosody)[None].to(self._device)
+        representation, weight = self._model.encode_audio(log_mel, lengths, prosody)
         # A step stands for the spectrogram frames below it: its time is their middle.
         last = np.minimum(np.arange(1, weight.shape[1] + 1) * TIME_STRIDE, frames) - 1
         first = np.arange(weight.shape[1]) * TIME_STRIDE

@@ -20,10 +20,10 @@ from avsent.faces.choice import FaceChoice
 from avsent.faces.speaking import choose_faces, sound_envelope
 from avsent.faces.tracker import FaceTracker, TrackSummary
 from avsent.faces.types import FaceObservation
-from avsent.features.audio import AudioFeatures, audio_features
 from avsent.features.config import FeatureConfig
 from avsent.features.face import MIN_FACE_SHARE, FaceFeatures, face_features
 from avsent.features.neutral import NeutralFace
+from avsent.features.voice import AudioFeatures, audio_features
 from avsent.listening import Heard, listened, watched_for_silence
 from avsent.media import Damage, Frame, MediaReader, prefetch
 from avsent.progress import Progress, ProgressHook, ignore_progress

@@ -24,10 +24,10 @@ from avsent.checkpoints import (
     Checkpoint,
     checkpoint_folder,
     load_checkpoint,
+    read_json,
     shipped_folder,
 )
 from avsent.errors import AvsentError, CheckpointError
-from avsent.structure import build
 from avsent.writers.files import atomic_text
 
 FORMAT = "avsent-models/1"
@@ -35,7 +35,6 @@ INDEX_FILE = "index.json"
 CARD_FILE = "CARD.md"
 DEFAULT = "default"
 """The model that is taken where none is named."""
-MAX_INDEX_BYTES = 1_000_000
 
 _RESTORE = "restore the folder, or install avsent again"
 _ANEW = "install avsent again; whoever changed the model runs python -m avsent.model_index"
@@ -164,26 +163,16 @@ def read_index(models_folder: Path | None = None) -> Index:
         CheckpointError: there is none, or it is damaged or made for another version.
     """
     path = (models_folder or shipped_folder()) / INDEX_FILE
-    try:
-        if path.stat().st_size > MAX_INDEX_BYTES:
-            raise ValueError("it is far too large")
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict) and data.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
-                f"{FORMAT!r}; use a matching version"
-            )
-        index = build(Index, data, "index")
-        names = [entry.name for entry in index.models]
-        if len(set(names)) != len(names):
-            raise ValueError("a model is listed twice")
-        if index.default is not None and index.default not in names:
-            raise ValueError(f"the default {index.default[:40]!r} is not listed")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {_RESTORE}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged, {error}; {_RESTORE}") from error
-    return index
+    return read_json(path, Index, _check_names, form=FORMAT, remedy=_RESTORE)
+
+
+def _check_names(index: Index) -> None:
+    """Raise ValueError where a name would not lead to one model."""
+    names = [entry.name for entry in index.models]
+    if len(set(names)) != len(names):
+        raise ValueError("a model is listed twice")
+    if index.default is not None and index.default not in names:
+        raise ValueError(f"the default {index.default[:40]!r} is not listed")
 
 
 def describe(checkpoint: str | Path) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avsent.data.ravdess import RavdessClip
+from avsent.data.ravdess import FULL_SCALE, RavdessClip
 from avsent.features.face import FaceFeatures
+from avsent.features.prosody import prosody
 from avsent.labels import EMOTIONS
+from avsent.media import SAMPLE_RATE_HZ
 from avsent.networks.config import (
     AudioEncoderConfig,
     ExpertsConfig,
@@ -18,7 +21,7 @@ from avsent.networks.config import (
     MovementConfig,
     PixelConfig,
 )
-from avsent.networks.experts import AudioMember, FaceMember
+from avsent.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.networks.pixel_network import PixelNetwork
 from avsent.training import augment
 from avsent.training.augment import upright
@@ -36,6 +39,8 @@ EXPERTS = ExpertsConfig(
     pixels=PixelConfig(members=2, stem=3, channels=(4, 5)),
 )
 VOICE, FACE = EXPERTS.posteriors("audio"), EXPERTS.posteriors("face")
+HEARD, SPOKEN = slice(0, 11), slice(11, 22)
+"""Columns of what is heard: by the spectrogram, and by the prosody."""
 STILL, MOVING, PIXELS = slice(0, 11), slice(11, 22), slice(22, 32)
 """Columns of what is seen."""
 
@@ -59,6 +64,7 @@ def some_experts(seed: int, members: int = 1) -> Experts:
     torch.manual_seed(seed)
     return Experts(
         tuple(with_statistics(AudioMember(EXPERTS), seed + k) for k in range(members)),
+        tuple(with_statistics(ProsodyMember(EXPERTS), seed + k) for k in range(members)),
         tuple(with_statistics(FaceMember(EXPERTS), seed + k) for k in range(members)),
         with_statistics(PixelNetwork(EXPERTS.pixels)),
     )
@@ -75,11 +81,20 @@ def some_faces(count: int, frames: int = 3, seed: int = 0) -> Tensor:
 
 KINDS = (("sad", 0), ("neutral", 1), ("happy", 2), ("surprised", None))
 MOVED = (slice(0, 10), slice(0, 0), slice(31, 43), slice(10, 19))
+PITCHES_HZ = (95.0, 140.0, 205.0, 300.0)
+
+
+def buzz(pitch_hz: float | NDArray[np.float64], seconds: float = 1.0) -> NDArray[np.float32]:
+    """Twelve harmonics [S] at 16 kHz of a pitch that stays, or of one for each sample."""
+    count = round(seconds * SAMPLE_RATE_HZ)
+    phase = 2 * np.pi * np.cumsum(np.broadcast_to(pitch_hz, count)) / SAMPLE_RATE_HZ
+    return np.asarray(0.2 * sum(np.sin(k * phase) / k for k in range(1, 13)), dtype=np.float32)
 
 
 def made_clips(count: int, seed: int, actors: int = 1) -> list[RavdessClip]:
     """Clips of four emotions in turn, on one face. The voice is stripes, a band, pulses or noise;
-    the mouth has a height for each of them."""
+    the mouth has a height for each of them. The sound of it is a buzz of another pitch for each, as
+    the spectrogram is made-up, too: neither tells the other."""
     rng, clips = np.random.default_rng(seed), []
     base = some_faces(1, 1)[0].numpy()
     for index in range(count):
@@ -95,7 +110,12 @@ def made_clips(count: int, seed: int, actors: int = 1) -> list[RavdessClip]:
             np.arange(14) / 10, frames.astype(np.float32), neutral=base[0].astype(np.float32)
         )
         actor = 1 + index // 4 % actors
-        clips.append(RavdessClip(f"{index}", actor, emotion, polarity, power, face))
+        sound = buzz(PITCHES_HZ[kind] * 2 ** rng.uniform(-1 / 12, 1 / 12), 0.4)
+        sound += rng.normal(0, 0.01, sound.shape).astype(np.float32)
+        speech = np.round(sound * FULL_SCALE).astype(np.int16)
+        clips.append(
+            RavdessClip(f"{index}", actor, emotion, polarity, power, face, prosody(sound), speech)
+        )
     return clips
 
 

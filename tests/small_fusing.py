@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from small_experts import FACE, MOVING, PIXELS, VOICE
+from small_experts import FACE, MOVING, PIXELS, SPOKEN, VOICE
 
 from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig
@@ -30,7 +30,8 @@ def pool_of(
     speakers: int, seed: int, *, stills: bool = False, each: int = 6, versions: int = 1
 ) -> Pool:
     """``each`` utterances of every polarity by every speaker and one without, whose posteriors
-    tell it; the first columns of either modality hold row and version."""
+    tell it; the first columns of either modality hold row and version. Of some clips no prosody is
+    known, of others no movement."""
     rng = np.random.default_rng(seed)
     means = {size: np.random.default_rng(9).normal(0, 1, (3, size)) for size in (VOICE, FACE)}
     own = np.repeat([-1, 0, 1, 2], [1, each, each, each])
@@ -46,7 +47,7 @@ def pool_of(
         if stills:
             audio[:], face[:, MOVING] = np.nan, np.nan
         else:
-            face[:, PIXELS] = np.nan
+            audio[3::11, SPOKEN], face[4::11, MOVING], face[:, PIXELS] = np.nan, np.nan, np.nan
         found.append(Posteriors(audio, face))
     names = [f"actor {number}" for number in range(speakers) for _ in own]
     return Pool(POLARITY_LABELS, labels, tuple(names), tuple(found))

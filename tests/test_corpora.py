@@ -8,25 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
+import soundfile
+from published import MOSI, RAVDESS, needs_mosi, needs_ravdess
 
 from avsent.data.corpus import Corpus
 from avsent.data.npz import load_arrays, save_arrays
 from avsent.data.open_corpus import CorpusOptions, open_corpus
-from avsent.data.ravdess import read_ravdess
+from avsent.data.ravdess import FULL_SCALE, cached_ravdess, read_ravdess
 from avsent.errors import DatasetError
 from avsent.features.audio import AudioConfig
 from avsent.features.config import FeatureConfig
+from avsent.features.voice import audio_features
 from avsent.labels import EMOTIONS
 from avsent.progress import Progress
-
-MOSI = SHARED / "data" / "mosi" / "mosi_utterance.npz"
-RAVDESS = SHARED / "data" / "ravdess"
-MELD = SHARED / "data" / "text"
-
-needs_mosi = pytest.mark.skipif(not MOSI.is_file(), reason="no ../shared/data/mosi")
-needs_ravdess = pytest.mark.skipif(not RAVDESS.is_dir(), reason="no ../shared/data/ravdess")
-needs_meld = pytest.mark.skipif(not MELD.is_dir(), reason="no ../shared/data/text")
 
 # --- CMU-MOSI ------------------------------------------------------------------------------------
 
@@ -141,6 +135,14 @@ def test_ravdess_clips_become_samples(few: Path, tmp_path: Path) -> None:
     for clip, sample in zip(read_ravdess(few), corpus.samples, strict=True):
         assert clip.face is not None
         np.testing.assert_array_equal(sample.audio, clip.mel_power)
+        assert clip.sound is not None
+        assert sample.prosody is not None
+        np.testing.assert_array_equal(sample.prosody, clip.prosody)
+        # The sound is what the features were made of, rounded to 16 bits.
+        heard = audio_features(clip.sound, 0.0)
+        assert heard is not None
+        assert heard.prosody is not None
+        np.testing.assert_allclose(heard.prosody, clip.prosody, rtol=0.05, atol=0.1)
         np.testing.assert_array_equal(sample.face, clip.face.landmarks)
         assert sample.neutral is not None
         assert clip.face.neutral is not None
@@ -157,6 +159,31 @@ def test_ravdess_clips_become_samples(few: Path, tmp_path: Path) -> None:
     kept.write_bytes(kept.read_bytes()[:-500])  # damaged: made anew
     again = open_corpus(few, options=options, on_progress=steps.append)
     assert (again.digest(), len(steps)) == (corpus.digest(), 6)
+
+
+@needs_ravdess
+def test_the_sound_of_a_clip_is_kept_with_it(few: Path, tmp_path: Path) -> None:
+    read = cached_ravdess(few, tmp_path)
+    kept = cached_ravdess(few, tmp_path)
+    assert len(read) == len(kept) == 6
+    for one, other in zip(read, kept, strict=True):
+        assert (one.clip_id, one.actor, one.emotion) == (other.clip_id, other.actor, other.emotion)
+        for name in ("mel_power", "prosody", "speech", "sound"):
+            assert getattr(one, name) is not None
+            assert getattr(one, name).dtype == getattr(other, name).dtype
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert one.speech is not None
+        assert one.sound is not None
+        assert (one.speech.dtype, one.sound.dtype) == (np.int16, np.float32)
+        whole, rate_hz = soundfile.read(few / "audio" / f"{one.clip_id}.flac", dtype="float32")
+        assert rate_hz == 16_000
+        # Its speech alone.
+        window = np.lib.stride_tricks.sliding_window_view(whole, 64)
+        apart = np.abs(window - one.sound[:64]).max(axis=1)
+        first = int(apart.argmin())
+        np.testing.assert_allclose(
+            one.sound, whole[first : first + len(one.sound)], atol=1 / FULL_SCALE
+        )
 
 
 @needs_ravdess

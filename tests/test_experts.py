@@ -1,4 +1,4 @@
-"""Experts in the place of encoders: what they say, what is missing, how votes are added."""
+"""Experts in the place of encoders: what they say, and what is missing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from small_experts import (
     EXPERTS,
     FACE,
+    HEARD,
     MOVING,
     PIXELS,
+    SPOKEN,
     STILL,
     VOICE,
     random,
@@ -20,12 +22,12 @@ from small_experts import (
 )
 from torch import Tensor
 
-from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.experts import LEAST_LOG, AudioExperts, FaceExperts, with_polarity
 from avsent.networks.face_encoder import FaceExtras
 from avsent.networks.face_movement import MovementEncoder
-from avsent.networks.target import TargetModel, Utterances
+from avsent.networks.target import TargetModel
 from avsent.training.shipped.fusing import vote_streams
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,6 +44,11 @@ def audio_experts(members: int = 2) -> AudioExperts:
 def face_experts(members: int = 2) -> FaceExperts:
     torch.manual_seed(2)
     return with_statistics(FaceExperts(dataclasses.replace(EXPERTS, face_members=members)))
+
+
+def spoken(count: int, seed: int = 10) -> Tensor:
+    """Prosody [N, 24]."""
+    return random(count, EXPERTS.prosody, seed=seed)
 
 
 def seen(lengths: tuple[int, ...] = (6, 3, 1)) -> tuple[Tensor, Tensor, FaceExtras]:
@@ -61,11 +68,12 @@ def seen(lengths: tuple[int, ...] = (6, 3, 1)) -> tuple[Tensor, Tensor, FaceExtr
 
 @torch.inference_mode()
 def test_a_member_gives_probabilities() -> None:
-    heard, weight = audio_experts(1).posteriors(random(3, 64, 40), torch.tensor([40, 40, 33]))
+    sound, lengths = random(3, 64, 40), torch.tensor([40, 40, 33])
+    heard, weight = audio_experts(1).posteriors(sound, lengths, spoken(3))
     faces, mask, extras = seen()
     shown, attention = face_experts(1).posteriors(faces, mask, extras)
     assert (heard.shape, shown.shape) == ((3, VOICE), (3, FACE))
-    for votes in (heard, shown[:, STILL], shown[:, MOVING]):
+    for votes in (heard[:, HEARD], heard[:, SPOKEN], shown[:, STILL], shown[:, MOVING]):
         torch.testing.assert_close(votes[:, :8].exp().sum(1), torch.ones(3), atol=1e-5, rtol=0)
         torch.testing.assert_close(votes[:, 8:].exp().sum(1), torch.ones(3), atol=1e-5, rtol=0)
     pictured = shown[:, PIXELS].exp()
@@ -81,10 +89,13 @@ def test_a_member_gives_probabilities() -> None:
 def test_several_say_the_mean_of_their_logarithms() -> None:
     ears, eyes = audio_experts(), face_experts()
     sound, lengths = random(2, 64, 40), torch.tensor([40, 40])
-    heard, weight = ears.posteriors(sound, lengths)
+    heard, weight = ears.posteriors(sound, lengths, spoken(2))
     one, other = (member(sound, lengths) for member in ears.members)
     assert (one[0] - other[0]).abs().max() > 0.1
-    torch.testing.assert_close(heard, (one[0] + other[0]) / 2)
+    torch.testing.assert_close(heard[:, HEARD], (one[0] + other[0]) / 2)
+    first, second = (member(spoken(2)) for member in ears.prosody)
+    assert (first - second).abs().max() > 0.1
+    torch.testing.assert_close(heard[:, SPOKEN], (first + second) / 2)
     torch.testing.assert_close(weight, (one[1] + other[1]) / 2)
     faces, mask, extras = seen()
     shown, _ = eyes.posteriors(faces, mask, extras)
@@ -98,7 +109,9 @@ def test_several_say_the_mean_of_their_logarithms() -> None:
 def test_certainty_has_an_end() -> None:
     ears = audio_experts(1)
     ears.members[0].votes.emotion.bias[3] = 50.0
-    heard, _ = ears.posteriors(random(1, 64, 40), torch.tensor([40]))
+    ears.prosody[0].votes.polarity.bias[0] = 50.0
+    heard, _ = ears.posteriors(random(1, 64, 40), torch.tensor([40]), spoken(1))
+    assert heard[0, SPOKEN][8:].tolist() == pytest.approx([0, LEAST_LOG, LEAST_LOG], abs=1e-6)
     assert heard[0, 3] == pytest.approx(0, abs=1e-6)
     assert heard[0, [0, 1, 2, 4, 5, 6, 7]].tolist() == [LEAST_LOG] * 7
     eyes = face_experts(1)
@@ -134,6 +147,39 @@ def test_what_is_not_there_has_the_mean_of_the_training_data() -> None:
 
 
 @torch.inference_mode()
+def test_prosody_that_is_not_known_has_the_mean_of_the_training_data() -> None:
+    ears, sound, lengths = audio_experts(), random(3, 64, 40), torch.tensor([40, 40, 33])
+    whole, weight = ears.posteriors(sound, lengths, spoken(3))
+    scaled = ears(sound, lengths, spoken(3))[0]
+    assert not whole.isnan().any()
+    torch.testing.assert_close(scaled, ears.scale(whole))
+    assert (scaled[:, SPOKEN] != 0).any(dim=0).all()
+    some = spoken(3)
+    some[1] = torch.nan
+    nobody = torch.full((3, EXPERTS.prosody), torch.nan)
+    for prosody, unknown in ((some, [1]), (nobody, [0, 1, 2]), (None, [0, 1, 2])):
+        gone = torch.zeros(3, VOICE, dtype=torch.bool)
+        gone[unknown, SPOKEN] = True
+        votes, attention = ears.posteriors(sound, lengths, prosody)
+        representation = ears(sound, lengths, prosody)[0]
+        assert torch.equal(votes.isnan(), gone)
+        assert torch.equal(attention, weight)
+        torch.testing.assert_close(votes[~gone], whole[~gone])
+        assert (representation[gone] == 0).all()
+        torch.testing.assert_close(representation[~gone], scaled[~gone])
+
+
+@torch.inference_mode()
+def test_a_statistic_that_is_not_known_counts_as_the_mean() -> None:
+    (member,) = audio_experts(1).prosody
+    missing, mean = spoken(2), spoken(2)
+    missing[0, 5], mean[0, 5] = torch.nan, member.scale.mean[5]
+    assert torch.equal(member(missing), member(mean))
+    assert (member(missing)[0] - member(spoken(2))[0]).abs().max() > 1e-3
+    assert torch.equal(member(missing)[1], member(spoken(2))[1])
+
+
+@torch.inference_mode()
 def test_what_one_utterance_lacks_others_have() -> None:
     eyes = face_experts()
     faces, mask, extras = seen()
@@ -162,8 +208,10 @@ def test_company_in_a_batch_changes_nothing() -> None:
         torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(weight[0], attention[row, :length])
     ears, sound = audio_experts(), random(3, 64, 40, seed=7)
-    both, _ = ears.posteriors(sound, torch.tensor([40, 40, 40]))
-    alone, _ = ears.posteriors(sound[1:2], torch.tensor([40]))
+    prosody = spoken(3)
+    prosody[0] = torch.nan
+    both, _ = ears.posteriors(sound, torch.tensor([40, 40, 40]), prosody)
+    alone, _ = ears.posteriors(sound[1:2], torch.tensor([40]), prosody[1:2])
     torch.testing.assert_close(alone[0], both[1], atol=1e-5, rtol=1e-5)
 
 
@@ -222,56 +270,3 @@ def test_only_experts_have_an_eye_for_pictures() -> None:
     assert votes is not None
     assert votes.shape == (3, 7)
     assert TargetModel(TargetConfig(context=CONTEXT)).eval().look_at(pictures) is None
-
-
-# --- votes ---------------------------------------------------------------------------------------
-
-
-def video() -> Utterances:
-    present = {
-        "audio": torch.tensor([[True, False, True, False]]),
-        "face": torch.tensor([[True, True, False, False]]),
-    }
-    values = {"audio": random(1, 4, VOICE, seed=8), "face": random(1, 4, FACE, seed=9)}
-    return Utterances(values, present, torch.tensor([4]))
-
-
-@torch.inference_mode()
-def test_votes_are_added_where_there_is_a_modality() -> None:
-    torch.manual_seed(6)
-    model = with_statistics(TargetModel(MODEL))
-    assert model.votes is not None
-    # The fusion network begins without a word of its own.
-    assert not model(video()).logits[0, 3].any()
-    torch.nn.init.normal_(model.head.classifier[-1].weight)
-    torch.nn.init.normal_(model.votes.weight)
-    torch.nn.init.normal_(model.votes.bias)
-    model.encoder("face").scale.deviation[PIXELS] = torch.inf  # never known: no say
-    plain = TargetModel(dataclasses.replace(MODEL, votes=()))
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith("votes.")}
-    plain.load_state_dict(state)
-    added = (model(video()).logits - plain.eval()(video()).logits)[0]
-    heard, shown = (
-        video().values[name][0] * model.encoder(name).scale.deviation for name in ("audio", "face")
-    )
-    weight = model.votes.weight
-    voice = weight[0] * heard[:, 8:11]
-    face = weight[1] * shown[:, 8:11] + weight[2] * shown[:, 19:22]
-    nobody = torch.zeros(3)
-    expected = torch.stack([voice[0] + face[0], face[1], voice[2], nobody]) + model.votes.bias
-    torch.testing.assert_close(added, expected)
-
-
-def test_what_experts_vote_on() -> None:
-    voice, still, moving, pixels = vote_streams(EMOTIONS)
-    assert voice.columns == still.columns == tuple(range(8))
-    assert moving.columns == tuple(range(11, 19))
-    # FER2013: angry, disgust, fear, happy, neutral, sad, surprise; it knows no calm.
-    assert [column - 22 for column in pixels.columns] == [4, 4, 3, 5, 0, 2, 1, 6]
-    assert [v.modality for v in (voice, still, moving, pixels)] == ["audio", *["face"] * 3]
-    assert [v.columns for v in vote_streams(POLARITY_LABELS)] == [
-        (8, 9, 10),
-        (8, 9, 10),
-        (19, 20, 21),
-        (29, 30, 31),
-    ]

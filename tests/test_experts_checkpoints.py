@@ -15,6 +15,7 @@ from avsent.checkpoint_sizes import MAX_LAYER_SIZE, MAX_MEMBERS
 from avsent.checkpoints import CONFIG_FILE, Calibration, load_checkpoint, save_checkpoint
 from avsent.errors import CheckpointError
 from avsent.features.config import FeatureConfig
+from avsent.features.prosody import SIZE
 from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.face_encoder import FaceExtras
@@ -32,7 +33,9 @@ def everything(model: TargetModel) -> Tensor:
     looks = torch.cat([random(3, 3, 7).log_softmax(dim=-1), torch.full((3, 3, 7), torch.nan)], 1)
     extras = FaceExtras(some_faces(3, 1, seed=5)[:, 0], looks)
     face, _ = model.encode_face(some_faces(3, 6), torch.ones(3, 6, dtype=torch.bool), extras)
-    audio, _ = model.encode_audio(random(3, 64, 40), torch.tensor([40, 30, 40]))
+    prosody = random(3, EXPERTS.prosody, seed=8)
+    prosody[1] = torch.nan
+    audio, _ = model.encode_audio(random(3, 64, 40), torch.tensor([40, 30, 40]), prosody)
     there = torch.ones(1, 3, dtype=torch.bool)
     values = {"audio": audio[None], "face": face[None]}
     logits = model(Utterances(values, {"audio": there, "face": there}, torch.tensor([3]))).logits
@@ -67,6 +70,10 @@ WRONG: list[tuple[str, object, str]] = [
         (name, size, "a layer size is not within")
         for name in ("emotions", "still.attention", "movement.representation", "pixels.stem")
         for size in (0, -3, MAX_LAYER_SIZE + 1, 10**12)
+    ),
+    *(
+        ("prosody", size, "network and features differ in prosody")
+        for size in (0, -3, SIZE - 1, SIZE + 1, MAX_LAYER_SIZE)
     ),
     ("audio.channels", [8, 8, 10**9], "a layer size is not within"),
     ("audio.channels", [8, 8], "the number of layers"),

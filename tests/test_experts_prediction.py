@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,26 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_experts import EXPERTS, MOVING, PIXELS, some_faces, with_statistics
+from small_experts import (
+    EXPERTS,
+    HEARD,
+    MOVING,
+    PIXELS,
+    SPOKEN,
+    random,
+    some_faces,
+    with_statistics,
+)
 
 from avsent.checkpoints import Calibration, load_checkpoint, save_checkpoint
 from avsent.data.corpus import Sample
 from avsent.decision import Decider
 from avsent.extraction import UtteranceFeatures
-from avsent.features.audio import FLOOR_DB, AudioFeatures, normalised_log
+from avsent.features.audio import FLOOR_DB, normalised_log
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures
 from avsent.features.pixels import pictures_of
+from avsent.features.voice import AudioFeatures
 from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig, TargetConfig
 from avsent.networks.target import TargetModel
@@ -34,7 +45,8 @@ TRACKS = (1, 1, None, 2, 3)
 
 
 def features() -> list[UtteranceFeatures]:
-    """Voices and faces of several lengths; one has no face, one no voice, one no crops."""
+    """Voices and faces of several lengths; one has no face, one no voice, one no crops, and of
+    one voice no prosody is known."""
     rng, found = np.random.default_rng(0), []
     for index, (frames, track) in enumerate(zip(FRAMES, TRACKS, strict=True)):
         power = rng.gamma(1.0, 1.0, (64, 40)).astype(np.float32)
@@ -46,7 +58,8 @@ def features() -> list[UtteranceFeatures]:
             landmarks = some_faces(1, frames, seed=index)[0].numpy()
             shown = crops if index != 1 else None
             face = FaceFeatures(np.arange(frames) / 10, landmarks, shown)
-        audio = AudioFeatures(np.arange(40) / 100, log_mel, power) if index != 3 else None
+        spoken = random(EXPERTS.prosody, seed=index).numpy() if index != 2 else None
+        audio = AudioFeatures(np.arange(40) / 100, log_mel, power, spoken) if index != 3 else None
         found.append(UtteranceFeatures(Segment(float(index), index + 0.8), track, audio, face))
     return found
 
@@ -66,6 +79,7 @@ def sample_of(index: int, utterance: UtteranceFeatures) -> Sample:
         face=None if face is None else face.landmarks,
         neutral=neutral_of(utterance.track),
         pictures=None if crops is None else pictures_of(crops).astype(np.float32),
+        prosody=None if audio is None else audio.prosody,
     )
 
 
@@ -106,11 +120,40 @@ def test_a_corpus_is_encoded_as_at_prediction(checkpoint: Path) -> None:
                 torch.testing.assert_close(
                     found, corpus.values[name][0, index], atol=1e-5, rtol=1e-5
                 )
-    # What nothing is known of says nothing: the neutral of track 3, the pixels of the second.
-    seen = corpus.values["face"][0]
-    for stream, without in ((MOVING, {4}), (PIXELS, {1})):
-        silent = {index for index in (0, 1, 3, 4) if not seen[index, stream].any()}
-        assert silent == without
+    # What nothing is known of says nothing: the neutral of track 3, the pixels of the second, the
+    # prosody of the third.
+    for name, stream, without in (
+        ("face", MOVING, {4}),
+        ("face", PIXELS, {1}),
+        ("audio", SPOKEN, {2}),
+    ):
+        there, values = corpus.present[name][0], corpus.values[name][0]
+        assert {row for row in range(5) if there[row] and not values[row, stream].any()} == without
+
+
+@torch.inference_mode()
+def test_a_corpus_of_which_no_prosody_is_known(checkpoint: Path) -> None:
+    """As from a feature file that was written before there was any."""
+    model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
+    samples = [sample_of(index, one) for index, one in enumerate(features())]
+    old = [dataclasses.replace(sample, prosody=None) for sample in samples]
+    with_it, without = (
+        encoded(model, make_videos(some, {}, {}), [0], device).values["audio"][0]
+        for some in (samples, old)
+    )
+    assert not without[:, SPOKEN].any()
+    assert with_it[[0, 1, 4], SPOKEN].any(dim=1).all()
+    torch.testing.assert_close(without[:, HEARD], with_it[:, HEARD])
+
+
+@torch.inference_mode()
+def test_of_a_changed_voice_the_prosody_is_not_known(checkpoint: Path) -> None:
+    model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
+    videos = make_videos([sample_of(i, one) for i, one in enumerate(features())], {}, {})
+    plain = encoded(model, videos, [0], device).values["audio"][0]
+    changed = encoded(model, videos, [0], device, np.random.default_rng(0)).values["audio"][0]
+    assert not changed[:, SPOKEN].any()
+    assert (changed[:, HEARD] - plain[:, HEARD]).abs().amax(dim=1)[[0, 1, 2, 4]].min() > 1e-3
 
 
 @torch.inference_mode()

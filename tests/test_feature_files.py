@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 from numpy.typing import NDArray
 
-from avsent.data.corpus import Corpus, Sample
+from avsent.data.corpus import ARRAYS, Corpus, Sample
 from avsent.data.feature_files import read_features, write_features
 from avsent.data.npz import load_arrays, save_arrays
 from avsent.data.packing import pack_json
 from avsent.errors import DatasetError, OutputError
 from avsent.features.audio import AudioConfig
 from avsent.features.config import FeatureConfig
+from avsent.features.prosody import SIZE
 
 CONFIG = FeatureConfig(audio=AudioConfig(mel_bands=3, floor_db=40.5))
 finite = st.floats(-1e6, 1e6, width=32)
@@ -31,6 +32,14 @@ def maybe(
     shape: st.SearchStrategy[tuple[int, ...]],
 ) -> st.SearchStrategy[NDArray[np.float32] | None]:
     return st.none() | numpy_arrays(np.float32, shape, elements=finite)
+
+
+def with_prosody(sample: Sample, seed: int) -> Sample:
+    """``sample`` with what is known of its voice besides the spectrogram."""
+    if sample.audio is None:
+        return sample
+    spoken = np.random.default_rng(seed).random(SIZE, dtype=np.float32)
+    return dataclasses.replace(sample, prosody=spoken if seed % 3 else None)
 
 
 def with_extras(sample: Sample, neutral: bool, pictures: bool, seed: int) -> Sample:
@@ -65,6 +74,8 @@ def corpora(draw: st.DrawFn) -> Corpus:
         face=maybe(face),
         words=maybe(st.just((2,))) if has_words else st.none(),
     )
+    if raw_audio:
+        samples = st.builds(with_prosody, samples, st.integers(0, 9))
     if raw_face:
         samples = st.builds(with_extras, samples, st.booleans(), st.booleans(), st.integers(0, 9))
     sizes = {"audio": 0 if raw_audio else 4, "face": 0 if raw_face else 5, "text": 2 * has_words}
@@ -89,7 +100,7 @@ def test_what_is_written_is_read(corpus: Corpus, tmp_path: Path) -> None:
     assert (found.name, found.licence) == (corpus.name, corpus.licence)
     assert (found.vectors, found.features) == (corpus.vectors, corpus.features)
     for one, other in zip(found.samples, corpus.samples, strict=True):
-        for field in ("audio", "face", "words", "neutral", "pictures"):
+        for field in ARRAYS:
             held, was = getattr(one, field), getattr(other, field)
             assert (held is None) == (was is None)
             assert held is None or (held.dtype == np.float32 and np.array_equal(held, was))
@@ -162,14 +173,28 @@ def test_feature_files_that_make_no_sense(
         read_features(path)
 
 
-def test_files_from_before_there_were_neutrals(tmp_path: Path) -> None:
-    path = tmp_path / "x.npz"
-    write_features(path, example())
+@pytest.mark.parametrize("later", [("prosody",), ("neutral", "pictures", "prosody")])
+def test_files_from_before_there_was_all_of_it(later: tuple[str, ...], tmp_path: Path) -> None:
+    path, samples = tmp_path / "x.npz", []
+    for index, sample in enumerate(example().samples):
+        known = with_prosody(with_extras(sample, True, True, 1), 1 + index)
+        samples.append(dataclasses.replace(known, **dict.fromkeys(later)))
+    corpus = dataclasses.replace(example(), samples=tuple(samples))
+    write_features(path, corpus)
     held = load_arrays(path)
-    old = {name: held[name] for name in held if not name.startswith(("neutral", "pictures"))}
-    assert len(held) == len(old) + 6
+    old = {name: held[name] for name in held if not name.startswith(later)}
+    assert len(held) == len(old) + 3 * len(later)
     save_arrays(path, old)
-    assert read_features(path).digest() == example().digest()
+    assert read_features(path).digest() == corpus.digest()
+
+
+def test_the_prosody_is_a_part_of_the_corpus() -> None:
+    samples = list(example().samples)
+    found = set()
+    for spoken in (None, np.zeros(SIZE, np.float32), np.ones(SIZE, np.float32)):
+        samples[0] = dataclasses.replace(samples[0], prosody=spoken)
+        found.add(dataclasses.replace(example(), samples=tuple(samples)).digest())
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -192,6 +217,35 @@ def test_extras_that_do_not_fit_their_face(
     samples[row] = dataclasses.replace(samples[row], **wrong)
     write_features(tmp_path / "x.npz", dataclasses.replace(corpus, samples=tuple(samples)))
     with pytest.raises(DatasetError, match=rf"pictures of a#{row} do not fit its face"):
+        read_features(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        ({}, (SIZE - 1,)),
+        ({}, (SIZE + 1,)),
+        ({}, (1, SIZE)),
+        ({"audio": None}, (SIZE,)),  # it has no voice
+    ],
+)
+def test_prosody_that_does_not_fit_its_voice(
+    change: dict[str, None], shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    corpus = example()
+    samples = list(corpus.samples)
+    wrong = np.zeros(shape, dtype=np.float32)
+    samples[2] = dataclasses.replace(samples[2], prosody=wrong, **change)
+    write_features(tmp_path / "x.npz", dataclasses.replace(corpus, samples=tuple(samples)))
+    with pytest.raises(DatasetError, match="the prosody of a#2 does not fit its voice"):
+        read_features(tmp_path / "x.npz")
+
+
+def test_vectors_have_no_prosody(tmp_path: Path) -> None:
+    spoken = np.zeros(SIZE, dtype=np.float32)
+    sample = Sample("a", "a", audio=np.zeros(4, dtype=np.float32), prosody=spoken)
+    write_features(tmp_path / "x.npz", Corpus("x", (sample,), {"audio": 4}))
+    with pytest.raises(DatasetError, match="the prosody of a does not fit its voice"):
         read_features(tmp_path / "x.npz")
 
 

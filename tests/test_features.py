@@ -20,11 +20,11 @@ from avsent.features.audio import (
     SILENCE_DBFS,
     AudioConfig,
     audible_power,
-    audio_features,
     mel_power,
     normalised_log,
 )
 from avsent.features.face import JAW_POINTS, POINTS, face_features, normalise_landmarks
+from avsent.features.voice import audio_features
 from avsent.training.augment import LEFT_EYE, RIGHT_EYE, upright
 
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ

@@ -15,9 +15,9 @@ import avsent
 from avsent.errors import BoundariesError, MediaError, UsageError
 from avsent.extraction import Extraction
 from avsent.faces.tracker import FaceTracker
-from avsent.features.audio import audio_features
 from avsent.features.config import FeatureConfig
 from avsent.features.face import face_features
+from avsent.features.voice import audio_features
 from avsent.media import Frame, MediaReader, Sound
 from avsent.pipeline import FaceChoice, PredictOptions, Predictor, torch_device
 from avsent.progress import Progress

@@ -9,61 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_pixels import QUICK, TINY, bright_halves, cut_off_after, weights
 
-from avsent.data.fer2013 import FerImages
 from avsent.features.pixels import standardised
-from avsent.networks.config import PixelConfig
-from avsent.networks.pixel_network import PixelMember
-from avsent.training.pixel_training import (
-    CHUNK,
-    PixelTraining,
-    judge_pictures,
-    make_network,
-    train_member,
-)
-
-TINY = PixelConfig(members=1, stem=4, channels=(8,), classes=2, dropout=0.1)
-QUICK = PixelTraining(network=TINY, epochs=3, small_epochs=1, batch=20)
+from avsent.training.pixel_training import CHUNK, judge_pictures, make_network, train_member
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def bright_halves(count: int, seed: int = 0) -> FerImages:
-    """Noisy pictures, brighter in their upper (class 0) or lower half (class 1).
-
-    Not left and right: a face means the same in the mirror, so copies are mirrored at random.
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 2
-    images = rng.normal(90, 25, (count, 48, 48))
-    for image, label in zip(images, labels, strict=True):
-        image[24 * label : 24 * (label + 1)] += 70
-    numbers = np.arange(count)
-    return FerImages(images.clip(0, 255).astype(np.uint8), labels, ("upper", "lower"), numbers)
-
-
-def weights(member: PixelMember) -> dict[str, bytes]:
-    return {
-        name: value.detach().contiguous().numpy().tobytes()
-        for name, value in member.state_dict().items()
-    }
-
-
-class CutOffError(Exception):
-    """Power failed."""
-
-
-def cut_off_after(
-    epoch: int, state: Path, settings: PixelTraining = QUICK, images: FerImages | None = None
-) -> None:
-    """Train with seed 7, and break off when that many epochs are done."""
-
-    def say(line: str) -> None:
-        if f"epoch {epoch} of" in line:
-            raise CutOffError
-
-    with pytest.raises(CutOffError):
-        train_member(images or bright_halves(60), 7, settings, state, say)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +53,13 @@ def test_the_members_stay_as_they_were_trained() -> None:
         alone, logits = member(torch.from_numpy(standardised(images)))
     np.testing.assert_allclose(features, alone.numpy(), atol=1e-5)
     np.testing.assert_allclose(votes, logits.log_softmax(dim=-1).numpy(), atol=1e-5)
+
+
+def test_fewer_pictures_than_a_batch_teach_nothing() -> None:
+    with pytest.raises(ValueError, match="19 pictures are less than a batch"):
+        train_member(bright_halves(19), 0, QUICK)
+    one_epoch = dataclasses.replace(QUICK, epochs=1)
+    assert not train_member(bright_halves(20), 0, one_epoch).training
 
 
 # --- it goes on ----------------------------------------------------------------------------------

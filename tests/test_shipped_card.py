@@ -11,6 +11,7 @@ import pytest
 from small_fusing import pool_of, trained
 
 from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.training.metrics import scores
 from avsent.training.seed import Trained
 from avsent.training.shipped.card import CARD_FILE, Report, card_text, write_card
 from avsent.training.shipped.fusing import Pool
@@ -27,7 +28,8 @@ def known(pool: Pool) -> Known:
 
 def strangers() -> Strangers:
     stills = known(pool_of(1, 3, stills=True, each=20))
-    return Strangers(known(pool_of(8, 0)), stills, known(pool_of(4, 7)), stills)
+    pictures = scores(np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0]), 3)
+    return Strangers(known(pool_of(8, 0)), stills, known(pool_of(4, 7)), stills, pictures)
 
 
 def scored(value: float, seed: int) -> Trained:
@@ -71,6 +73,10 @@ def test_every_part_of_the_card_is_filled(tmp_path: Path) -> None:
         assert re.search(r"\d", line)
     assert "The taught one does not ship" in text
     assert "| no transfer | 0.4500 ± 0.0500 |" in text
+    assert "all 5 images of that part: accuracy 0.600, balanced 0.667" in text
+    for title in ("test clips", "FER2013 stills"):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {title} |")]
+        assert re.fullmatch(r"\| [^|]+ \| [01]\.\d\d \|( ([01]\.\d\d|–) \|){2}", line)
     assert "not for commercial use" in text
     assert not re.search(r"[{}]|\bnan\b|\binf\b|None", text)
     for lines in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):

@@ -185,9 +185,13 @@ def logits_alone(
 @torch.inference_mode()
 def test_what_ships_says_what_the_fusion_said() -> None:
     experts, fused = some_experts(3, members=3), trained().model
-    clips = made_clips(4, 2)
-    clips[1] = dataclasses.replace(clips[1], mel_power=None)
+    clips = made_clips(6, 2)
+    clips[1] = dataclasses.replace(clips[1], mel_power=None, prosody=None)
     clips[2] = dataclasses.replace(clips[2], face=None)
+    clips[3] = dataclasses.replace(clips[3], prosody=None)
+    face_of = clips[4].face
+    assert face_of is not None
+    clips[4] = dataclasses.replace(clips[4], face=dataclasses.replace(face_of, neutral=None))
     stills = made_stills(made_clips(5, 3))
     model = assembled(EXPERTS, experts, fused)
     assert not model.training
@@ -198,10 +202,12 @@ def test_what_ships_says_what_the_fusion_said() -> None:
         audio = face = None
         if clip.mel_power is not None:
             heard = torch.from_numpy(normalised_log(clip.mel_power, FLOOR_DB))[None]
-            audio, _ = model.encode_audio(heard, torch.tensor([heard.shape[2]]))
-        if clip.face is not None and clip.face.neutral is not None:
+            spoken = None if clip.prosody is None else torch.from_numpy(clip.prosody)[None]
+            audio, _ = model.encode_audio(heard, torch.tensor([heard.shape[2]]), spoken)
+        if clip.face is not None:
             shown = torch.from_numpy(clip.face.landmarks)[None]
-            extras = FaceExtras(neutral=torch.from_numpy(clip.face.neutral)[None])
+            neutral = clip.face.neutral
+            extras = FaceExtras(None if neutral is None else torch.from_numpy(neutral)[None])
             face, _ = model.encode_face(shown, torch.ones(1, shown.shape[1]).bool(), extras)
         np.testing.assert_allclose(logits_alone(model, audio, face), logits, atol=1e-4)
     expected = logits_of(fused, of_stills(EXPERTS, experts, stills))

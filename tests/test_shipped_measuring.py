@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_experts import MOVING
+from small_experts import MOVING, SPOKEN
 from small_fusing import pool_of, trained
 
+from avsent.networks.config import VoteConfig
 from avsent.training.metrics import scores
+from avsent.training.shipped.fusing import Pool
 from avsent.training.shipped.measuring import (
     adapted,
     adapted_scores,
     in_company,
     judge,
     logits_of,
+    summed,
     without_stream,
 )
 from avsent.training.shipped.posteriors import Posteriors
@@ -63,15 +66,36 @@ def test_a_strong_prior_changes_nothing() -> None:
     assert adapted_scores(model, pool, 5, 0.0, seed=0) != plain
 
 
-def test_without_a_stream() -> None:
-    pool = pool_of(2, 6)
-    before = pool.versions[0].face.copy()
-    found = without_stream(pool, MOVING).versions[0]
-    assert np.isnan(found.face[:, MOVING]).all()
-    np.testing.assert_array_equal(
-        np.delete(found.face, range(11, 22), 1), np.delete(before, range(11, 22), 1)
-    )
-    np.testing.assert_array_equal(pool.versions[0].face, before)
+@pytest.mark.parametrize(("modality", "stream"), [("face", MOVING), ("audio", SPOKEN)])
+def test_without_a_stream(modality: str, stream: slice) -> None:
+    pool, untouched = pool_of(2, 6), pool_of(2, 6).versions[0]
+    found = without_stream(pool, modality, stream).versions[0]
+    for name in ("audio", "face"):
+        expected = getattr(untouched, name).copy()
+        np.testing.assert_array_equal(getattr(pool.versions[0], name), expected)
+        if name == modality:
+            expected[:, stream] = np.nan
+        np.testing.assert_array_equal(getattr(found, name), expected)
     model, known = trained().model, pool.labels >= 0
     decided = logits_of(model, found).argmax(axis=1)[known]
     assert scores(pool.labels[known], decided, 3).balanced_accuracy > 0.6
+
+
+def test_sums_by_hand() -> None:
+    """Three utterances, two labels: what is missing adds nothing, and what has no label is not
+    counted."""
+    nan = np.nan
+    audio = np.array([[-0.1, -9.0], [-2.0, -1.0], [nan, nan], [-9.0, -0.1]])
+    face = np.array([[-0.1, -4.0, -1.0], [-5.0, -1.0, -2.0], [nan, -0.3, -1.0], [0.0, 0.0, 0.0]])
+    said = Posteriors(audio.astype(np.float32), face.astype(np.float32))
+    labels = np.array([1, 0, 0, -1])
+    pool = Pool(("a", "b"), labels, ("x",) * 4, (said,))
+    streams = (
+        VoteConfig("audio", (0, 1)),
+        VoteConfig("face", (1, 0)),
+        VoteConfig("face", (1, 2), centred=True),
+    )
+    # Of a and b: voice (−.1, −9), (−2, −1), (0, 0); face (−8, −1.1), (−2, −7), (−.6, −1).
+    decided = {"both": [0, 0, 0], "face": [1, 0, 0], "audio": [0, 1, 0]}
+    expected = {name: scores(labels[:3], np.array(one), 2) for name, one in decided.items()}
+    assert summed(pool, streams) == expected

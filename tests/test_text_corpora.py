@@ -6,26 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import SHARED, run_avsent
+from conftest import run_avsent
+from published import MELD, MOSI, needs_meld, needs_mosi
 
-from avsent.data.corpus import Corpus
 from avsent.data.open_corpus import open_corpus
 from avsent.data.text_corpus import read_text_corpus
 from avsent.errors import DatasetError
-
-MOSI = SHARED / "data" / "mosi" / "mosi_utterance.npz"
-RAVDESS = SHARED / "data" / "ravdess"
-MELD = SHARED / "data" / "text"
-
-needs_mosi = pytest.mark.skipif(not MOSI.is_file(), reason="no ../shared/data/mosi")
-needs_ravdess = pytest.mark.skipif(not RAVDESS.is_dir(), reason="no ../shared/data/ravdess")
-needs_meld = pytest.mark.skipif(not MELD.is_dir(), reason="no ../shared/data/text")
-
-
-@pytest.fixture(scope="module")
-def mosi() -> Corpus:
-    return open_corpus(MOSI)
-
 
 # --- texts to teach from -------------------------------------------------------------------------
 
@@ -48,10 +34,10 @@ def test_meld_gives_train_and_dev() -> None:
 
 
 @needs_mosi
-def test_only_the_train_part_of_a_feature_file_teaches(mosi: Corpus) -> None:
-    items = read_text_corpus(MOSI)
+def test_only_the_train_part_of_a_feature_file_teaches() -> None:
+    items, samples = read_text_corpus(MOSI), open_corpus(MOSI).samples
     assert len(items) == 1447
-    assert {item.context for item in items} == {s.video for s in mosi.samples if s.split == "train"}
+    assert {item.context for item in items} == {s.video for s in samples if s.split == "train"}
     assert items[0].labels.keys() == {"label", "sentiment"}
 
 
@@ -101,6 +87,12 @@ def test_extract_from_the_command_line(clips: Path, tmp_path: Path) -> None:
     assert sample.labels == {"label": "happy"}
     assert sample.audio is not None
     assert sample.face is not None
+    assert sample.prosody is not None
+    assert sample.pictures is None  # people can be recognised in them
+    done = run_avsent("extract", tmp_path, "-o", out, "--cache", cache, "--pictures")
+    assert done.returncode == 0
+    (sample,) = open_corpus(out).samples
+    assert sample.pictures is not None
     assert len(list((cache / "features").iterdir())) == 1
 
 

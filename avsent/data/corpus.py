@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from avsent.features.config import FeatureConfig
 
+ARRAYS = ("audio", "face", "words", "neutral", "pictures", "prosody")
+"""What of a sample are numbers."""
 SPLITS = ("train", "valid", "test")
 
 
@@ -41,10 +43,11 @@ class Row:
 class Sample:
     """One utterance with its features; a modality that is missing is None.
 
-    ``audio``: mel power [mel, N] (see ``audible_power``) or a vector [A]; ``face``: normalised
-    landmarks [T, 51, 2] or a vector [V], with the speaker's ``neutral`` [51, 2] and, in grey
-    levels, ``pictures`` [⌈T/2⌉, 48, 48] of every second frame, where they are known; ``words``: a
-    vector [W] for its text, where the corpus brings one. ``video``: samples of the same one are
+    ``audio``: mel power [mel, N] (see ``audible_power``) or a vector [A], with the ``prosody`` [24]
+    of the same sound where it is known; ``face``: normalised landmarks [T, 51, 2] or a vector [V],
+    with the speaker's ``neutral`` [51, 2] and, in grey levels, ``pictures`` [⌈T/2⌉, 48, 48] of
+    every second frame, where they are known; ``words``: a vector [W] for its text, where the corpus
+    brings one. ``video``: samples of the same one are
     context of each other, in corpus order.
     """
 
@@ -59,6 +62,7 @@ class Sample:
     words: NDArray[np.float32] | None = None
     neutral: NDArray[np.float32] | None = None
     pictures: NDArray[np.float32] | None = None
+    prosody: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +86,8 @@ class Corpus:
         for sample in self.samples:
             words = (sample.key, sample.video, sample.speaker, sample.split, sample.text)
             state.update(repr((words, sorted(sample.labels.items()))).encode())
-            arrays = (sample.audio, sample.face, sample.words, sample.neutral, sample.pictures)
-            for array in arrays:
-                state.update(_bytes_of(array))
+            for name in ARRAYS:
+                state.update(_bytes_of(getattr(sample, name)))
         return state.hexdigest()
 
     def subset(self, samples: Iterable[Sample]) -> Corpus:

@@ -161,6 +161,7 @@ def _analysed(
         face=tuple(one.face for one in utterances),
         neutral=tuple(extraction.neutral(one.track) for one in utterances),
         pictures=tuple(one.pictures for one in utterances),
+        prosody=tuple(one.prosody for one in utterances),
         duration_s=extraction.duration_s,
         warnings=tuple(extraction.warnings),
     )
@@ -174,6 +175,7 @@ class _Small:
     audio: NDArray[np.float32] | None
     face: NDArray[np.float32] | None
     pictures: NDArray[np.float32] | None
+    prosody: NDArray[np.float32] | None
 
 
 def _small(utterance: UtteranceFeatures) -> _Small:
@@ -184,6 +186,7 @@ def _small(utterance: UtteranceFeatures) -> _Small:
         audio=None if audio is None else audio.power,
         face=None if face is None else face.landmarks,
         pictures=None if crops is None else pictures_of(crops).astype(np.float32),
+        prosody=None if audio is None else audio.prosody,
     )
 
 
@@ -227,6 +230,7 @@ def _assembled(
                 face=found.face[place],
                 neutral=found.neutral[place],
                 pictures=found.pictures[place],
+                prosody=found.prosody[place],
             )
         )
     if not samples:

@@ -25,10 +25,11 @@ from avsent.errors import DatasetError, OutputError
 from avsent.faces.choice import FaceChoice
 from avsent.features.config import FeatureConfig
 from avsent.features.pixels import PICTURE_EVERY, PICTURE_PX
+from avsent.features.prosody import SIZE as PROSODY_SIZE
 from avsent.utterances import Segment
 
-PARTS = ("audio", "face", "neutral", "pictures")
-FEATURE_VERSION = 2
+PARTS = ("audio", "face", "neutral", "pictures", "prosody")
+FEATURE_VERSION = 3
 """To be raised whenever the same settings begin to give other features."""
 
 
@@ -60,13 +61,14 @@ class Settings:
 @dataclass(frozen=True, slots=True, eq=False)
 class MediaFeatures:
     """What one media file gave: for each of its segments the mel power [mel, N], the landmarks
-    [T, 51, 2], the speaker's neutral [51, 2] and the pictures [⌈T/2⌉, 48, 48] in grey levels, or
-    None; ``warnings`` on the file, and its duration."""
+    [T, 51, 2], the speaker's neutral [51, 2], the pictures [⌈T/2⌉, 48, 48] in grey levels and the
+    prosody [24], or None; ``warnings`` on the file, and its duration."""
 
     audio: tuple[NDArray[np.float32] | None, ...]
     face: tuple[NDArray[np.float32] | None, ...]
     neutral: tuple[NDArray[np.float32] | None, ...]
     pictures: tuple[NDArray[np.float32] | None, ...]
+    prosody: tuple[NDArray[np.float32] | None, ...]
     duration_s: float = 0.0
     warnings: tuple[str, ...] = ()
 
@@ -134,12 +136,23 @@ class FeatureCache:
     def _fits(self, kept: MediaFeatures) -> bool:
         bands, points = self._features.audio.mel_bands, self._features.face.points
         faces = zip(kept.face, kept.neutral, kept.pictures, strict=True)
+        voices = zip(kept.audio, kept.prosody, strict=True)
         return all(
-            item is None or (item.ndim == 2 and item.shape[0] == bands) for item in kept.audio
+            power is None or voice_fits(power, prosody, bands) for power, prosody in voices
         ) and all(
             face is None or faces_fit(face, neutral, pictures, points)
             for face, neutral, pictures in faces
         )
+
+
+def voice_fits(power: NDArray[np.float32], prosody: NDArray[np.float32] | None, bands: int) -> bool:
+    """Whether a mel power and its prosody have shapes that belong together."""
+    return (
+        power.ndim == 2
+        and power.shape[0] == bands
+        and power.shape[1] > 0
+        and (prosody is None or prosody.shape == (PROSODY_SIZE,))
+    )
 
 
 def faces_fit(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.data.corpus import Corpus, Sample
-from avsent.data.feature_cache import faces_fit
+from avsent.data.feature_cache import faces_fit, voice_fits
 from avsent.data.npz import array_names, load_arrays, save_arrays
 from avsent.data.packing import pack, pack_json, unpack
 from avsent.errors import DatasetError
@@ -26,8 +26,8 @@ from avsent.structure import build
 
 FORMAT = "avsent-features/1"
 FIELDS = ("audio", "face", "words")
-EXTRAS = ("neutral", "pictures")
-"""Of raw faces; files that were written before there were any lack them."""
+EXTRAS = ("neutral", "pictures", "prosody")
+"""Of raw faces and voices; files that were written before there were any lack them."""
 MODALITY_OF_FIELD = {"audio": "audio", "face": "face", "words": "text"}
 
 _MOSI = ("video_id", "utt_no", "transcript", "label", "sentiment", "bclstm_split")
@@ -115,6 +115,12 @@ def check_shapes(corpus: Corpus) -> None:
             array = getattr(sample, field)
             if array is not None and not _fits(array.shape, modality, corpus):
                 raise ValueError(f"{field} of {sample.key} has the shape {list(array.shape)}")
+        if sample.prosody is not None and (
+            sample.audio is None
+            or corpus.features is None
+            or not voice_fits(sample.audio, sample.prosody, corpus.features.audio.mel_bands)
+        ):
+            raise ValueError(f"the prosody of {sample.key} does not fit its voice")
         if sample.neutral is None and sample.pictures is None:
             continue
         points = 0 if corpus.features is None else corpus.features.face.points

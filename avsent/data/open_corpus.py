@@ -93,6 +93,7 @@ def ravdess_sample(clip: RavdessClip, text: str) -> Sample:
         labels={"label": clip.emotion, "emotion": clip.emotion, "sentiment": sentiment},
         text=text,
         audio=clip.mel_power,
+        prosody=clip.prosody,
         face=None if clip.face is None else clip.face.landmarks,
         neutral=None if clip.face is None else clip.face.neutral,
     )

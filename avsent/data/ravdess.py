@@ -27,21 +27,25 @@ from avsent.features.audio import audible_power
 from avsent.features.config import FeatureConfig
 from avsent.features.face import FaceFeatures, face_features
 from avsent.features.neutral import NeutralFace
+from avsent.features.prosody import prosody_of
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.media import FrameSampler
 from avsent.utterances import SpeechDetector, SpeechSegmenter, default_detector
 
-NEUTRAL_VERSION = 1
-"""To be raised when the neutral faces of the same clips become others."""
+CLIP_VERSION = 3
+"""To be raised when what is read of the same clips, besides their features, becomes other."""
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 pictures per second."""
+FULL_SCALE = 32_767
+SOUNDS = ("mel_power", "prosody", "speech")
 STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RavdessClip:
-    """One clip: mel power [mel, N] of its utterance (see ``audible_power``), face sequence,
-    emotion name, actor 1–24, polarity index (None for surprise)."""
+    """One clip: mel power [mel, N] of its utterance (see ``audible_power``), its ``prosody``, and
+    the sound of it, ``speech`` [S] at 16 kHz; face sequence, emotion name, actor 1–24, polarity
+    index (None for surprise)."""
 
     clip_id: str
     actor: int
@@ -49,6 +53,15 @@ class RavdessClip:
     polarity: int | None
     mel_power: NDArray[np.float32] | None
     face: FaceFeatures | None
+    prosody: NDArray[np.float32] | None = None
+    speech: NDArray[np.int16] | None = None
+
+    @property
+    def sound(self) -> NDArray[np.float32] | None:
+        """``speech`` in −1 … 1."""
+        if self.speech is None:
+            return None
+        return np.asarray(self.speech / np.float32(FULL_SCALE), dtype=np.float32)
 
 
 def read_ravdess(
@@ -94,7 +107,8 @@ def read_ravdess(
             raise DatasetError(f"{sound_file}: {rate_hz} Hz; resample it to 16000 Hz")
         start_s, end_s = speech_span(samples, rate_hz, detector)
         span = slice(round(start_s * rate_hz), round(end_s * rate_hz))
-        audible = audible_power(samples[span], config.audio)
+        speech = samples[span]
+        audible = audible_power(speech, config.audio)
         emotion = EMOTIONS[int(emotions[index]) - 1]
         clips.append(
             RavdessClip(
@@ -109,6 +123,8 @@ def read_ravdess(
                     end_s,
                     config,
                 ),
+                prosody=None if audible is None else prosody_of(speech, *audible, config.audio),
+                speech=np.round(speech * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE).astype(np.int16),
             )
         )
     return clips
@@ -164,7 +180,7 @@ def statements(folder: Path) -> dict[str, str]:
 
 
 def _digest(folder: Path, config: FeatureConfig) -> str:
-    settings = [FEATURE_VERSION, NEUTRAL_VERSION, dataclasses.asdict(config)]
+    settings = [FEATURE_VERSION, CLIP_VERSION, dataclasses.asdict(config)]
     state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     try:
         state.update(content_digest(folder / "landmarks.npz").encode())
@@ -184,8 +200,9 @@ def _packed(clip: RavdessClip, index: int) -> dict[str, NDArray[Any]]:
         f"{index}/what": np.array([clip.clip_id, clip.emotion]),
         f"{index}/numbers": np.array([clip.actor, polarity]),
     }
-    if clip.mel_power is not None:
-        arrays[f"{index}/mel_power"] = clip.mel_power
+    for name in SOUNDS:
+        if (array := getattr(clip, name)) is not None:
+            arrays[f"{index}/{name}"] = array
     if clip.face is not None:
         arrays[f"{index}/times_s"] = clip.face.times_s
         arrays[f"{index}/landmarks"] = clip.face.landmarks
@@ -204,8 +221,10 @@ def _unpacked(data: Arrays, index: int) -> RavdessClip:
             data[f"{index}/landmarks"],
             neutral=data.get(f"{index}/neutral"),
         )
-    power = data.get(f"{index}/mel_power")
-    return RavdessClip(clip_id, actor, emotion, None if polarity < 0 else polarity, power, face)
+    sounds = {name: data.get(f"{index}/{name}") for name in SOUNDS}
+    return RavdessClip(
+        clip_id, actor, emotion, None if polarity < 0 else polarity, face=face, **sounds
+    )
 
 
 def speech_span(

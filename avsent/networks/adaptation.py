@@ -28,18 +28,20 @@ def about_own_mean(
     comes close to 0: by n / (n + ``prior``) of the way, n the utterances in it.
 
     ``present`` [B, U]: where the modality is there; ``groups`` [B, U] long: a number within the
-    video, ``NO_GROUP`` for none. What is missing, in no group or in one of fewer than ``least``
-    stays as it is, bit for bit.
+    video, ``NO_GROUP`` for none. What is missing (0 exactly: a stream of experts that is not
+    there), in no group or in one of fewer than ``least`` stays as it is, bit for bit.
     """
     there, place, count = _counted(present, groups)
     # In double precision, so that the order of the utterances is lost in rounding.
     known = torch.where(there[..., None], values, torch.zeros_like(values)).double()
     sums = known.new_zeros(len(count), values.shape[-1])
     sums.index_add_(0, place.flatten(), known.flatten(0, 1))
-    total = count[:, None].double()
-    step = sums / total.clamp_min(1) * total / (total + prior)
+    total = torch.zeros_like(sums)
+    total.index_add_(0, place.flatten(), (known != 0).double().flatten(0, 1))
+    step = torch.where(total >= least, sums / (total + prior), torch.zeros_like(sums))
     moved = (values - step[place]).to(values.dtype)
-    return torch.where((there & (count[place] >= least))[..., None], moved, values)
+    still = (count[place] < least)[..., None] | (known == 0)
+    return torch.where(still, values, moved)
 
 
 def has_company(present: Tensor, groups: Tensor, least: int = MIN_UTTERANCES) -> Tensor:

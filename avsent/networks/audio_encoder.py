@@ -46,10 +46,15 @@ class AudioEncoder(nn.Module):
         self.attention = FrameAttention(before, config.attention, config.scale)
         self.out = nn.Linear(before, config.representation)
 
-    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``log_mel`` [N, mel, T], valid frames ``lengths`` [N] → representation [N, R] and the
         attention per step of ``TIME_STRIDE`` frames [N, ceil(T / TIME_STRIDE)], summed over
-        frequency; with several pieces their mean."""
+        frequency; with several pieces their mean.
+
+        ``prosody`` says nothing to it.
+        """
         grid = self.blocks(log_mel[:, None])
         n, channels, bands, steps = grid.shape
         valid_steps = torch.div(lengths + TIME_STRIDE - 1, TIME_STRIDE, rounding_mode="floor")

@@ -59,15 +59,17 @@ class MovementConfig:
 class ExpertsConfig:
     """Trained experts in the place of the encoders; their posteriors are the representation.
 
-    ``audio_members`` and ``face_members`` networks of the same sizes vote; ``emotions`` and
-    ``polarities`` classes each. ``pixel_polarity``: for each class of the pixel network its
-    polarity, −1 for none (FER2013: angry, disgust, fear, happy, neutral, sad, surprise).
+    ``audio_members`` and ``face_members`` networks of the same sizes vote, and as many linear ones
+    as ``audio_members`` on ``prosody`` statistics; ``emotions`` and ``polarities`` classes each.
+    ``pixel_polarity``: for each class of the pixel network its polarity, −1 for none (FER2013:
+    angry, disgust, fear, happy, neutral, sad, surprise).
     """
 
     audio_members: int = 5
     face_members: int = 5
     emotions: int = 8
     polarities: int = 3
+    prosody: int = 24
     audio: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
     still: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
     movement: MovementConfig = field(default_factory=MovementConfig)
@@ -77,16 +79,17 @@ class ExpertsConfig:
     def posteriors(self, modality: str) -> int:
         """Size of the representation of ``modality``: log probabilities of all its experts."""
         own = self.emotions + self.polarities
-        return own if modality == "audio" else 2 * own + self.pixels.classes + self.polarities
+        return 2 * own + (0 if modality == "audio" else self.pixels.classes + self.polarities)
 
 
 @dataclass(frozen=True, slots=True)
 class VoteConfig:
     """A stream of log probabilities in the representation of ``modality``: its column for each
-    label."""
+    label; ``log_prior``: how common each was where the expert learnt (empty: all alike)."""
 
     modality: str
     columns: tuple[int, ...]
+    log_prior: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ of the three polarities, the mean over members that learnt from different people
 met, and so knows how far each can be trusted. Streams:
 
 - voice: log-mel spectrogram;
+- prosody: statistics of pitch, energy and spectral balance;
 - still face: landmarks of every frame alone, from clips and from stills;
 - moving face: landmarks relative to the speaker's own neutral;
 - pixels: aligned crops, from stills.
@@ -56,6 +57,20 @@ class AudioMember(nn.Module):
         return self.votes(representation), weight
 
 
+class ProsodyMember(nn.Module):
+    """A linear judge of the prosody: statistics [N, P] → log probabilities [N, E + P]."""
+
+    def __init__(self, config: ExpertsConfig) -> None:
+        super().__init__()
+        self.scale = VectorEncoder(config.prosody)
+        self.votes = Votes(config.prosody, config)
+
+    def forward(self, prosody: Tensor) -> Tensor:
+        """NaN, which is not known, counts as the mean."""
+        votes: Tensor = self.votes(self.scale(prosody))
+        return votes
+
+
 class FaceMember(nn.Module):
     """One network that sees emotion in landmarks: in each frame alone, and in their movement."""
 
@@ -78,22 +93,37 @@ class FaceMember(nn.Module):
 
 
 class AudioExperts(nn.Module):
-    """Log-mel [N, mel, T] → standardised posteriors [N, E + P]."""
+    """Log-mel [N, mel, T] and prosody [N, P] → standardised posteriors [N, R].
+
+    Where the prosody is not known its stream has the mean of the training data.
+    """
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
         self.members = nn.ModuleList(AudioMember(config) for _ in range(config.audio_members))
+        self.prosody = nn.ModuleList(ProsodyMember(config) for _ in range(config.audio_members))
         self.scale = VectorEncoder(config.posteriors("audio"))
 
-    def posteriors(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean log probabilities [N, E + P] and mean attention over time of all members."""
+    def posteriors(
+        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean log probabilities [N, R] of all members, by the spectrogram and by the prosody (NaN
+        in rows where it is not known), and mean attention over time."""
         heard = [member(log_mel, lengths) for member in self.members]
-        votes = torch.stack([votes for votes, _ in heard]).mean(dim=0).clamp_min(LEAST_LOG)
-        return votes, torch.stack([weight for _, weight in heard]).mean(dim=0)
+        votes = torch.stack([votes for votes, _ in heard]).mean(dim=0)
+        spoken = torch.full_like(votes, torch.nan)
+        if prosody is not None:
+            known = ~prosody.isnan().all(dim=-1)
+            judged = torch.stack([member(prosody[known]) for member in self.prosody])
+            spoken[known] = judged.mean(dim=0).to(spoken.dtype)
+        both = torch.cat([votes, spoken], dim=-1).clamp_min(LEAST_LOG)
+        return both, torch.stack([weight for _, weight in heard]).mean(dim=0)
 
-    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See :meth:`AudioEncoder.forward`."""
-        votes, weight = self.posteriors(log_mel, lengths)
+        votes, weight = self.posteriors(log_mel, lengths, prosody)
         return self.scale(votes), weight
 
 

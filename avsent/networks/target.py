@@ -98,9 +98,11 @@ class TargetModel(nn.Module):
         """The embedding network of ``modality``."""
         return self.get_submodule(f"{modality}_embedding")
 
-    def encode_audio(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See :meth:`AudioEncoder.forward`."""
-        representation, weight = self.encoder("audio")(log_mel, lengths)
+    def encode_audio(
+        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`AudioEncoder.forward` and :meth:`AudioExperts.forward`."""
+        representation, weight = self.encoder("audio")(log_mel, lengths, prosody)
         return representation, weight
 
     def encode_face(
@@ -122,7 +124,7 @@ class TargetModel(nn.Module):
         decision: Decision = self.head(embedded)
         logits = decision.logits
         if self.votes is not None:
-            scales = {modality: self._scale(modality) for modality in self.config.modalities}
+            scales = {modality: self.scale(modality) for modality in self.config.modalities}
             logits = logits + self.votes(utterances.values, utterances.present, scales)
         return TargetOutput(
             logits=logits,
@@ -132,7 +134,8 @@ class TargetModel(nn.Module):
             votes=decision.votes,
         )
 
-    def _scale(self, modality: str) -> VectorEncoder:
+    def scale(self, modality: str) -> VectorEncoder:
+        """What standardises the ready-made vectors, or the experts' posteriors, of ``modality``."""
         encoder = self.encoder(modality)
         scale = encoder if isinstance(encoder, VectorEncoder) else encoder.get_submodule("scale")
         assert isinstance(scale, VectorEncoder)

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,9 @@ class PixelTraining:
     """Settings (ours). ``small_epochs`` of the ``epochs`` see pictures of ``small_px``: what is
     learnt early needs no detail, and costs half. The first ``strong_epochs`` see pictures that are
     changed much, and blended; the others see them changed by ``light`` of it, and not blended:
-    with strong changes to the end the network did not even fit what it was taught (61%)."""
+    with strong changes to the end the network did not even fit what it was taught (61%).
+    ``taught``: the share of a target that is what teachers say of the picture, where there are any;
+    FER2013's labels are wrong too often to be believed alone."""
 
     network: PixelConfig = field(default_factory=PixelConfig)
     epochs: int = 50
@@ -49,6 +51,7 @@ class PixelTraining:
     label_smoothing: float = 0.1
     mixed: float = 0.5
     mix_beta: float = 0.3
+    taught: float = 0.6
 
 
 def train_member(
@@ -57,14 +60,22 @@ def train_member(
     settings: PixelTraining,
     state: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
+    teachers: NDArray[np.float32] | None = None,
 ) -> PixelMember:
     """One network, trained from nothing; the weights of the last epoch.
 
     ``state``: a file that keeps how far it is, so that a training that was cut off goes on.
+    ``teachers``: probabilities [N, classes] of ``images``, see :func:`what_teachers_say`
+    (distillation: Hinton et al. 2015; pupils better than teachers of their own size: Furlanello et
+    al. 2018).
+
+    Raises:
+        ValueError: less pictures than a batch.
     """
+    if len(images.images) < settings.batch:
+        raise ValueError(f"{len(images.images)} pictures are less than a batch")
     torch.manual_seed(seed)
     member = PixelMember(settings.network)
-    member.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decaying = [p for p in member.parameters() if p.ndim > 1]
     plain = [p for p in member.parameters() if p.ndim <= 1]
     optimiser = torch.optim.SGD(
@@ -76,12 +87,16 @@ def train_member(
         momentum=settings.momentum,
         nesterov=True,
     )
-    begun = _load(state, member, optimiser, _digest(settings, images, seed))
+    digest = _digest(settings, images, seed, teachers)
+    begun = _load(state, member, optimiser, digest)
     grey = torch.from_numpy(images.images).float()
-    labels = torch.from_numpy(images.labels)
+    targets = torch.from_numpy(images.labels)
+    if teachers is not None:
+        told = functional.one_hot(targets, settings.network.classes)
+        targets = torch.lerp(told.float(), torch.from_numpy(teachers), settings.taught)
     for epoch in range(begun, settings.epochs):
-        loss = _one_epoch(member, optimiser, grey, labels, settings, seed * 1000 + epoch, epoch)
-        _save(state, member, optimiser, _digest(settings, images, seed), epoch + 1)
+        loss = _one_epoch(member, optimiser, grey, targets, settings, seed * 1000 + epoch, epoch)
+        _save(state, member, optimiser, digest, epoch + 1)
         say(f"pixels, seed {seed}, epoch {epoch + 1} of {settings.epochs}: loss {loss:.3f}")
     return member.eval()
 
@@ -92,6 +107,19 @@ def make_network(members: list[PixelMember], config: PixelConfig) -> PixelNetwor
     for own, member in zip(network.members, members, strict=True):
         own.load_state_dict(member.state_dict())
     return network.eval()
+
+
+def what_teachers_say(
+    teachers: Sequence[PixelMember], config: PixelConfig, images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Probabilities [N, classes] of ``images``: the teachers' log probabilities of each picture and
+    of its mirror image, averaged. A pupil thus learns to do without the mirror."""
+    members = list(teachers)
+    network = make_network(members, dataclasses.replace(config, members=len(members)))
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+    votes = judge_pictures(network, images)[1] + judge_pictures(network, mirrored)[1]
+    found: NDArray[np.float32] = torch.softmax(torch.from_numpy(votes) / 2, dim=-1).numpy()
+    return found
 
 
 @torch.inference_mode()
@@ -112,7 +140,7 @@ def _one_epoch(
     member: PixelMember,
     optimiser: torch.optim.Optimizer,
     grey: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     settings: PixelTraining,
     seed: int,
     epoch: int,
@@ -134,7 +162,7 @@ def _one_epoch(
             grey[rows], size, generator, 1.0 if strong else settings.light
         )
         mixed = settings.mixed if strong else 0.0
-        loss = _loss(member, pictures, labels[rows], mixed, settings, generator)
+        loss = _loss(member, pictures, targets[rows], mixed, settings, generator)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(member.parameters(), 5.0)
@@ -146,25 +174,26 @@ def _one_epoch(
 def _loss(
     member: PixelMember,
     pictures: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     mixed: float,
     settings: PixelTraining,
     generator: torch.Generator,
 ) -> Tensor:
-    """Cross-entropy; a share ``mixed`` of the batches is blended with itself (mixup)."""
+    """Cross-entropy; a share ``mixed`` of the batches is blended with itself (mixup). ``targets``:
+    classes [N], or probabilities [N, classes]."""
     share = 1.0
     if torch.rand(1, generator=generator).item() < mixed:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         share = float(rng.beta(settings.mix_beta, settings.mix_beta))
-    other = torch.randperm(len(labels), generator=generator)
+    other = torch.randperm(len(targets), generator=generator)
     blended = share * pictures + (1 - share) * pictures[other]
     # Twice as fast where the processor has bfloat16; the weights stay float32.
     with torch.autocast("cpu", torch.bfloat16):
         _, logits = member(blended)
     logits = logits.float()
     smoothing = settings.label_smoothing
-    first = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    second = functional.cross_entropy(logits, labels[other], label_smoothing=smoothing)
+    first = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+    second = functional.cross_entropy(logits, targets[other], label_smoothing=smoothing)
     return share * first + (1 - share) * second
 
 
@@ -174,10 +203,15 @@ def _rate(progress: float, warm_up: float) -> float:
     return max(0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))), 1e-3)
 
 
-def _digest(settings: PixelTraining, images: FerImages, seed: int) -> str:
+def _digest(
+    settings: PixelTraining, images: FerImages, seed: int, teachers: NDArray[np.float32] | None
+) -> str:
     """What decides the outcome, as a tensor's name can hold it."""
-    words = json.dumps([dataclasses.asdict(settings), seed, len(images.images)], sort_keys=True)
-    return hashlib.sha256(words.encode() + images.labels.tobytes()).hexdigest()[:16]
+    words = json.dumps([dataclasses.asdict(settings), seed], sort_keys=True)
+    digest = hashlib.sha256(words.encode())
+    for part in (images.images, images.labels, teachers):
+        digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _save(

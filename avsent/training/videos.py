@@ -165,7 +165,19 @@ def _encode_audio(
         changed = normalised_log(sample.audio, FLOOR_DB)
         log_mels.append(changed if rng is None else augmented_log_mel(sample.audio, rng))
     padded, lengths = pad_log_mels(log_mels)
-    return model.encode_audio(padded.to(device), lengths.to(device))[0]
+    # Of a changed voice the prosody is not known.
+    prosody = None if rng is not None else _prosody(samples, device)
+    return model.encode_audio(padded.to(device), lengths.to(device), prosody)[0]
+
+
+def _prosody(samples: Sequence[Sample], device: torch.device) -> Tensor | None:
+    """Statistics [N, 24], a row of NaN where a sample has none."""
+    known = next((sample.prosody for sample in samples if sample.prosody is not None), None)
+    if known is None:
+        return None
+    missing = np.full_like(known, np.nan)
+    rows = [missing if sample.prosody is None else sample.prosody for sample in samples]
+    return torch.from_numpy(np.stack(rows)).to(device)
 
 
 def _encode_face(

@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.networks.adaptation import PRIOR
 from avsent.networks.target import TargetModel
+from avsent.training.calibrating import softmax
 from avsent.training.metrics import Scores, class_scores, majority, scores
 from avsent.training.seed import Trained
 from avsent.training.shipped.corpora import TEST_ACTORS
@@ -27,6 +30,8 @@ from avsent.training.shipped.pools import Strangers
 
 CARD_FILE = "CARD.md"
 ADAPT_SIZES = (3, 5, 10)
+SURE = 0.8
+"""From this ``score`` on a wrong decision misleads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +91,7 @@ def card_text(report: Report, model: TargetModel) -> str:
         f"Expected calibration error on the test clips: {best.calibration_error:.3f} "
         f"({_spread([one.calibration_error for one in judged])} over the seeds); temperature "
         f"{temperature:.2f}, fitted on the validation actors.",
+        _certainty(report, pool, stills) if report.labels == POLARITY_LABELS else "",
         _text(report),
         _company(report, pool),
         _adaptation(report, pool),
@@ -93,7 +99,7 @@ def card_text(report: Report, model: TargetModel) -> str:
         _sexes(report, pool),
         _LIMITS,
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 _HEAD = """# {name}: {what} of an utterance from voice and face
@@ -160,9 +166,34 @@ def _pictures(report: Report, stills: Pool) -> str:
     found = scores(known.labels, logits.argmax(axis=1), len(report.labels))
     lines = [
         f"FER2013's private test part, faces that dlib finds, landmarks and pixels: accuracy "
-        f"{found.accuracy:.3f}, balanced {_over_present(found):.3f}."
+        f"{found.accuracy:.3f}, balanced {_over_present(found):.3f}.",
+        f"The pixel network alone, seven classes, all {_count(report.strangers.pictures):,} images "
+        f"of that part: accuracy {report.strangers.pictures.accuracy:.3f}, balanced "
+        f"{report.strangers.pictures.balanced_accuracy:.3f} (people: about .65).",
     ]
     return "\n".join(lines)
+
+
+def _count(found: Scores) -> int:
+    return int(np.array(found.confusion).sum())
+
+
+def _certainty(report: Report, clips: Pool, stills: Pool) -> str:
+    """How far ``score`` is from 0 where the decision is right, and where it is wrong."""
+    rows = []
+    for title, pool in (("test clips", clips), ("FER2013 stills", stills)):
+        known = pool.only(np.flatnonzero(pool.labels >= 0))
+        logits = logits_of(report.best.model, known.versions[0])
+        shares = softmax(logits / report.best.calibration.temperature)
+        far = np.abs(shares[:, 2] - shares[:, 0])
+        right = shares.argmax(axis=1) == known.labels
+        cells = title, *map(_mean, (far[right], far[~right], far[~right] > SURE))
+        rows.append("| " + " | ".join(cells) + " |")
+    return (
+        "`score` is the probability of positive minus that of negative. Its mean distance from 0:"
+        f"\n\n| where | decision right | decision wrong | wrong and beyond ±{SURE} |\n"
+        "|---|---|---|---|\n" + "\n".join(rows)
+    )
 
 
 def _over_present(found: Scores) -> float:
@@ -245,6 +276,10 @@ def _sexes(report: Report, pool: Pool) -> str:
         "## By sex and by acted emotion, voice and face\n\n| clips | number | accuracy |\n"
         "|---|---|---|\n" + "\n".join(rows)
     )
+
+
+def _mean(values: NDArray[Any]) -> str:
+    return f"{values.mean():.2f}" if len(values) else "–"
 
 
 def _ratio(value: float | None) -> str:

@@ -8,7 +8,7 @@ against its neighbours, and call a sad face in a sad video neutral.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,8 +17,14 @@ from numpy.typing import NDArray
 
 from avsent.data.corpus import Corpus, Sample
 from avsent.data.text_corpus import TextItem
-from avsent.labels import EMOTIONS, POLARITY_LABELS
-from avsent.networks.config import ContextConfig, ExpertsConfig, TargetConfig, VoteConfig
+from avsent.labels import EMOTIONS, POLARITY_LABELS, polarity_of
+from avsent.networks.config import (
+    ContextConfig,
+    ExpertsConfig,
+    FusionConfig,
+    TargetConfig,
+    VoteConfig,
+)
 from avsent.networks.target import TargetModel
 from avsent.networks.vector_encoder import VectorEncoder
 from avsent.training.material import make_material, make_task
@@ -28,6 +34,8 @@ from avsent.training.shipped.posteriors import Experts, Posteriors
 
 FER_EMOTIONS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 """FER2013's order, in the names of ``EMOTIONS``."""
+FER_COUNTS = (3879, 389, 3988, 7157, 4917, 4780, 2896)
+"""Training images of each."""
 _LIKE = {"calm": "neutral"}
 MOST_UTTERANCES = 8
 UNIFORM_VIDEOS = 0.1
@@ -57,7 +65,7 @@ class Pool:
 class Fusing:
     """Settings of the fusion. Numbers of made-up videos; ``missing``, the share of videos that lack
     one modality throughout and, of the others, the share of utterances that lack one; and what
-    ``avsent train`` is told."""
+    ``avsent train`` is told; ``vote``: the experts' votes are added to what the network says."""
 
     clip_videos: int = 2000
     still_videos: int = 800
@@ -81,6 +89,8 @@ class Fusing:
         )
     )
     transfer: TransferSettings = field(default_factory=TransferSettings)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    vote: bool = True
 
 
 def fuse(
@@ -114,7 +124,8 @@ def fuse(
         context=settings.context,
         transfer=settings.transfer,
         optimiser=settings.optimiser,
-        votes=vote_streams(first.names),
+        fusion=settings.fusion,
+        votes=vote_streams(first.names) if settings.vote else (),
     )
     material = make_material(make_task(corpus, told.label, told.labels), told, seed, words=False)
     where = Where(torch.device("cpu"))
@@ -125,22 +136,43 @@ def fuse(
 
 
 def vote_streams(names: tuple[str, ...]) -> tuple[VoteConfig, ...]:
-    """Where each expert speaks of ``names`` (the polarities or the emotions) in its modality."""
+    """Where each expert speaks of ``names`` (the polarities or the emotions) in its modality, and
+    how common these were where it learnt."""
     emotions, polarities = len(EMOTIONS), len(POLARITY_LABELS)
     own = emotions + polarities
+    acted: tuple[float, ...] = ()
+    both: tuple[float, ...] = ()
     if names == POLARITY_LABELS:
         said = tuple(range(emotions, own))
         looked = tuple(range(len(FER_EMOTIONS), len(FER_EMOTIONS) + polarities))
+        # Clips and stills are drawn with all their emotions equally common.
+        clips, stills = (_by_polarity(dict.fromkeys(of, 1.0)) for of in (EMOTIONS, FER_EMOTIONS))
+        acted, both = np.log(clips).tolist(), np.log((clips + stills) / 2).tolist()
+        pictured = np.log(_by_polarity(dict(zip(FER_EMOTIONS, FER_COUNTS, strict=True))))
     else:
         said = tuple(range(emotions))
         # Stills are never calm: pixels do not tell calm from neutral.
         looked = tuple(FER_EMOTIONS.index(_LIKE.get(name, name)) for name in EMOTIONS)
+        counts = np.array(FER_COUNTS, dtype=np.float64)
+        pictured = np.log(counts / counts.sum())[list(looked)]
+    again = tuple(own + column for column in said)
     return (
-        VoteConfig("audio", said),
-        VoteConfig("face", said),
-        VoteConfig("face", tuple(own + column for column in said)),
-        VoteConfig("face", tuple(2 * own + column for column in looked)),
+        VoteConfig("audio", said, tuple(acted)),
+        VoteConfig("audio", again),  # prosody: taught with equal weights
+        VoteConfig("face", said, tuple(both)),
+        VoteConfig("face", again, tuple(acted)),  # movement
+        VoteConfig("face", tuple(2 * own + c for c in looked), tuple(pictured.tolist())),
     )
+
+
+def _by_polarity(emotions: Mapping[str, float]) -> NDArray[np.float64]:
+    """Shares of the polarities among ``emotions``, of which there are so many each."""
+    shares = np.zeros(len(POLARITY_LABELS))
+    for name, count in emotions.items():
+        polarity = polarity_of(name)
+        if polarity is not None:
+            shares[polarity] += count
+    return np.asarray(shares / shares.sum())
 
 
 def made_up(

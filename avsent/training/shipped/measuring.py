@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from avsent.networks.adaptation import MIN_UTTERANCES, about_own_mean
+from avsent.networks.config import VoteConfig
 from avsent.networks.target import TargetModel, Utterances
 from avsent.training.calibrating import softmax
 from avsent.training.metrics import Scores, expected_calibration_error, scores
@@ -127,11 +128,27 @@ def adapted(values: torch.Tensor, present: torch.Tensor, prior: float) -> torch.
     return about_own_mean(values, present, one_group, prior, MIN_UTTERANCES)
 
 
-def without_stream(pool: Pool, columns: slice) -> Pool:
-    """``pool`` as if a stream of the face's experts (its ``columns``) did not exist."""
+def without_stream(pool: Pool, modality: str, columns: slice) -> Pool:
+    """``pool`` as if a stream of experts (its ``columns`` in ``modality``) did not exist."""
     versions = []
     for said in pool.versions:
-        face = said.face.copy()
-        face[:, columns] = np.nan
-        versions.append(Posteriors(said.audio, face))
+        by_modality = {"audio": said.audio.copy(), "face": said.face.copy()}
+        by_modality[modality][:, columns] = np.nan
+        versions.append(Posteriors(by_modality["audio"], by_modality["face"]))
     return dataclasses.replace(pool, versions=tuple(versions))
+
+
+def summed(pool: Pool, streams: Sequence[VoteConfig]) -> dict[str, Scores]:
+    """What nothing but the sum of the streams' log probabilities decides, nothing learnt: by both
+    modalities ("both"), "face" and "audio" alone. Every labelled utterance of ``pool``."""
+    known = pool.only(np.flatnonzero(pool.labels >= 0))
+    said = {"audio": known.versions[0].audio, "face": known.versions[0].face}
+    found = {}
+    for title, used in (("both", ("audio", "face")), ("face", ("face",)), ("audio", ("audio",))):
+        total = sum(
+            np.nan_to_num(said[stream.modality][:, list(stream.columns)])
+            for stream in streams
+            if stream.modality in used
+        )
+        found[title] = scores(known.labels, np.asarray(total).argmax(axis=1), len(pool.names))
+    return found

@@ -19,12 +19,22 @@ from torch import Tensor
 from avsent.data.ravdess import RavdessClip
 from avsent.features.audio import FLOOR_DB, normalised_log
 from avsent.features.pixels import standardised
+from avsent.features.voice import audio_features
+from avsent.media import SAMPLE_RATE_HZ
 from avsent.networks.config import ExpertsConfig
-from avsent.networks.experts import AudioExperts, AudioMember, FaceExperts, FaceMember
+from avsent.networks.experts import (
+    AudioExperts,
+    AudioMember,
+    FaceExperts,
+    FaceMember,
+    ProsodyMember,
+)
 from avsent.networks.face_encoder import FaceExtras
 from avsent.networks.pixel_network import PixelNetwork
-from avsent.training.augment import augmented_landmarks, augmented_log_mel
-from avsent.training.shipped.corpora import Stills
+from avsent.training.augment import augmented_landmarks
+from avsent.training.microphones import another_microphone
+from avsent.training.shipped.corpora import Stills, load_clips
+from avsent.training.shipped.prosody_member import cached_prosody, train_prosody_member
 from avsent.training.shipped.workshop import Task, Workshop, members
 
 CHUNK = 256
@@ -44,6 +54,7 @@ class Experts:
     """Members that were trained, and the pixel network."""
 
     audio: tuple[AudioMember, ...]
+    prosody: tuple[ProsodyMember, ...]
     face: tuple[FaceMember, ...]
     pixels: PixelNetwork
 
@@ -53,7 +64,11 @@ class Experts:
             config, audio_members=len(self.audio), face_members=len(self.face)
         )
         audio, face = AudioExperts(config), FaceExperts(config)
-        for places, made in ((audio.members, self.audio), (face.members, self.face)):
+        for places, made in (
+            (audio.members, self.audio),
+            (audio.prosody, self.prosody),
+            (face.members, self.face),
+        ):
             for own, member in zip(places, made, strict=True):
                 own.load_state_dict(member.state_dict())
         face.pixels.load_state_dict(self.pixels.state_dict())
@@ -68,16 +83,20 @@ def cross_fitted(
     shop: Workshop,
 ) -> list[Experts]:
     """One member of each kind per group of actors: taught by the clips of all other groups."""
-    tasks = []
+    clips = load_clips(shop.data, shop.cache)
+    versions = cached_prosody(clips, shop.cache)
+    tasks, spoken = [], []
     for number, group in enumerate(groups):
         others = tuple(actor for other in groups if other is not group for actor in other)
         tasks += [Task(kind, others, 100 * seed + number, config) for kind in ("audio", "face")]
+        rows = [row for row, clip in enumerate(clips) if clip.actor in others]
+        spoken.append(train_prosody_member(config, [clips[r] for r in rows], versions[:, rows]))
     made = members(tasks, shop)
     found = []
-    for audio, face in zip(made[::2], made[1::2], strict=True):
+    for audio, prosody, face in zip(made[::2], spoken, made[1::2], strict=True):
         assert isinstance(audio, AudioMember)
         assert isinstance(face, FaceMember)
-        found.append(Experts((audio,), (face,), pixels))
+        found.append(Experts((audio,), (prosody,), (face,), pixels))
     return found
 
 
@@ -85,6 +104,7 @@ def together(experts: Sequence[Experts]) -> Experts:
     """All members in one."""
     return Experts(
         tuple(member for one in experts for member in one.audio),
+        tuple(member for one in experts for member in one.prosody),
         tuple(member for one in experts for member in one.face),
         experts[0].pixels,
     )
@@ -103,21 +123,34 @@ def of_clips(
     audio = np.full((len(clips), config.posteriors("audio")), np.nan, dtype=np.float32)
     face = np.full((len(clips), config.posteriors("face")), np.nan, dtype=np.float32)
     for row, clip in enumerate(clips):
-        if clip.mel_power is not None:
-            power = clip.mel_power
-            heard = (
-                normalised_log(power, FLOOR_DB) if rng is None else augmented_log_mel(power, rng)
-            )
-            lengths = torch.tensor([heard.shape[1]])
-            audio[row] = hear.posteriors(torch.from_numpy(heard)[None], lengths)[0][0].numpy()
-        if clip.face is not None and clip.face.neutral is not None:
-            frames = np.concatenate([clip.face.landmarks, clip.face.neutral[None]])
-            shown = torch.from_numpy(frames)[None]
+        heard = _heard(clip, rng)
+        if heard is not None:
+            audio[row] = hear.posteriors(*heard)[0][0].numpy()
+        if clip.face is not None:
+            neutral = clip.face.neutral
+            rest = clip.face.landmarks[:1] if neutral is None else neutral[None]
+            shown = torch.from_numpy(np.concatenate([clip.face.landmarks, rest]))[None]
             if rng is not None:
                 generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
                 shown = augmented_landmarks(shown, generator)
-            face[row] = _seen(see, shown[:, :-1], FaceExtras(neutral=shown[:, -1]))[0]
+            extras = FaceExtras(neutral=None if neutral is None else shown[:, -1])
+            face[row] = _seen(see, shown[:, :-1], extras)[0]
     return Posteriors(audio, face)
+
+
+def _heard(
+    clip: RavdessClip, rng: np.random.Generator | None
+) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """Log-mel [1, mel, N], its length [1] and prosody [1, 24]; None where nothing is heard."""
+    power, spoken, sound = clip.mel_power, clip.prosody, clip.sound
+    if rng is not None and sound is not None:
+        found = audio_features(another_microphone(sound, SAMPLE_RATE_HZ, rng), 0.0)
+        power, spoken = (None, None) if found is None else (found.power, found.prosody)
+    if power is None:
+        return None
+    log_mel = torch.from_numpy(normalised_log(power, FLOOR_DB))[None]
+    known = None if spoken is None else torch.from_numpy(spoken)[None]
+    return log_mel, torch.tensor([log_mel.shape[2]]), known
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
 """``make train-default``: ``models/default`` and ``models/emotion`` from the data at hand.
 
-1. The pixel network learns from FER2013's training pictures.
+1. The pixel network learns from FER2013's training pictures, and from two others that did.
 2. Members learn from actors 1–20, each without one group of four; each judges the four it has not
    met. FER2013's training faces teach the still face along with the clips.
 3. For either set of labels, HMTL's fusion learns from these posteriors and from FER2013's public
@@ -20,27 +20,29 @@ from pathlib import Path
 import torch
 
 from avsent.checkpoints import load_checkpoint, save_checkpoint
+from avsent.data.fer2013 import read_fer2013_images
 from avsent.data.text_corpus import TextItem, read_text_corpus
 from avsent.errors import AvsentError
 from avsent.features.config import FeatureConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model_index import write_index
 from avsent.networks.config import ExpertsConfig
-from avsent.training.pixel_training import PixelTraining
+from avsent.training.metrics import scores
+from avsent.training.pixel_training import judge_pictures
 from avsent.training.seed import Trained
 from avsent.training.settings import TransferSettings
 from avsent.training.shipped.card import Report, write_card
 from avsent.training.shipped.corpora import TEST_ACTORS, load_clips, load_stills, of_actors
 from avsent.training.shipped.fusing import Fusing, assembled, by_speaker, fuse, split_pool
+from avsent.training.shipped.pixel_recipe import pixel_network
 from avsent.training.shipped.pools import Strangers, know_clips, know_stills, know_strangers
 from avsent.training.shipped.posteriors import Experts, cross_fitted, together
-from avsent.training.shipped.workshop import Workshop, pixel_network
+from avsent.training.shipped.workshop import Workshop
 
 LICENCE = "CC BY-NC-SA 4.0"
 GROUPS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
 VALIDATION = ("actor 17", "actor 18", "actor 19", "actor 20")
 STILLS_HELD = 0.4
-PIXEL_SEEDS = (1,)
 TEXTS = ("text", "mosi/mosi_utterance.npz")
 MODELS = {"default": POLARITY_LABELS, "emotion": EMOTIONS}
 
@@ -75,11 +77,8 @@ class Timer:
 
 def rebuild(shop: Workshop, out: Path, seeds: list[int]) -> None:
     """Train and write both models, their cards and the index."""
-    config = ExpertsConfig()
-    pixels = pixel_network(PixelTraining(), PIXEL_SEEDS, shop)
-    config = dataclasses.replace(
-        config, pixels=dataclasses.replace(config.pixels, members=len(PIXEL_SEEDS))
-    )
+    pixels = pixel_network(shop)
+    config = ExpertsConfig(pixels=pixels.config)
     experts = cross_fitted(config, GROUPS, pixels, 0, shop)
     shop.say("posteriors")
     strangers = meet(config, experts, shop)
@@ -110,11 +109,14 @@ def meet(config: ExpertsConfig, experts: list[Experts], shop: Workshop) -> Stran
     """Everything the experts say of strangers."""
     clips = load_clips(shop.data, shop.cache)
     everyone = together(experts)
+    images = read_fer2013_images(shop.data / "fer2013", "test")
+    _, votes = judge_pictures(everyone.pixels, images.images)
     return Strangers(
         clips=know_strangers(config, experts, GROUPS, clips, seed=0),
         stills=know_stills(config, everyone, load_stills(shop.data, shop.cache, "valid")),
         test_clips=know_clips(config, everyone, of_actors(clips, TEST_ACTORS)),
         test_stills=know_stills(config, everyone, load_stills(shop.data, shop.cache, "test")),
+        pictures=scores(images.labels, votes.argmax(axis=1), len(images.classes)),
     )
 
 

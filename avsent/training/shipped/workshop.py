@@ -18,11 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from avsent.data.fer2013 import read_fer2013_images
 from avsent.networks.config import ExpertsConfig
 from avsent.networks.experts import AudioMember, FaceMember
-from avsent.networks.pixel_network import PixelNetwork
-from avsent.training.pixel_training import PixelTraining, make_network, train_member
 from avsent.training.shipped.corpora import load_clips, load_stills, of_actors
 from avsent.training.shipped.members import (
     AUDIO,
@@ -61,7 +58,7 @@ class Task:
         """Where the member is kept; the name holds a digest of all that decides it."""
         way = self.audio if self.kind == "audio" else self.face
         used = dataclasses.asdict(self.config)
-        for name in ("audio_members", "face_members", "pixels", "pixel_polarity"):
+        for name in ("audio_members", "face_members", "prosody", "pixels", "pixel_polarity"):
             del used[name]
         settings = [used, dataclasses.asdict(way)]
         words = json.dumps(
@@ -94,23 +91,6 @@ def members(tasks: Sequence[Task], shop: Workshop) -> list[nn.Module]:
     return [_taken(task, shop.cache) for task in tasks]
 
 
-def pixel_network(training: PixelTraining, seeds: Sequence[int], shop: Workshop) -> PixelNetwork:
-    """The pixel network: one member per seed, taught by all of FER2013's training part."""
-    if shop.jobs == 1:
-        for seed in seeds:
-            _make_pixels(training, seed, shop.data, shop.cache)
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(shop.jobs, mp_context=context) as pool:
-            for done in [
-                pool.submit(_make_pixels, training, seed, shop.data, shop.cache) for seed in seeds
-            ]:
-                done.result()
-    images = read_fer2013_images(shop.data / "fer2013", "train")
-    made = [train_member(images, seed, training, _pixel_file(shop.cache, seed)) for seed in seeds]
-    return make_network(made, dataclasses.replace(training.network, members=len(made)))
-
-
 def _make(task: Task, data: Path, cache: Path) -> None:
     torch.set_num_threads(1)  # More add in another order, and give another member.
     clips = of_actors(load_clips(data, cache), task.actors)
@@ -130,13 +110,3 @@ def _taken(task: Task, cache: Path) -> nn.Module:
     member = AudioMember(task.config) if task.kind == "audio" else FaceMember(task.config)
     member.load_state_dict(load_file(task.file(cache)))
     return member.eval()
-
-
-def _make_pixels(training: PixelTraining, seed: int, data: Path, cache: Path) -> None:
-    torch.set_num_threads(1)
-    images = read_fer2013_images(data / "fer2013", "train")
-    train_member(images, seed, training, _pixel_file(cache, seed))
-
-
-def _pixel_file(cache: Path, seed: int) -> Path:
-    return cache / f"pixels-{seed}.safetensors"
