@@ -113,7 +113,8 @@ Rebuilt by `make train-default` (`avsent/training/shipped/recipe.py` tells the s
   sad, angry, fearful and disgust are negative; surprise has no polarity: it teaches emotion only.
 - **FER2013** (Goodfellow et al. 2013), for research: 28,006 grey stills in seven classes; images
   that occur in more than one split were dropped from training.
-- **MELD** and **CMU-MOSI** transcripts, for research: tried as a text that teaches; see below.
+- **MELD** (Poria et al. 2019), transcripts, for research: a text that teaches; see below.
+- **CMU-MOSI** (Zadeh et al. 2016), transcripts, for research: the same.
 - The weights are shared under CC BY-NC-SA 4.0, **not for commercial use**.
 
 ## Who was held out
