@@ -66,6 +66,16 @@ def test_a_strong_prior_changes_nothing() -> None:
     assert adapted_scores(model, pool, 5, 0.0, seed=0) != plain
 
 
+def test_where_all_are_alike_adapting_takes_it_for_the_speaker() -> None:
+    model, pool = trained().model, pool_of(3, 6)
+    plain = adapted_scores(model, pool, 5, None, seed=0, alike=True)
+    moved = adapted_scores(model, pool, 5, 0.0, seed=0, alike=True)
+    assert plain.count == moved.count == 3 * 20 * 5
+    assert plain.balanced_accuracy > moved.balanced_accuracy + 0.2
+    # Six of each label: more than there are cannot be drawn.
+    assert adapted_scores(model, pool, 9, None, seed=0, alike=True).count == 3 * 20 * 6
+
+
 @pytest.mark.parametrize(("modality", "stream"), [("face", MOVING), ("audio", SPOKEN)])
 def test_without_a_stream(modality: str, stream: slice) -> None:
     pool, untouched = pool_of(2, 6), pool_of(2, 6).versions[0]
@@ -93,7 +103,7 @@ def test_sums_by_hand() -> None:
     streams = (
         VoteConfig("audio", (0, 1)),
         VoteConfig("face", (1, 0)),
-        VoteConfig("face", (1, 2), centred=True),
+        VoteConfig("face", (1, 2)),
     )
     # Of a and b: voice (−.1, −9), (−2, −1), (0, 0); face (−8, −1.1), (−2, −7), (−.6, −1).
     decided = {"both": [0, 0, 0], "face": [1, 0, 0], "audio": [0, 1, 0]}

@@ -104,18 +104,27 @@ def in_company(model: TargetModel, pool: Pool, seed: int) -> dict[str, Scores]:
 
 
 def adapted_scores(
-    model: TargetModel, pool: Pool, size: int, prior: float | None, seed: int
+    model: TargetModel,
+    pool: Pool,
+    size: int,
+    prior: float | None,
+    seed: int,
+    *,
+    alike: bool = False,
 ) -> Scores:
     """Scores over videos of ``size`` utterances drawn from one speaker, adapted to the speaker with
-    ``prior`` (None: not adapted)."""
+    ``prior`` (None: not adapted). ``alike``: all utterances of a video have the same label."""
     known = pool.only(np.flatnonzero(pool.labels >= 0))
     rng = np.random.default_rng(seed)
     speakers = np.array(known.speakers)
-    videos = [
-        rng.choice(np.flatnonzero(speakers == speaker), size, replace=False)
-        for speaker in sorted(set(known.speakers))
-        for _ in range(ADAPT_DRAWS)
-    ]
+    videos = []
+    for speaker in sorted(set(known.speakers)):
+        own = np.flatnonzero(speakers == speaker)
+        for _ in range(ADAPT_DRAWS):
+            there = own
+            if alike:
+                there = own[known.labels[own] == rng.choice(np.unique(known.labels[own]))]
+            videos.append(rng.choice(there, min(size, len(there)), replace=False))
     logits = logits_of(model, known.versions[0], videos, adapt=prior)
     truth = known.labels[np.concatenate(videos)]
     return scores(truth, logits.argmax(axis=1), len(pool.names))
