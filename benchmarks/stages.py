@@ -13,7 +13,7 @@ from unittest import mock
 
 from avsent import decision, media, utterances
 from avsent.faces import speaking, tracker
-from avsent.features import audio, face
+from avsent.features import face, voice
 
 READER_STAGES = ("media", "listening")
 MAIN_STAGES = ("opening", "faces", "speaker", "features", "networks", "waiting")
@@ -23,7 +23,7 @@ STAGE_TEXTS = {
     "opening": "opening the file",
     "faces": "detection, tracking, landmarks, crops",
     "speaker": "which face speaks",
-    "features": "log-mel, normalised landmarks",
+    "features": "log-mel, prosody, normalised landmarks",
     "networks": "encoders, context, decision",
     "waiting": "for the reading thread",
 }
@@ -38,9 +38,10 @@ _CALLS: tuple[tuple[str, object, str], ...] = (
     ("faces", tracker.FaceTracker, "push"),
     ("speaker", speaking, "sound_envelope"),
     ("speaker", speaking, "choose_faces"),
-    ("features", audio, "audio_features"),
+    ("features", voice, "audio_features"),
     ("features", face, "face_features"),
     ("networks", decision.Decider, "encode"),
+    ("networks", decision.Decider, "represent"),
 )
 _ITERATORS: tuple[tuple[str, object, str], ...] = (
     ("media", media.MediaReader, "__iter__"),
