@@ -60,6 +60,8 @@ def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         size = model.representation_size(vote.modality)
         if len(vote.columns) != len(model.labels) or any(not 0 <= c < size for c in vote.columns):
             raise ValueError("the columns of a vote do not fit the labels or the representation")
+        if len(vote.log_prior) not in (0, len(model.labels)):
+            raise ValueError("the prior of a vote does not have one number per label")
     if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
         raise ValueError("the labels are not two or more different names")
 

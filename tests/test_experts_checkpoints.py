@@ -73,7 +73,7 @@ WRONG: list[tuple[str, object, str]] = [
     ),
     *(
         ("prosody", size, "network and features differ in prosody")
-        for size in (0, -3, SIZE - 1, SIZE + 1, MAX_LAYER_SIZE)
+        for size in (0, -3, SIZE - 1, SIZE + 1, MAX_LAYER_SIZE, 10**12)
     ),
     ("audio.channels", [8, 8, 10**9], "a layer size is not within"),
     ("audio.channels", [8, 8], "the number of layers"),
@@ -104,3 +104,13 @@ def test_a_configuration_that_cannot_be(tmp_path: Path, name: str, value: object
         load_checkpoint(tmp_path)
     assert caught.value.exit_code == 4
     assert str(caught.value).startswith(f"{path}: damaged, ")
+
+
+def test_the_prior_of_a_vote_has_a_number_for_each_label(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / CONFIG_FILE
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["model"]["votes"][0]["log_prior"] = [0.0, -1.0]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="damaged, the prior of a vote"):
+        load_checkpoint(tmp_path)

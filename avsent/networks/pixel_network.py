@@ -28,7 +28,7 @@ class PixelMember(nn.Module):
         self.blocks = nn.Sequential(*layers)
         self.drop = nn.Dropout(config.dropout)
         self.out = nn.Linear(before, config.classes)
-        # A third faster on a processor.
+        # Faster on a processor: by a tenth, by a third on a busy one.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
