@@ -7,7 +7,7 @@ is forgotten, so memory does not grow with the length of the video.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,30 +28,28 @@ from avsent.listening import Heard, listened, watched_for_silence
 from avsent.media import Damage, Frame, MediaReader, prefetch
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.recent import RecentFaces, RecentSound
-from avsent.utterances import (
-    MAX_UTTERANCE_S,
-    Segment,
-    SileroSpeechDetector,
-    SpeechDetector,
-    WindowSegmenter,
-    default_detector,
-)
+from avsent.speech import SileroSpeechDetector, SpeechDetector, default_detector
+from avsent.utterances import MAX_UTTERANCE_S, Segment, WindowSegmenter
 
 MAX_LAG_S = 30.0
 """A stream that lies further behind the other has ended: it is not waited for."""
-MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S
+JUDGING_S = 2.0
+"""Sound is judged in batches: an utterance is final this much after its end, at the latest."""
+MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
 """Faces are kept no longer than this for an utterance that may still be open."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionOptions:
-    """``segments``: the user's utterances, or None to find them."""
+    """``segments``: the user's utterances, or None to find them; ``threads``: 1 to read, listen
+    and look in this thread alone, None for as many as help."""
 
     segments: tuple[Segment, ...] | None = None
     face: FaceChoice = FaceChoice.speaking
     analysis_rate_hz: float = 10.0
     strict: bool = False
     landmarks: Path | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +117,9 @@ class Extraction:
 
     def __iter__(self) -> Iterator[UtteranceFeatures]:
         options = self._options
-        with MediaReader(self.path, analysis_rate_hz=options.analysis_rate_hz) as reader:
+        with MediaReader(
+            self.path, analysis_rate_hz=options.analysis_rate_hz, threads=options.threads
+        ) as reader:
             info, at = reader.info, self._position
             tracker = FaceTracker(options.landmarks) if info.has_video else None
             windows = WindowSegmenter() if options.segments is None else None
@@ -127,7 +127,7 @@ class Extraction:
             at.heard_s = 0.0 if info.has_audio else np.inf
             at.seen_s = 0.0 if info.has_video else np.inf
             # Closing the generators ends the reading thread before the file is closed.
-            with closing(prefetch(self._listen(reader))) as events:
+            with closing(self._ahead(self._listen(reader))) as events:
                 for event in events:
                     match event:
                         case Frame():
@@ -152,7 +152,13 @@ class Extraction:
         found = None if track is None else self._neutrals.get(track)
         return None if found is None else found.median()
 
-    def _listen(self, reader: MediaReader) -> Iterator[Frame | Heard | Damage]:
+    def _ahead(
+        self, events: Generator[Frame | Heard | Damage, None, None]
+    ) -> Generator[Frame | Heard | Damage, None, None]:
+        """The events, read by a thread of its own where more than one may be used."""
+        return events if self._options.threads == 1 else prefetch(events)
+
+    def _listen(self, reader: MediaReader) -> Generator[Frame | Heard | Damage, None, None]:
         if self._options.segments is not None:
             return watched_for_silence(reader)
         detector = self._detector or default_detector()

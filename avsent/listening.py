@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 
 from avsent.media import SAMPLE_RATE_HZ, Damage, Frame, MediaReader, Sound
-from avsent.utterances import (
-    SILENCE_FLOOR_DB,
-    Segment,
-    SpeechDetector,
-    SpeechSegmenter,
-)
+from avsent.speech import SpeechDetector
+from avsent.utterances import SILENCE_FLOOR_DB, Segment, SpeechSegmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +23,9 @@ class Heard:
     heard: bool
 
 
-def listened(reader: MediaReader, detector: SpeechDetector) -> Iterator[Frame | Heard | Damage]:
+def listened(
+    reader: MediaReader, detector: SpeechDetector
+) -> Generator[Frame | Heard | Damage, None, None]:
     """The reader's events, its sound cut into utterances by voice activity."""
     segmenter = SpeechSegmenter(detector)
     end_s: float | None = None
@@ -43,7 +41,7 @@ def listened(reader: MediaReader, detector: SpeechDetector) -> Iterator[Frame | 
         yield Heard(rest, segmenter.flush(), end_s, segmenter.heard)
 
 
-def watched_for_silence(reader: MediaReader) -> Iterator[Frame | Heard | Damage]:
+def watched_for_silence(reader: MediaReader) -> Generator[Frame | Heard | Damage, None, None]:
     """The reader's events; its sound is only watched for silence, the utterances are given."""
     heard = False
     for event in reader:

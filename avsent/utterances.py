@@ -7,19 +7,24 @@ soon as it is final, and keeps only the open stretch: memory does not grow with 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avsent.media import SAMPLE_RATE_HZ
+from avsent.speech import (
+    FRAME_S,
+    FRAME_SAMPLES,
+    Samples,
+    SpeechDetector,
+    default_detector,
+    power,
+)
 
-Samples = NDArray[np.float32]
-
-FRAME_SAMPLES = 512  # the only length silero-vad takes at 16 kHz
-FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
+# So many frames (1 s) are judged together, which is cheaper. They are counted from the start of
+# the stream, so where the cuts fall changes no bit of the answers.
+BATCH_FRAMES = 32
 
 START_PROBABILITY = 0.5  # speech begins with a frame at least this likely to be speech …
 END_PROBABILITY = 0.35  # … and ends with the first one less likely than this
@@ -46,82 +51,6 @@ class Segment:
     text: str | None = None
 
 
-class SpeechDetector(Protocol):
-    """Tells how likely each frame of a stream is speech. Holds state: one stream at a time."""
-
-    name: ClassVar[str]
-
-    def reset(self) -> None:
-        """Forget the stream so far; the next frame begins a new one."""
-
-    def probability(self, frame: Samples) -> float:
-        """The probability (0..1) that the next frame, float32 [FRAME_SAMPLES], is speech."""
-
-
-class SileroSpeechDetector:
-    """The silero-vad network, with the weights inside its wheel. Raises what loading raises."""
-
-    name: ClassVar[str] = "silero"
-
-    def __init__(self) -> None:
-        from avsent.networks.threads import one_torch_thread
-
-        # Importing it sets torch to one thread for good; loading it uses deprecated TorchScript.
-        with one_torch_thread(), warnings.catch_warnings():
-            said = ".*torch.jit.load.*|path is deprecated.*"
-            warnings.filterwarnings("ignore", said, DeprecationWarning)
-            from silero_vad import load_silero_vad
-
-            self._model: Any = load_silero_vad()
-
-    def reset(self) -> None:
-        self._model.reset_states()
-
-    def probability(self, frame: Samples) -> float:
-        import torch
-
-        from avsent.networks.threads import one_torch_thread
-
-        with one_torch_thread(), torch.inference_mode():
-            return float(self._model(torch.from_numpy(frame), SAMPLE_RATE_HZ))
-
-
-class EnergySpeechDetector:
-    """The fallback: speech is what stands out of the background and is not flat noise."""
-
-    name: ClassVar[str] = "energy"
-    QUIET_DB = -60.0  # dBFS; anything below is never speech
-    FIRST_BACKGROUND_DB = -30.0  # dBFS; assumed until the sound is seen to fall lower
-    RISE_DB_PER_S = 2.0  # how fast the background follows a rise; a fall it follows at once
-    CONTRAST_DB = 12.0  # this far above the background, a frame is as likely speech as not
-    MAX_FLATNESS = 0.35  # spectral flatness: voices are below 0.2, white noise is at 0.56
-
-    _background_db = FIRST_BACKGROUND_DB
-
-    def reset(self) -> None:
-        self._background_db = self.FIRST_BACKGROUND_DB
-
-    def probability(self, frame: Samples) -> float:
-        # The level of the first difference leaves out rumble and hum.
-        level_db = 10 * math.log10(_power(np.diff(frame)) + 1e-12)
-        risen_db = self._background_db + self.RISE_DB_PER_S * FRAME_S
-        self._background_db = max(min(level_db, risen_db), self.QUIET_DB)
-        spectrum = np.abs(np.fft.rfft(frame * np.hanning(frame.size)))[1:] ** 2 + 1e-12
-        flatness = float(np.exp(np.log(spectrum).mean()) / spectrum.mean())
-        if level_db <= self.QUIET_DB or flatness > self.MAX_FLATNESS:
-            return 0.0
-        excess_db = level_db - self._background_db - self.CONTRAST_DB
-        return 1 / (1 + math.exp(-excess_db / 3))
-
-
-def default_detector() -> SpeechDetector:
-    """silero-vad, or the energy-based fallback (see ``name``) where that cannot be loaded."""
-    try:
-        return SileroSpeechDetector()
-    except Exception:  # whatever keeps a foreign package from loading, the fallback works
-        return EnergySpeechDetector()
-
-
 class SpeechSegmenter:
     """Cuts a stream of sound into utterances.
 
@@ -140,8 +69,8 @@ class SpeechSegmenter:
         self._detector.reset()
         self._origin_s = origin_s
         self._received = 0  # samples since the origin
-        self._rest: Samples = np.zeros(0, np.float32)  # samples that do not yet fill a frame
-        self._frames = 0  # whole frames since the origin
+        self._rest: Samples = np.zeros(0, np.float32)  # samples that do not yet fill a batch
+        self._frames = 0  # frames judged since the origin
         self._speaking = False
         self._first: int | None = None  # frame that begins the open stretch, if one is open …
         self._end = -FRAME_SAMPLES  # … the one after its last speech (none yet: long ago) …
@@ -173,19 +102,26 @@ class SpeechSegmenter:
             self._restart(start_s)
         clean = np.concatenate([self._rest, clean.clip(-1, 1)])
         self._received += samples.size
-        whole = clean.size - clean.size % FRAME_SAMPLES
-        for frame in clean[:whole].reshape(-1, FRAME_SAMPLES):
-            self._take(frame, _power(frame), final)
-        self._rest = clean[whole:].copy()  # a view would keep all of the chunk alive
+        frames = clean[: clean.size - clean.size % FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        self._heard = self._heard or _loud(power(frames))
+        whole = len(frames) - len(frames) % BATCH_FRAMES
+        for begin in range(0, whole, BATCH_FRAMES):
+            batch = frames[begin : begin + BATCH_FRAMES]
+            self._judge(batch, power(batch), final)
+        self._rest = clean[whole * FRAME_SAMPLES :].copy()  # a view would keep all of it alive
         return final
 
     def flush(self) -> list[Segment]:
         """End the stream: return what was still open. A later push begins a new stream."""
         final: list[Segment] = []
         if self._rest.size:
-            # Its loudness is that of the sound it holds, not of the zeros that fill it up.
-            padded = np.pad(self._rest, (0, FRAME_SAMPLES - self._rest.size))
-            self._take(padded, _power(self._rest), final)
+            filled = np.pad(self._rest, (0, -self._rest.size % FRAME_SAMPLES))
+            frames = filled.reshape(-1, FRAME_SAMPLES)
+            powers = power(frames)
+            # The loudness of the last is that of the sound it holds, not of the zeros after it.
+            powers[-1] = power(self._rest[(len(frames) - 1) * FRAME_SAMPLES :])
+            self._heard = self._heard or _loud(powers)
+            self._judge(frames, powers, final)
         self._close(PAD_S, final)
         self._restart(self._now_s)
         return final
@@ -197,10 +133,16 @@ class SpeechSegmenter:
     def _time_s(self, frame: int) -> float:
         return self._origin_s + frame * FRAME_S
 
-    def _take(self, frame: Samples, power: float, final: list[Segment]) -> None:
-        self._heard |= power > 10 ** (SILENCE_FLOOR_DB / 10)
+    def _judge(self, frames: Samples, powers: NDArray[np.float64], final: list[Segment]) -> None:
+        """Ask the detector about the next frames [F, FRAME_SAMPLES], and take its answers."""
+        for probability, level in zip(
+            self._detector.probabilities(frames), powers.tolist(), strict=True
+        ):
+            self._take(probability, level, final)
+
+    def _take(self, probability: float, level: float, final: list[Segment]) -> None:
         least = END_PROBABILITY if self._speaking else START_PROBABILITY
-        self._speaking = self._detector.probability(frame) >= least
+        self._speaking = probability >= least
         if self._speaking:
             gap_s = (self._frames - self._end) * FRAME_S
             if gap_s >= MERGE_GAP_S:
@@ -212,7 +154,7 @@ class SpeechSegmenter:
         self._frames += 1
         if self._first is None:
             return
-        self._powers.append(power)
+        self._powers.append(level)
         # The gap must be so long that the next stretch cannot shorten this one's padding.
         if (self._frames - self._end) * FRAME_S >= MERGE_GAP_S + 2 * PAD_S:
             self._close(PAD_S, final)
@@ -283,6 +225,5 @@ class WindowSegmenter:
         return [Segment(start_s, middle_s), Segment(middle_s, end_s)]
 
 
-def _power(samples: Samples) -> float:
-    """The mean square of float [N], N ≥ 1, with full scale at 1."""
-    return float(np.square(samples, dtype=np.float64).mean())
+def _loud(powers: NDArray[np.float64]) -> bool:
+    return bool((powers > 10 ** (SILENCE_FLOOR_DB / 10)).any())

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.media import SAMPLE_RATE_HZ
-from avsent.utterances import FRAME_SAMPLES, Segment, SpeechSegmenter
+from avsent.speech import FRAME_SAMPLES
+from avsent.utterances import Segment, SpeechSegmenter
 
 Sound = NDArray[np.float32]
 
@@ -22,12 +23,14 @@ class LevelDetector:
 
     def __init__(self) -> None:
         self.resets = 0
+        self.asked: list[int] = []  # how many frames at once
 
     def reset(self) -> None:
         self.resets += 1
 
-    def probability(self, frame: Sound) -> float:
-        return float(np.abs(frame).max())
+    def probabilities(self, frames: Sound) -> list[float]:
+        self.asked.append(len(frames))
+        return [float(peak) for peak in np.abs(frames).max(axis=1)]
 
 
 def frames(*parts: tuple[int, float]) -> Sound:

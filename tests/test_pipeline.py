@@ -22,7 +22,7 @@ from avsent.media import Frame, MediaReader, Sound
 from avsent.pipeline import FaceChoice, PredictOptions, Predictor, torch_device
 from avsent.progress import Progress
 from avsent.results import Result, UtteranceResult
-from avsent.utterances import EnergySpeechDetector
+from avsent.speech import EnergySpeechDetector
 
 
 @pytest.fixture(scope="module")

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import SAMPLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segmenting import Sound, segment
 
 from avsent.media import SAMPLE_RATE_HZ
-from avsent.utterances import (
+from avsent.speech import (
     FRAME_SAMPLES,
     EnergySpeechDetector,
-    Segment,
+    ManyAtOnce,
+    OneByOne,
     SileroSpeechDetector,
-    SpeechSegmenter,
     default_detector,
+    fastest_network,
 )
+from avsent.utterances import Segment, SpeechSegmenter
 
 
 @settings(max_examples=15, deadline=None, database=None)
@@ -97,7 +103,7 @@ def test_silero_leaves_the_threads_as_they_were(silero: SileroSpeechDetector) ->
     try:
         torch.set_num_threads(2)
         SileroSpeechDetector()
-        silero.probability(np.zeros(FRAME_SAMPLES, np.float32))
+        silero.probabilities(np.zeros((3, FRAME_SAMPLES), np.float32))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -117,6 +123,83 @@ def decoded(path: Path) -> Sound:
 
 def overlap_s(a: Segment, b: Segment) -> float:
     return max(0.0, min(a.end_s, b.end_s) - max(a.start_s, b.start_s))
+
+
+@pytest.fixture(scope="module")
+def library(one_thread: None) -> Any:
+    """silero-vad as its wheel has it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from silero_vad import load_silero_vad
+
+        return load_silero_vad()
+
+
+def library_says(model: Any, sound: Sound) -> list[float]:
+    """What silero-vad itself answers, asked as its makers show it."""
+    import torch
+
+    model.reset_states()
+    with torch.inference_mode():
+        return [float(model(torch.from_numpy(f), SAMPLE_RATE_HZ)) for f in framed(sound)]
+
+
+def framed(sound: Sound) -> Sound:
+    """Whole frames [F, FRAME_SAMPLES]."""
+    return sound[: sound.size - sound.size % FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+
+
+@pytest.mark.parametrize("name", ["demo.mp4", "lrs3_closeup.mp4", "talk_surprise_zh.mp4"])
+def test_frames_together_are_judged_as_by_the_library(
+    name: str, request: pytest.FixtureRequest, silero: SileroSpeechDetector, library: Any
+) -> None:
+    path = SAMPLE if name == SAMPLE.name else request.getfixturevalue("clips") / name
+    sound = decoded(path)
+    assert isinstance(silero._network, ManyAtOnce)
+    expected = library_says(library, sound)
+    assert max(expected) - min(expected) > 0.4  # else agreeing with it would say little
+    frames, rng = framed(sound), np.random.default_rng(4)
+    cuts = np.sort(rng.choice(np.arange(1, len(frames)), 12, replace=False))
+    for parts in ([frames], np.split(frames, cuts)):
+        silero.reset()
+        found = [p for part in parts for p in silero.probabilities(part)]
+        assert found == pytest.approx(expected, abs=5e-5)
+
+
+class OtherSilero:
+    """silero-vad as it is from outside, with something else inside."""
+
+    def __init__(self, model: Any, inside: object = None) -> None:
+        self._whole = model
+        if inside is not None:
+            self._model = inside
+
+    def __call__(self, frame: Any, rate_hz: int) -> Any:
+        return self._whole(frame, rate_hz)
+
+    def reset_states(self) -> None:
+        self._whole.reset_states()
+
+
+@pytest.mark.parametrize("inside", ["as expected", "nothing", "other context", "other numbers"])
+def test_a_silero_of_other_parts_is_called_as_a_whole(inside: str, library: Any) -> None:
+    import torch
+
+    parts = {
+        name: getattr(library._model, name)
+        for name in ("context_size_samples", "run_extractors", "encoder", "decoder")
+    }
+    if inside == "other context":
+        parts["context_size_samples"] = 32
+    if inside == "other numbers":
+        parts["encoder"] = lambda spectra: 1.01 * library._model.encoder(spectra)
+    other = OtherSilero(library, None if inside == "nothing" else SimpleNamespace(**parts))
+    with torch.inference_mode():
+        network = fastest_network(other)
+        assert isinstance(network, ManyAtOnce if inside == "as expected" else OneByOne)
+        sound = voice(1.0) * 0.3
+        found = network.probabilities(torch.from_numpy(framed(sound))).tolist()
+    assert found == pytest.approx(library_says(library, sound), abs=5e-5)
 
 
 def test_silero_on_many_utterances(clips: Path, silero: SileroSpeechDetector) -> None:

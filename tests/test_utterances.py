@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from segmenting import LevelDetector, frames, segment, times
 
 from avsent.media import SAMPLE_RATE_HZ
+from avsent.speech import FRAME_S, FRAME_SAMPLES
 from avsent.utterances import (
-    FRAME_S,
-    FRAME_SAMPLES,
+    BATCH_FRAMES,
     MAX_UTTERANCE_S,
     MERGE_GAP_S,
     MIN_UTTERANCE_S,
@@ -107,6 +107,28 @@ def test_shorter_than_a_frame() -> None:
     assert segmenter.heard
 
 
+def test_frames_wait_for_their_batch_but_are_heard_at_once() -> None:
+    detector = LevelDetector()
+    segmenter = SpeechSegmenter(detector)
+    spoken = frames((BATCH_FRAMES - 1, 0.8))
+    for begin in range(0, spoken.size, 3200):
+        assert segmenter.push(begin / SAMPLE_RATE_HZ, spoken[begin : begin + 3200]) == []
+    assert segmenter.heard
+    assert detector.asked == []
+    assert segmenter.open_since_s == 0.0  # what waits may be the start of an utterance
+    assert segmenter.flush() == [Segment(0.0, spoken.size / SAMPLE_RATE_HZ)]
+    assert detector.asked == [BATCH_FRAMES - 1]
+
+
+@settings(max_examples=30, deadline=None, database=None)
+@given(st.lists(st.integers(0, 60_000), max_size=30))
+def test_the_cuts_do_not_change_what_is_judged_together(cuts: list[int]) -> None:
+    detector = LevelDetector()
+    segment(np.zeros(60_000, np.float32), 0.0, cuts, detector)
+    whole, rest = divmod(-(-60_000 // FRAME_SAMPLES), BATCH_FRAMES)
+    assert detector.asked == [BATCH_FRAMES] * whole + [rest]
+
+
 def test_the_last_frame_may_be_partial() -> None:
     sound = np.full(8 * FRAME_SAMPLES - 100, 0.8, np.float32)
     assert segment(sound) == []  # 0.249 s
@@ -141,7 +163,7 @@ def test_forty_minutes_need_no_more_memory_than_one() -> None:
         found += len(segmenter.push(pushed / SAMPLE_RATE_HZ, chunk))
         pushed += chunk.size
         assert pushed / SAMPLE_RATE_HZ - segmenter.open_since_s < MAX_UTTERANCE_S + 1
-        assert segmenter._rest.size < FRAME_SAMPLES
+        assert segmenter._rest.size < BATCH_FRAMES * FRAME_SAMPLES
         assert len(segmenter._powers) < (MAX_UTTERANCE_S + 1) / FRAME_S
         assert segmenter._rest.base is None
     assert found > 100

@@ -30,7 +30,8 @@ from avsent.features.neutral import NeutralFace
 from avsent.features.prosody import prosody_of
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.media import FrameSampler
-from avsent.utterances import SpeechDetector, SpeechSegmenter, default_detector
+from avsent.speech import SpeechDetector, default_detector
+from avsent.utterances import SpeechSegmenter
 
 CLIP_VERSION = 3
 """To be raised when what is read of the same clips, besides their features, becomes other."""
