@@ -14,7 +14,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from avsent._media_types import Damage, DamageLog, Frame, StreamClock
+from avsent._media_types import Damage, DamageLog, Frame, StreamClock, seconds
 
 SAMPLER_TOLERANCE_S = 0.0005
 _DEFAULT_INTERVAL_S = 0.04
@@ -106,7 +106,7 @@ class SkipPlanner:
         # Later packets have a greater dts, and so a greater pts, than this dts.
         while self._undecided and self._undecided[0] <= dts:
             earliest = heapq.heappop(self._undecided)
-            time_s = clock.time_s(float(earliest * packet.time_base))
+            time_s = clock.time_s(seconds(earliest, packet.time_base))
             # At the start decoders may withhold pictures, and the two samplers must agree first.
             if time_s > -_ZERO_TOLERANCE_S and (
                 self._sampler.take(time_s) or self._seen <= _START_PACKETS
@@ -181,7 +181,7 @@ class PictureTrack:
         if packet is not None:
             self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
             if not wanted and not packet.is_discard:
-                self._see_end(packet, self._clock.time_s(float(packet.pts * packet.time_base)))
+                self._see_end(packet, self._clock.time_s(seconds(packet.pts, packet.time_base)))
         try:
             frames = self._stream.decode(packet)
         except av.EOFError:
@@ -202,7 +202,7 @@ class PictureTrack:
             return self._newest_s + self._interval_s
         if packet is None or packet.pts is None:
             return None
-        return self._clock.time_s(float(packet.pts * packet.time_base))
+        return self._clock.time_s(seconds(packet.pts, packet.time_base))
 
     def _add(self, frame: VideoFrame, other_s: float | None) -> Iterator[Frame | Damage]:
         if frame.is_corrupt:
@@ -214,11 +214,11 @@ class PictureTrack:
         if frame.interlaced_frame:
             self._planner.stand_down()  # two packets may make one frame
         expected_s = 0.0 if self._newest_s is None else self._newest_s + self._interval_s
-        stamp = frame.pts if frame.pts is not None else frame.dts
-        if stamp is None or not frame.time_base:
+        stamp, base = frame.pts if frame.pts is not None else frame.dts, frame.time_base
+        if stamp is None or not base:
             time_s = expected_s
         else:
-            time_s = self._clock.time_s(float(stamp * frame.time_base))
+            time_s = self._clock.time_s(seconds(stamp, base))
             if self._newest_s is not None and self._clock.jumped(time_s, expected_s, other_s):
                 yield from self._log.failed(expected_s, "the clock of the picture jumps")
                 self._planner.stand_down()
@@ -241,7 +241,8 @@ class PictureTrack:
             yield Frame(time_s, gray_picture(frame, self._reformatter))
 
     def _see_end(self, item: Any, time_s: float) -> None:
-        duration_s = float((item.duration or 0) * (item.time_base or 0))
+        base = item.time_base
+        duration_s = seconds(item.duration or 0, base) if base else 0.0
         if not 0 < duration_s <= _MAX_FRAME_DURATION_S:
             duration_s = self._interval_s
         self.end_s = max(self.end_s or 0.0, time_s + duration_s)

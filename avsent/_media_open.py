@@ -71,8 +71,9 @@ def shown(path: Path) -> str:
     )
 
 
-def open_media(path: Path) -> OpenMedia:
-    """Open ``path`` and choose its best video and sound stream.
+def open_media(path: Path, threads: int | None = None) -> OpenMedia:
+    """Open ``path`` and choose its best video and sound stream; ``threads``: of the decoder, by
+    default as many as help.
 
     Raises MediaError, one line, if the file is missing, a folder, unreadable, empty, not media,
     a still picture, a playlist, too large in pixels, or without a stream that can be decoded.
@@ -80,7 +81,7 @@ def open_media(path: Path) -> OpenMedia:
     _check_file(path)
     container = _open_container(path)
     try:
-        return _choose(path, container)
+        return _choose(path, container, threads)
     except BaseException:
         container.close()
         raise
@@ -153,7 +154,7 @@ def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[A
     return (best if usable else None), len(usable) < len(streams)
 
 
-def _choose(path: Path, container: InputContainer) -> OpenMedia:
+def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenMedia:
     video, unknown_picture = _best(container, "video")
     audio, unknown_sound = _best(container, "audio")
     if video is None and audio is None:
@@ -170,7 +171,7 @@ def _choose(path: Path, container: InputContainer) -> OpenMedia:
         notes.append(Damage("audio", None, "no decoder for the format of the sound"))
 
     if video is not None:
-        _prepare_video(path, video)
+        _prepare_video(path, video, threads)
     duration_s = _duration_s(container, [s for s in (video, audio) if s is not None])
     start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
     floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
@@ -194,7 +195,7 @@ def _choose(path: Path, container: InputContainer) -> OpenMedia:
     )
 
 
-def _prepare_video(path: Path, stream: VideoStream) -> None:
+def _prepare_video(path: Path, stream: VideoStream, threads: int | None) -> None:
     """Set the decoder up. Raises MediaError."""
     context = stream.codec_context
     if context.width * context.height > MAX_FRAME_PIXELS:
@@ -205,7 +206,15 @@ def _prepare_video(path: Path, stream: VideoStream) -> None:
     # The size may change in mid-stream: the decoder itself must refuse such pictures, too.
     context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     stream.thread_type = "AUTO"
-    context.thread_count = min(_MAX_DECODER_THREADS, os.cpu_count() or 1)
+    context.thread_count = min(_MAX_DECODER_THREADS, threads or _cores())
+
+
+def _cores() -> int:
+    """Cores this process may run on: a decoder's threads beyond them only add work (a tenth)."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
 
 
 def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from avsent._media_types import SAMPLE_RATE_HZ, Damage, DamageLog, Sound, StreamClock
+from avsent._media_types import SAMPLE_RATE_HZ, Damage, DamageLog, Sound, StreamClock, seconds
 
 CHUNK_SAMPLES = SAMPLE_RATE_HZ // 5
 MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
@@ -99,8 +99,9 @@ class SoundTrack:
         """Bring the count of samples in line with the timestamp of ``frame``."""
         expected_s = self.position_s
         raw_s = None
-        if frame.pts is not None and frame.time_base:
-            raw_s = float(frame.pts * frame.time_base)
+        base = frame.time_base
+        if frame.pts is not None and base:
+            raw_s = seconds(frame.pts, base)
         if expected_s is None:
             time_s = 0.0 if raw_s is None else self._clock.time_s(raw_s)
             if self._clock.jumped(time_s, max(time_s, 0.0), None):

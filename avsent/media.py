@@ -75,11 +75,18 @@ class MediaReader:
     """
 
     def __init__(
-        self, path: str | Path, *, analysis_rate_hz: float = DEFAULT_ANALYSIS_RATE_HZ
+        self,
+        path: str | Path,
+        *,
+        analysis_rate_hz: float = DEFAULT_ANALYSIS_RATE_HZ,
+        threads: int | None = None,
     ) -> None:
-        """Open ``path``. Raises MediaError, or ValueError for a rate that is not positive."""
+        """Open ``path``; ``threads``: of the decoder, by default as many as help.
+
+        Raises MediaError, or ValueError for a rate that is not positive.
+        """
         FrameSampler(analysis_rate_hz)  # checks the rate before the file is touched
-        self._media = open_media(Path(path))
+        self._media = open_media(Path(path), threads)
         self.info: MediaInfo = self._media.info
         self._started = False
         self._picture: PictureTrack | None = None

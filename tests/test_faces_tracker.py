@@ -80,6 +80,34 @@ def test_same_frames_same_faces() -> None:
 
 
 @needs_clips
+def test_the_caller_may_decode_into_the_same_memory() -> None:
+    taken = frames("talk_angry_zh.mp4", 1.0)
+    apart, _ = track(taken)
+    tracker, memory = FaceTracker(), taken[0][1].copy()
+    for (time_s, gray), expected in zip(taken, apart, strict=True):
+        memory[:] = gray
+        (seen,) = tracker.push(time_s, memory)
+        np.testing.assert_array_equal(seen.landmarks, expected[0].landmarks)
+
+
+@needs_clips
+def test_a_moving_face_stays_one_track() -> None:
+    """Across the frame: the chip in which it is followed is cut anew on the way."""
+    _, gray = frames("talk_700.mp4")[0]
+    face = cv2.resize(gray[40:600, 120:680], (280, 280), interpolation=cv2.INTER_AREA)
+    moving: list[Frame] = []
+    for step in range(16):
+        frame = np.full((360, 640), 90, dtype=np.uint8)
+        frame[40:320, 20 * step : 20 * step + 280] = face
+        moving.append((step / 10, frame))
+    seen, tracker = track(moving)
+    assert [s.track for s in tracker.tracks] == [1]
+    assert all(len(faces) == 1 for faces in seen)
+    lefts = np.array([faces[0].box[0] for faces in seen])
+    np.testing.assert_allclose(np.diff(lefts), 20, atol=4)
+
+
+@needs_clips
 def test_a_cut_ends_the_track() -> None:
     before, after = frames("talk_angry_zh.mp4", 1.0), frames("face_20s.mp4", 1.0)
     size = (640, 360)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 TINY_W, TINY_H = 48, 27
+SAMPLED = 4
+"""Of each pixel of the tiny copy this many are read in either direction."""
 SHIFT_PX = 5
 """Camera movement, in pixels of the tiny copy, that does not count as change."""
 FLAT_LEVELS = 3.0
@@ -33,6 +37,14 @@ MOVING = 0.1
 RECENT_FRAMES = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Tiny:
+    """A tiny copy [TINY_H, TINY_W] less its mean, and its standard deviation."""
+
+    levels: NDArray[np.float32]
+    spread: float
+
+
 class CutDetector:
     """Frame by frame, whether a new shot has begun.
 
@@ -42,13 +54,13 @@ class CutDetector:
     """
 
     def __init__(self) -> None:
-        self._last: NDArray[np.float32] | None = None
+        self._last: _Tiny | None = None
         self._recent: deque[float] = deque(maxlen=RECENT_FRAMES)
 
     def push(self, gray: NDArray[np.uint8]) -> bool:
         """Whether ``gray`` [H, W] is the first frame of another shot than the frame before."""
         tiny = _tiny(gray)
-        if float(tiny.std()) < FLAT_LEVELS:
+        if tiny.spread < FLAT_LEVELS:
             return False
         last, self._last = self._last, tiny
         if last is None:
@@ -58,7 +70,7 @@ class CutDetector:
         self._recent.append(unlike)
         sudden = unlike >= max(SUDDEN, SUDDEN_RISE * before) and change >= SUDDEN_CHANGE
         total = unlike >= max(TOTAL, TOTAL_RISE * before)
-        shifted = _shifted_unlikeness(last, tiny) if sudden or total else 0.0
+        shifted = _shifted_unlikeness(last.levels, tiny.levels) if sudden or total else 0.0
         if (sudden and shifted >= SUDDEN_SHIFTED) or (total and shifted >= TOTAL_SHIFTED):
             self._recent.clear()
             self._recent.append(MOVING)
@@ -66,25 +78,21 @@ class CutDetector:
         return False
 
 
-def _tiny(gray: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The frame averaged down to [TINY_H, TINY_W].
-
-    Of a large frame only every n-th pixel is averaged: reading all of a full HD frame takes
-    2 ms, more than following a face.
-    """
-    height, width = gray.shape
-    sparse = gray[:: max(1, height // (4 * TINY_H)), :: max(1, width // (4 * TINY_W))]
-    small = cv2.resize(np.ascontiguousarray(sparse), (TINY_W, TINY_H), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.float32)
+def _tiny(gray: NDArray[np.uint8]) -> _Tiny:
+    """The frame sampled and averaged down: reading all of a full HD frame takes 2 ms, more than
+    following a face."""
+    sparse = cv2.resize(gray, (SAMPLED * TINY_W, SAMPLED * TINY_H), interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(sparse, (TINY_W, TINY_H), interpolation=cv2.INTER_AREA).astype(np.float32)
+    levels = small - small.mean()
+    return _Tiny(levels, math.sqrt(float(np.vdot(levels, levels)) / levels.size))
 
 
-def _unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float]:
+def _unlikeness(a: _Tiny, b: _Tiny) -> tuple[float, float]:
     """1 - correlation (0..2), and the mean absolute change over the mean contrast."""
-    a, b = a - a.mean(), b - b.mean()
-    spread_a, spread_b = float(a.std()), float(b.std())
-    correlation = float((a * b).mean()) / max(spread_a * spread_b, 1e-6)
-    change = float(np.abs(a - b).mean()) / (0.5 * (spread_a + spread_b) + 4.0)
-    return 1.0 - correlation, change
+    size = a.levels.size
+    correlation = float(np.vdot(a.levels, b.levels)) / size / max(a.spread * b.spread, 1e-6)
+    apart = cv2.norm(a.levels, b.levels, cv2.NORM_L1) / size
+    return 1.0 - correlation, apart / (0.5 * (a.spread + b.spread) + 4.0)
 
 
 def _shifted_unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -35,7 +35,9 @@ HOG_MIN_PX = 64
 """The detector's window is 80 pixels wide with some border; a smaller copy holds no face."""
 NEAR_FACE_PX = 88
 """Size at which a known face is looked at again: the detector's own steps are 73, 88, 105."""
-NEAR_CHIP_PX = 184
+NEAR_CHIP_PX = 152
+"""A third cheaper than 184, and the face lies better on the detector's grid of 8 pixels: of 736
+looks at known faces 694 succeed instead of 690, with a mean score of 1.85 instead of 1.60."""
 
 NETWORK_FILE = "mmod_human_face_detector.dat"
 NETWORK_FLOOR = 0.45

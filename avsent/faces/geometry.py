@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.faces.points import Box, eye_centres
+from avsent.faces.points import Box, eye_axis
 
 BOX_SIDE_PER_SPREAD = 2.9
 """Side of dlib's detector box over the root-mean-square distance of landmarks to their mean."""
@@ -26,10 +27,12 @@ def box_of_landmarks(landmarks: NDArray[np.floating[Any]]) -> Box:
     to those steps. Boxes made from the landmarks do not step; fed back into the predictor they
     settle in one or two rounds from 25% off (both constants are medians of 775 detections).
     """
-    mean = landmarks.mean(axis=0)
-    spread = float(np.sqrt(np.square(landmarks - mean).sum(axis=1).mean()))
+    points = as_complex(landmarks)
+    mean = complex(points.sum()) / len(points)
+    apart = points - mean
+    spread = math.sqrt(float(np.vdot(apart, apart).real) / len(points))
     half = BOX_SIDE_PER_SPREAD * spread / 2
-    x, y = float(mean[0]), float(mean[1]) - BOX_RISE_PER_SPREAD * spread
+    x, y = mean.real, mean.imag - BOX_RISE_PER_SPREAD * spread
     return x - half, y - half, x + half, y + half
 
 
@@ -70,8 +73,8 @@ def same_place(a: Box, b: Box) -> bool:
 
 def roll(landmarks: NDArray[np.floating[Any]]) -> float:
     """Angle of the line through the eyes of ``landmarks`` [68, 2] in radians, clockwise > 0."""
-    left, right = eye_centres(landmarks)
-    return float(np.arctan2(right[1] - left[1], right[0] - left[0]))
+    x, y = eye_axis(landmarks)
+    return math.atan2(y, x)
 
 
 def chip_matrix(box: Box, face_px: float, chip_px: int, angle: float = 0.0) -> Matrix:
@@ -80,16 +83,20 @@ def chip_matrix(box: Box, face_px: float, chip_px: int, angle: float = 0.0) -> M
     The box is ``face_px`` wide there, and a face rolled by ``angle`` radians stands upright.
     """
     scale = face_px / max(box_side(box), 1.0)
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    linear = np.array([[cos, sin], [-sin, cos]])
-    middle = (chip_px - 1) / 2 - linear @ np.array(box_centre(box))
-    return np.column_stack([linear, middle])
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    x, y = box_centre(box)
+    middle = (chip_px - 1) / 2
+    return np.array(
+        [[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]]
+    )
 
 
 def inverse(matrix: Matrix) -> Matrix:
     """The inverse of a transform [2, 3]."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([linear, -linear @ matrix[:, 2]])
+    (a, b, x), (c, d, y) = matrix.tolist()
+    size = a * d - b * c
+    a, b, c, d = d / size, -b / size, -c / size, a / size
+    return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
 
 
 def apply(matrix: Matrix, points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -103,16 +110,38 @@ def fit_similarity(source: NDArray[np.floating[Any]], target: NDArray[np.floatin
     Least squares in closed form, without reflection. With all source points in one place the
     scale is undefined; the result is then a mere shift.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    s, t = (source - source_mean).astype(np.float64), (target - target_mean).astype(np.float64)
-    power = float(np.square(s).sum())
-    if power < 1e-9:
-        a, b = 1.0, 0.0
-    else:
-        a = float((s * t).sum()) / power
-        b = float((s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()) / power
-    linear = np.array([[a, -b], [b, a]])
-    return np.column_stack([linear, target_mean - linear @ source_mean])
+    turn, shift = fit_turn(as_complex(source), as_complex(target))
+    return matrix_of(turn, shift)
+
+
+def fit_turn(
+    source: NDArray[np.complex128], target: NDArray[np.complex128]
+) -> tuple[complex, complex]:
+    """:func:`fit_similarity` among complex numbers: ``turn * source + shift`` is nearest.
+
+    The same formula in a fifth of the time: small arrays cost by the call, not by the number.
+    """
+    source_mean = complex(source.sum()) / len(source)
+    target_mean = complex(target.sum()) / len(target)
+    s = source - source_mean
+    power = float(np.vdot(s, s).real)
+    turn = 1 + 0j if power < 1e-9 else complex(np.vdot(s, target - target_mean) / power)
+    return turn, target_mean - turn * source_mean
+
+
+def as_complex(points: NDArray[np.floating[Any]]) -> NDArray[np.complex128]:
+    """``points`` [N, 2] as complex numbers [N], x + iy: a similarity is then a product."""
+    numbers: NDArray[np.complex128] = (
+        np.ascontiguousarray(points, dtype=np.float64).view(np.complex128).reshape(-1)
+    )
+    return numbers
+
+
+def matrix_of(turn: complex, shift: complex) -> Matrix:
+    """The transform z → ``turn * z + shift`` of complex numbers as a matrix [2, 3]."""
+    return np.array(
+        [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], dtype=np.float64
+    )
 
 
 def warp(gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int) -> NDArray[np.uint8]:
@@ -121,7 +150,7 @@ def warp(gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int) -> NDArray[np.u
     A face far larger than the chip is reduced by area averaging first: a plain warp reads four
     pixels for each it writes and would alias.
     """
-    scale = float(np.hypot(to_chip[0, 0], to_chip[1, 0]))
+    scale = math.hypot(to_chip[0, 0], to_chip[1, 0])
     if scale <= 0.5:
         gray, to_chip = _reduced(gray, to_chip, chip_px, int(1 / max(scale, 1e-3)))
     chip = cv2.warpAffine(
@@ -139,10 +168,10 @@ def _reduced(
 ) -> tuple[NDArray[np.uint8], Matrix]:
     """The part of ``gray`` that the chip shows, ``factor`` times smaller, and its transform."""
     height, width = gray.shape
-    corners = np.array([[0, 0], [chip_px, 0], [0, chip_px], [chip_px, chip_px]], dtype=np.float64)
-    seen = apply(inverse(to_chip), corners)
-    x0, y0 = (int(v) for v in np.clip(seen.min(axis=0) - factor, 0, [width - 1, height - 1]))
-    x1, y1 = (int(v) for v in np.clip(seen.max(axis=0) + factor, 1, [width, height]))
+    (x0, x1), (y0, y1) = (
+        _span(row, chip_px, factor, length)
+        for row, length in zip(inverse(to_chip).tolist(), (width, height), strict=True)
+    )
     small_w, small_h = (x1 - x0) // factor, (y1 - y0) // factor
     if small_w < 2 or small_h < 2:
         return gray, to_chip
@@ -152,8 +181,23 @@ def _reduced(
         interpolation=cv2.INTER_AREA,
     )
     # x_full = x0 + factor * (x_small + 1/2) - 1/2
-    moved = to_chip.copy()
-    half = (factor - 1) / 2
-    moved[:, 2] += to_chip[:, :2] @ np.array([x0 + half, y0 + half])
-    moved[:, :2] *= factor
+    (a, b, x), (c, d, y) = to_chip.tolist()
+    u, v = x0 + (factor - 1) / 2, y0 + (factor - 1) / 2
+    moved = np.array(
+        [
+            [a * factor, b * factor, x + a * u + b * v],
+            [c * factor, d * factor, y + c * u + d * v],
+        ]
+    )
     return np.asarray(small, dtype=np.uint8), moved
+
+
+def _span(row: list[float], chip_px: int, border: int, length: int) -> tuple[int, int]:
+    """First and last pixel, of ``length``, that a chip shows along one axis of the frame.
+
+    ``row`` [3]: that of the axis in the transform from chip to frame.
+    """
+    ends = [row[2] + u * row[0] + v * row[1] for u in (0, chip_px) for v in (0, chip_px)]
+    first = min(max(min(ends) - border, 0), length - 1)
+    last = min(max(max(ends) + border, 1), length)
+    return int(first), int(last)

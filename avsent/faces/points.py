@@ -15,6 +15,17 @@ Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels"""
 
 
+# Right eye's centre minus left eye's: one product instead of two means.
+_EYE_AXIS = np.zeros(LANDMARK_COUNT)
+_EYE_AXIS[LEFT_EYE], _EYE_AXIS[RIGHT_EYE] = -1 / 6, 1 / 6
+
+
+def eye_axis(landmarks: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """(x, y) from the left to the right eye's centre of one face's ``landmarks`` [68, 2]."""
+    x, y = (_EYE_AXIS @ landmarks).tolist()
+    return x, y
+
+
 def eye_centres(landmarks: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Centres of the two eyes [..., 2] of ``landmarks`` [..., 68, 2]; left in the picture first."""
     return landmarks[..., LEFT_EYE, :].mean(axis=-2), landmarks[..., RIGHT_EYE, :].mean(axis=-2)

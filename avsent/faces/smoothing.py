@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.faces.points import eye_distance
+from avsent.faces.points import eye_axis
 
 MIN_CUTOFF_HZ = 2.0
 """Cut-off frequency for a face at rest."""
@@ -39,8 +39,8 @@ class LandmarkSmoother:
             return self._state.copy()
         step_s = time_s - last_s
         moved = landmarks - state
-        unit = max(float(eye_distance(landmarks)), 1e-3)
-        speed = np.linalg.norm(moved, axis=-1, keepdims=True) / (unit * step_s)
+        unit = max(math.hypot(*eye_axis(landmarks)), 1e-3)
+        speed = np.hypot(moved[:, :1], moved[:, 1:]) / (unit * step_s)
         cutoff_hz = MIN_CUTOFF_HZ + CUTOFF_PER_SPEED * speed
         share = 1.0 - np.exp(-2.0 * math.pi * cutoff_hz * step_s)
         self._state = (state + share * moved).astype(np.float32)

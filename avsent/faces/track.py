@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,25 @@ from numpy.typing import NDArray
 
 from avsent.faces.alignment import align_crop
 from avsent.faces.detector import Detection, FaceDetector
-from avsent.faces.flow import face_motion
-from avsent.faces.geometry import apply, box_of_landmarks, box_side, overlap, roll
+from avsent.faces.flow import FaceFlow
+from avsent.faces.geometry import (
+    apply,
+    as_complex,
+    box_centre,
+    box_of_landmarks,
+    box_side,
+    overlap,
+    roll,
+)
 from avsent.faces.landmarks import LandmarkPredictor
-from avsent.faces.points import Box, eye_distance
+from avsent.faces.points import Box, eye_axis
 from avsent.faces.smoothing import LandmarkSmoother
 
 CHECK_EVERY_S = 0.28
 """A face being followed is looked at by the detector this often: every third frame at 10 Hz."""
+CLEAR_SCORE = 1.0
+CLEAR_CHECK_EVERY_S = 0.48
+"""One that the HOG detector saw clearly at the last look is looked at this often."""
 HIDDEN_S = 1.0
 """A face that no detector has confirmed for longer is gone."""
 NETWORK_CHECK_AFTER_S = 0.6
@@ -44,9 +56,10 @@ class Track:
 
     def __init__(self, predictor: LandmarkPredictor, detector: FaceDetector) -> None:
         self._predictor, self._detector = predictor, detector
-        self._smoother = LandmarkSmoother()
+        self._smoother, self._flow = LandmarkSmoother(), FaceFlow()
         self._confirmed_crop: NDArray[np.float32] | None = None
         self._checked_s = self._network_s = -np.inf
+        self._check_every_s = CHECK_EVERY_S
         self.number = 0
         self.start_s = self.end_s = 0.0
         self.frames = 0
@@ -62,24 +75,18 @@ class Track:
 
     def start(self, time_s: float, gray: NDArray[np.uint8], found: Detection) -> bool:
         """Begin, or begin again, at a detection; False if there are no sensible landmarks."""
-        landmarks = self._predict(gray, found.box)
-        # Once more from the landmarks' own box, so that the detector's steps leave no trace.
-        landmarks = self._predict(gray, box_of_landmarks(landmarks))
-        if not plausible(landmarks) or overlap(box_of_landmarks(landmarks), found.box) < 0.3:
+        if not self._place_at(gray, found.box):
             return False
-        self._place(landmarks)
         self._confirm(time_s, found)
         self._see(time_s, gray)
         self._keep_likeness()
         return True
 
-    def follow(self, time_s: float, before: NDArray[np.uint8], gray: NDArray[np.uint8]) -> None:
+    def follow(self, time_s: float, gray: NDArray[np.uint8]) -> None:
         """On to the next frame; :attr:`visible` tells whether the face is still in sight."""
-        trusted = self._move(before, gray) if self.visible else False
-        due = time_s - self._checked_s >= CHECK_EVERY_S
-        crop = align_crop(gray, self.landmarks) if trusted else None
-        least = MIN_LIKENESS_BOWED if self._network_s == self.confirmed_s else MIN_LIKENESS
-        alike = crop is not None and self._likeness(crop) >= least
+        trusted = self._move(gray) if self.visible else False
+        due = time_s - self._checked_s >= self._check_every_s
+        alike = trusted and self._alike(gray)
         unconfirmed = self.confirmed_s < self._checked_s
         if due or unconfirmed or not alike or self.number == 0:
             self._checked_s = time_s
@@ -95,6 +102,7 @@ class Track:
                 self._keep_likeness()
         else:
             self.visible = False
+            self._flow.forget()
 
     def gone(self, time_s: float) -> bool:
         """Whether no detector has confirmed the face for too long."""
@@ -111,24 +119,37 @@ class Track:
     def _predict(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
         return self._predictor(gray, box)
 
-    def _place(self, landmarks: NDArray[np.float32]) -> None:
-        self.landmarks, self.box = landmarks, box_of_landmarks(landmarks)
+    def _place(self, landmarks: NDArray[np.float32], box: Box) -> None:
+        self.landmarks, self.box = landmarks, box
 
-    def _move(self, before: NDArray[np.uint8], gray: NDArray[np.uint8]) -> bool:
-        motion = face_motion(before, gray, self.landmarks)
+    def _place_at(self, gray: NDArray[np.uint8], found: Box) -> bool:
+        """Where a detector has seen the face; False if there are no sensible landmarks."""
+        landmarks = self._predict(gray, found)
+        # Once more from the landmarks' own box, so that the detector's steps leave no trace.
+        landmarks = self._predict(gray, box_of_landmarks(landmarks))
+        box = box_of_landmarks(landmarks)
+        if not plausible(landmarks, box) or overlap(box, found) < 0.3:
+            return False
+        self._place(landmarks, box)
+        return True
+
+    def _move(self, gray: NDArray[np.uint8]) -> bool:
+        motion = self._flow.motion(gray, self.landmarks)
         if motion is None:
             return False
         moved = apply(motion, self.landmarks)
         height, width = gray.shape
-        x, y = moved.mean(axis=0)
+        there = box_of_landmarks(moved)
+        x, y = box_centre(there)
         if not (0 <= x < width and 0 <= y < height):
             return False
-        landmarks = self._predict(gray, box_of_landmarks(moved))
-        if not plausible(landmarks):
+        landmarks = self._predict(gray, there)
+        box = box_of_landmarks(landmarks)
+        if not plausible(landmarks, box):
             return False
-        self._place(landmarks)
-        apart = np.linalg.norm(landmarks - moved, axis=1).mean() / eye_distance(moved)
-        return bool(apart <= MAX_DISAGREEMENT)
+        self._place(landmarks, box)
+        apart = float(np.abs(as_complex(landmarks - moved)).sum()) / len(moved)
+        return apart <= MAX_DISAGREEMENT * math.hypot(*eye_axis(moved))
 
     def _look_near(self, time_s: float, gray: NDArray[np.uint8]) -> Detection | None:
         found = self._detector.near(gray, self.box, roll(self.landmarks))
@@ -143,12 +164,9 @@ class Track:
         self, time_s: float, gray: NDArray[np.uint8], found: Detection, trusted: bool
     ) -> bool:
         """Take the detection as the face; begin again there if the landmarks lie elsewhere."""
-        if not trusted or overlap(found.box, self.box) < MIN_BOX_OVERLAP:
-            landmarks = self._predict(gray, found.box)
-            landmarks = self._predict(gray, box_of_landmarks(landmarks))
-            if not plausible(landmarks) or overlap(box_of_landmarks(landmarks), found.box) < 0.3:
-                return False
-            self._place(landmarks)
+        near = trusted and overlap(found.box, self.box) >= MIN_BOX_OVERLAP
+        if not near and not self._place_at(gray, found.box):
+            return False
         self._confirm(time_s, found)
         return True
 
@@ -157,6 +175,8 @@ class Track:
         self.confirmations += 1
         self.score += found.score
         self.certain = self.certain or found.certain
+        clear = found.score >= CLEAR_SCORE and not found.certain
+        self._check_every_s = CLEAR_CHECK_EVERY_S if clear else CHECK_EVERY_S
         if found.certain:
             self._network_s = time_s
 
@@ -165,27 +185,35 @@ class Track:
         self.smoothed = self._smoother(time_s, self.landmarks)
         self.crop = align_crop(gray, self.smoothed)
         self.end_s = time_s
+        self._flow.keep(gray, self.box)
 
     def _keep_likeness(self) -> None:
         self._confirmed_crop = _standardised(self.crop)
 
-    def _likeness(self, crop: NDArray[np.uint8]) -> float:
+    def _alike(self, gray: NDArray[np.uint8]) -> bool:
+        """Whether the face as moved looks as it did when it was last confirmed."""
         if self._confirmed_crop is None:
-            return 0.0
-        return float((_standardised(crop) * self._confirmed_crop).mean())
+            return False
+        crop = align_crop(gray, self.landmarks)
+        least = MIN_LIKENESS_BOWED if self._network_s == self.confirmed_s else MIN_LIKENESS
+        likeness = float(_standardised(crop) @ self._confirmed_crop) / crop.size
+        return likeness >= least
 
 
-def plausible(landmarks: NDArray[np.floating[Any]]) -> bool:
-    """Whether ``landmarks`` [68, 2] can be a face: size, distance of the eyes, not upside down."""
-    side = box_side(box_of_landmarks(landmarks))
-    if side < MIN_FACE_PX or abs(roll(landmarks)) > MAX_ROLL:
+def plausible(landmarks: NDArray[np.floating[Any]], box: Box) -> bool:
+    """Whether ``landmarks`` [68, 2], whose box is ``box``, can be a face: size, distance of the
+    eyes, not upside down."""
+    side = box_side(box)
+    x, y = eye_axis(landmarks)
+    if side < MIN_FACE_PX or abs(math.atan2(y, x)) > MAX_ROLL:
         return False
     low, high = EYES_PER_BOX
-    return low <= float(eye_distance(landmarks)) / side <= high
+    return low <= math.hypot(x, y) / side <= high
 
 
 def _standardised(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    values = crop.astype(np.float32)
+    """The grey levels of ``crop`` [N], with mean 0 and standard deviation 1."""
+    values = crop.astype(np.float32).reshape(-1)
     values -= values.mean()
-    values /= max(float(values.std()), 1.0)
+    values /= max(math.sqrt(float(values @ values) / len(values)), 1.0)
     return values

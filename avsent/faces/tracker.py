@@ -54,7 +54,7 @@ class FaceTracker:
         self._detector = FaceDetector()
         self._search = FaceSearch(self._detector)
         self._cuts = CutDetector()
-        self._before: NDArray[np.uint8] | None = None
+        self._shape: tuple[int, ...] | None = None
         self._live: list[Track] = []
         self._summaries: dict[int, TrackSummary] = {}
 
@@ -67,14 +67,13 @@ class FaceTracker:
         """The faces in the frame ``gray`` [H, W] shown at ``time_s``, by track number."""
         if min(gray.shape) < MIN_FRAME_PX:
             return []
-        if self._cuts.push(gray) or self._before is None or self._before.shape != gray.shape:
+        if self._cuts.push(gray) or self._shape != gray.shape:
             self._live.clear()
             self._search.new_shot()
         else:
             for track in self._live:
-                track.follow(time_s, self._before, gray)
-        # A copy: the caller may decode the next frame into the same memory.
-        self._before = gray.copy()
+                track.follow(time_s, gray)
+        self._shape = gray.shape
         lost = any(not track.visible for track in self._live)
         self._live = [track for track in self._live if not track.gone(time_s)]
         followed = any(track.number for track in self._live)
