@@ -1,58 +1,23 @@
-"""Networks at work: features of an utterance → representation → decision with its reasons."""
+"""Networks at work: features of a video's utterances → decisions with their reasons."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from avsent.calibration import probabilities_of
 from avsent.checkpoints import Checkpoint
+from avsent.encoding import EncodedUtterance, Encoder
 from avsent.extraction import UtteranceFeatures
 from avsent.features.config import FeatureConfig
-from avsent.features.face import FaceFeatures
-from avsent.features.pixels import PICTURE_EVERY, pictures_of, standardised
-from avsent.features.voice import AudioFeatures
 from avsent.labels import valence_of
-from avsent.networks.audio_encoder import TIME_STRIDE
-from avsent.networks.face_encoder import FaceExtras
+from avsent.lean import LeanFeatures
 from avsent.networks.target import MODALITIES, TargetOutput, Utterances
-from avsent.networks.threads import one_torch_thread
 from avsent.represented import Represented
-from avsent.results import Attention, ModalityShare, TimeWeight, UtteranceResult
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SeenFace:
-    """Face sequence of an utterance: ``times_s`` [T], ``landmarks`` [T, 51, 2] and ``looks``
-    [T, 7], log probabilities of the pixel network, NaN in frames without (None: no network)."""
-
-    times_s: NDArray[np.float64]
-    landmarks: NDArray[np.float32]
-    looks: Tensor | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedUtterance:
-    """One utterance, as far as its networks could see it before the end of the video.
-
-    ``audio``: representation [R]; ``face``: landmarks and what their pixels show, to be encoded
-    when the speaker's neutral is known. None where the modality is missing.
-    """
-
-    start_s: float
-    end_s: float
-    text: str | None
-    track: int | None
-    audio: Tensor | None
-    face: SeenFace | None
-    audio_frames: tuple[TimeWeight, ...]
-    warnings: tuple[str, ...]
-    provisional: bool
+from avsent.results import Attention, ModalityShare, UtteranceResult
 
 
 class Decider:
@@ -62,6 +27,7 @@ class Decider:
         self._config = checkpoint.config
         self._model = checkpoint.model.to(device).eval()
         self._device = device
+        self._encoder = Encoder(self._model, device)
 
     @property
     def features(self) -> FeatureConfig:
@@ -73,50 +39,31 @@ class Decider:
         """Whether 0 is the mean of the training data in what its encoders give."""
         return self._config.model.experts is not None
 
-    @torch.inference_mode()
-    def encode(self, features: UtteranceFeatures) -> EncodedUtterance:
+    def encode(self, features: UtteranceFeatures | LeanFeatures) -> EncodedUtterance:
         """Representation of each modality and where inside the utterance it looked."""
-        with one_torch_thread():
-            audio, audio_frames = self._encode_audio(features.audio)
-            face = self._see_face(features.face)
-        return EncodedUtterance(
-            start_s=features.segment.start_s,
-            end_s=features.segment.end_s,
-            text=features.segment.text,
-            track=features.track,
-            audio=audio,
-            face=face,
-            audio_frames=audio_frames,
-            warnings=features.warnings,
-            provisional=features.provisional,
-        )
+        (encoded,) = self._encoder.encode([features])
+        return encoded
 
-    @torch.inference_mode()
+    def encode_many(
+        self,
+        features: Sequence[UtteranceFeatures | LeanFeatures],
+        *,
+        together: bool | None = None,
+    ) -> list[EncodedUtterance]:
+        """:meth:`encode` of each, of whatever files they are; see :meth:`Encoder.encode`.
+
+        Raises:
+            torch.OutOfMemoryError: they do not fit; see :class:`avsent.batching.BatchSize`.
+        """
+        return self._encoder.encode(features, together=together)
+
     def represent(
         self,
         encoded: Sequence[EncodedUtterance],
         neutral: Callable[[int | None], NDArray[np.float32] | None] = lambda track: None,
     ) -> tuple[Represented, ...]:
-        """The utterances of one video, all of which was seen.
-
-        ``neutral``: the face of a track at rest [51, 2].
-        """
-        with one_torch_thread():
-            faces = [self._encode_face(item, neutral(item.track)) for item in encoded]
-        return tuple(
-            Represented(
-                start_s=item.start_s,
-                end_s=item.end_s,
-                text=item.text,
-                track=item.track,
-                audio=item.audio,
-                face=face,
-                audio_frames=item.audio_frames,
-                face_frames=face_frames,
-                warnings=item.warnings,
-            )
-            for item, (face, face_frames) in zip(encoded, faces, strict=True)
-        )
+        """See :meth:`Encoder.represent`."""
+        return self._encoder.represent(encoded, neutral)
 
     @torch.inference_mode()
     def decide(self, represented: Sequence[Represented]) -> Iterator[UtteranceResult]:
@@ -150,52 +97,6 @@ class Decider:
                     for modality in MODALITIES
                 },
             )
-
-    def _encode_audio(
-        self, audio: AudioFeatures | None
-    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
-        if audio is None or "audio" not in self._config.model.modalities:
-            return None, ()
-        log_mel = torch.from_numpy(audio.log_mel)[None].to(self._device)
-        frames = log_mel.shape[2]
-        lengths = torch.tensor([frames], device=self._device)
-        prosody = None
-        if audio.prosody is not None:
-            prosody = torch.from_numpy(audio.prosody)[None].to(self._device)
-        representation, weight = self._model.encode_audio(log_mel, lengths, prosody)
-        # A step stands for the spectrogram frames below it: its time is their middle.
-        last = np.minimum(np.arange(1, weight.shape[1] + 1) * TIME_STRIDE, frames) - 1
-        first = np.arange(weight.shape[1]) * TIME_STRIDE
-        times_s = (audio.times_s[first] + audio.times_s[last]) / 2
-        return representation[0], _time_weights(times_s, weight[0])
-
-    def _see_face(self, face: FaceFeatures | None) -> SeenFace | None:
-        """The pixels are looked at while they are there: they are not kept."""
-        if face is None or "face" not in self._config.model.modalities:
-            return None
-        looks = None
-        if face.crops is not None:
-            pictures = torch.from_numpy(standardised(pictures_of(face.crops)))
-            seen = self._model.look_at(pictures.to(self._device))
-            if seen is not None:
-                looks = seen.new_full((len(face.crops), seen.shape[1]), torch.nan)
-                looks[::PICTURE_EVERY] = seen
-        return SeenFace(face.times_s, face.landmarks, looks)
-
-    def _encode_face(
-        self, item: EncodedUtterance, neutral: NDArray[np.float32] | None
-    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
-        face = item.face
-        if face is None:
-            return None, ()
-        landmarks = torch.from_numpy(face.landmarks)[None].to(self._device)
-        mask = torch.ones(landmarks.shape[:2], dtype=torch.bool, device=self._device)
-        extras = FaceExtras(
-            neutral=None if neutral is None else torch.from_numpy(neutral)[None].to(self._device),
-            looks=None if face.looks is None else face.looks[None],
-        )
-        representation, weight = self._model.encode_face(landmarks, mask, extras)
-        return representation[0], _time_weights(face.times_s, weight[0])
 
     def _assemble(self, represented: Sequence[Represented]) -> Utterances:
         """One video as a batch of one."""
@@ -262,12 +163,6 @@ def _shares(present: dict[str, bool], moved: dict[str, float]) -> dict[str, Moda
             weight = moved[modality] / total if total > 0 else 1 / len(there)
         shares[modality] = ModalityShare(weight, modality in there)
     return shares
-
-
-def _time_weights(times_s: NDArray[np.float64], weight: Tensor) -> tuple[TimeWeight, ...]:
-    values = weight.cpu().double().numpy()
-    values = values / values.sum()
-    return tuple(TimeWeight(float(t), float(w)) for t, w in zip(times_s, values, strict=True))
 
 
 def _row(weights: NDArray[np.float64]) -> tuple[float, ...]:

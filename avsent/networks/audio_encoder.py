@@ -6,6 +6,8 @@ of any length gives one representation.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +57,7 @@ class AudioEncoder(nn.Module):
 
         ``prosody`` says nothing to it.
         """
-        grid = self.blocks(log_mel[:, None])
+        grid = self._grid(log_mel, lengths)
         n, channels, bands, steps = grid.shape
         valid_steps = torch.div(lengths + TIME_STRIDE - 1, TIME_STRIDE, rounding_mode="floor")
         mask = torch.arange(steps, device=grid.device)[None] < valid_steps[:, None]
@@ -68,3 +70,30 @@ class AudioEncoder(nn.Module):
             pooled, weight = self.attention(cells, mask.repeat_interleave(bands, dim=1))
         representation = torch.tanh(self.out(pooled)).reshape(n, -1)
         return representation, weight.view(n, steps, bands).sum(dim=-1)
+
+    def _grid(self, log_mel: Tensor, lengths: Tensor) -> Tensor:
+        """Cells [N, C, bands, steps] of every spectrogram.
+
+        Batch norm makes something of padding, and the convolutions look over the end of the sound.
+        Outside of training it stays 0 in every layer, as beyond the end of a sound of its own: the
+        rest of a batch says nothing about an utterance.
+        """
+        grid = log_mel[:, None]
+        if self.training or bool((lengths == log_mel.shape[2]).all()):
+            return cast(Tensor, self.blocks(grid))
+        valid = lengths
+        grid = _cut(grid, valid)
+        for layer in self.blocks:
+            grid = layer(grid)
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+                step = cast(tuple[int, int], layer.stride)[1]
+                valid = torch.div(valid + step - 1, step, rounding_mode="floor")
+            elif isinstance(layer, nn.ReLU):
+                grid = _cut(grid, valid)
+        return grid
+
+
+def _cut(grid: Tensor, lengths: Tensor) -> Tensor:
+    """``grid`` [N, C, bands, T] with 0 from step ``lengths`` [N] on."""
+    beyond = torch.arange(grid.shape[3], device=grid.device) >= lengths[:, None]
+    return grid.masked_fill(beyond[:, None, None], 0.0)
