@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from avsent.checkpoint_folders import CONFIG_FILE, checkpoint_folder
 from avsent.checkpoint_sizes import check_sizes
 from avsent.errors import CheckpointError, OutputError
 from avsent.features.config import FeatureConfig
@@ -28,7 +29,6 @@ from avsent.networks.target import TargetModel
 from avsent.structure import build
 
 FORMAT = "avsent-checkpoint/1"
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
 """The index of a folder of models may be as large, too."""
@@ -68,19 +68,6 @@ class Checkpoint:
 
     config: CheckpointConfig
     model: TargetModel
-
-
-def shipped_folder() -> Path:
-    """The folder of the checkpoints that come with avsent: in the wheel, or in the repository."""
-    package = Path(__file__).resolve().parent
-    inside = package / "models"
-    return inside if inside.is_dir() else package.parent / "models"
-
-
-def shipped_names() -> list[str]:
-    """Names that ``load_checkpoint`` takes without a path."""
-    folder = shipped_folder()
-    return sorted(p.parent.name for p in folder.glob(f"*/{CONFIG_FILE}")) if folder.is_dir() else []
 
 
 def load_config(checkpoint: str | Path) -> CheckpointConfig:
@@ -169,37 +156,6 @@ def save_checkpoint(
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def checkpoint_folder(checkpoint: str | Path) -> Path:
-    """Where a checkpoint lies: by shipped name, by path, or in the folder of a training run.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    text = str(checkpoint)
-    if text in shipped_names():
-        return shipped_folder() / text
-    path = Path(text)
-    try:
-        there = path.exists()
-        if (path / "checkpoint" / CONFIG_FILE).is_file():
-            return path / "checkpoint"
-        folder = path if path.is_dir() else path.parent
-        holds_config = there and (folder / CONFIG_FILE).is_file()
-    except (OSError, ValueError):  # a name no file can have
-        there = holds_config = False
-    if holds_config:
-        return folder
-    if there:
-        raise CheckpointError(
-            f"{path}: not a checkpoint, it holds no {CONFIG_FILE}; give a folder that 'avsent "
-            "train' wrote"
-        )
-    raise CheckpointError(
-        f"unknown checkpoint {text[:200]!r}; shipped: {', '.join(shipped_names()) or 'none'}; "
-        "or give the path of a checkpoint folder"
-    )
 
 
 def read_json(

@@ -18,15 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from avsent.checkpoints import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    Checkpoint,
-    checkpoint_folder,
-    load_checkpoint,
-    read_json,
-    shipped_folder,
-)
+from avsent.checkpoint_folders import CONFIG_FILE, checkpoint_folder, shipped_folder
+from avsent.checkpoints import WEIGHTS_FILE, Checkpoint, load_checkpoint, read_json
 from avsent.errors import AvsentError, CheckpointError
 from avsent.writers.files import atomic_text
 

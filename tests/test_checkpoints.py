@@ -12,16 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avsent.checkpoint_folders import CONFIG_FILE, shipped_folder, shipped_names
 from avsent.checkpoint_sizes import MAX_LAYER_SIZE
 from avsent.checkpoints import (
-    CONFIG_FILE,
     MAX_CONFIG_BYTES,
     WEIGHTS_FILE,
     Calibration,
     load_checkpoint,
     save_checkpoint,
-    shipped_folder,
-    shipped_names,
 )
 from avsent.errors import CheckpointError, OutputError
 from avsent.features.audio import AudioConfig

@@ -11,8 +11,9 @@ import torch
 from small_experts import EXPERTS, random, some_faces, with_statistics
 from torch import Tensor
 
+from avsent.checkpoint_folders import CONFIG_FILE
 from avsent.checkpoint_sizes import MAX_LAYER_SIZE, MAX_MEMBERS
-from avsent.checkpoints import CONFIG_FILE, Calibration, load_checkpoint, save_checkpoint
+from avsent.checkpoints import Calibration, load_checkpoint, save_checkpoint
 from avsent.errors import CheckpointError
 from avsent.features.config import FeatureConfig
 from avsent.features.prosody import SIZE

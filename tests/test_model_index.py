@@ -12,13 +12,8 @@ from typing import Any
 import pytest
 from small_models import CARD, LABELS, MODELS, edit, flip, save
 
-from avsent.checkpoints import (
-    CONFIG_FILE,
-    MAX_CONFIG_BYTES,
-    WEIGHTS_FILE,
-    load_checkpoint,
-    shipped_names,
-)
+from avsent.checkpoint_folders import CONFIG_FILE, shipped_names
+from avsent.checkpoints import MAX_CONFIG_BYTES, WEIGHTS_FILE, load_checkpoint
 from avsent.errors import CheckpointError, OutputError
 from avsent.model_index import (
     CARD_FILE,

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT, run_avsent
 from small_models import LABELS, MODELS, edit, flip, save
 
-from avsent.checkpoints import WEIGHTS_FILE, load_checkpoint, shipped_names
+from avsent.checkpoint_folders import shipped_names
+from avsent.checkpoints import WEIGHTS_FILE, load_checkpoint
 from avsent.model_index import CARD_FILE, INDEX_FILE, read_index
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avsent.checkpoints import CheckpointConfig, checkpoint_folder, load_checkpoint
+from avsent.checkpoint_folders import checkpoint_folder
+from avsent.checkpoints import CheckpointConfig, load_checkpoint
 from avsent.data.corpus import SPLITS, Corpus, Sample
 from avsent.errors import CheckpointError, DatasetError
 from avsent.labels import LabelSet

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
-from avsent.results import Result, TimeWeight
+from avsent.results import DECIMALS, Result, TimeWeight
 from avsent.writers.base import Writer
 from avsent.writers.text import one_line
+
+Cell: TypeAlias = str | int | float | bool | None
 
 FIRST_COLUMNS = ("source", "index", "start_s", "end_s", "track", "sentiment", "score")
 LAST_COLUMNS = (
@@ -38,24 +40,35 @@ class CsvWriter(Writer):
         for result in results:
             if labels is None:
                 labels = result.model.labels
-                columns = [f"p_{one_line(label)}" for label in labels]
-                rows.writerow([*FIRST_COLUMNS, *columns, *LAST_COLUMNS])
+                rows.writerow(csv_columns(labels))
             for row in csv_rows(result, labels):
                 rows.writerow(row)
             file.flush()
 
 
 def csv_rows(result: Result, labels: tuple[str, ...]) -> Iterable[list[str]]:
-    """The cells of each utterance, in the order of the columns."""
+    """The cells of each utterance as text, in the order of the columns."""
+    for cells in result_cells(result, labels):
+        yield [cell_text(value) for value in cells]
+
+
+def csv_columns(labels: tuple[str, ...]) -> list[str]:
+    """The names of the columns."""
+    return [*FIRST_COLUMNS, *(f"p_{one_line(label)}" for label in labels), *LAST_COLUMNS]
+
+
+def result_cells(result: Result, labels: tuple[str, ...] | None = None) -> Iterable[list[Cell]]:
+    """The cells of each utterance as what they are, in the order of the columns; ``labels``:
+    those of another model, the probabilities of which this result may lack."""
     for utterance in result.utterances:
         # The rounding of JSON, so that both views show the same numbers.
         plain = utterance.to_dict()
         audio = plain["modalities"].get("audio", {})
         face = plain["modalities"].get("face", {})
-        cells = [
+        yield [
             result.source,
             *(plain[name] for name in FIRST_COLUMNS[1:]),
-            *(plain["probabilities"].get(label) for label in labels),
+            *(plain["probabilities"].get(label) for label in labels or result.model.labels),
             audio.get("weight"),
             face.get("weight"),
             audio.get("effective"),
@@ -65,17 +78,17 @@ def csv_rows(result: Result, labels: tuple[str, ...]) -> Iterable[list[str]]:
             utterance.text,
             "; ".join(utterance.warnings),
         ]
-        yield [_cell(value) for value in cells]
 
 
 def peak_time(frames: tuple[TimeWeight, ...]) -> float | None:
     """The moment that drew most attention; None without frames."""
     if not frames:
         return None
-    return max(frames, key=lambda frame: frame.weight).time_s
+    return round(max(frames, key=lambda frame: frame.weight).time_s, DECIMALS)
 
 
-def _cell(value: object) -> str:
+def cell_text(value: Cell) -> str:
+    """A cell as CSV shows it; what is unknown is empty."""
     if value is None:
         return ""
     if isinstance(value, bool):

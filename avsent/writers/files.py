@@ -93,27 +93,51 @@ def check_target(target: Path, inputs: Iterable[Path], *, makes_folder: bool = F
 
 
 @contextlib.contextmanager
-def atomic_text(target: Path) -> Iterator[TextIO]:
+def atomic_text(target: Path, workshop: Path | None = None) -> Iterator[TextIO]:
     """Open a text file that takes its name only when all of it is written.
 
     If the block raises (Ctrl-C included), what was written is removed, and an older file of that
     name stays as it was. Pipes and devices (``/dev/null``) are written in place.
+
+    Parameters
+    ----------
+    workshop
+        A folder of the same file system to write in; by default the target's own.
     """
     real = Path(os.path.realpath(target))
+    if real.exists() and not real.is_file():
+        with _refused(target), _open(real, "w") as file:
+            yield file
+        return
+    with _refused(target), _atomic(real, workshop) as temporary, _open(temporary, "x") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path, workshop: Path | None = None) -> Iterator[Path]:
+    """The name of a file to be made, which becomes ``target`` when the block is left; as
+    :func:`atomic_text` for what others write."""
+    with _refused(target), _atomic(target, workshop) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _atomic(target: Path, workshop: Path | None) -> Iterator[Path]:
+    # The old file's folder, as a rename is only atomic there; a short name always fits.
+    temporary = (workshop or target.parent) / f".avsent-{secrets.token_hex(6)}.tmp"
     try:
-        if real.exists() and not real.is_file():
-            with _open(real, "w") as file:
-                yield file
-            return
-        # The old file's folder, as a rename is only atomic there; a short name always fits.
-        temporary = real.with_name(f".avsent-{secrets.token_hex(6)}.tmp")
-        try:
-            with _open(temporary, "x") as file:
-                yield file
-            os.replace(temporary, real)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _refused(target: Path) -> Iterator[None]:
+    """Turn an error of the file system into a line that names ``target``."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"cannot write {target}: {_reason(error)}") from error
 

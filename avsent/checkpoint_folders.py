@@ -1,0 +1,54 @@
+"""Where checkpoints lie: the shipped ones by name, any other by path. Free of torch, so that
+commands which only need to know the place of one start at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avsent.errors import CheckpointError
+
+CONFIG_FILE = "config.json"
+
+
+def shipped_folder() -> Path:
+    """The folder of the checkpoints that come with avsent: in the wheel, or in the repository."""
+    package = Path(__file__).resolve().parent
+    inside = package / "models"
+    return inside if inside.is_dir() else package.parent / "models"
+
+
+def shipped_names() -> list[str]:
+    """Names that ``load_checkpoint`` takes without a path."""
+    folder = shipped_folder()
+    return sorted(p.parent.name for p in folder.glob(f"*/{CONFIG_FILE}")) if folder.is_dir() else []
+
+
+def checkpoint_folder(checkpoint: str | Path) -> Path:
+    """Where a checkpoint lies: by shipped name, by path, or in the folder of a training run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    text = str(checkpoint)
+    if text in shipped_names():
+        return shipped_folder() / text
+    path = Path(text)
+    try:
+        there = path.exists()
+        if (path / "checkpoint" / CONFIG_FILE).is_file():
+            return path / "checkpoint"
+        folder = path if path.is_dir() else path.parent
+        holds_config = there and (folder / CONFIG_FILE).is_file()
+    except (OSError, ValueError):  # a name no file can have
+        there = holds_config = False
+    if holds_config:
+        return folder
+    if there:
+        raise CheckpointError(
+            f"{path}: not a checkpoint, it holds no {CONFIG_FILE}; give a folder that 'avsent "
+            "train' wrote"
+        )
+    raise CheckpointError(
+        f"unknown checkpoint {text[:200]!r}; shipped: {', '.join(shipped_names()) or 'none'}; "
+        "or give the path of a checkpoint folder"
+    )
