@@ -12,6 +12,7 @@ import typer
 
 from avsent import __version__
 from avsent.cli import data, models, outcome
+from avsent.cli.batch import batch
 from avsent.cli.evaluate import evaluate
 from avsent.cli.extract import extract
 from avsent.cli.options import SESSION, DebugOption
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("predict", short_help="Tell the sentiment of each utterance.")(predict)
+app.command("batch", short_help="Do whole folders, and go on where it stopped.")(batch)
 app.command("train", short_help="Train a model on your own labelled videos.")(train)
 app.command("evaluate", short_help="Judge a checkpoint on labelled data.")(evaluate)
 app.command("extract", short_help="Write a corpus's features to one file.")(extract)

@@ -1,0 +1,88 @@
+"""Which engine does the work, with how many workers, and what each of them is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from avsent.adapt import Adapt
+from avsent.batch.engine import Engine
+from avsent.batch.jobs import Work
+from avsent.batch.machine import default_workers, usable_cores
+from avsent.checkpoint_folders import shipped_names
+from avsent.errors import UsageError
+from avsent.faces.choice import FaceChoice
+
+_GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""On Linux one of these is there where there is a GPU that torch can use."""
+
+
+def make_work(
+    workers: int | None,
+    *,
+    checkpoint: str,
+    device: str,
+    face: FaceChoice,
+    adapt: Adapt,
+    analysis_rate_hz: float | None,
+    strict: bool,
+    landmarks: Path | None,
+    debug: bool,
+) -> Work:
+    """The work of a batch; its workers share the cores, so that there are no more threads."""
+    return Work(
+        checkpoint=_absolute(checkpoint),
+        device=device,
+        face=face,
+        adapt_speaker=adapt is Adapt.speaker,
+        represent=adapt is Adapt.corpus,
+        analysis_rate_hz=analysis_rate_hz,
+        strict=strict,
+        landmarks=None if landmarks is None else landmarks.absolute(),
+        threads=max(1, usable_cores() // (workers or default_workers())),
+        debug=debug,
+    )
+
+
+def make_engine(
+    work: Work, workers: int | None, jobs: int, name: str, ray_address: str | None
+) -> Engine:
+    """The engine ``name``: local or ray; never more workers than ``jobs``.
+
+    Raises:
+        UsageError: there is no such engine or device. WorkersError: the cluster is out of reach.
+    """
+    if name == "ray":
+        from avsent.batch.ray_engine import RayEngine
+
+        return RayEngine(work, workers, ray_address)
+    if name != "local":
+        raise UsageError(f"there is no engine {name!r}; choose local or ray")
+    count = min(workers or default_workers(), jobs)
+    if may_have_gpu(work.device):
+        # Imported only where there may be one: torch takes its time.
+        from avsent.pipeline import torch_device
+
+        if torch_device(work.device).type != "cpu":
+            from avsent.batch.gpu import GpuEngine
+
+            return GpuEngine(work, count)
+    from avsent.batch.local import LocalEngine
+
+    return LocalEngine(work, count)
+
+
+def may_have_gpu(device: str) -> bool:
+    """Whether it is worth asking torch for a GPU; a wrong name is found out by asking it."""
+    if device == "cpu":
+        return False
+    on_linux = sys.platform == "linux"
+    return device != "auto" or not on_linux or any(map(os.path.exists, _GPU_FILES))
+
+
+def _absolute(checkpoint: str) -> str:
+    """A path as workers in other folders, or on other machines, find it; a name as it is."""
+    if checkpoint in shipped_names() or not os.path.exists(checkpoint):
+        return checkpoint
+    return os.path.abspath(checkpoint)

@@ -1,0 +1,103 @@
+"""What passes between a batch and its workers: plain values, which any pipe can carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from avsent.errors import AvsentError
+from avsent.faces.choice import FaceChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done with every file: model, place and options of ``avsent predict``.
+
+    ``threads``: of each worker. ``represent``: also give what the encoders made of each
+    utterance, which the adaptation to a corpus needs.
+    """
+
+    checkpoint: str = "default"
+    device: str = "auto"
+    face: FaceChoice = FaceChoice.speaking
+    adapt_speaker: bool = False
+    represent: bool = False
+    analysis_rate_hz: float | None = None
+    strict: bool = False
+    landmarks: Path | None = None
+    threads: int = 1
+    debug: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to be done.
+
+    ``name``: relative to the folder, with ``/``. ``known_sha256``: of the content that the
+    journal has a valid result for; a file that still has it is not done again.
+    """
+
+    number: int
+    name: str
+    path: Path
+    duration_s: float | None = None
+    known_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found in one file; all None but the first where its content is the known one.
+
+    ``result``: compressed JSON of schema avsent/1; ``rows``: JSON of the rows of the table of
+    all utterances; ``representations``: see :class:`Work`.
+    """
+
+    content_sha256: str
+    duration_s: float | None = None
+    utterances: int | None = None
+    result: bytes | None = None
+    rows: str | None = None
+    representations: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How far a job has come, in seconds of media."""
+
+    job: Job
+    completed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job is done; ``seconds`` of wall time on worker ``worker``."""
+
+    job: Job
+    answer: Answer
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The file cannot be done: trying again would end the same."""
+
+    job: Job
+    error: str
+    exit_code: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The worker is gone; its file may be all right."""
+
+    job: Job
+    reason: str
+
+
+Event: TypeAlias = Moved | Done | Failed | Lost
+
+
+class WorkersError(AvsentError):
+    """No worker can be started."""

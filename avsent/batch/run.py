@@ -1,0 +1,206 @@
+"""A batch from beginning to end: look, plan, do, bring together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avsent.batch.config import BatchConfig, config_of
+from avsent.batch.course import Course
+from avsent.batch.engine import Engine
+from avsent.batch.entries import Entry, Stored
+from avsent.batch.jobs import Work
+from avsent.batch.journal import Journal
+from avsent.batch.lock import exclusive
+from avsent.batch.news import Listener, Planned, Tables, ignore_news
+from avsent.batch.outputs import Outputs, check_out
+from avsent.batch.packing import result_of
+from avsent.batch.plan import Plan, make_plan
+from avsent.batch.tables import whole_of, write_tables
+from avsent.batch.tree import Found, assign_stems, find_media
+from avsent.errors import InputError, UsageError
+from avsent.writers import Format
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What to do with a folder, besides the engine's own options.
+
+    ``adapt``: none, speaker or corpus; ``time_limit_s``: for each file, None for a generous
+    default, 0 for none.
+    """
+
+    work: Work = field(default_factory=Work)
+    adapt: str = "none"
+    formats: tuple[Format, ...] = (Format.json,)
+    globs: tuple[str, ...] = ()
+    retry_failed: bool = False
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a batch ended.
+
+    ``did``: files done in this run; ``failures``: all that have no result, also from earlier runs;
+    ``gone``: files of earlier runs that are no longer in the folder.
+    """
+
+    found: Found
+    did: int
+    kept: int
+    failures: tuple[Entry, ...]
+    gone: int
+    utterances: int
+    duration_s: float
+
+
+def run_batch(
+    folder: Path,
+    out: Path,
+    make_engine: Callable[[Plan], Engine],
+    options: BatchOptions | None = None,
+    listener: Listener = ignore_news,
+) -> Report:
+    """Do what is left to do of ``folder``, and write everything to ``out``.
+
+    ``make_engine`` is called only if there is something to do.
+
+    Raises:
+        InputError: there are no media files. OutputError: ``out`` cannot be written, or another
+        batch is at work on it. CheckpointError, UsageError: the model or an option is wrong.
+    """
+    options = options or BatchOptions()
+    config = config_of(options.work, options.adapt)
+    found = find_media(folder, out, options.globs)
+    if not found.files:
+        left_out = f" ({found.others} other files)" if found.others else ""
+        raise InputError(f"{folder}: no media files in it{left_out}; see --glob")
+    check_out(out)
+    with exclusive(out), Journal(out, write=True) as journal:
+        return _Batch(folder, out, options, config, found, journal, listener).run(make_engine)
+
+
+_TOGETHER_KEY = "corpus"
+
+
+def together_digest(done: Sequence[Entry]) -> str:
+    """A number for these files together: any other one, and each must be judged anew."""
+    facts = json.dumps([(e.name, e.content_sha256, e.config_sha256) for e in done])
+    return hashlib.sha256(facts.encode("ascii")).hexdigest()
+
+
+class _Batch:
+    def __init__(
+        self,
+        folder: Path,
+        out: Path,
+        options: BatchOptions,
+        config: BatchConfig,
+        found: Found,
+        journal: Journal,
+        listener: Listener,
+    ) -> None:
+        self._out = out
+        self._options = options
+        self._config = config
+        self._found = found
+        self._journal = journal
+        self._listener = listener
+        self._files = {file.name: file for file in found.files}
+        known = {entry.name: entry.stem for entry in journal.entries()}
+        if known and not known.keys() & self._files.keys():
+            raise UsageError(f"{out} holds the results of another folder; give another -o")
+        self._stems = assign_stems(self._files, known)
+        self._outputs = Outputs(out, options.formats, journal)
+
+    def run(self, make_engine: Callable[[Plan], Engine]) -> Report:
+        self._outputs.prepare()
+        self._journal.survey({name: self._stems[name] for name in self._files})
+        self._journal.keep_fact("options", self._config.shown())
+        plan = make_plan(
+            self._found.files,
+            self._journal,
+            self._config.digest(),
+            retry_failed=self._options.retry_failed,
+            listener=self._listener,
+        )
+        if not self._together:
+            self._write_missing(plan.done)
+        if plan.jobs:
+            self._work(plan, make_engine)
+        else:
+            self._announce(plan, 0)
+        self._listener(Tables())
+        whole = whole_of(self._journal, self._config)
+        if self._together:
+            self._conclude(whole.done)
+        write_tables(self._out, self._outputs.workshop, self._journal, whole)
+        return Report(
+            found=self._found,
+            did=len(plan.jobs) - (len(whole.failed) - len(plan.failed)),
+            kept=len(plan.done),
+            failures=whole.failed,
+            gone=sum(not entry.present for entry in self._journal.entries()),
+            utterances=sum(entry.utterances or 0 for entry in whole.done),
+            duration_s=sum(entry.duration_s or 0.0 for entry in whole.done),
+        )
+
+    def _work(self, plan: Plan, make_engine: Callable[[Plan], Engine]) -> None:
+        course = Course(
+            plan,
+            self._files,
+            self._journal,
+            self._config.digest(),
+            listener=self._listener,
+            finished=self._finished,
+            failed=lambda name: self._outputs.remove(name, self._stems[name]),
+            time_limit_s=self._options.time_limit_s,
+        )
+        with make_engine(plan) as engine:
+            self._announce(plan, engine.workers)
+            course.run(engine)
+
+    def _announce(self, plan: Plan, workers: int) -> None:
+        self._listener(
+            Planned(
+                files=len(self._files),
+                to_do=len(plan.jobs),
+                done=len(plan.done),
+                failed=len(plan.failed),
+                to_do_s=plan.to_do_s,
+                workers=workers,
+            )
+        )
+
+    @property
+    def _together(self) -> bool:
+        """Whether no file's result is known before all are done."""
+        return self._options.adapt == "corpus"
+
+    def _conclude(self, done: Sequence[Entry]) -> None:
+        digest = together_digest(done)
+        if self._journal.fact(_TOGETHER_KEY) != digest:
+            # Here, because it brings torch.
+            from avsent.batch.corpus import conclude_all
+
+            for name in conclude_all(self._journal, done, self._options.work):
+                self._write(name, self._journal.stored(name))
+            self._journal.keep_fact(_TOGETHER_KEY, digest)
+        self._write_missing([entry.name for entry in done])
+
+    def _finished(self, name: str, stored: Stored) -> None:
+        if not self._together:
+            self._write(name, stored)
+
+    def _write(self, name: str, stored: Stored) -> None:
+        self._outputs.write(name, self._stems[name], result_of(stored.result))
+
+    def _write_missing(self, done: Sequence[str]) -> None:
+        """Outputs of files done earlier: of a new format, deleted, or not yet written when the
+        batch was killed."""
+        for name in list(self._outputs.missing({name: self._stems[name] for name in done})):
+            self._write(name, self._journal.stored(name))
