@@ -20,6 +20,7 @@ _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 
 def make_work(
     workers: int | None,
+    engine: str,
     *,
     checkpoint: str,
     device: str,
@@ -30,7 +31,15 @@ def make_work(
     landmarks: Path | None,
     debug: bool,
 ) -> Work:
-    """The work of a batch; its workers share the cores, so that there are no more threads."""
+    """The work of a batch; its workers share the cores, so that there are no more threads.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    if engine == "ray" and device.startswith("cuda:"):
+        raise UsageError("on a Ray cluster Ray hands out the GPUs: give --device cuda, or cpu")
+    # How many cores the nodes of a cluster have is not known here.
+    shared = 1 if engine == "ray" else usable_cores() // (workers or default_workers())
     return Work(
         checkpoint=_absolute(checkpoint),
         device=device,
@@ -40,7 +49,7 @@ def make_work(
         analysis_rate_hz=analysis_rate_hz,
         strict=strict,
         landmarks=None if landmarks is None else landmarks.absolute(),
-        threads=max(1, usable_cores() // (workers or default_workers())),
+        threads=max(1, shared),
         debug=debug,
     )
 
@@ -56,7 +65,7 @@ def make_engine(
     if name == "ray":
         from avsent.batch.ray_engine import RayEngine
 
-        return RayEngine(work, workers, ray_address)
+        return RayEngine(work, workers, ray_address, jobs=jobs)
     if name != "local":
         raise UsageError(f"there is no engine {name!r}; choose local or ray")
     count = min(workers or default_workers(), jobs)

@@ -195,6 +195,7 @@ def batch(
 
     work = make_work(
         workers,
+        engine.value,
         checkpoint=checkpoint,
         device=device,
         face=face,
