@@ -82,6 +82,14 @@ def make_engine(
     return LocalEngine(work, count)
 
 
+def prepare_engine(name: str) -> None:
+    """Begin with what takes a while, before it is known how much there is to do."""
+    if name == "local":
+        from avsent.batch.local import prepare_workers
+
+        prepare_workers()
+
+
 def may_have_gpu(device: str) -> bool:
     """Whether it is worth asking torch for a GPU; a wrong name is found out by asking it."""
     if device == "cpu":

@@ -169,6 +169,15 @@ def ending(exit_code: int | None) -> str:
     return f"its worker crashed ({name})"
 
 
+def prepare_workers() -> None:
+    """Let the process that workers are forked from begin to import, where the system has such."""
+    if _context().get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        with _deaf_to_ctrl_c(), _one_thread_in_environment():
+            forkserver.ensure_running()
+
+
 def _context() -> BaseContext:
     """Processes forked from one that has all imported, where the system can do that."""
     if "forkserver" not in multiprocessing.get_all_start_methods():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -40,8 +40,11 @@ def make_plan(
     *,
     retry_failed: bool,
     listener: Listener,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Compare the folder with the journal, and find out how long the files are.
+
+    ``prepare`` is called as soon as it is known that there is something to do.
 
     A file whose size and time of change are those of the journal counts as unchanged without
     being read; one that was only touched is read, and not done again if its content is the same.
@@ -57,6 +60,8 @@ def make_plan(
             failed.append(file.name)
         else:
             to_do.append(file)
+    if to_do:
+        prepare()
     durations_s = _durations(to_do, known, journal, listener)
     jobs = [
         Job(

@@ -64,10 +64,11 @@ def run_batch(
     make_engine: Callable[[Plan], Engine],
     options: BatchOptions | None = None,
     listener: Listener = ignore_news,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Report:
     """Do what is left to do of ``folder``, and write everything to ``out``.
 
-    ``make_engine`` is called only if there is something to do.
+    ``make_engine`` is called only if there is something to do, and ``prepare`` a while before it.
 
     Raises:
         InputError: there are no media files. OutputError: ``out`` cannot be written, or another
@@ -81,7 +82,9 @@ def run_batch(
         raise InputError(f"{folder}: no media files in it{left_out}; see --glob")
     check_out(out)
     with exclusive(out), Journal(out, write=True) as journal:
-        return _Batch(folder, out, options, config, found, journal, listener).run(make_engine)
+        return _Batch(folder, out, options, config, found, journal, listener).run(
+            make_engine, prepare
+        )
 
 
 _TOGETHER_KEY = "corpus"
@@ -117,7 +120,7 @@ class _Batch:
         self._stems = assign_stems(self._files, known)
         self._outputs = Outputs(out, options.formats, journal)
 
-    def run(self, make_engine: Callable[[Plan], Engine]) -> Report:
+    def run(self, make_engine: Callable[[Plan], Engine], prepare: Callable[[], None]) -> Report:
         self._outputs.prepare()
         self._journal.survey({name: self._stems[name] for name in self._files})
         self._journal.keep_fact("options", self._config.shown())
@@ -127,6 +130,7 @@ class _Batch:
             self._config.digest(),
             retry_failed=self._options.retry_failed,
             listener=self._listener,
+            prepare=prepare,
         )
         if not self._together:
             self._write_missing(plan.done)

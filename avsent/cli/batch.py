@@ -189,7 +189,7 @@ def batch(
     check_option_file("--landmarks", landmarks)
 
     # Here, so that mistakes above are told at once.
-    from avsent.batch.engines import make_engine, make_work
+    from avsent.batch.engines import make_engine, make_work, prepare_engine
     from avsent.batch.run import BatchOptions, run_batch
     from avsent.cli.batch_displays import make_display
 
@@ -220,6 +220,7 @@ def batch(
             lambda plan: make_engine(work, workers, len(plan.jobs), engine.value, ray_address),
             options,
             display,
+            lambda: prepare_engine(engine.value),
         )
     _tell(report, output, quiet=quiet or json_progress)
     if report.failures:
