@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: help demo install dev test check format docs demo-video bench-predict bench-ravdess bench-mosi bench-clips bench-folds train-default clean
+.PHONY: help demo install dev test check format docs demo-video bench-predict bench-batch bench-ravdess bench-mosi bench-clips bench-folds train-default clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,10 @@ demo-video: dev  ## rebuild samples/demo.mp4 (needs espeak-ng)
 
 bench-predict: dev   ## speed, memory, time stamps: a dated file under docs/benchmarks
 	$(BIN)/python benchmarks/bench_predict.py --clips $(SHARED)/clips --out docs/benchmarks
+
+bench-batch: dev     ## speed of batches, one worker and two, and a peer's (about 20 minutes)
+	$(BIN)/python benchmarks/bench_batch.py --clips $(SHARED)/clips --out docs/benchmarks \
+		--peer cache/bench/fer-venv
 
 bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_mosi.py \

@@ -42,7 +42,8 @@ MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
 @dataclass(frozen=True, slots=True)
 class ExtractionOptions:
     """``segments``: the user's utterances, or None to find them; ``threads``: 1 to read, listen
-    and look in this thread alone, None for as many as help."""
+    and look in this thread alone, None for as many as help. With a number the decoder has one,
+    whatever the number: what it makes of a damaged file depends on that."""
 
     segments: tuple[Segment, ...] | None = None
     face: FaceChoice = FaceChoice.speaking
@@ -117,8 +118,9 @@ class Extraction:
 
     def __iter__(self) -> Iterator[UtteranceFeatures]:
         options = self._options
+        decoding = None if options.threads is None else 1
         with MediaReader(
-            self.path, analysis_rate_hz=options.analysis_rate_hz, threads=options.threads
+            self.path, analysis_rate_hz=options.analysis_rate_hz, threads=decoding
         ) as reader:
             info, at = reader.info, self._position
             tracker = FaceTracker(options.landmarks) if info.has_video else None

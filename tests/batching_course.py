@@ -10,7 +10,7 @@ from avsent.batch.engine import Engine
 from avsent.batch.entries import Entry, Stored
 from avsent.batch.jobs import Job
 from avsent.batch.journal import Journal
-from avsent.batch.news import News, Started
+from avsent.batch.news import FileFailed, News, Started
 from avsent.batch.plan import Plan
 from avsent.batch.tree import SourceFile
 
@@ -33,7 +33,7 @@ class Walked:
         self.out = folder / "out"
         self.news: list[News] = []
         self.finished: dict[str, Stored] = {}
-        self.failed: list[str] = []
+        self.removed: list[str] = []
         with Journal(self.out, write=True) as journal:
             journal.survey({name: name for name in self.files})
 
@@ -47,7 +47,7 @@ class Walked:
                 CONFIG,
                 listener=self.news.append,
                 finished=self.finished.__setitem__,
-                failed=self.failed.append,
+                remove=self.removed.append,
                 time_limit_s=time_limit_s,
             )
             course.run(engine)
@@ -59,6 +59,11 @@ class Walked:
 
     def of(self, kind: Callable[..., News]) -> list[News]:
         return [news for news in self.news if isinstance(news, kind)]  # type: ignore[arg-type]
+
+    @property
+    def failed(self) -> list[str]:
+        """Files of which it was said that they have no result."""
+        return [news.name for news in self.of(FileFailed) if isinstance(news, FileFailed)]
 
     def started(self) -> list[str]:
         return [news.name for news in self.of(Started) if isinstance(news, Started)]

@@ -37,6 +37,8 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGTERM)
             case "exit":
                 os._exit(7)
+            case "wait":
+                time.sleep(3)
             case "sleep":
                 time.sleep(3600)
             case "fail":
@@ -65,6 +67,15 @@ def scripted(connection: Connection, work: Work) -> None:
             os._exit(3)
         if work.checkpoint == "unfit":
             raise CheckpointError("unknown checkpoint 'unfit'")
+        if work.checkpoint == "broken":
+            raise ImportError("no module named torch")
+        if work.checkpoint.startswith("second:"):  # a file: who finds it stays, others end
+            try:
+                Path(work.checkpoint.partition(":")[2]).unlink()
+            except FileNotFoundError:
+                time.sleep(1.0)  # so that the first one is at work by then
+                os._exit(3)
+            return Scripted()
         if work.checkpoint != "default":  # a file: the first that comes to it ends
             try:
                 Path(work.checkpoint).unlink()

@@ -214,7 +214,7 @@ def test_outputs_go_before_the_journal_forgets_them(walked: Walked) -> None:
                 known.extend(journal.outputs())
 
     known: list[tuple[str, str]] = []
-    walked.failed = Told()
+    walked.removed = Told()
     walked.run(ByHand(3, [Failed(a, "a: empty", 3, 0.1), done(b), done(c)]))
     assert known == [("a", "json")]
     with Journal(walked.out, write=False) as journal:

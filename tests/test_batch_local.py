@@ -134,7 +134,23 @@ def test_one_that_ended_as_it_started_costs_no_file_a_try(tmp_path: Path) -> Non
     entries = walked.run(engine(1, str(bad_start)))
     assert not bad_start.exists()
     assert [entry.state for entry in entries.values()] == [State.done] * 2
-    assert [news.name for news in walked.of(Retried)] == ["kill1-b"]
+    # Both were begun twice; but what was lost before its worker had begun keeps both its tries.
+    assert [news.name for news in walked.of(Retried)] == ["ok-a", "kill1-b"]
+
+
+def test_where_others_work_one_that_cannot_start_is_one_less(tmp_path: Path) -> None:
+    """Memory may reach for so many, and no more."""
+    (tmp_path / "once").touch()
+    walked = Walked(tmp_path, ["wait-a", "ok-b", "ok-c", "ok-d"])
+    entries = walked.run(engine(2, f"second:{tmp_path / 'once'}"))
+    assert {entry.state for entry in entries.values()} == {State.done}
+    assert {news.worker for news in walked.of(Finished)} == {0}
+
+
+def test_a_broken_installation_is_told_in_a_line(tmp_path: Path) -> None:
+    walked = Walked(tmp_path, ["ok-a"])
+    with pytest.raises(WorkersError, match="a worker cannot start: ImportError: no module named"):
+        walked.run(engine(1, "broken"))
 
 
 @pytest.mark.parametrize(

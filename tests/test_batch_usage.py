@@ -216,7 +216,6 @@ def test_engines_by_name() -> None:
 def test_checkpoints_as_workers_elsewhere_find_them(folder: Path) -> None:
     def told(name: str) -> str:
         return make_work(
-            1,
             "local",
             checkpoint=name,
             device="cpu",

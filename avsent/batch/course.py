@@ -35,7 +35,8 @@ class Course:
     """Works through a plan.
 
     ``finished``: called with the name of each file whose result is in the journal, and with the
-    result; ``failed``: with the name of each that has none, before the journal says so.
+    result: it gives the error where just this one cannot be written; ``remove``: with a name
+    before the journal forgets which outputs of an older result there are.
     ``time_limit_s``: for each file; None for the default, 0 for none.
     """
 
@@ -47,8 +48,8 @@ class Course:
         config_sha256: str,
         *,
         listener: Listener,
-        finished: Callable[[str, Stored], None],
-        failed: Callable[[str], None],
+        finished: Callable[[str, Stored], OutputError | None],
+        remove: Callable[[str], None],
         time_limit_s: float | None = None,
     ) -> None:
         self._queue = deque(plan.jobs)
@@ -57,7 +58,7 @@ class Course:
         self._config_sha256 = config_sha256
         self._listener = listener
         self._finished = finished
-        self._failed = failed
+        self._remove = remove
         self._time_limit_s = time_limit_s
         self._running: dict[Job, _Running] = {}
         self._losses: dict[Job, int] = {}
@@ -100,9 +101,14 @@ class Course:
             case Failed(job, error, exit_code, seconds):
                 del self._running[job]
                 self._fail(job, error, exit_code, seconds, running.worker)
-            case Lost(job, reason):
+            case Lost(job, reason, innocent):
                 del self._running[job]
-                self._lose(job, reason, running)
+                if innocent:
+                    self._journal.put_back(job.name)
+                    self._queue.appendleft(job)
+                    self._listener(Retried(job.name, running.worker, reason))
+                else:
+                    self._lose(job, reason, running)
 
     def _succeed(self, job: Job, answer: Answer, seconds: float, worker: int) -> None:
         file = self._files[job.name]
@@ -110,7 +116,7 @@ class Course:
         if answer.result is None or answer.rows is None:
             self._journal.touch(job.name, file.size, file.mtime_ns)
             # Its outputs may be missing all the same, or of a format not asked for before.
-            self._finished(job.name, self._journal.stored(job.name))
+            error = self._finished(job.name, self._journal.stored(job.name))
         else:
             stored = Stored(answer.result, answer.rows, answer.representations)
             ending = Ending(
@@ -124,8 +130,12 @@ class Course:
                 content_sha256=answer.content_sha256,
                 utterances=answer.utterances,
             )
+            self._remove(job.name)
             self._journal.succeed(ending, stored)
-            self._finished(job.name, stored)
+            error = self._finished(job.name, stored)
+        if error is not None:
+            self._fail(job, str(error), error.exit_code, seconds, worker)
+            return
         duration_s = answer.duration_s or job.duration_s or 0.0
         self._listener(
             Finished(job.name, worker, duration_s, answer.utterances or 0, seconds, unchanged)
@@ -143,8 +153,7 @@ class Course:
             error=error,
             exit_code=exit_code,
         )
-        # First: the journal forgets what outputs there are.
-        self._failed(job.name)
+        self._remove(job.name)
         self._journal.fail(ending)
         self._listener(FileFailed(job.name, worker, error, exit_code))
 

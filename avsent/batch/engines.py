@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -19,7 +20,6 @@ _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 
 
 def make_work(
-    workers: int | None,
     engine: str,
     *,
     checkpoint: str,
@@ -31,15 +31,13 @@ def make_work(
     landmarks: Path | None,
     debug: bool,
 ) -> Work:
-    """The work of a batch; its workers share the cores, so that there are no more threads.
+    """The work of a batch.
 
     Raises:
         UsageError: options that do not go together.
     """
     if engine == "ray" and device.startswith("cuda:"):
         raise UsageError("on a Ray cluster Ray hands out the GPUs: give --device cuda, or cpu")
-    # How many cores the nodes of a cluster have is not known here.
-    shared = 1 if engine == "ray" else usable_cores() // (workers or default_workers())
     return Work(
         checkpoint=_absolute(checkpoint),
         device=device,
@@ -49,7 +47,6 @@ def make_work(
         analysis_rate_hz=analysis_rate_hz,
         strict=strict,
         landmarks=None if landmarks is None else landmarks.absolute(),
-        threads=max(1, shared),
         debug=debug,
     )
 
@@ -58,6 +55,9 @@ def make_engine(
     work: Work, workers: int | None, jobs: int, name: str, ray_address: str | None
 ) -> Engine:
     """The engine ``name``: local or ray; never more workers than ``jobs``.
+
+    Workers on this machine share its cores, so that there are no more threads than cores; on a
+    cluster, of whose nodes nothing is known, each has one.
 
     Raises:
         UsageError: there is no such engine or device. WorkersError: the cluster is out of reach.
@@ -69,6 +69,7 @@ def make_engine(
     if name != "local":
         raise UsageError(f"there is no engine {name!r}; choose local or ray")
     count = min(workers or default_workers(), jobs)
+    work = dataclasses.replace(work, threads=max(1, usable_cores() // count))
     if may_have_gpu(work.device):
         # Imported only where there may be one: torch takes its time.
         from avsent.pipeline import torch_device

@@ -90,10 +90,14 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker is gone; its file may be all right."""
+    """The worker is gone; its file may be all right.
+
+    ``innocent``: the file had nothing to do with it, as the worker had not even begun.
+    """
 
     job: Job
     reason: str
+    innocent: bool = False
 
 
 Event: TypeAlias = Moved | Done | Failed | Lost

@@ -7,6 +7,7 @@ nothing along but the job it had.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -62,6 +63,9 @@ class LocalEngine(Engine):
 
     def start(self, job: Job) -> int:
         idle = [worker for worker in self._living.values() if worker.job is None]
+        for worker in [worker for worker in idle if not worker.process.is_alive()]:
+            self._remove(worker)  # since we looked last: a new one has both its tries
+            idle.remove(worker)
         worker = idle[0] if idle else self._new_worker()
         worker.job, worker.began_s = job, time.monotonic()
         # Where the worker is gone already, waiting will find that out.
@@ -95,7 +99,7 @@ class LocalEngine(Engine):
 
     def _new_worker(self) -> _Worker:
         context = self._context = self._context or _context()
-        number = next(n for n in range(self._count) if n not in self._living)
+        number = next(n for n in itertools.count() if n not in self._living)
         try:
             ours, theirs = context.Pipe()
             process = context.Process(  # type: ignore[attr-defined]
@@ -138,16 +142,15 @@ class LocalEngine(Engine):
         reason = ending(worker.process.exitcode)
         if not worker.ready:
             self._stillborn += 1
-            if self._stillborn >= STILLBORN_LIMIT:
+            if any(other.ready for other in self._living.values()):
+                # There may be memory for so many, and no more.
+                self._count = max(len(self._living), 1)
+            elif self._stillborn >= STILLBORN_LIMIT:
                 raise WorkersError(
                     f"workers end as they start ({reason}); try fewer --workers, and --debug"
                 )
-        if job is None:
-            return
-        if worker.ready:
-            events.append(Lost(job, reason))
-        else:
-            self.start(job)  # it was not the file's fault
+        if job is not None:
+            events.append(Lost(job, reason, innocent=not worker.ready))
 
     def _remove(self, worker: _Worker) -> None:
         self._living.pop(worker.number, None)

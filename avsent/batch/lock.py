@@ -28,7 +28,8 @@ def exclusive(out: Path) -> Iterator[None]:
     """
     folder = out / FOLDER_NAME
     prepare_folder(folder)
-    lock = FileLock(folder / LOCK_NAME, timeout=0)
+    # A moment: --status asks for the lock to tell whether a batch is at work.
+    lock = FileLock(folder / LOCK_NAME, timeout=1)
     try:
         lock.acquire()
     except Timeout as error:

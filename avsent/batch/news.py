@@ -84,7 +84,26 @@ class Tables:
     """The results of all files are being brought together."""
 
 
-News: TypeAlias = Looking | Planned | Started | Advanced | Finished | Retried | FileFailed | Tables
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """All is written: files done in this run, and before it; those without a result; those of
+    earlier runs that are gone; then what was found in all that are done, and what was left out:
+    files of other kinds, links out of the folder, folders that cannot be read."""
+
+    did: int
+    kept: int
+    failed: int
+    gone: int
+    utterances: int
+    duration_s: float
+    others: int
+    links_out: int
+    unread: tuple[str, ...]
+
+
+News: TypeAlias = (
+    Looking | Planned | Started | Advanced | Finished | Retried | FileFailed | Tables | Ended
+)
 Listener: TypeAlias = Callable[[News], None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,9 @@ from avsent.errors import OutputError
 from avsent.results import Result
 from avsent.writers import Format, make_writer
 from avsent.writers.files import atomic_text, prepare_folder
+
+_OF_ALL = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM})
+"""Errors of a disk or a whole tree; others are of one name: too long, or not allowed there."""
 
 
 class Outputs:
@@ -53,7 +57,7 @@ class Outputs:
                 yield name
 
     def remove(self, name: str, stem: str) -> None:
-        """Remove the outputs of a file that has no result any more."""
+        """Remove what earlier runs wrote, in whatever format, of a result that holds no more."""
         for (written, format), _ in self._written.items():
             if written == name:
                 with contextlib.suppress(OSError):
@@ -69,6 +73,12 @@ class Outputs:
     def _target(self, stem: str, format: Format) -> Path:
         writer = self._writers.get(format) or make_writer(format)
         return self._out / f"{stem}.{writer.extension}"
+
+
+def concerns_all(error: OutputError) -> bool:
+    """Whether what keeps one output from being written keeps all others, too."""
+    cause = error.__cause__
+    return not isinstance(cause, OSError) or cause.errno in _OF_ALL
 
 
 def check_out(out: Path) -> None:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from avsent.errors import InputError, OutputError
 from avsent.results import Result
 from avsent.writers.csv_ import result_cells
 
@@ -18,16 +19,19 @@ _MODALITIES = ("audio", "face")
 
 def packed(result: Result) -> tuple[bytes, str]:
     """A result, compressed, and its rows of the table of all utterances."""
-    plain = result.to_dict()
-    text = json.dumps(plain, allow_nan=False)
-    # Rows of what is kept: rounding may make another moment the one that drew most attention.
-    rows = list(result_cells(Result.from_dict(plain)))
-    return zlib.compress(text.encode("ascii")), json.dumps(rows)
+    text = json.dumps(result.to_dict(), allow_nan=False)
+    return zlib.compress(text.encode("ascii")), json.dumps(list(result_cells(result)))
 
 
 def result_of(stored: bytes) -> Result:
-    """The result that :func:`packed` compressed."""
-    return Result.from_dict(json.loads(zlib.decompress(stored)))
+    """The result that :func:`packed` compressed. Raises OutputError where it is damaged."""
+    try:
+        return Result.from_dict(json.loads(zlib.decompress(stored)))
+    except (zlib.error, ValueError, InputError) as error:
+        raise OutputError(
+            "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
+            "start anew"
+        ) from error
 
 
 def packed_representations(represented: Sequence[Represented]) -> bytes:

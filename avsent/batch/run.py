@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avsent.batch.config import BatchConfig, config_of
 from avsent.batch.course import Course
 from avsent.batch.engine import Engine
-from avsent.batch.entries import Entry, Stored
+from avsent.batch.entries import Ending, Entry, State, Stored
 from avsent.batch.jobs import Work
 from avsent.batch.journal import Journal
 from avsent.batch.lock import exclusive
-from avsent.batch.news import Listener, Planned, Tables, ignore_news
-from avsent.batch.outputs import Outputs, check_out
+from avsent.batch.news import Ended, FileFailed, Listener, Planned, Tables, ignore_news
+from avsent.batch.outputs import Outputs, check_out, concerns_all
 from avsent.batch.packing import result_of
 from avsent.batch.plan import Plan, make_plan
 from avsent.batch.tables import whole_of, write_tables
 from avsent.batch.tree import Found, assign_stems, find_media
-from avsent.errors import InputError, UsageError
+from avsent.errors import InputError, OutputError, UsageError
 from avsent.writers import Format
 
 
@@ -81,6 +82,8 @@ def run_batch(
         left_out = f" ({found.others} other files)" if found.others else ""
         raise InputError(f"{folder}: no media files in it{left_out}; see --glob")
     check_out(out)
+    if os.path.realpath(out) == os.path.realpath(folder):
+        raise UsageError(f"{out} holds the videos: give -o a folder of its own")
     with exclusive(out), Journal(out, write=True) as journal:
         return _Batch(folder, out, options, config, found, journal, listener).run(
             make_engine, prepare
@@ -88,6 +91,7 @@ def run_batch(
 
 
 _TOGETHER_KEY = "corpus"
+_FOLDER_KEY = "folder"
 
 
 def together_digest(done: Sequence[Entry]) -> str:
@@ -115,10 +119,17 @@ class _Batch:
         self._listener = listener
         self._files = {file.name: file for file in found.files}
         known = {entry.name: entry.stem for entry in journal.entries()}
-        if known and not known.keys() & self._files.keys():
-            raise UsageError(f"{out} holds the results of another folder; give another -o")
+        self._refuse_other_folder(folder, known)
         self._stems = assign_stems(self._files, known)
         self._outputs = Outputs(out, options.formats, journal)
+
+    def _refuse_other_folder(self, folder: Path, known: Mapping[str, str]) -> None:
+        """A folder may have moved; but in that case most of what was in it still is."""
+        place = os.path.realpath(folder).encode("utf-8", "backslashreplace").decode("utf-8")
+        moved = self._journal.fact(_FOLDER_KEY) != place
+        if known and moved and len(known.keys() & self._files.keys()) < len(known) / 2:
+            raise UsageError(f"{self._out} holds the results of another folder; give another -o")
+        self._journal.keep_fact(_FOLDER_KEY, place)
 
     def run(self, make_engine: Callable[[Plan], Engine], prepare: Callable[[], None]) -> Report:
         self._outputs.prepare()
@@ -142,8 +153,9 @@ class _Batch:
         whole = whole_of(self._journal, self._config)
         if self._together:
             self._conclude(whole.done)
+            whole = whole_of(self._journal, self._config)
         write_tables(self._out, self._outputs.workshop, self._journal, whole)
-        return Report(
+        report = Report(
             found=self._found,
             did=len(plan.jobs) - (len(whole.failed) - len(plan.failed)),
             kept=len(plan.done),
@@ -152,6 +164,20 @@ class _Batch:
             utterances=sum(entry.utterances or 0 for entry in whole.done),
             duration_s=sum(entry.duration_s or 0.0 for entry in whole.done),
         )
+        self._listener(
+            Ended(
+                did=report.did,
+                kept=report.kept,
+                failed=len(report.failures),
+                gone=report.gone,
+                utterances=report.utterances,
+                duration_s=report.duration_s,
+                others=self._found.others,
+                links_out=self._found.links_out,
+                unread=self._found.unread,
+            )
+        )
+        return report
 
     def _work(self, plan: Plan, make_engine: Callable[[Plan], Engine]) -> None:
         course = Course(
@@ -161,7 +187,7 @@ class _Batch:
             self._config.digest(),
             listener=self._listener,
             finished=self._finished,
-            failed=lambda name: self._outputs.remove(name, self._stems[name]),
+            remove=lambda name: self._outputs.remove(name, self._stems[name]),
             time_limit_s=self._options.time_limit_s,
         )
         with make_engine(plan) as engine:
@@ -192,19 +218,44 @@ class _Batch:
             from avsent.batch.corpus import conclude_all
 
             for name in conclude_all(self._journal, done, self._options.work):
-                self._write(name, self._journal.stored(name))
+                self._write_or_fail(name, self._journal.stored(name))
             self._journal.keep_fact(_TOGETHER_KEY, digest)
         self._write_missing([entry.name for entry in done])
 
-    def _finished(self, name: str, stored: Stored) -> None:
-        if not self._together:
-            self._write(name, stored)
+    def _finished(self, name: str, stored: Stored) -> OutputError | None:
+        return None if self._together else self._write(name, stored)
 
-    def _write(self, name: str, stored: Stored) -> None:
-        self._outputs.write(name, self._stems[name], result_of(stored.result))
+    def _write(self, name: str, stored: Stored) -> OutputError | None:
+        """Write the outputs of a file; the error where others can be written all the same."""
+        try:
+            self._outputs.write(name, self._stems[name], result_of(stored.result))
+        except OutputError as error:
+            if concerns_all(error):
+                raise
+            return error
+        return None
+
+    def _write_or_fail(self, name: str, stored: Stored) -> None:
+        """The same outside of a course."""
+        error = self._write(name, stored)
+        if error is not None:
+            file = self._files[name]
+            ending = Ending(
+                name=name,
+                state=State.failed,
+                config_sha256=self._config.digest(),
+                size=file.size,
+                mtime_ns=file.mtime_ns,
+                seconds=0.0,
+                error=str(error),
+                exit_code=error.exit_code,
+            )
+            self._outputs.remove(name, self._stems[name])
+            self._journal.fail(ending)
+            self._listener(FileFailed(name, 0, str(error), error.exit_code))
 
     def _write_missing(self, done: Sequence[str]) -> None:
         """Outputs of files done earlier: of a new format, deleted, or not yet written when the
         batch was killed."""
         for name in list(self._outputs.missing({name: self._stems[name] for name in done})):
-            self._write(name, self._journal.stored(name))
+            self._write_or_fail(name, self._journal.stored(name))

@@ -41,12 +41,12 @@ def status_of(out: Path) -> Status:
     Raises:
         OutputError: there is none, or its journal cannot be read.
     """
+    at_work = is_held(out)
     with Journal(out, write=False) as journal:
         entries = journal.entries()
     here = [entry for entry in entries if entry.present]
     counts = Counter(entry.state for entry in here)
     done = [entry for entry in here if entry.state == State.done]
-    at_work = is_held(out)
     return Status(
         files=len(here),
         states={state: counts[state] for state in State},

@@ -6,6 +6,7 @@ the files were done.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -80,6 +81,9 @@ def write_tables(out: Path, workshop: Path, journal: Journal, whole: Whole) -> b
         from avsent.batch.parquet import write_parquet
 
         write_parquet(out / PARQUET_NAME, workshop, whole.labels, _rows(journal, whole.done))
+    else:
+        with contextlib.suppress(OSError):
+            (out / PARQUET_NAME).unlink(missing_ok=True)  # of another time
     with atomic_text(out / SUMMARY_NAME, workshop) as file:
         json.dump(_summary(whole, counts), file, indent=2, allow_nan=False)
         file.write("\n")

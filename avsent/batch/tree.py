@@ -27,6 +27,8 @@ MAX_NAME_BYTES = 255
 _ROOM_FOR_FORMAT = len(".parquet")
 _LATEST_NS = 2**63 - 1
 """The year 2262: what SQLite can hold. A broken clock may have set a later one."""
+_ENDINGS = ("txt", "json", "jsonl", "csv", "srt", "vtt")
+"""Of outputs, in whatever format."""
 _RESERVED = ("utterances", "summary")
 """Names in the outputs' own folder."""
 
@@ -149,20 +151,32 @@ def assign_stems(names: Iterable[str], known: Mapping[str, str]) -> dict[str, st
     ``.json`` is added, so that ``talk.wav`` does not collide with it.
 
     Names that differ in case or Unicode form alone get a number, because some file systems mix
-    them up; too long ones are cut. ``known``: stems given earlier, which stay as they were.
+    them up; so does a name whose output would have that of a folder (``talk.mp4`` beside the
+    folder ``talk.mp4.json``). Too long ones are cut. ``known``: stems given earlier, which stay.
     """
-    stems = dict(known)
+    names, stems = list(names), dict(known)
     taken = {_folded(stem) for stem in [*_RESERVED, *stems.values()]}
+    folders = {_folded(folder) for name in names for folder in _folders(name)}
     for name in names:
         if name in stems:
             continue
         number, stem = 1, _fitting(name, "")
-        while _folded(stem) in taken:
+        while _folded(stem) in taken or _outputs(stem) & folders:
             number += 1
             stem = _fitting(name, f".{number}")
         taken.add(_folded(stem))
         stems[name] = stem
     return stems
+
+
+def _folders(name: str) -> list[str]:
+    """All folders that ``name`` is in, as they are in the mirrored tree."""
+    return [parent.as_posix() for parent in PurePosixPath(name).parents][:-1]
+
+
+def _outputs(stem: str) -> set[str]:
+    """All names that outputs may have."""
+    return {_folded(f"{stem}.{ending}") for ending in _ENDINGS}
 
 
 def _fitting(name: str, number: str) -> str:

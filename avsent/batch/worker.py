@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
-from avsent.batch.jobs import Job, Work
+from avsent.batch.jobs import Job, Work, WorkersError
 from avsent.errors import AvsentError
 
 
@@ -52,7 +52,16 @@ def serve_with(connection: Connection, load: Callable[[], DoesJobs]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(BrokenPipeError, ConnectionError):
         try:
-            _serve(connection, load())
+            doer = load()
+        except AvsentError as error:
+            connection.send(Unfit(error))
+            return
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            connection.send(Unfit(WorkersError(f"a worker cannot start: {text}")))
+            return
+        try:
+            _serve(connection, doer)
         except AvsentError as error:
             connection.send(Unfit(error))
 

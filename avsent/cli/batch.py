@@ -194,7 +194,6 @@ def batch(
     from avsent.cli.batch_displays import make_display
 
     work = make_work(
-        workers,
         engine.value,
         checkpoint=checkpoint,
         device=device,

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from typing import TextIO, TypeAlias
 
-from avsent.results import DECIMALS, Result, TimeWeight
+from avsent.results import Result, TimeWeight
 from avsent.writers.base import Writer
 from avsent.writers.text import one_line
 
@@ -73,8 +73,8 @@ def result_cells(result: Result, labels: tuple[str, ...] | None = None) -> Itera
             face.get("weight"),
             audio.get("effective"),
             face.get("effective"),
-            peak_time(utterance.attention.face_frames),
-            peak_time(utterance.attention.audio_frames),
+            _peak(plain["attention"]["face_frames"]),
+            _peak(plain["attention"]["audio_frames"]),
             utterance.text,
             "; ".join(utterance.warnings),
         ]
@@ -84,7 +84,12 @@ def peak_time(frames: tuple[TimeWeight, ...]) -> float | None:
     """The moment that drew most attention; None without frames."""
     if not frames:
         return None
-    return round(max(frames, key=lambda frame: frame.weight).time_s, DECIMALS)
+    return max(frames, key=lambda frame: frame.weight).time_s
+
+
+def _peak(frames: list[dict[str, float]]) -> float | None:
+    """:func:`peak_time` of rounded weights."""
+    return max(frames, key=lambda frame: frame["weight"])["time_s"] if frames else None
 
 
 def cell_text(value: Cell) -> str:
