@@ -21,6 +21,7 @@ from avsent.boundaries import read_boundaries
 from avsent.errors import BoundariesError
 from avsent.extraction import Extraction, ExtractionOptions, UtteranceFeatures
 from avsent.faces.choice import FaceChoice
+from avsent.faces.types import Sighting
 from avsent.features.config import FeatureConfig
 from avsent.progress import ProgressHook, ignore_progress
 from avsent.results import Track
@@ -44,7 +45,8 @@ class PredictOptions:
     ``face``: which of several; ``analysis_rate_hz``: pictures per second in which faces are
     looked for, by default as the model was trained; ``strict``: damage is an error;
     ``landmarks``: the user's own dlib model file; ``adapt``: to each track, or to all files;
-    ``threads``: 1 to do all of it in one thread, None for as many as help.
+    ``threads``: 1 to do all of it in one thread, None for as many as help; ``sightings``: keep
+    where each face was.
     """
 
     utterances: Path | None = None
@@ -54,6 +56,7 @@ class PredictOptions:
     landmarks: Path | None = None
     adapt: Adapt = Adapt.none
     threads: int | None = None
+    sightings: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,7 @@ class FileFacts:
     silent: bool
     neutrals: dict[int, NDArray[np.float32]]
     warnings: tuple[str, ...]
+    sightings: tuple[Sighting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +86,7 @@ class Analysis:
     represented: tuple[Represented, ...]
     adapt: Adapt
     warnings: tuple[str, ...]
+    sightings: tuple[Sighting, ...] = ()
 
 
 def extract_file(
@@ -110,6 +115,7 @@ def extract_file(
             strict=options.strict,
             landmarks=options.landmarks,
             threads=options.threads,
+            sightings=options.sightings,
         ),
         on_progress,
         detector,
@@ -127,6 +133,7 @@ def extract_file(
         silent=extraction.silent,
         neutrals={track: face for track, face in neutrals.items() if face is not None},
         warnings=tuple(extraction.warnings),
+        sightings=tuple(extraction.sightings),
     )
 
 
@@ -173,6 +180,7 @@ def assemble(
         ),
         adapt=options.adapt,
         warnings=warnings,
+        sightings=facts.sightings,
     )
 
 

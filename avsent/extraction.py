@@ -19,7 +19,7 @@ from avsent.errors import MediaError
 from avsent.faces.choice import FaceChoice
 from avsent.faces.speaking import choose_faces, sound_envelope
 from avsent.faces.tracker import FaceTracker, TrackSummary
-from avsent.faces.types import FaceObservation
+from avsent.faces.types import FaceObservation, Sighting
 from avsent.features.config import FeatureConfig
 from avsent.features.face import MIN_FACE_SHARE, FaceFeatures, face_features
 from avsent.features.neutral import NeutralFace
@@ -43,7 +43,8 @@ MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
 class ExtractionOptions:
     """``segments``: the user's utterances, or None to find them; ``threads``: 1 to read, listen
     and look in this thread alone, None for as many as help. With a number the decoder has one,
-    whatever the number: what it makes of a damaged file depends on that."""
+    whatever the number: what it makes of a damaged file depends on that. ``sightings``: whether
+    to keep where each face was."""
 
     segments: tuple[Segment, ...] | None = None
     face: FaceChoice = FaceChoice.speaking
@@ -51,6 +52,7 @@ class ExtractionOptions:
     strict: bool = False
     landmarks: Path | None = None
     threads: int | None = None
+    sightings: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,7 @@ class Extraction:
         silent: nothing was heard: no sound stream, or one without sound.
         duration_s: as the container states it, else the end of the last picture or sound.
         tracks: the faces seen. warnings: what a user should know about the file.
+        sightings: where each face was, in order of time, if asked for.
 
     ``detector`` may be one that was used for another file, but not one that is in use.
 
@@ -106,6 +109,7 @@ class Extraction:
         self.duration_s = 0.0
         self.tracks: list[TrackSummary] = []
         self.warnings: list[str] = []
+        self.sightings: list[Sighting] = []
         self._config = config
         self._options = options or ExtractionOptions()
         self._on_progress = on_progress
@@ -176,6 +180,8 @@ class Extraction:
         for face in found:
             self._neutrals.setdefault(face.track, NeutralFace()).add(face.landmarks)
         self._faces.add(frame.time_s, found)
+        if self._options.sightings:
+            self.sightings += [Sighting(face.track, frame.time_s, face.box) for face in found]
         at = self._position
         at.seen_s = frame.time_s
         if windows is not None and self.silent:

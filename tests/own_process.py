@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from typing import Any
@@ -16,3 +17,24 @@ def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], text=True, env=environment, timeout=60, **options
     )
+
+
+def on_terminal(code: str, *arguments: str, columns: int = 120) -> str:
+    """What Python code shows on a terminal as its standard error; it must end well."""
+    ours, theirs = pty.openpty()
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "PYTHONPATH": path}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stderr=theirs, env=environment
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+        except OSError:
+            pass  # Linux says so when the other side is closed.
+    os.close(ours)
+    text = shown.decode()
+    assert running.returncode == 0, text
+    return text

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from own_process import on_terminal
 
 from avsent.batch.news import (
     Advanced,
@@ -202,7 +198,7 @@ with make_display(quiet=False, as_json=False) as display:
 
 @pytest.mark.parametrize("columns", ["120", "30"])
 def test_bars_on_a_terminal(columns: str) -> None:
-    text = on_terminal(len(COURSE), columns)
+    text = on_terminal(ON_TERMINAL, str(len(COURSE)), columns=int(columns))
     assert "\x1b]" not in text
     assert "\x07" not in text
     flat = " ".join(text.split())
@@ -216,23 +212,3 @@ def test_bars_on_a_terminal(columns: str) -> None:
         assert "1 idle" in text
         assert "bringing together" in text
         assert planned_text(PLANNED)[:40] in text
-
-
-def on_terminal(news: int, columns: str) -> str:
-    ours, theirs = pty.openpty()
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": columns, "PYTHONPATH": path}
-    with subprocess.Popen(
-        [sys.executable, "-c", ON_TERMINAL, str(news)], stderr=theirs, env=environment
-    ) as running:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 65536):
-                shown += chunk
-        except OSError:
-            pass  # Linux says so when the other side is closed.
-    os.close(ours)
-    text = shown.decode()
-    assert running.returncode == 0, text
-    return text

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
-
 import pytest
-from conftest import ROOT
+from own_process import on_terminal
 
 from avsent.cli.progress import ProgressBar, describe, shorten
 from avsent.progress import Progress
@@ -29,22 +24,7 @@ from avsent.progress import Progress
 with ProgressBar("[red]a\\x1b]0;owned\\x07.mp4", quiet=False) as bar:
     bar(Progress("looking", "a", 30.0, 60.0))
 """
-    ours, theirs = pty.openpty()
-    environment = {"TERM": "xterm", "COLUMNS": "120"}
-    path = {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stderr=theirs, env={**os.environ, **environment, **path}
-    ) as running:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 65536):
-                shown += chunk
-        except OSError:
-            pass  # Linux says so when the other side is closed.
-    os.close(ours)
-    assert running.returncode == 0
-    text = shown.decode()
+    text = on_terminal(code)
     assert "[red]a\\x1b]0;owned\\x07.mp4" in text
     assert "looking" in text
     assert "0:30.0/1:00.0" in text

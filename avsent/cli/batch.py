@@ -10,7 +10,18 @@ import typer
 
 from avsent.adapt import Adapt
 from avsent.cli.inputs import check_option_file
-from avsent.cli.options import SESSION, DebugOption, DeviceOption, LandmarksOption, QuietOption
+from avsent.cli.options import (
+    SESSION,
+    AdaptOption,
+    CheckpointOption,
+    DebugOption,
+    DeviceOption,
+    FaceOption,
+    LandmarksOption,
+    QuietOption,
+    RateOption,
+    StrictOption,
+)
 from avsent.cli.outcome import say, warn
 from avsent.errors import PartialFailure, UsageError
 from avsent.faces.choice import FaceChoice
@@ -76,12 +87,7 @@ def batch(
             show_default=False,
         ),
     ] = None,
-    checkpoint: Annotated[
-        str,
-        typer.Option(
-            "--checkpoint", metavar="NAME|PATH", help="A model that came along, or your own."
-        ),
-    ] = "default",
+    checkpoint: CheckpointOption = "default",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -125,41 +131,12 @@ def batch(
             show_default=False,
         ),
     ] = None,
-    face: Annotated[
-        FaceChoice,
-        typer.Option(
-            "--face",
-            metavar="|".join(FaceChoice),
-            help="Of several faces: the one most likely speaking, the largest, or each.",
-        ),
-    ] = FaceChoice.speaking,
-    adapt: Annotated[
-        Adapt,
-        typer.Option(
-            "--adapt",
-            metavar="|".join(Adapt),
-            help="Judge each utterance against the others of its speaker (track), or of all files, "
-            "from 3 utterances on.",
-        ),
-    ] = Adapt.none,
+    face: FaceOption = FaceChoice.speaking,
+    adapt: AdaptOption = Adapt.none,
     device: DeviceOption = "auto",
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            metavar="FPS",
-            min=1.0,
-            max=60.0,
-            help="Pictures per second in which faces are looked for, 1 to 60; by default as many "
-            "as the model was trained with (10).",
-            show_default=False,
-        ),
-    ] = None,
+    rate: RateOption = None,
     landmarks: LandmarksOption = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Take a damaged file for an error, not for a warning."),
-    ] = False,
+    strict: StrictOption = False,
     json_progress: Annotated[
         bool,
         typer.Option(

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from avsent.adapt import Adapt
+from avsent.faces.choice import FaceChoice
+
 
 @dataclass(slots=True)
 class Session:
@@ -62,4 +65,40 @@ LandmarksOption = Annotated[
         help="Your own file of dlib's 68-point landmark model.",
         show_default=False,
     ),
+]
+CheckpointOption = Annotated[
+    str,
+    typer.Option("--checkpoint", metavar="NAME|PATH", help="A model that came along, or your own."),
+]
+FaceOption = Annotated[
+    FaceChoice,
+    typer.Option(
+        "--face",
+        metavar="|".join(FaceChoice),
+        help="Of several faces: the one most likely speaking, the largest, or each.",
+    ),
+]
+AdaptOption = Annotated[
+    Adapt,
+    typer.Option(
+        "--adapt",
+        metavar="|".join(Adapt),
+        help="Judge each utterance against the others of its speaker (track), or of all files, "
+        "from 3 utterances on.",
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="FPS",
+        min=1.0,
+        max=60.0,
+        help="Pictures per second in which faces are looked for, 1 to 60; by default as many "
+        "as the model was trained with (10).",
+        show_default=False,
+    ),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Take a damaged file for an error, not for a warning.")
 ]

@@ -12,7 +12,18 @@ import typer
 from avsent.adapt import Adapt
 from avsent.cli.destination import choose_destination
 from avsent.cli.inputs import check_option_file
-from avsent.cli.options import SESSION, DebugOption, DeviceOption, LandmarksOption, QuietOption
+from avsent.cli.options import (
+    SESSION,
+    AdaptOption,
+    CheckpointOption,
+    DebugOption,
+    DeviceOption,
+    FaceOption,
+    LandmarksOption,
+    QuietOption,
+    RateOption,
+    StrictOption,
+)
 from avsent.cli.outcome import say
 from avsent.errors import UsageError
 from avsent.faces.choice import FaceChoice
@@ -55,12 +66,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    checkpoint: Annotated[
-        str,
-        typer.Option(
-            "--checkpoint", metavar="NAME|PATH", help="A model that came along, or your own."
-        ),
-    ] = "default",
+    checkpoint: CheckpointOption = "default",
     utterances: Annotated[
         Path | None,
         typer.Option(
@@ -70,23 +76,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    face: Annotated[
-        FaceChoice,
-        typer.Option(
-            "--face",
-            metavar="|".join(FaceChoice),
-            help="Of several faces: the one most likely speaking, the largest, or each.",
-        ),
-    ] = FaceChoice.speaking,
-    adapt: Annotated[
-        Adapt,
-        typer.Option(
-            "--adapt",
-            metavar="|".join(Adapt),
-            help="Judge each utterance against the others of its speaker (track), or of all files "
-            "given, from 3 utterances on.",
-        ),
-    ] = Adapt.none,
+    face: FaceOption = FaceChoice.speaking,
+    adapt: AdaptOption = Adapt.none,
     device: DeviceOption = "auto",
     attention: Annotated[
         bool,
@@ -96,23 +87,9 @@ def predict(
             "(always in json and jsonl).",
         ),
     ] = False,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            metavar="FPS",
-            min=1.0,
-            max=60.0,
-            help="Pictures per second in which faces are looked for, 1 to 60; by default as many "
-            "as the model was trained with (10).",
-            show_default=False,
-        ),
-    ] = None,
+    rate: RateOption = None,
     landmarks: LandmarksOption = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Take a damaged file for an error, not for a warning."),
-    ] = False,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:

@@ -13,6 +13,15 @@ CROP_PX = 96
 """Side of the aligned grey crop."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where the face of ``track`` was at ``time_s``: its box in pixels of the frame."""
+
+    track: int
+    time_s: float
+    box: Box
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceObservation:
     """One face in one analysed frame.
