@@ -6,116 +6,54 @@ modality that is ineffectual in an utterance has weight 0 and empty attention li
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from avsent.errors import InputError
+from avsent.result_cells import column_names, utterance_cells
+from avsent.result_fields import Fields
+from avsent.result_more import shortened
+from avsent.result_parts import (
+    DECIMALS,
+    Attention,
+    ModalityShare,
+    ModelInfo,
+    TimeWeight,
+    Track,
+    UtteranceResult,
+    round_time,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "DECIMALS",
+    "SCHEMA",
+    "Attention",
+    "ModalityShare",
+    "ModelInfo",
+    "Result",
+    "TimeWeight",
+    "Track",
+    "UtteranceResult",
+]
 
 SCHEMA = "avsent/1"
 
-DECIMALS = 6
-"""Places kept in files: microseconds, and millionths of a weight."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """Which checkpoint decided."""
-
-    name: str
-    sha256: str
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Track:
-    """One person's face over time: first and last time seen, analysed frames."""
-
-    track: int
-    start_s: float
-    end_s: float
-    frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModalityShare:
-    """A modality's share in the decision (shares sum to 1) and whether it was usable."""
-
-    weight: float
-    effective: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TimeWeight:
-    """Attention on one moment of the utterance."""
-
-    time_s: float
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
-    """Where the model looked.
-
-    ``context[modality][j]`` is how much utterance ``j`` of the video contributed to this one.
-    """
-
-    context: dict[str, tuple[float, ...]]
-    face_frames: tuple[TimeWeight, ...] = ()
-    audio_frames: tuple[TimeWeight, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UtteranceResult:
-    """The decision on one utterance. ``score`` = P(positive) − P(negative), in −1..1."""
-
-    index: int
-    start_s: float
-    end_s: float
-    track: int | None
-    sentiment: str
-    score: float
-    probabilities: dict[str, float]
-    modalities: dict[str, ModalityShare]
-    attention: Attention
-    warnings: tuple[str, ...] = ()
-    text: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The utterance as plain JSON-ready types; ``text`` only where the user gave one."""
-        shares = _round_shares(share.weight for share in self.modalities.values())
-        plain: dict[str, Any] = {
-            "index": int(self.index),
-            "start_s": _round_time(self.start_s),
-            "end_s": _round_time(self.end_s),
-            "track": None if self.track is None else int(self.track),
-            "sentiment": self.sentiment,
-            "score": round(float(self.score), DECIMALS),
-            "probabilities": dict(
-                zip(self.probabilities, _round_shares(self.probabilities.values()), strict=True)
-            ),
-            "modalities": {
-                name: {"weight": weight, "effective": bool(share.effective)}
-                for (name, share), weight in zip(self.modalities.items(), shares, strict=True)
-            },
-            "attention": {
-                "context": {
-                    name: _round_shares(weights) for name, weights in self.attention.context.items()
-                },
-                "face_frames": _plain_frames(self.attention.face_frames),
-                "audio_frames": _plain_frames(self.attention.audio_frames),
-            },
-            "warnings": list(self.warnings),
-        }
-        if self.text is not None:
-            plain["text"] = self.text
-        return plain
+REPR_ENDS = 2
+"""How many utterances at the beginning and at the end are told of where there are many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All decisions on one media file."""
+    """All decisions on one media file.
+
+    A notebook shows it as a table, everything else in a few words; :meth:`to_dict` has it all.
+    """
 
     source: str
     duration_s: float
@@ -130,7 +68,7 @@ class Result:
         return {
             "schema": self.schema,
             "source": self.source,
-            "duration_s": _round_time(self.duration_s),
+            "duration_s": round_time(self.duration_s),
             "model": {
                 "name": self.model.name,
                 "sha256": self.model.sha256,
@@ -139,8 +77,8 @@ class Result:
             "tracks": [
                 {
                     "track": int(track.track),
-                    "start_s": _round_time(track.start_s),
-                    "end_s": _round_time(track.end_s),
+                    "start_s": round_time(track.start_s),
+                    "end_s": round_time(track.end_s),
                     "frames": int(track.frames),
                 }
                 for track in self.tracks
@@ -158,7 +96,7 @@ class Result:
         InputError
             Where ``plain`` is not a result of schema ``avsent/1``, naming the first wrong field.
         """
-        root = _Fields(plain, "result")
+        root = Fields(plain, "result")
         schema = root.text("schema")
         if schema != SCHEMA:
             raise InputError(f"result.schema is {schema!r}; this version reads {SCHEMA!r} only")
@@ -175,37 +113,73 @@ class Result:
             warnings=root.texts("warnings"),
         )
 
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read the JSON file of one result, such as ``avsent predict talk.mp4 -o talk.json`` wrote.
 
-def _round_time(seconds: float) -> float:
-    return round(float(seconds), DECIMALS)
+        Raises
+        ------
+        InputError
+            It cannot be read, or is no result of schema ``avsent/1``, naming the first wrong field.
+        """
+        try:
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            reason = error.strerror or "no such name"
+            raise InputError(f"{path}: cannot be read ({reason}); check the path") from error
+        except (ValueError, RecursionError) as error:  # a name no file can have is a ValueError
+            raise InputError(f"{path}: is not JSON; give what --format json wrote") from error
+        if isinstance(plain, list):
+            raise InputError(
+                f"{path}: holds the results of several files; give Result.from_dict one of its list"
+            )
+        try:
+            return cls.from_dict(plain)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per utterance as a pandas table, with the columns of CSV (``docs/results.md``).
+
+        Texts, numbers and truth values are what they are; ``track`` and what is true or false are
+        of pandas' types that may be unknown. A result without utterances gives an empty table of
+        the same columns.
+
+        Raises
+        ------
+        UsageError
+            pandas is not installed.
+        """
+        from avsent.result_frame import data_frame
+
+        labels = self.model.labels
+        rows = [[self.source, *utterance_cells(one, labels)] for one in self.utterances]
+        return data_frame(column_names(labels), rows)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({told})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """What rich prints: as ``repr``, but in colours and over several lines."""
+        yield "source", self.source
+        yield "duration_s", round_time(self.duration_s)
+        yield "model", self.model.name
+        yield "tracks", len(self.tracks)
+        yield "utterances", shortened(self.utterances, REPR_ENDS)
+        if self.warnings:
+            yield "warnings", list(self.warnings)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table of the utterances."""
+        from avsent.result_html import html_table
+
+        return html_table(
+            self.source, self.duration_s, self.model.name, self.utterances, self.warnings
+        )
 
 
-def _round_shares(weights: Iterable[float]) -> list[float]:
-    """Round weights so that their sum is kept.
-
-    Rounding each alone would let a thousand equal weights drift by a thousand half-digits;
-    rounding the running sum and taking differences keeps the total to half a digit.
-    """
-    unit = 10**DECIMALS
-    rounded: list[float] = []
-    exact, given = 0.0, 0
-    for weight in weights:
-        exact += float(weight)
-        reached = round(exact * unit)
-        rounded.append((reached - given) / unit)
-        given = reached
-    return rounded
-
-
-def _plain_frames(frames: tuple[TimeWeight, ...]) -> list[dict[str, float]]:
-    weights = _round_shares(frame.weight for frame in frames)
-    return [
-        {"time_s": _round_time(frame.time_s), "weight": weight}
-        for frame, weight in zip(frames, weights, strict=True)
-    ]
-
-
-def _read_utterance(plain: _Fields) -> UtteranceResult:
+def _read_utterance(plain: Fields) -> UtteranceResult:
     probabilities, modalities = plain.fields("probabilities"), plain.fields("modalities")
     shares = {name: modalities.fields(name) for name in modalities.mapping}
     attention = plain.fields("attention")
@@ -232,69 +206,7 @@ def _read_utterance(plain: _Fields) -> UtteranceResult:
     )
 
 
-def _read_frames(attention: _Fields, key: str) -> tuple[TimeWeight, ...]:
+def _read_frames(attention: Fields, key: str) -> tuple[TimeWeight, ...]:
     return tuple(
         TimeWeight(frame.number("time_s"), frame.number("weight")) for frame in attention.items(key)
     )
-
-
-class _Fields:
-    """A JSON object whose fields are read by type; a wrong one is an InputError that names it."""
-
-    def __init__(self, plain: object, where: str) -> None:
-        if not isinstance(plain, dict) or not all(isinstance(key, str) for key in plain):
-            raise InputError(f"{where} must be an object with text keys")
-        self.mapping: dict[str, object] = plain
-        self.where = where
-
-    def value(self, key: str) -> object:
-        if key not in self.mapping:
-            raise InputError(f"{self.where}.{key} is missing")
-        return self.mapping[key]
-
-    def text(self, key: str) -> str:
-        value = self.value(key)
-        return value if isinstance(value, str) else self._refuse(key, "text")
-
-    def flag(self, key: str) -> bool:
-        value = self.value(key)
-        return value if isinstance(value, bool) else self._refuse(key, "true or false")
-
-    def number(self, key: str) -> float:
-        return self._as_number(self.value(key), key)
-
-    def whole(self, key: str) -> int:
-        number = self.number(key)
-        return int(number) if number.is_integer() else self._refuse(key, "a whole number")
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        return tuple(self._as_number(value, key) for value in self._list(key))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self._list(key)
-        return tuple(v if isinstance(v, str) else self._refuse(key, "text only") for v in values)
-
-    def fields(self, key: str) -> _Fields:
-        return _Fields(self.value(key), f"{self.where}.{key}")
-
-    def items(self, key: str) -> list[_Fields]:
-        found = enumerate(self._list(key))
-        return [_Fields(item, f"{self.where}.{key}[{number}]") for number, item in found]
-
-    def _list(self, key: str) -> list[object]:
-        value = self.value(key)
-        return value if isinstance(value, list) else self._refuse(key, "a list")
-
-    def _as_number(self, value: object, key: str) -> float:
-        # bool is an int to Python; a whole number beyond float's range raises OverflowError.
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            try:
-                number = float(value)
-            except OverflowError:
-                number = math.inf
-            if math.isfinite(number):
-                return number
-        return self._refuse(key, "a finite number")
-
-    def _refuse(self, key: str, expected: str) -> NoReturn:
-        raise InputError(f"{self.where}.{key} must be {expected}")

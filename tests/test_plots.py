@@ -16,10 +16,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from avsent.drawing import save_figure
 from avsent.errors import OutputError
 from avsent.labels import EMOTIONS, POLARITY_LABELS, SENTIMENT_7
 from avsent.training import plots
-from avsent.training.drawing import PALETTE, colours_of, save_figure
+from avsent.training.drawing import PALETTE, colours_of
 from avsent.training.plots import (
     Compared,
     Spaces,
@@ -94,7 +95,7 @@ def words_of(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("draw", DRAWINGS)
-@pytest.mark.parametrize("suffix", ["png", "SVG"])
+@pytest.mark.parametrize("suffix", ["png", "SVG", "pdf"])
 def test_files_are_whole_and_always_the_same(
     tmp_path: Path, draw: Callable[[Path], None], suffix: str
 ) -> None:
@@ -109,8 +110,12 @@ def test_files_are_whole_and_always_the_same(
         assert (image[:2, :2] == 255).all()  # on white
         assert (image < 100).any()
         assert b"Software" not in path.read_bytes()
+    elif suffix == "pdf":
+        assert path.read_bytes().startswith(b"%PDF-")
+        assert b"CreationDate" not in path.read_bytes()
     else:
         text = path.read_text(encoding="utf-8")
+        assert "<text " in text  # words are words
         assert text.rstrip().endswith("</svg>")
         assert not re.search(r"<dc:date>|20\d\d-\d\d-\d\d", text)
     assert plt.get_fignums() == []  # nothing is left to pyplot
@@ -270,9 +275,9 @@ def test_colours() -> None:
     assert len(colours_of(tuple(map(str, range(20))))) == 20
 
 
-def test_only_png_and_svg(tmp_path: Path) -> None:
-    for name in ("a.pdf", "a", "png"):
-        with pytest.raises(ValueError, match=r"written as \.png or \.svg"):
+def test_only_png_svg_and_pdf(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a", "png"):
+        with pytest.raises(ValueError, match=r"written as \.png, \.svg, \.pdf"):
             draw_confusion(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

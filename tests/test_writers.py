@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import html
 import io
 import json
 import re
@@ -12,12 +11,11 @@ import re
 import jsonschema
 import pytest
 from conftest import ROOT
-from handmade import HOSTILE, MODEL, make_result, patient, utterance_results
+from handmade import HOSTILE, MODEL, make_result, patient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsent.errors import UsageError
-from avsent.results import Result, UtteranceResult
+from avsent.results import Result
 from avsent.writers import Format, Writer, make_writer
 from avsent.writers.csv_ import FIRST_COLUMNS, LAST_COLUMNS
 from avsent.writers.table import TableWriter
@@ -100,12 +98,6 @@ def test_csv_has_one_header_and_reads_back() -> None:
     assert last["warnings"] == "no face is seen"
 
 
-def test_csv_columns_are_documented() -> None:
-    section = (DOCS / "results.md").read_text().partition("## Columns of CSV")[2]
-    for column in [*FIRST_COLUMNS, "p_<label>", *LAST_COLUMNS]:
-        assert f"`{column}`" in section
-
-
 def test_csv_is_written_as_results_come() -> None:
     file = io.StringIO()
 
@@ -116,58 +108,6 @@ def test_csv_is_written_as_results_come() -> None:
 
     make_writer(Format.csv).write(results(), file)  # type: ignore[arg-type]
     assert len(file.getvalue().splitlines()) == 3
-
-
-# Subtitles
-
-SPANS = {
-    Format.srt: re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d),(\d{3})"),
-    Format.vtt: re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d)\.(\d{3})"),
-}
-
-
-@pytest.mark.parametrize("format", [Format.srt, Format.vtt])
-@patient
-@given(utterances=st.lists(utterance_results(), min_size=1, max_size=4))
-def test_cues_are_well_formed(format: Format, utterances: list[UtteranceResult]) -> None:
-    result = Result("a", 1.0, MODEL, utterances=tuple(utterances))
-    text = written(make_writer(format), result)
-    blocks = text.removeprefix("WEBVTT\n\n").removesuffix("\n\n").split("\n\n")
-    assert len(blocks) == len(utterances)
-    in_time = sorted(utterances, key=lambda utterance: utterance.start_s)
-    for number, (block, utterance) in enumerate(zip(blocks, in_time, strict=True), start=1):
-        count, span, *body = block.split("\n")
-        assert count == str(number)
-        assert 1 <= len(body) <= 2
-        assert not any("-->" in line or "<" in line for line in body)
-        times = [SPANS[format].fullmatch(time) for time in span.split(" --> ")]
-        start, end = (
-            sum(int(part) * unit for part, unit in zip(m.groups(), (3600e3, 60e3, 1e3, 1)))  # noqa: B905
-            for m in times
-            if m is not None
-        )
-        assert start < end
-        assert start == pytest.approx(utterance.start_s * 1000, abs=0.51)
-        assert end == pytest.approx(utterance.end_s * 1000, abs=1.51)
-
-
-def test_subtitles_show_label_score_and_text() -> None:
-    text = written(make_writer(Format.vtt), make_result(1, text="a < b & c"))
-    assert text.startswith("WEBVTT\n\n1\n00:00:00.420 --> 00:00:04.100\npositive +0.63\n")
-    assert html.unescape(text.split("\n")[5]) == "a < b & c"
-    assert "a ‹ b & c" in written(make_writer(Format.srt), make_result(1, text="a < b & c"))
-
-
-def test_subtitles_are_for_one_file() -> None:
-    with pytest.raises(UsageError, match="folder"):
-        written(make_writer(Format.srt), make_result(), make_result())
-
-
-def test_time_before_the_file_is_its_start() -> None:
-    result = make_result(1)
-    early = dataclasses.replace(result.utterances[0], start_s=-0.02, end_s=-0.01)
-    text = written(make_writer(Format.srt), dataclasses.replace(result, utterances=(early,)))
-    assert "00:00:00,000 --> 00:00:00,001" in text
 
 
 # Table

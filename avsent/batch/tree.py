@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from avsent.errors import InputError
+from avsent.writers import Format
 
 _VIDEO = """
     3g2 3gp asf avi divx dv f4v flv m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpeg mpg mts mxf nut ogm ogv
@@ -24,12 +25,12 @@ MEDIA_EXTENSIONS = frozenset((_VIDEO + _SOUND).split())
 """Endings, in any case, of what is taken for media where no ``--glob`` says otherwise."""
 MAX_NAME_BYTES = 255
 """Of one name, on about every file system."""
-_ROOM_FOR_FORMAT = len(".parquet")
 _LATEST_NS = 2**63 - 1
 """The year 2262: what SQLite can hold. A broken clock may have set a later one."""
-_ENDINGS = ("txt", "json", "jsonl", "csv", "srt", "vtt")
-"""Of outputs, in whatever format."""
-_RESERVED = ("utterances", "summary")
+_ENDINGS = (*(format.extension for format in Format), "html")
+"""Of outputs, in whatever format, and of the page that a report has for each file."""
+_ROOM_FOR_FORMAT = max(len(f".{ending}") for ending in _ENDINGS)
+_RESERVED = ("utterances", "summary", "index")
 """Names in the outputs' own folder."""
 
 

@@ -16,9 +16,10 @@ from avsent.features.config import FeatureConfig
 from avsent.training.evaluation import Predictions, evaluate
 from avsent.training.material import Material
 from avsent.training.metrics import majority_class
-from avsent.training.run_folder import write_json
+from avsent.training.run_folder import SPACES_FILE, write_json
 from avsent.training.run_plots import draw_seed
 from avsent.training.seed import Trained
+from avsent.training.spaces import keep_spaces
 from avsent.writers.files import atomic_text
 
 BASELINE = "no-transfer"
@@ -82,6 +83,7 @@ def leave(where: Leaving, trained: Trained, baseline: Trained | None) -> None:
             part: evaluate(predictions, **known).to_dict()
             for part, predictions in _judged(baseline).items()
         }
+    keep_spaces(folder / SPACES_FILE, trained.spaces)
     draw_seed(folder / "plots", trained, evaluation)
     write_json(folder / "evaluation.json", evaluation)
 

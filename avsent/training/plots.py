@@ -1,8 +1,6 @@
 """Pictures of a training run: losses, confusion, the embedding spaces, a comparison.
 
-All of them go through matplotlib's ``Figure`` and not through pyplot, so nothing is shared between
-calls but the short change of settings while a file is drawn. The same data give the same bytes
-with the same matplotlib.
+The same data give the same bytes with the same matplotlib.
 """
 
 from __future__ import annotations
@@ -20,16 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from avsent.training.drawing import (
-    BLACK,
-    BLUE,
-    GREY,
-    PALETTE,
-    VERMILLION,
-    colours_of,
-    plain_frame,
-    save_figure,
-)
+from avsent.drawing import plain_frame, save_figure, settings
+from avsent.training.drawing import BLACK, BLUE, GREY, PALETTE, VERMILLION, colours_of
 from avsent.training.metrics import LOWER_IS_BETTER, TITLES
 from avsent.training.projection import principal_axes
 
@@ -56,6 +46,7 @@ class Compared:
     group: str = ""
 
 
+@settings()
 def save_loss_curves(
     path: Path,
     epochs: Sequence[Mapping[str, Any]],
@@ -68,7 +59,7 @@ def save_loss_curves(
     Parameters
     ----------
     path
-        ``.png`` or ``.svg``.
+        ``.png``, ``.svg`` or ``.pdf``.
     epochs
         One record per epoch: ``epoch`` (from 1; else counted), any of ``LOSS_PARTS``, and
         ``metric``. What is absent, None or not finite leaves a gap; a part that never occurs
@@ -116,6 +107,7 @@ def save_loss_curves(
     save_figure(figure, path)
 
 
+@settings()
 def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
@@ -161,6 +153,7 @@ def save_confusion(
     save_figure(figure, path)
 
 
+@settings()
 def save_spaces(
     path: Path, before: Spaces, after: Spaces, labels: NDArray[Any], names: Sequence[str]
 ) -> None:
@@ -224,6 +217,7 @@ def save_spaces(
     save_figure(figure, path)
 
 
+@settings()
 def save_comparison(
     path: Path,
     rows: Sequence[Compared],

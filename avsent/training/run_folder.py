@@ -2,15 +2,17 @@
 
 ::
 
-    OUT/config.json             settings, seeds, data and its SHA-256, versions
-    OUT/seed-0/metrics.jsonl    every epoch of source and target
-    OUT/seed-0/*.safetensors    state to go on from
-    OUT/seed-0/evaluation.json  what the finished seed scored
-    OUT/seed-0/predictions.csv  on the test part (validation where there is none)
-    OUT/seed-0/checkpoint/      its model
-    OUT/summary.json            mean and spread over the seeds
-    OUT/checkpoint/             the seed that is best on validation, with its card
-    OUT/plots/                  its loss curves, confusion, embedding spaces
+    OUT/config.json                settings, seeds, data and its SHA-256, versions
+    OUT/seed-0/metrics.jsonl       every epoch of source and target
+    OUT/seed-0/source.safetensors, OUT/seed-0/target.safetensors
+                                   state to go on from
+    OUT/seed-0/spaces.safetensors  embeddings before and after transfer, if there was any
+    OUT/seed-0/evaluation.json     what the finished seed scored
+    OUT/seed-0/predictions.csv     on the test part (validation where there is none)
+    OUT/seed-0/checkpoint/         its model
+    OUT/summary.json               mean and spread over the seeds
+    OUT/checkpoint/                the seed that is best on validation, with its card
+    OUT/plots/                     its loss curves, confusion, embedding spaces
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from avsent.training.settings import TrainSettings
 from avsent.writers.files import atomic_text
 
 FORMAT = "avsent-run/1"
+SPACES_FILE = "spaces.safetensors"
+"""Of a seed: its embedding spaces, to draw them anew."""
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
 
@@ -53,6 +57,31 @@ class RunFolder:
     def seed(self, seed: int) -> Path:
         """Everything of one seed."""
         return self.path / f"seed-{seed}"
+
+    def spaces(self, seed: int) -> Path:
+        """Its embedding spaces."""
+        return self.seed(seed) / SPACES_FILE
+
+    def finished(self) -> list[int]:
+        """The seeds that are done, in their order."""
+        found = (path.parent.name for path in self.path.glob("seed-*/evaluation.json"))
+        seeds = (name.removeprefix("seed-") for name in found)
+        return sorted(int(seed) for seed in seeds if seed.isdecimal())
+
+    def best(self) -> int:
+        """The seed that is best on validation among those that are done.
+
+        Raises:
+            InputError: none is, or this is no run.
+        """
+        config = self.path / "config.json"
+        if not config.is_file() or read_json(config).get("format") != FORMAT:
+            raise InputError(f"{self.path}: is no training run; give the -o OUT of avsent train")
+        values = {seed: self.evaluation(seed) for seed in self.finished()}
+        if not values:
+            raise InputError(f"{self.path}: no seed is finished yet; run avsent train to its end")
+        scored = {seed: float((one or {})["validation_value"]) for seed, one in values.items()}
+        return max(scored, key=lambda seed: (scored[seed], -seed))
 
     def begin(self, told: Mapping[str, Any], *, fresh: bool) -> bool:
         """Make the folder, or take up the run in it; whether there was one.

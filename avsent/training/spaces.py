@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from torch import Tensor
 
+from avsent.errors import InputError
 from avsent.networks.target import TargetModel
 from avsent.training.fit import Teacher
 from avsent.training.videos import Videos, batches, encoded
+from avsent.writers.files import atomic_path
+
+_FIELDS = ("before", "after", "source", "classes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +72,44 @@ def spaces_of(
             source=taught.embeddings[used].numpy(),
             classes=_classes(labels, model.config.real),
         )
+    return spaces
+
+
+def keep_spaces(path: Path, spaces: Mapping[str, Space]) -> None:
+    """Write the spaces, so that their picture can be drawn anew; nothing where there are none.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if not spaces:
+        return
+    arrays = {
+        f"{modality}/{name}": np.ascontiguousarray(getattr(space, name))
+        for modality, space in spaces.items()
+        for name in _FIELDS
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(arrays))
+
+
+def load_spaces(path: Path) -> dict[str, Space] | None:
+    """The spaces that :func:`keep_spaces` wrote; None where there is no such file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        arrays = load(path.read_bytes())
+        names = sorted({key.partition("/")[0] for key in arrays})
+        spaces = {n: Space(*(arrays[f"{n}/{field}"] for field in _FIELDS)) for n in names}
+        for space in spaces.values():
+            shapes = {space.before.shape, space.after.shape, space.source.shape}
+            if len(shapes) != 1 or len(space.before) != len(space.classes):
+                raise ValueError(f"embeddings of shapes {shapes}")
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: damaged; restore it, or train again") from error
     return spaces
 
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from typing import TextIO, TypeAlias
+from typing import TextIO
 
-from avsent.results import Result, TimeWeight
+from avsent.result_cells import (
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    Cell,
+    column_names,
+    peak_time,
+    utterance_cells,
+)
+from avsent.results import Result
 from avsent.writers.base import Writer
 from avsent.writers.text import one_line
 
-Cell: TypeAlias = str | int | float | bool | None
-
-FIRST_COLUMNS = ("source", "index", "start_s", "end_s", "track", "sentiment", "score")
-LAST_COLUMNS = (
-    "audio_weight",
-    "face_weight",
-    "audio_effective",
-    "face_effective",
-    "face_peak_s",
-    "audio_peak_s",
-    "text",
-    "warnings",
-)
+__all__ = [
+    "FIRST_COLUMNS",
+    "LAST_COLUMNS",
+    "Cell",
+    "CsvWriter",
+    "cell_text",
+    "csv_columns",
+    "csv_rows",
+    "peak_time",
+    "result_cells",
+]
 
 
 class CsvWriter(Writer):
@@ -54,42 +60,14 @@ def csv_rows(result: Result, labels: tuple[str, ...]) -> Iterable[list[str]]:
 
 def csv_columns(labels: tuple[str, ...]) -> list[str]:
     """The names of the columns."""
-    return [*FIRST_COLUMNS, *(f"p_{one_line(label)}" for label in labels), *LAST_COLUMNS]
+    return column_names([one_line(label) for label in labels])
 
 
 def result_cells(result: Result, labels: tuple[str, ...] | None = None) -> Iterable[list[Cell]]:
     """The cells of each utterance as what they are, in the order of the columns; ``labels``:
     those of another model, the probabilities of which this result may lack."""
     for utterance in result.utterances:
-        # The rounding of JSON, so that both views show the same numbers.
-        plain = utterance.to_dict()
-        audio = plain["modalities"].get("audio", {})
-        face = plain["modalities"].get("face", {})
-        yield [
-            result.source,
-            *(plain[name] for name in FIRST_COLUMNS[1:]),
-            *(plain["probabilities"].get(label) for label in labels or result.model.labels),
-            audio.get("weight"),
-            face.get("weight"),
-            audio.get("effective"),
-            face.get("effective"),
-            _peak(plain["attention"]["face_frames"]),
-            _peak(plain["attention"]["audio_frames"]),
-            utterance.text,
-            "; ".join(utterance.warnings),
-        ]
-
-
-def peak_time(frames: tuple[TimeWeight, ...]) -> float | None:
-    """The moment that drew most attention; None without frames."""
-    if not frames:
-        return None
-    return max(frames, key=lambda frame: frame.weight).time_s
-
-
-def _peak(frames: list[dict[str, float]]) -> float | None:
-    """:func:`peak_time` of rounded weights."""
-    return max(frames, key=lambda frame: frame["weight"])["time_s"] if frames else None
+        yield [result.source, *utterance_cells(utterance, labels or result.model.labels)]
 
 
 def cell_text(value: Cell) -> str:

@@ -7,9 +7,11 @@ from pathlib import PurePath
 
 from avsent.writers.base import Writer
 from avsent.writers.csv_ import CsvWriter
+from avsent.writers.eaf import EafWriter
 from avsent.writers.json_ import JsonWriter
 from avsent.writers.jsonl import JsonLinesWriter
 from avsent.writers.subtitles import SrtWriter, VttWriter
+from avsent.writers.textgrid import TextGridWriter
 
 
 class Format(StrEnum):
@@ -21,9 +23,16 @@ class Format(StrEnum):
     csv = "csv"
     srt = "srt"
     vtt = "vtt"
+    eaf = "eaf"
+    textgrid = "textgrid"
+
+    @property
+    def extension(self) -> str:
+        """Of the files in this format, without the dot."""
+        return {"table": "txt", "textgrid": "TextGrid"}.get(self.value, self.value)
 
 
-_BY_EXTENSION = {"txt" if format is Format.table else format.value: format for format in Format}
+_BY_EXTENSION = {format.extension.lower(): format for format in Format}
 
 
 def format_of(name: str) -> Format | None:
@@ -57,3 +66,7 @@ def make_writer(format: Format, *, several: bool = False, attention: bool = Fals
             return SrtWriter()
         case Format.vtt:
             return VttWriter()
+        case Format.eaf:
+            return EafWriter()
+        case Format.textgrid:
+            return TextGridWriter()

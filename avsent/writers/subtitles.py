@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import TextIO
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+from typing import TextIO, TypeAlias
 
+from avsent.colours import colours_of
 from avsent.errors import UsageError
-from avsent.results import Result, UtteranceResult
+from avsent.results import Result
 from avsent.writers.base import Writer
+from avsent.writers.cues import Cue, cues_of
 from avsent.writers.text import one_line
 
 # SubRip has no escapes: players take <…> and {…} for styles, so look-alikes stand for them.
 _SRT_LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
 _VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_NO_CLASS = re.compile("[^a-z0-9]+")
+
+Dress: TypeAlias = Callable[[Cue, Sequence[str]], Sequence[str]]
 
 
 class SubtitleWriter(Writer):
-    """One cue per utterance: label and score, then the words if the user gave them."""
+    """One cue per utterance: label and score, then the words if the user gave them; several cues
+    where the words are more than a screen shows."""
 
     combines = False
-    header = ""
     decimal_mark: str
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the cues of the one result, ordered by time; cues may overlap."""
+        """Write the cues of the one result, ordered by time; those of two people may overlap."""
         result, *others = results
         if others:
             raise UsageError(f"a .{self.extension} file is for one video; name a folder with -o")
-        file.write(self.header)
-        in_time = sorted(result.utterances, key=lambda utterance: utterance.start_s)
-        for number, utterance in enumerate(in_time, start=1):
-            file.write(f"{number}\n{self._span(utterance)}\n{self._body(utterance)}\n\n")
+        file.write(self.header(result))
+        dress = self.dress(result)
+        for number, cue in enumerate(cues_of(result.utterances), start=1):
+            span = f"{self._timestamp(cue.start_ms)} --> {self._timestamp(cue.end_ms)}"
+            utterance = cue.utterance
+            head = one_line(f"{utterance.sentiment} {round(utterance.score, 2) + 0.0:+.2f}")
+            lines = [self.escape(line) for line in (head, *cue.lines)]
+            file.write("\n".join([str(number), span, *dress(cue, lines)]) + "\n\n")
+
+    def header(self, result: Result) -> str:
+        """What stands before the first cue."""
+        return ""
+
+    def dress(self, result: Result) -> Dress:
+        """What turns the escaped lines of a cue into what is written."""
+        return lambda cue, lines: lines
 
     @abstractmethod
     def escape(self, text: str) -> str:
         """The text such that a player shows it as it is."""
-
-    def _span(self, utterance: UtteranceResult) -> str:
-        start = _milliseconds(utterance.start_s)
-        # A cue that ends when it starts is an error in both formats.
-        end = max(_milliseconds(utterance.end_s), start + 1)
-        return f"{self._timestamp(start)} --> {self._timestamp(end)}"
 
     def _timestamp(self, milliseconds: int) -> str:
         seconds, milliseconds = divmod(milliseconds, 1000)
         minutes, seconds = divmod(seconds, 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours:02d}:{minutes:02d}:{seconds:02d}{self.decimal_mark}{milliseconds:03d}"
-
-    def _body(self, utterance: UtteranceResult) -> str:
-        lines = [f"{utterance.sentiment} {utterance.score:+.2f}", utterance.text or ""]
-        return "\n".join(self.escape(one_line(line)) for line in lines if one_line(line))
 
 
 class SrtWriter(SubtitleWriter):
@@ -66,17 +75,63 @@ class SrtWriter(SubtitleWriter):
 
 
 class VttWriter(SubtitleWriter):
-    """WebVTT, for browsers."""
+    """WebVTT, for browsers: label and score in the colour of the label, and who speaks where
+    several faces do."""
 
     extension = "vtt"
     decimal_mark = "."
-    header = "WEBVTT\n\n"
+
+    def header(self, result: Result) -> str:
+        """A note on what this is, and the colours."""
+        model = self._note(result.model.name)
+        notes = [
+            f"Sentiment of {self._note(PurePath(result.source).name)}, utterance by utterance.",
+            f"Made by avsent with the model {model}: label, score from -1 to 1, and the text.",
+        ]
+        labels = _labels(result)
+        styles = [
+            f"::cue(.{name}) {{ color: #ffffff; background-color: {colour}; }}"
+            for name, colour in zip(_classes(labels), colours_of(labels), strict=True)
+        ]
+        blocks = ["WEBVTT", "\n".join(["NOTE", *notes]), "\n".join(["STYLE", *styles])]
+        return "\n\n".join(blocks) + "\n\n"
+
+    def dress(self, result: Result) -> Dress:
+        """Classes around label and score, voices around all of it."""
+        labels = _labels(result)
+        classes = dict(zip(labels, _classes(labels), strict=True))
+        several = len({utterance.track for utterance in result.utterances} - {None}) > 1
+
+        def dressed(cue: Cue, lines: Sequence[str]) -> Sequence[str]:
+            head, *words = lines
+            shown = [f"<c.{classes[cue.utterance.sentiment]}>{head}</c>", *words]
+            if several and cue.utterance.track is not None:
+                shown[0] = f"<v Track {cue.utterance.track}>{shown[0]}"
+                shown[-1] += "</v>"
+            return shown
+
+        return dressed
 
     def escape(self, text: str) -> str:
         """Escape as in HTML."""
         return text.translate(_VTT_ESCAPES)
 
+    def _note(self, text: str) -> str:
+        # A note ends at an arrow, escaped or not.
+        return self.escape(one_line(text))
 
-def _milliseconds(seconds: float) -> int:
-    """Neither format knows times before the start of the file."""
-    return max(0, round(seconds * 1000))
+
+def _labels(result: Result) -> tuple[str, ...]:
+    """Those of the model, and any other that an utterance has."""
+    found = (utterance.sentiment for utterance in result.utterances)
+    return tuple(dict.fromkeys([*result.model.labels, *found]))
+
+
+def _classes(labels: Sequence[str]) -> list[str]:
+    """A class for each label; one that leaves no name of its own, or that of another, a number."""
+    names: list[str] = []
+    for number, label in enumerate(labels):
+        name = _NO_CLASS.sub("-", label.casefold()).strip("-")
+        plain = name and name[0].isalpha() and name not in names
+        names.append(name if plain else f"label-{number}")
+    return names

@@ -1,0 +1,70 @@
+"""Colours of labels and scores, the same in report, plots, video and subtitles.
+
+Chosen such that they are told apart with protanopia, deuteranopia and tritanopia, too, and that
+white text on each of them has a contrast of at least 4.5 (WCAG 2.2, level AA). What is negative
+is orange, what is positive a blue teal, what is neither a warm grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from avsent.labels import canonical, valence_of
+
+NEGATIVE, NEUTRAL, POSITIVE = "#c2410c", "#78716c", "#0e7490"
+
+_OF_LABEL = {
+    "highly negative": "#7c2d12",
+    "weakly negative": "#965d44",
+    "weakly positive": "#4e727a",
+    "highly positive": "#164e63",
+    "angry": "#5f0f0f",
+    "sad": "#86195c",
+    "fearful": "#c2410c",
+    "disgust": "#713f12",
+    "calm": "#3f3b37",
+    "surprised": "#7c5cbf",
+}
+"""Labels that a model tells apart from others of the same valence."""
+_SPARE = (
+    *("#7c5cbf", "#3f3b37", "#86195c", "#713f12", "#164e63", "#5f0f0f"),
+    *("#1d4ed8", "#4d7c0f", "#be185d"),
+)
+"""For labels that mean nothing to us, so that a chart can tell them apart."""
+
+
+def colour_of(label: str) -> str:
+    """The colour ``#rrggbb`` of a label: its own, else that of its valence (unknown ones: grey)."""
+    return _OF_LABEL.get(canonical(label)) or colour_of_score(valence_of(label))
+
+
+def colours_of(labels: Sequence[str]) -> tuple[str, ...]:
+    """A colour for each label of a model: :func:`colour_of`, but another one where an earlier
+    label has it already. Beyond ten unknown labels they come again."""
+    given: list[str] = []
+    own = [colour_of(label) for label in labels]
+    for colour in own:
+        if colour in given:
+            spare = [other for other in _SPARE if other not in given and other not in own]
+            colour = spare[0] if spare else colour
+        given.append(colour)
+    return tuple(given)
+
+
+def colour_of_score(score: float) -> str:
+    """The colour ``#rrggbb`` of a score in −1..1: grey at 0, to orange below and to teal above.
+
+    Scores outside are taken for the nearest end, what is no number for 0.
+    """
+    if math.isnan(score):
+        score = 0.0
+    share = min(1.0, abs(score))
+    end = _parts(NEGATIVE if score < 0 else POSITIVE)
+    mixed = [round(a + (b - a) * share) for a, b in zip(_parts(NEUTRAL), end, strict=True)]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+def _parts(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue

@@ -1,0 +1,160 @@
+"""What a result is made of: one utterance's decision, and where the model looked.
+
+Told about in :mod:`avsent.results`, from which all of it is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+DECIMALS = 6
+"""Places kept in files: microseconds, and millionths of a weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which checkpoint decided."""
+
+    name: str
+    sha256: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One person's face over time: first and last time seen, analysed frames."""
+
+    track: int
+    start_s: float
+    end_s: float
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityShare:
+    """A modality's share in the decision (shares sum to 1) and whether it was usable."""
+
+    weight: float
+    effective: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWeight:
+    """Attention on one moment of the utterance."""
+
+    time_s: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Where the model looked.
+
+    ``context[modality][j]`` is how much utterance ``j`` of the video contributed to this one.
+    """
+
+    context: dict[str, tuple[float, ...]]
+    face_frames: tuple[TimeWeight, ...] = ()
+    audio_frames: tuple[TimeWeight, ...] = ()
+
+    def __repr__(self) -> str:
+        context = ", ".join(f"{name}: {len(found)}" for name, found in self.context.items())
+        return (
+            f"Attention(context={{{context}}}, face_frames={len(self.face_frames)}, "
+            f"audio_frames={len(self.audio_frames)})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceResult:
+    """The decision on one utterance. ``score`` = P(positive) − P(negative), in −1..1."""
+
+    index: int
+    start_s: float
+    end_s: float
+    track: int | None
+    sentiment: str
+    score: float
+    probabilities: dict[str, float]
+    modalities: dict[str, ModalityShare]
+    attention: Attention
+    warnings: tuple[str, ...] = ()
+    text: str | None = None
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({told})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """The decision, without what it rests on."""
+        yield "index", self.index
+        yield "start_s", round_time(self.start_s)
+        yield "end_s", round_time(self.end_s)
+        yield "track", self.track
+        yield "sentiment", self.sentiment
+        yield "score", round(float(self.score), 3)
+        if self.text is not None:
+            yield "text", self.text
+        if self.warnings:
+            yield "warnings", list(self.warnings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The utterance as plain JSON-ready types; ``text`` only where the user gave one."""
+        shares = _round_shares(share.weight for share in self.modalities.values())
+        plain: dict[str, Any] = {
+            "index": int(self.index),
+            "start_s": round_time(self.start_s),
+            "end_s": round_time(self.end_s),
+            "track": None if self.track is None else int(self.track),
+            "sentiment": self.sentiment,
+            "score": round(float(self.score), DECIMALS),
+            "probabilities": dict(
+                zip(self.probabilities, _round_shares(self.probabilities.values()), strict=True)
+            ),
+            "modalities": {
+                name: {"weight": weight, "effective": bool(share.effective)}
+                for (name, share), weight in zip(self.modalities.items(), shares, strict=True)
+            },
+            "attention": {
+                "context": {
+                    name: _round_shares(weights) for name, weights in self.attention.context.items()
+                },
+                "face_frames": _plain_frames(self.attention.face_frames),
+                "audio_frames": _plain_frames(self.attention.audio_frames),
+            },
+            "warnings": list(self.warnings),
+        }
+        if self.text is not None:
+            plain["text"] = self.text
+        return plain
+
+
+def round_time(seconds: float) -> float:
+    return round(float(seconds), DECIMALS)
+
+
+def _round_shares(weights: Iterable[float]) -> list[float]:
+    """Round weights so that their sum is kept.
+
+    Rounding each alone would let a thousand equal weights drift by a thousand half-digits;
+    rounding the running sum and taking differences keeps the total to half a digit.
+    """
+    unit = 10**DECIMALS
+    rounded: list[float] = []
+    exact, given = 0.0, 0
+    for weight in weights:
+        exact += float(weight)
+        reached = round(exact * unit)
+        rounded.append((reached - given) / unit)
+        given = reached
+    return rounded
+
+
+def _plain_frames(frames: tuple[TimeWeight, ...]) -> list[dict[str, float]]:
+    weights = _round_shares(frame.weight for frame in frames)
+    return [
+        {"time_s": round_time(frame.time_s), "weight": weight}
+        for frame, weight in zip(frames, weights, strict=True)
+    ]
