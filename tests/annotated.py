@@ -1,0 +1,116 @@
+"""Reading videos back, and making small ones, for the tests of ``avsent.annotate``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from handmade import make_result, make_utterance
+from making_media import MS, RATE_HZ, sound_frames, tone
+
+from avsent.results import Result
+
+Shown = tuple[float, np.ndarray]
+
+
+def said(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0) -> Result:
+    """A result with utterances: start, end, track, sentiment."""
+    score = {"negative": -0.7, "neutral": 0.02, "positive": 0.63}
+    utterances = tuple(
+        dataclasses.replace(
+            make_utterance(n, len(spans)),
+            start_s=start_s,
+            end_s=end_s,
+            track=track,
+            sentiment=label,
+            score=score[label],
+        )
+        for n, (start_s, end_s, track, label) in enumerate(spans)
+    )
+    return dataclasses.replace(make_result(0), utterances=utterances, duration_s=duration_s)
+
+
+def pictures(path: Path) -> list[Shown]:
+    """Time and RGB of every picture that decodes, in the order of their times, not turned."""
+    found: list[Shown] = []
+    with av.open(str(path)) as media:
+        stream = media.streams.video[0]
+        for packet in media.demux(stream):
+            try:
+                for frame in packet.decode():
+                    base = frame.time_base or stream.time_base
+                    assert frame.pts is not None
+                    assert base is not None
+                    found.append((float(frame.pts * base), frame.to_ndarray(format="rgb24")))
+            except av.FFmpegError:
+                continue
+    return sorted(found, key=lambda shown: shown[0])
+
+
+def times(path: Path) -> list[float]:
+    """Presentation times of all pictures."""
+    return [time_s for time_s, _ in pictures(path)]
+
+
+def sound_packets(path: Path) -> list[tuple[float, bytes]]:
+    """Time and bytes of every packet of sound."""
+    with av.open(str(path)) as media:
+        stream = media.streams.audio[0]
+        assert stream.time_base is not None
+        return [
+            (float((p.pts or 0) * stream.time_base), bytes(p))
+            for p in media.demux(stream)
+            if p.size
+        ]
+
+
+def onset_s(path: Path) -> float:
+    """When the sound of ``path`` gets loud."""
+    with av.open(str(path)) as media:
+        for frame in media.decode(audio=0):
+            loud = np.flatnonzero(np.abs(frame.to_ndarray()).max(axis=0) > 0.25)
+            if len(loud):
+                assert frame.time is not None
+                return float(frame.time + loud[0] / frame.sample_rate)
+    raise AssertionError("never loud")
+
+
+def write_clip(
+    path: Path,
+    times_ms: Sequence[int],
+    *,
+    size: tuple[int, int] = (320, 240),
+    sound: str | None = None,
+    onset_s: float = 0.5,
+    picture: str = "mpeg4",
+    clock_s: float = 0.0,
+) -> Path:
+    """A grey video, with a tone from ``onset_s`` on if there is a codec for ``sound``; its clock
+    begins at ``clock_s``."""
+    with av.open(str(path), "w") as out:
+        video: Any = out.add_stream(picture, rate=25)
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        video.codec_context.time_base = MS
+        audio: Any = None
+        if sound is not None:
+            audio = out.add_stream(sound, rate=RATE_HZ, layout="mono")
+        for time_ms in times_ms:
+            frame = av.VideoFrame.from_ndarray(np.full((*size[::-1], 3), 120, np.uint8))
+            frame.pts, frame.time_base = time_ms + round(1000 * clock_s), MS
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if audio is not None:
+            seconds = times_ms[-1] / 1000 + 0.04
+            resampler = av.AudioResampler(audio.codec.audio_formats[0], "mono", RATE_HZ)
+            starts_s = [clock_s + i * seconds / 40 for i in range(40)]
+            for block in sound_frames(tone(seconds, onset_s), starts_s):
+                for ready in resampler.resample(block):
+                    ready.time_base = Fraction(1, RATE_HZ)
+                    out.mux(audio.encode(ready))
+            out.mux(audio.encode(None))
+    return path
