@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: help demo install dev test check format docs demo-video bench-predict bench-batch bench-ravdess bench-mosi bench-clips bench-folds train-default clean
+.PHONY: help demo install dev test check format docs notebook demo-video bench-predict bench-batch bench-ravdess bench-mosi bench-clips bench-folds train-default clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -25,8 +25,13 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 test: dev        ## set up, then all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: dev       ## ruff, format, mypy
 	$(BIN)/ruff check .
@@ -37,8 +42,13 @@ format: dev      ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: dev        ## regenerate the command reference
+docs: $(VENV)/.installed-docs    ## write the pages made from code anew, build site/, strictly
 	$(BIN)/python -m avsent.cli.reference > docs/cli.md
+	$(BIN)/python docs/make_schema.py > docs/schema.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+notebook: dev    ## run docs/notebook.ipynb anew
+	$(BIN)/python docs/make_notebook.py
 
 demo-video: dev  ## rebuild samples/demo.mp4 (needs espeak-ng)
 	$(BIN)/python samples/make_demo.py
@@ -67,4 +77,4 @@ train-default: dev   ## rebuild models/ from RAVDESS and FER2013 (about 3 hours 
 	OMP_NUM_THREADS=1 $(BIN)/python -m avsent.training.shipped.recipe --data $(SHARED)/data --cache cache --out models
 
 clean:           ## everything that can be made again
-	rm -rf $(VENV) cache runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) cache runs dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

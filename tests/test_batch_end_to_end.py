@@ -120,16 +120,17 @@ def test_killed_at_any_moment_it_ends_the_same(whole: Path, folder: Path, tmp_pa
         news = json.loads(line)
         if news["event"] == "finished":
             break
+    running.send_signal(signal.SIGSTOP)  # or it might be through before we have looked
     second = run_avsent("batch", folder, "-o", out)
-    assert second.returncode == 3
-    (line,) = second.stderr.splitlines()
-    assert f"another batch is at work on it (process {running.pid} on" in line
     status = run_avsent("batch", "--status", out)
-    assert "a batch is at work on it" in status.stdout
-    assert status.returncode == 0
     running.send_signal(signal.SIGKILL)
     running.wait()
     running.stdout.close()
+    assert second.returncode == 3
+    (line,) = second.stderr.splitlines()
+    assert f"another batch is at work on it (process {running.pid} on" in line
+    assert "a batch is at work on it" in status.stdout
+    assert status.returncode == 0
     before = attempts(out)
     assert 1 <= sum(before.values()) < len(before)
     again = run_avsent("batch", folder, "-o", out, "-f", "json", "-f", "srt", "--quiet")

@@ -19,20 +19,33 @@ MAX_LINES = 310
 
 # From the ground up; the modules of a set are one room, the sets of a floor may not meet.
 FLOORS: tuple[tuple[set[str], ...], ...] = (
-    ({"_version"}, {"errors", "labels"}, {"adapt"}, {"progress"}, {"structure"}, {"networks"}),
+    (
+        {"_version"},
+        {"errors", "labels", "colours", "shown"},
+        {"adapt"},
+        {"progress"},
+        {"structure"},
+        {"networks"},
+    ),
     (
         {"media", "_media_types", "_media_open", "_media_sound", "_media_frames"},
         {"faces"},
-        {"results"},
+        {"results", "result_parts", "result_cells", "result_fields", "result_more"}
+        | {"result_frame", "result_html"},
     ),
     ({"utterances", "speech", "boundaries", "textfile"}, {"features"}, {"writers"}),
     (
         {"extraction", "listening", "recent"},
         {"checkpoints", "checkpoint_folders", "checkpoint_sizes", "calibration", "model_index"},
+        {"drawing"},
     ),
-    ({"pipeline", "analysis", "batching", "decision", "encoding", "lean", "represented"},),
+    (
+        {"pipeline", "analysis", "batching", "decision", "encoding", "lean", "represented"},
+        {"annotate"},
+        {"report"},
+    ),
     ({"data"}, {"batch"}),
-    ({"training"},),
+    ({"training"}, {"doctor"}),
     ({"cli", "__main__"},),
 )
 FORBIDDEN = {

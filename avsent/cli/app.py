@@ -13,10 +13,13 @@ import typer
 from avsent import __version__
 from avsent.cli import data, models, outcome
 from avsent.cli.batch import batch
+from avsent.cli.doctor import doctor
 from avsent.cli.evaluate import evaluate
 from avsent.cli.extract import extract
 from avsent.cli.options import SESSION, DebugOption
+from avsent.cli.plot import plot
 from avsent.cli.predict import predict
+from avsent.cli.report import report
 from avsent.cli.train import train
 from avsent.errors import UsageError
 
@@ -38,8 +41,11 @@ app.command("batch", short_help="Do whole folders, and go on where it stopped.")
 app.command("train", short_help="Train a model on your own labelled videos.")(train)
 app.command("evaluate", short_help="Judge a checkpoint on labelled data.")(evaluate)
 app.command("extract", short_help="Write a corpus's features to one file.")(extract)
+app.command("report", short_help="Make a page to look at, of a result or a batch.")(report)
+app.command("plot", short_help="Draw a training run, or the timeline of a result.")(plot)
 app.add_typer(data.app, name="data", short_help="Check a training corpus, or write a manifest.")
 app.add_typer(models.app, name="models", short_help="List, describe or verify models.")
+app.command("doctor", short_help="Tell whether avsent can work here.")(doctor)
 
 
 def _print_version(wanted: bool) -> None:

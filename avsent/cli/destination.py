@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avsent.cli.outcome import printing
-from avsent.errors import UsageError
+from avsent.errors import OutputError, UsageError
 from avsent.results import Result
 from avsent.writers import Format, Writer, make_writer
 from avsent.writers.files import (
@@ -30,6 +30,11 @@ class Destination:
     """The one file for all results."""
     apart: tuple[Path, ...] = ()
     """A file for each source, in the order of the sources."""
+
+    @property
+    def targets(self) -> list[Path]:
+        """All files that will be written."""
+        return [*self.apart, *([self.together] if self.together is not None else [])]
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Find out before the work whether everything can be written, and overwrites no input."""
@@ -57,6 +62,8 @@ class Destination:
             with atomic_text(self.together) as file:
                 self.writer.write(_bare(results), file)
             wrote(self.together)
+        elif sys.stdout is None:
+            raise OutputError("cannot write to standard output: it is closed; give -o FILE")
         else:
             with printing():
                 self.writer.write(_bare(results), sys.stdout)
@@ -83,7 +90,7 @@ def choose_destination(
         raise UsageError(
             f"cannot tell the format of {out}: give --format, or end the name in .json, .csv, …"
         )
-    if attention and format in {Format.csv, Format.srt, Format.vtt}:
+    if attention and format not in {Format.table, Format.json, Format.jsonl}:
         raise UsageError(f"--attention has no place in {format}; use table, json or jsonl")
     writer = make_writer(format, several=several and not folder, attention=attention)
     if several and not folder and not writer.combines:

@@ -63,7 +63,8 @@ def printing() -> Iterator[None]:
     """Write to standard output inside this block: it is flushed, and failures are told apart."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as where it was closed: then nothing was written
+            sys.stdout.flush()
     except BrokenPipeError as error:
         _silence_stdout()
         raise ReaderGoneError from error

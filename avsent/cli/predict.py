@@ -25,6 +25,13 @@ from avsent.cli.options import (
     StrictOption,
 )
 from avsent.cli.outcome import say
+from avsent.cli.products import (
+    AnnotateOption,
+    EmbedOption,
+    PlotOption,
+    Products,
+    ReportOption,
+)
 from avsent.errors import UsageError
 from avsent.faces.choice import FaceChoice
 from avsent.progress import ProgressHook
@@ -32,6 +39,7 @@ from avsent.results import Result
 from avsent.writers import Format
 
 if TYPE_CHECKING:
+    from avsent.faces.types import Sighting
     from avsent.pipeline import Analysis, PredictOptions, Predictor
 
 
@@ -90,6 +98,10 @@ def predict(
     rate: RateOption = None,
     landmarks: LandmarksOption = None,
     strict: StrictOption = False,
+    report: ReportOption = None,
+    embed: EmbedOption = False,
+    annotate: AnnotateOption = None,
+    plot: PlotOption = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -103,9 +115,13 @@ def predict(
     destination = choose_destination(paths, format, output, attention=attention)
     check_option_file("--utterances", utterances)
     check_option_file("--landmarks", landmarks)
-    destination.check([*paths, *filter(None, [utterances, landmarks])])
+    products = Products(report, embed, annotate, plot)
+    inputs = [*paths, *filter(None, [utterances, landmarks])]
+    destination.check(inputs)
+    products.check(paths, [*inputs, *destination.targets])
 
     # Here, so that mistakes above are told at once: rich and torch take their time.
+    from avsent.cli.progress import ProgressBar
     from avsent.cli.running import Run, Together
 
     predictor: Predictor | None = None
@@ -123,18 +139,23 @@ def predict(
             strict=strict,
             landmarks=landmarks,
             adapt=adapt,
+            sightings=products.need_faces,
         )
 
-    def predict_one(path: Path, on_progress: ProgressHook) -> Result:
-        loaded, options = ready()
-        return loaded.predict(path, options=options, on_progress=on_progress)
+    seen: list[tuple[Path, Result, Sequence[Sighting]]] = []
 
     def analyse(path: Path, on_progress: ProgressHook) -> Analysis:
         loaded, options = ready()
         return loaded.analyse(path, options=options, on_progress=on_progress)
 
-    def conclude(analysis: Analysis, others: Sequence[Analysis]) -> Result:
-        return ready()[0].conclude(analysis, others)
+    def conclude(analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
+        result = ready()[0].conclude(analysis, others)
+        if products.targets:
+            seen.append((Path(analysis.source), result, analysis.sightings))
+        return result
+
+    def predict_one(path: Path, on_progress: ProgressHook) -> Result:
+        return conclude(analyse(path, on_progress))
 
     def wrote(target: Path) -> None:
         if sys.stderr.isatty() and not quiet:
@@ -144,4 +165,7 @@ def predict(
     work = Together(analyse, conclude) if adapt is Adapt.corpus else predict_one
     run = Run(work, warns=warns, quiet=quiet, debug=SESSION.debug)
     destination.write(run.results(paths), wrote)
+    for path, result, sightings in seen:
+        with ProgressBar(path.name, quiet=quiet) as bar:
+            products.make(path, result, sightings, bar, wrote)
     run.finish(len(paths))
