@@ -65,11 +65,24 @@ def save_figure(figure: Figure, path: Path, dpi: float = DPI) -> None:
         raise ValueError(f"{path.name}: pictures are written as {', '.join(SUFFIXES)}")
     drawn = io.BytesIO()
     with settings():
+        _settle(figure)
         figure.savefig(
             drawn, format=kind[1:], dpi=dpi, metadata=_NO_METADATA[kind], facecolor="white"
         )
     with atomic_path(path) as temporary:
         temporary.write_bytes(drawn.getvalue())
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out, once and to a millionth: matplotlib's solver gives other last digits
+    from time to time, and ids in SVG are made from all digits."""
+    if figure.get_layout_engine() is None:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        x, y, width, height = (round(edge, 6) for edge in axes.get_position(original=True).bounds)
+        axes.set_position((x, y, width, height))
 
 
 @contextlib.contextmanager

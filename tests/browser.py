@@ -1,6 +1,6 @@
 """A real browser for the tests of pages: Debian's Chromium, driven by Playwright, without network.
 
-A test module imports the fixtures it uses: ``chromium``, ``open_page``.
+``conftest`` makes the fixtures ``chromium`` and ``open_page`` known to all tests.
 """
 
 from __future__ import annotations

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from browser import NARROW, chromium, open_page
+from browser import NARROW
 from overviews import BAD, batch_of, blocks_of, large_batch, small_batch
 
 from avsent.batch.overview import write_overview
-
-__all__ = ["chromium", "open_page"]  # fixtures
 
 FILES, EACH = 60, 20
 Open: TypeAlias = Callable[..., Any]

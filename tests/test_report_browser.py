@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import NARROW, WIDE, Opened, chromium, open_page, until  # noqa: F401
+from browser import NARROW, WIDE, Opened, until
 from conftest import SAMPLE
 from handmade import HOSTILE, make_result
 from making_media import write_video

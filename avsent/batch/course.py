@@ -83,10 +83,12 @@ class Course:
             raise
 
     def _start(self, engine: Engine, job: Job) -> None:
+        # First, so that it is put back if Ctrl-C comes while a worker is started for it.
+        running = self._running[job] = _Running(-1, time.monotonic())
         self._journal.begin(job.name)
-        worker = engine.start(job)
-        self._running[job] = _Running(worker, time.monotonic())
-        self._listener(Started(job.name, worker, job.duration_s))
+        running.worker = engine.start(job)
+        running.began_s = time.monotonic()
+        self._listener(Started(job.name, running.worker, job.duration_s))
 
     def _take(self, event: Done | Failed | Lost | Moved) -> None:
         running = self._running.get(event.job)

@@ -76,7 +76,8 @@ def _row(parameter: Any) -> str:
     value = default.value if isinstance(default, Enum) else default
     shown = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     text = f"{parameter.help} Default: `{value}`." if shown else parameter.help
-    # A bar inside a cell would end it, even in code.
+    # A bar inside a cell would end it, even in code; stars would be taken for emphasis.
+    text = text.replace("*", r"\*")
     return f"| {names.replace('|', chr(92) + '|')} | {text} |"
 
 
