@@ -57,7 +57,7 @@ def ready(opened: Opened) -> Any:
 # --- what there is to see ------------------------------------------------------------------------
 
 
-def test_page_opens(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_page_opens(sample_page: Path, open_page: Open) -> None:
     page = ready(open_page(sample_page))
     assert page.title() == "demo.mp4: sentiment"
     assert page.locator("h1").inner_text() == "demo.mp4"
@@ -75,7 +75,7 @@ def test_page_opens(sample_page: Path, open_page: Open) -> None:  # noqa: F811
     assert "Face" in shares
 
 
-def test_what_a_screen_reader_finds(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_what_a_screen_reader_finds(sample_page: Path, open_page: Open) -> None:
     page = ready(open_page(sample_page))
     tree = page.locator("body").aria_snapshot()
     for part in (
@@ -138,7 +138,7 @@ FAINT = """() => {
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_nothing_sticks_out_and_all_can_be_read(
     tmp_path: Path,
-    open_page: Open,  # noqa: F811
+    open_page: Open,
     size: tuple[int, int],
     scheme: str,
 ) -> None:
@@ -160,7 +160,7 @@ def test_nothing_sticks_out_and_all_can_be_read(
     assert cut == []
 
 
-def test_theme_is_turned_and_remembered(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_theme_is_turned_and_remembered(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(2))).page
     ground = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(ground)
@@ -175,7 +175,7 @@ def test_theme_is_turned_and_remembered(tmp_path: Path, open_page: Open) -> None
 # --- playing -------------------------------------------------------------------------------------
 
 
-def test_a_click_plays_the_utterance_to_its_end(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_a_click_plays_the_utterance_to_its_end(sample_page: Path, open_page: Open) -> None:
     opened = open_page(sample_page)
     page = ready(opened)
     start, end = start_of(opened, 2)
@@ -188,7 +188,7 @@ def test_a_click_plays_the_utterance_to_its_end(sample_page: Path, open_page: Op
     assert page.evaluate(CHOSEN) == 2
 
 
-def test_a_row_and_the_button_play_too(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_a_row_and_the_button_play_too(sample_page: Path, open_page: Open) -> None:
     opened = open_page(sample_page)
     page = ready(opened)
     page.locator(".utterances tbody tr").nth(3).click()
@@ -202,7 +202,7 @@ def test_a_row_and_the_button_play_too(sample_page: Path, open_page: Open) -> No
     until(page, f"!{PAUSED}")
 
 
-def test_faces_and_strips_lead_to_their_moment(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_faces_and_strips_lead_to_their_moment(sample_page: Path, open_page: Open) -> None:
     opened = open_page(sample_page)
     page = ready(opened)
     part = page.evaluate("JSON.parse(document.getElementById('part-0').textContent)")
@@ -220,7 +220,7 @@ def test_faces_and_strips_lead_to_their_moment(sample_page: Path, open_page: Ope
     assert page.evaluate(CHOSEN) == 0
 
 
-def test_free_playing_chooses_what_is_heard(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_free_playing_chooses_what_is_heard(sample_page: Path, open_page: Open) -> None:
     opened = open_page(sample_page)
     page = ready(opened)
     page.evaluate(f"{NOW} = {start_of(opened, 1)[0] - 0.2}")
@@ -229,7 +229,7 @@ def test_free_playing_chooses_what_is_heard(sample_page: Path, open_page: Open) 
     assert page.locator("#announce").inner_text() == ""  # it would talk over the sound
 
 
-def test_embedded_video_plays_without_its_file(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_embedded_video_plays_without_its_file(tmp_path: Path, open_page: Open) -> None:
     media = tmp_path / "gone.mp4"
     media.write_bytes(SAMPLE.read_bytes())
     write_report(tmp_path / "a.html", make_result(2), media=media, pictures=False, embed=True)
@@ -245,7 +245,7 @@ def test_embedded_video_plays_without_its_file(tmp_path: Path, open_page: Open) 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_video_that_cannot_be_played_is_told_of(
     tmp_path: Path,
-    open_page: Open,  # noqa: F811
+    open_page: Open,
     there: bool,
 ) -> None:
     media = write_video(tmp_path / "a'b<i>.avi", [0, 100, 200])
@@ -265,7 +265,7 @@ def test_a_video_that_cannot_be_played_is_told_of(
 # --- filter, sort, keys --------------------------------------------------------------------------
 
 
-def test_filter(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_filter(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(9, text="Some words"))).page
     count = page.locator("#count")
     assert count.inner_text() == "9 utterances"
@@ -297,7 +297,7 @@ def test_filter(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
     assert page.evaluate(SHOWN) == []
 
 
-def test_sort(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_sort(tmp_path: Path, open_page: Open) -> None:
     result = make_result(5)
     scores = [0.2, -0.5, 0.9, -0.9, 0.1]
     lengths = [1.0, 4.0, 2.0, 3.0, 2.5]
@@ -328,7 +328,7 @@ def test_sort(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
     assert page.evaluate(CHOSEN) == 4
 
 
-def test_keys(sample_page: Path, open_page: Open) -> None:  # noqa: F811
+def test_keys(sample_page: Path, open_page: Open) -> None:
     opened = open_page(sample_page)
     page = ready(opened)
     for key, chosen in (("j", 1), ("ArrowRight", 2), ("k", 1), ("ArrowLeft", 0), ("k", 0)):
@@ -356,7 +356,7 @@ def test_keys(sample_page: Path, open_page: Open) -> None:  # noqa: F811
     assert page.locator("#keys").is_hidden()
 
 
-def test_keys_in_timeline_and_list_move_the_focus(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_keys_in_timeline_and_list_move_the_focus(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(5))).page
     focused = "document.activeElement.getAttribute('aria-label')"
     # Of the blocks one alone takes part in the order of Tab, and of the rows.
@@ -377,7 +377,7 @@ def test_keys_in_timeline_and_list_move_the_focus(tmp_path: Path, open_page: Ope
     assert page.evaluate(CHOSEN) == 2
 
 
-def test_zoom_draws_it_wider_and_keeps_the_chosen_in_sight(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_zoom_draws_it_wider_and_keeps_the_chosen_in_sight(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(60)), hash="#u50").page
     width = "document.querySelector('.scroller > svg').getBoundingClientRect().width"
     fitting = page.evaluate(width)
@@ -398,7 +398,7 @@ def test_zoom_draws_it_wider_and_keeps_the_chosen_in_sight(tmp_path: Path, open_
 # --- moving between utterances -------------------------------------------------------------------
 
 
-def test_links_of_the_context_lead_there(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_links_of_the_context_lead_there(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(20)), hash="#u3").page
     assert page.evaluate(CHOSEN) == 2
     rows = page.locator(".others tbody tr")
@@ -415,7 +415,7 @@ def test_links_of_the_context_lead_there(tmp_path: Path, open_page: Open) -> Non
 # --- odd inputs ----------------------------------------------------------------------------------
 
 
-def test_no_utterances(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_no_utterances(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(0))).page
     assert page.get_by_text("No utterances were found in this file").is_visible()
     assert page.locator("#notes").inner_text() == "no speech was found"
@@ -425,7 +425,7 @@ def test_no_utterances(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
         page.keyboard.press(key)
 
 
-def test_one_utterance_without_face_and_media(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_one_utterance_without_face_and_media(tmp_path: Path, open_page: Open) -> None:
     page = open_page(page_of(tmp_path / "a.html", make_result(1))).page
     assert "Made without the media file" in page.locator("#player").inner_text()
     assert page.locator("#detail .note").inner_text() == "no face is seen"
@@ -438,7 +438,7 @@ def test_one_utterance_without_face_and_media(tmp_path: Path, open_page: Open) -
     assert page.evaluate(CHOSEN) == 0
 
 
-def test_markup_in_names_and_words_is_text(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_markup_in_names_and_words_is_text(tmp_path: Path, open_page: Open) -> None:
     evil = "</script><img src=x onerror=alert(1)><script>alert(2)</script>"
     result = make_result(3, f"a 'b' \"c\" {evil[9:40]}", text=evil)
     last = dataclasses.replace(result.utterances[2], warnings=(evil, HOSTILE))
@@ -456,7 +456,7 @@ def test_markup_in_names_and_words_is_text(tmp_path: Path, open_page: Open) -> N
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_hundreds_of_utterances_come_in_pieces(tmp_path: Path, open_page: Open) -> None:  # noqa: F811
+def test_hundreds_of_utterances_come_in_pieces(tmp_path: Path, open_page: Open) -> None:
     path = page_of(tmp_path / "a.html", make_result(700))
     page = open_page(path, hash="#u650").page
     until(page, f"{SHOWN}.length === 700")
