@@ -115,7 +115,8 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read the JSON file of one result, such as ``avsent predict talk.mp4 -o talk.json`` wrote.
+        """Read the JSON file of one result, such as ``avsent predict talk.mp4 -o talk.json`` wrote;
+        it may stand alone in a list.
 
         Raises
         ------
@@ -130,13 +131,16 @@ class Result:
         except (ValueError, RecursionError) as error:  # a name no file can have is a ValueError
             raise InputError(f"{path}: is not JSON; give what --format json wrote") from error
         if isinstance(plain, list):
-            raise InputError(
-                f"{path}: holds the results of several files; give Result.from_dict one of its list"
-            )
+            if len(plain) != 1:
+                raise InputError(
+                    f"{path}: holds the results of {len(plain)} files, not of one; write them to a "
+                    "folder (predict -o FOLDER/)"
+                )
+            plain = plain[0]
         try:
             return cls.from_dict(plain)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}; give what --format json wrote") from error
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per utterance as a pandas table, with the columns of CSV (``docs/results.md``).

@@ -17,6 +17,7 @@ from conftest import hear_ctrl_c, run_avsent
 from own_process import python
 
 from avsent.batch.journal import Journal
+from avsent.batch.lock import exclusive
 
 CLIPS = {
     "one.mpg": "grid/bbaf2n.mpg",
@@ -120,17 +121,9 @@ def test_killed_at_any_moment_it_ends_the_same(whole: Path, folder: Path, tmp_pa
         news = json.loads(line)
         if news["event"] == "finished":
             break
-    running.send_signal(signal.SIGSTOP)  # or it might be through before we have looked
-    second = run_avsent("batch", folder, "-o", out)
-    status = run_avsent("batch", "--status", out)
     running.send_signal(signal.SIGKILL)
     running.wait()
     running.stdout.close()
-    assert second.returncode == 3
-    (line,) = second.stderr.splitlines()
-    assert f"another batch is at work on it (process {running.pid} on" in line
-    assert "a batch is at work on it" in status.stdout
-    assert status.returncode == 0
     before = attempts(out)
     assert 1 <= sum(before.values()) < len(before)
     again = run_avsent("batch", folder, "-o", out, "-f", "json", "-f", "srt", "--quiet")
@@ -139,6 +132,18 @@ def test_killed_at_any_moment_it_ends_the_same(whole: Path, folder: Path, tmp_pa
     assert not any((out / ".avsent" / "tmp").iterdir())
     # What was done stayed done, what was begun was begun once more.
     assert sum(attempts(out).values()) <= len(before) + 2
+
+
+def test_two_batches_on_one_out(copy: Path, folder: Path) -> None:
+    before = outputs(copy)
+    with exclusive(copy):
+        second = run_avsent("batch", folder, "-o", copy, "-f", "vtt")
+        status = run_avsent("batch", "--status", copy)
+    assert second.returncode == 3
+    (line,) = second.stderr.splitlines()
+    assert f"another batch is at work on it (process {os.getpid()} on" in line
+    assert "a batch is at work on it" in status.stdout
+    assert outputs(copy) == before
 
 
 def test_ctrl_c_is_a_clean_stop(folder: Path, tmp_path: Path) -> None:

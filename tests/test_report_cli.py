@@ -97,10 +97,10 @@ def test_array_of_one_result(here: Path) -> None:
     [
         ("missing.json", 3, "cannot read missing.json: no such file"),
         ("empty.json", 3, "empty.json is empty"),
-        ("broken.json", 3, "broken.json is not JSON"),
-        ("none.json", 3, "none.json holds no result"),
+        ("broken.json", 3, "broken.json: is not JSON"),
+        ("none.json", 3, "none.json: holds the results of 0 files"),
         ("other.json", 3, "other.json: result.schema is missing"),
-        ("several.json", 2, "several.json holds the results of 2 files"),
+        ("several.json", 3, "several.json: holds the results of 2 files"),
         ("out/a.wav.json --video gone.mp4", 3, "cannot read gone.mp4: no such file"),
         ("out/a.wav.json --video broken.json", 3, "broken.json is not a media file"),
         ("out/a.wav.json -o out/a.wav.json", 2, "the output out/a.wav.json is an input"),

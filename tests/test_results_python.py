@@ -212,7 +212,8 @@ def test_a_file_that_holds_no_result_is_told_by_name(tmp_path: Path) -> None:
         ("not json", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("\udcff", "is not JSON"),
-        (json.dumps([make_result().to_dict()]), "several files"),
+        (json.dumps([make_result().to_dict()] * 2), "the results of 2 files"),
+        ("[]", "the results of 0 files"),
         (json.dumps({"schema": "avsent/2"}), "'avsent/2'"),
     ):
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -220,6 +221,8 @@ def test_a_file_that_holds_no_result_is_told_by_name(tmp_path: Path) -> None:
             Result.load(path)
         assert what in str(caught.value)
         assert str(path) in str(caught.value)
+    path.write_text(json.dumps([make_result().to_dict()]))
+    assert Result.load(path).to_dict() == make_result().to_dict()
     for wrong in (tmp_path, tmp_path / "none.json", "nul\0byte"):
         with pytest.raises(InputError):
             Result.load(wrong)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +103,9 @@ def _page(
         check_media(video)
     target = output or _default_target(source)
     check_target(target, [source, *([video] if video is not None else [])])
-    result = _read(source)
+    from avsent.results import Result
+
+    result = Result.load(source)
     media = video or _find(source, result)
     if media is None:
         if embed:
@@ -139,35 +140,6 @@ def _default_target(source: Path) -> Path:
     if source.suffix.lower() == ".json":
         return source.with_suffix(".html")
     return source.with_name(f"{source.name}.html")
-
-
-def _read(source: Path) -> Result:
-    """The result in a file of avsent predict, also where it stands alone in an array.
-
-    Raises:
-        InputError: it is none. UsageError: there are several.
-    """
-    from avsent.results import Result
-
-    try:
-        plain = json.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{source} is not JSON; give what --format json wrote") from error
-    if isinstance(plain, list):
-        if len(plain) > 1:
-            raise UsageError(
-                f"{source} holds the results of {len(plain)} files; a page is of one: write them "
-                "to a folder (predict -o FOLDER/)"
-            )
-        if not plain:
-            raise InputError(f"{source} holds no result; predict again")
-        plain = plain[0]
-    try:
-        return Result.from_dict(plain)
-    except InputError as error:
-        raise InputError(f"{source}: {error}; give what --format json wrote") from error
 
 
 def _find(source: Path, result: Result) -> Path | None:
