@@ -268,7 +268,8 @@ class Extraction:
         """What a user should know about the file as a whole."""
         found = self._windows if self.silent else self._utterances
         given = self._options.segments is not None
-        if has_video and not self.tracks:
+        neither = not found and not given and not self.tracks
+        if has_video and not self.tracks and not neither:
             judged = ": judged by the voice alone" if found and not self.silent else ""
             self.warnings.append(f"no face found{judged}")
         if self.silent:
@@ -276,11 +277,10 @@ class Extraction:
             judged = ": judged by the face alone" if found and self.tracks else ""
             how = ", in windows of at most 8 s" if judged and not given else ""
             self.warnings.append(f"{what}{judged}{how}")
-        if not found and not given:
-            if self.tracks:
-                nothing = "no speech found: no utterances; give your own with --utterances"
-            else:
-                nothing = "neither a face nor speech found: no utterances"
+        if neither:
+            self.warnings.append("neither a face nor speech found: no utterances")
+        elif not found and not given:
+            nothing = "no speech found: no utterances; give your own with --utterances"
             self.warnings.append(nothing)
 
 
