@@ -94,3 +94,18 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Opened]]:
         one.check()
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def sample_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the sample video, with its words, as the command makes it."""
+    from conftest import SAMPLE
+
+    from avsent.cli import main
+
+    folder = tmp_path_factory.mktemp("sample")
+    words = SAMPLE.with_suffix(".csv")
+    page = folder / "demo.html"
+    command = ["predict", str(SAMPLE), "--utterances", str(words), "--report", str(page)]
+    assert main([*command, "-o", str(folder / "demo.json"), "--quiet"]) == 0
+    return page

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium, open_page  # noqa: F401  (fixtures: one browser for all tests)
+from browser import chromium, open_page, sample_page  # noqa: F401  (fixtures: one browser for all tests)
 
 pytest.register_assert_rewrite("reading_media", "segmenting")  # they check, too
 
