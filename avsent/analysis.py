@@ -46,7 +46,8 @@ class PredictOptions:
     looked for, by default as the model was trained; ``strict``: damage is an error;
     ``landmarks``: the user's own dlib model file; ``adapt``: to each track, or to all files;
     ``threads``: 1 to do all of it in one thread, None for as many as help; ``sightings``: keep
-    where each face was.
+    where each face was; ``check``: whether damaged and doubtful modalities are left out; ``proxy``:
+    whether proxies stand in for them, None for what the model was found best with.
     """
 
     utterances: Path | None = None
@@ -57,6 +58,8 @@ class PredictOptions:
     adapt: Adapt = Adapt.none
     threads: int | None = None
     sightings: bool = False
+    check: bool = True
+    proxy: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +81,8 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """One file, heard and seen to its end: all but the decisions, and small."""
+    """One file, heard and seen to its end: all but the decisions, and small. ``check`` and
+    ``proxy``: see :class:`PredictOptions`."""
 
     source: str
     duration_s: float
@@ -87,6 +91,8 @@ class Analysis:
     adapt: Adapt
     warnings: tuple[str, ...]
     sightings: tuple[Sighting, ...] = ()
+    check: bool = True
+    proxy: bool | None = None
 
 
 def extract_file(
@@ -116,6 +122,7 @@ def extract_file(
             landmarks=options.landmarks,
             threads=options.threads,
             sightings=options.sightings,
+            check=options.check,
         ),
         on_progress,
         detector,
@@ -181,6 +188,8 @@ def assemble(
         adapt=options.adapt,
         warnings=warnings,
         sightings=facts.sightings,
+        check=options.check,
+        proxy=options.proxy,
     )
 
 

@@ -13,6 +13,7 @@ from avsent.networks.config import (
     ContextConfig,
     ExpertsConfig,
     FaceEncoderConfig,
+    GuardConfig,
     MovementConfig,
     PixelConfig,
     TargetConfig,
@@ -21,6 +22,8 @@ from avsent.networks.fusion.choice import HEADS
 from avsent.networks.target import MODALITIES
 
 MAX_FFT_SAMPLES = 8192
+MAX_OVERLAP = 16
+"""FFTs that a sample is in: the spectrogram of a long utterance must not fill the memory."""
 MIN_AUDIO_BLOCKS = 3
 """The audio encoder halves time in its first three blocks; times of attention rely on it."""
 MAX_PIXEL_BLOCKS = 5
@@ -54,6 +57,8 @@ def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         raise ValueError("the size of a vector is out of range")
     if model.fusion.name not in HEADS:
         raise ValueError(f"there is no fusion {model.fusion.name!r}")
+    if model.guard is not None:
+        _check_guard(model.guard, model)
     for vote in model.votes:
         if vote.modality not in model.modalities:
             raise ValueError("a vote comes from a modality that the model does not have")
@@ -99,6 +104,19 @@ def _check_votes(experts: ExpertsConfig) -> None:
         raise ValueError("pixel_polarity names a polarity that is none")
 
 
+def _check_guard(guard: GuardConfig, model: TargetConfig) -> None:
+    """Raise ValueError where a model has nothing to guard, or a size is out of range."""
+    if model.modalities != MODALITIES:
+        raise ValueError("a guard needs voice and face")
+    sizes = guard.components, guard.basis, guard.neighbours
+    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
+        raise ValueError(f"a size of the guard is not within 1 and {MAX_LAYER_SIZE}")
+    if len(guard.farthest) != len(MODALITIES) or min(guard.farthest) <= 0:
+        raise ValueError("the guard has not one positive distance per modality")
+    if guard.ridge <= 0:
+        raise ValueError("the ridge of the guard is not positive")
+
+
 def _check_features(features: FeatureConfig) -> None:
     """Raise ValueError where features could not be made as the config says."""
     audio, face = features.audio, features.face
@@ -106,11 +124,13 @@ def _check_features(features: FeatureConfig) -> None:
         raise ValueError(f"the sample rate is not {SAMPLE_RATE_HZ} Hz")
     if not 1 <= audio.hop_samples <= audio.window_samples <= audio.fft_samples <= MAX_FFT_SAMPLES:
         raise ValueError("hop, window and FFT do not follow each other in size")
+    if audio.fft_samples > MAX_OVERLAP * audio.hop_samples:
+        raise ValueError(f"the hop is less than 1/{MAX_OVERLAP} of the FFT")
     if not 0 <= audio.lowest_hz < audio.highest_hz <= SAMPLE_RATE_HZ / 2:
         raise ValueError("the band of frequencies is empty or out of range")
     if audio.floor_db <= 0 or audio.trim_db <= 0:
         raise ValueError("a level in decibels is not positive")
     if face.points != POINTS:
         raise ValueError(f"faces have {POINTS} points")
-    if not 0 < face.analysis_rate_hz <= 1000:
+    if not 0.01 <= face.analysis_rate_hz <= 1000:
         raise ValueError("the analysis rate is out of range")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from avsent.lean import LeanFeatures
 from avsent.networks.target import MODALITIES, TargetOutput, Utterances
 from avsent.represented import Represented
 from avsent.results import Attention, ModalityShare, UtteranceResult
+from avsent.trust import trust_in
 
 
 class Decider:
@@ -66,36 +67,46 @@ class Decider:
         return self._encoder.represent(encoded, neutral)
 
     @torch.inference_mode()
-    def decide(self, represented: Sequence[Represented]) -> Iterator[UtteranceResult]:
+    def decide(
+        self, represented: Sequence[Represented], *, check: bool = True, proxy: bool | None = None
+    ) -> Iterator[UtteranceResult]:
         """The decision on each utterance of one video, in the context of all of them.
 
         A modality's weight is its share in the decision: how far the probabilities move (total
         variation) when this modality is taken away from the whole video, over the sum of both.
+        ``check``: whether doubtful modalities are left out, ``proxy``: whether proxies stand in;
+        see :meth:`TargetModel.guarded`.
         """
         if not represented:
             return
-        videos = self._assemble(represented)
-        output: TargetOutput = self._model(videos)
+        guarded = self._model.guarded(self._assemble(represented), check=check, proxy=proxy)
+        output: TargetOutput = self._model(guarded.utterances)
         probabilities = self._probabilities(output)
         moved = {}
         used = self._config.model.modalities
         for modality in used:
-            without = self._probabilities(self._model(videos.without(modality)))
+            without = self._probabilities(self._model(guarded.without(modality)))
             moved[modality] = np.abs(probabilities - without).sum(axis=1) / 2
         context = {
             modality: output.context[modality][0].cpu().double().numpy() for modality in used
         }
         for index, item in enumerate(represented):
-            present = {modality: item.of(modality) is not None for modality in MODALITIES}
+            trusted = trust_in(guarded, index, {m: item.of(m) is not None for m in used})
+            effective = {m: trusted.effective.get(m, False) for m in MODALITIES}
             yield self._result(
                 index,
                 item,
-                probabilities[index] if any(present.values()) else None,
-                _shares(present, {modality: float(moved[modality][index]) for modality in used}),
+                probabilities[index] if any(effective.values()) else None,
+                _shares(
+                    effective,
+                    {modality: float(moved[modality][index]) for modality in used},
+                    trusted.proxies,
+                ),
                 {
-                    modality: _row(context[modality][index]) if present[modality] else ()
+                    modality: _row(context[modality][index]) if effective[modality] else ()
                     for modality in MODALITIES
                 },
+                trusted.warnings,
             )
 
     def _assemble(self, represented: Sequence[Represented]) -> Utterances:
@@ -125,9 +136,10 @@ class Decider:
         probabilities: NDArray[np.float64] | None,
         shares: dict[str, ModalityShare],
         context: dict[str, tuple[float, ...]],
+        doubts: tuple[str, ...],
     ) -> UtteranceResult:
         labels = self._config.model.labels
-        warnings = item.warnings
+        warnings = (*item.warnings, *doubts)
         if probabilities is None:
             probabilities = np.full(len(labels), 1 / len(labels))
             warnings = (*warnings, "nothing to judge it by: every class is as likely")
@@ -143,15 +155,22 @@ class Decider:
             score=sum(p * valence_of(label) for label, p in by_label.items()),
             probabilities=by_label,
             modalities=shares,
-            attention=Attention(context, item.face_frames, item.audio_frames),
+            attention=Attention(
+                context,
+                item.face_frames if shares["face"].effective else (),
+                item.audio_frames if shares["audio"].effective else (),
+            ),
             warnings=warnings,
             text=item.text,
         )
 
 
-def _shares(present: dict[str, bool], moved: dict[str, float]) -> dict[str, ModalityShare]:
-    """Shares that sum to 1 over the modalities that are there; 0 for one that is not."""
-    there = [modality for modality in MODALITIES if present[modality]]
+def _shares(
+    effective: dict[str, bool], moved: dict[str, float], proxies: Collection[str]
+) -> dict[str, ModalityShare]:
+    """Shares that sum to 1 over the effective modalities; 0 for another, also where a proxy stands
+    in for it: that says nothing of its own."""
+    there = [modality for modality in MODALITIES if effective[modality]]
     total = sum(moved[modality] for modality in there)
     shares = {}
     for modality in MODALITIES:
@@ -161,7 +180,7 @@ def _shares(present: dict[str, bool], moved: dict[str, float]) -> dict[str, Moda
             weight = 1.0
         else:
             weight = moved[modality] / total if total > 0 else 1 / len(there)
-        shares[modality] = ModalityShare(weight, modality in there)
+        shares[modality] = ModalityShare(weight, modality in there, modality in proxies)
     return shares
 
 

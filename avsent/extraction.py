@@ -7,7 +7,7 @@ is forgotten, so memory does not grow with the length of the video.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from avsent.errors import MediaError
 from avsent.faces.choice import FaceChoice
 from avsent.faces.speaking import choose_faces, sound_envelope
 from avsent.faces.tracker import FaceTracker, TrackSummary
-from avsent.faces.types import FaceObservation, Sighting
+from avsent.faces.types import Sighting
 from avsent.features.config import FeatureConfig
-from avsent.features.face import MIN_FACE_SHARE, FaceFeatures, face_features
+from avsent.features.face import FaceFeatures
 from avsent.features.neutral import NeutralFace
+from avsent.features.quality import voice_fault
+from avsent.features.seen import face_of
 from avsent.features.voice import AudioFeatures, audio_features
 from avsent.listening import Heard, listened, watched_for_silence
 from avsent.media import Damage, Frame, MediaReader, prefetch
@@ -44,7 +46,8 @@ class ExtractionOptions:
     """``segments``: the user's utterances, or None to find them; ``threads``: 1 to read, listen
     and look in this thread alone, None for as many as help. With a number the decoder has one,
     whatever the number: what it makes of a damaged file depends on that. ``sightings``: whether
-    to keep where each face was."""
+    to keep where each face was; ``check``: whether a voice or a face that a plain check of the
+    signal fails (see :mod:`avsent.features.quality`) counts as missing."""
 
     segments: tuple[Segment, ...] | None = None
     face: FaceChoice = FaceChoice.speaking
@@ -53,6 +56,7 @@ class ExtractionOptions:
     landmarks: Path | None = None
     threads: int | None = None
     sightings: bool = False
+    check: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +121,7 @@ class Extraction:
         self._sound = RecentSound(config.audio.sample_rate_hz)
         self._faces = RecentFaces()
         self._neutrals: dict[int, NeutralFace] = {}
+        self._followed: set[int] = set()
         self._position = _Position()
         self._windows = self._utterances = 0  # handed out so far
 
@@ -179,6 +184,10 @@ class Extraction:
         found = tracker.push(frame.time_s, frame.gray)
         for face in found:
             self._neutrals.setdefault(face.track, NeutralFace()).add(face.landmarks)
+            self._followed.add(face.track)
+        for ended in self._followed - tracker.live:
+            self._neutrals[ended].settle()
+        self._followed &= tracker.live
         self._faces.add(frame.time_s, found)
         if self._options.sightings:
             self.sightings += [Sighting(face.track, frame.time_s, face.box) for face in found]
@@ -224,18 +233,23 @@ class Extraction:
         start_s, end_s = segment.start_s, segment.end_s
         samples, sound_start_s = self._sound.between(start_s, end_s)
         audio = audio_features(samples, sound_start_s, self._config.audio)
+        heard = audio is not None
+        fault = voice_fault(samples) if heard and self._options.check else None
+        audio = None if fault else audio
         frames, observations = self._faces.between(start_s, end_s)
         envelope_s, envelope = sound_envelope(
             samples, sound_start_s, self._config.audio.sample_rate_hz
         )
         chosen = choose_faces(
-            observations, envelope_s, envelope if audio else None, self._options.face
+            observations, envelope_s, envelope if heard else None, self._options.face
         )
         judged: list[int | None] = [*chosen] or [None]
         for track in judged:
             seen = [o for o in observations if o.track == track]
-            face, warnings = _face(seen, frames)
-            if audio is None and not window:
+            face, warnings = face_of(seen, frames, check=self._options.check)
+            if fault:
+                warnings.append(f"{fault}: the voice is not used")
+            elif audio is None and not window:
                 warnings.append("no voice is heard in it")
             yield UtteranceFeatures(
                 segment=segment,
@@ -290,19 +304,3 @@ def _reached(heard_s: float, seen_s: float) -> float:
     if np.isinf(second):
         return first
     return max(first, second - MAX_LAG_S)
-
-
-def _face(seen: Iterable[FaceObservation], frames: int) -> tuple[FaceFeatures | None, list[str]]:
-    """Face sequence of one track's observations, out of ``frames`` analysed ones; warnings."""
-    observations = list(seen)
-    if not observations:
-        return None, ["no face is seen in it"] if frames else []
-    share = len(observations) / frames
-    if share < MIN_FACE_SHARE:
-        return None, [f"its face is seen in only {share:.0%} of the pictures"]
-    face = face_features(
-        np.array([o.time_s for o in observations]),
-        np.stack([o.landmarks for o in observations]),
-        np.stack([o.crop for o in observations]),
-    )
-    return face, []

@@ -130,7 +130,9 @@ class Predictor:
             duration_s=analysis.duration_s,
             model=self.model,
             tracks=analysis.tracks,
-            utterances=tuple(self.decider.decide(represented)),
+            utterances=tuple(
+                self.decider.decide(represented, check=analysis.check, proxy=analysis.proxy)
+            ),
             warnings=warnings,
         )
 

@@ -34,10 +34,17 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class ModalityShare:
-    """A modality's share in the decision (shares sum to 1) and whether it was usable."""
+    """A modality's share in the decision (shares sum to 1), whether it was usable, and whether a
+    proxy, made from the other modality, stood in for it."""
 
     weight: float
     effective: bool
+    proxy: bool = False
+
+    def to_dict(self, weight: float) -> dict[str, Any]:
+        """As plain types, with the rounded ``weight``; "proxy" only where there was one."""
+        plain: dict[str, Any] = {"weight": weight, "effective": bool(self.effective)}
+        return {**plain, "proxy": True} if self.proxy else plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,7 @@ class UtteranceResult:
                 zip(self.probabilities, _round_shares(self.probabilities.values()), strict=True)
             ),
             "modalities": {
-                name: {"weight": weight, "effective": bool(share.effective)}
+                name: share.to_dict(weight)
                 for (name, share), weight in zip(self.modalities.items(), shares, strict=True)
             },
             "attention": {

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 SCHEMA = "avsent/1"
+MAX_FILE_BYTES = 256 * 1024**2
+"""Five hours of talk; reading takes some times as much memory."""
 
 REPR_ENDS = 2
 """How many utterances at the beginning and at the end are told of where there are many."""
@@ -103,10 +105,10 @@ class Result:
         model = root.fields("model")
         return cls(
             source=root.text("source"),
-            duration_s=root.number("duration_s"),
+            duration_s=root.time("duration_s"),
             model=ModelInfo(model.text("name"), model.text("sha256"), model.texts("labels")),
             tracks=tuple(
-                Track(t.whole("track"), t.number("start_s"), t.number("end_s"), t.whole("frames"))
+                Track(t.whole("track"), t.time("start_s"), t.time("end_s"), t.whole("frames"))
                 for t in root.items("tracks")
             ),
             utterances=tuple(_read_utterance(u) for u in root.items("utterances")),
@@ -124,6 +126,8 @@ class Result:
             It cannot be read, or is no result of schema ``avsent/1``, naming the first wrong field.
         """
         try:
+            if Path(path).stat().st_size > MAX_FILE_BYTES:
+                raise InputError(f"{path}: far too large for a result; give what avsent wrote")
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             reason = error.strerror or "no such name"
@@ -190,14 +194,18 @@ def _read_utterance(plain: Fields) -> UtteranceResult:
     context = attention.fields("context")
     return UtteranceResult(
         index=plain.whole("index"),
-        start_s=plain.number("start_s"),
-        end_s=plain.number("end_s"),
+        start_s=plain.time("start_s"),
+        end_s=plain.time("end_s"),
         track=None if plain.value("track") is None else plain.whole("track"),
         sentiment=plain.text("sentiment"),
         score=plain.number("score"),
         probabilities={name: probabilities.number(name) for name in probabilities.mapping},
         modalities={
-            name: ModalityShare(share.number("weight"), share.flag("effective"))
+            name: ModalityShare(
+                share.number("weight"),
+                share.flag("effective"),
+                share.flag("proxy") if "proxy" in share.mapping else False,
+            )
             for name, share in shares.items()
         },
         attention=Attention(
@@ -212,5 +220,5 @@ def _read_utterance(plain: Fields) -> UtteranceResult:
 
 def _read_frames(attention: Fields, key: str) -> tuple[TimeWeight, ...]:
     return tuple(
-        TimeWeight(frame.number("time_s"), frame.number("weight")) for frame in attention.items(key)
+        TimeWeight(frame.time("time_s"), frame.number("weight")) for frame in attention.items(key)
     )

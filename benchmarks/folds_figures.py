@@ -9,14 +9,7 @@ from avsent.networks.adaptation import PRIOR
 from avsent.networks.config import FusionConfig
 from avsent.networks.target import TargetModel
 from avsent.training.metrics import Scores, majority
-from avsent.training.shipped.fusing import (
-    Fusing,
-    Pool,
-    by_speaker,
-    fuse,
-    split_pool,
-    vote_streams,
-)
+from avsent.training.shipped.fusing import Fusing, fuse, vote_streams
 from avsent.training.shipped.measuring import (
     Judged,
     adapted_scores,
@@ -25,6 +18,7 @@ from avsent.training.shipped.measuring import (
     summed,
     without_stream,
 )
+from avsent.training.shipped.pool import Pool, by_speaker, split_pool
 from avsent.training.shipped.pools import Known
 from avsent.training.shipped.recipe import STILLS_HELD
 

@@ -12,7 +12,8 @@ from avsent.labels import POLARITY_LABELS
 from avsent.networks.config import ContextConfig
 from avsent.training.seed import Trained
 from avsent.training.settings import OptimiserSettings
-from avsent.training.shipped.fusing import Fusing, Pool, by_speaker, fuse, split_pool
+from avsent.training.shipped.fusing import Fusing, fuse
+from avsent.training.shipped.pool import Pool, by_speaker, split_pool
 from avsent.training.shipped.posteriors import Posteriors
 
 SETTINGS = Fusing(

@@ -40,7 +40,16 @@ FLOORS: tuple[tuple[set[str], ...], ...] = (
         {"drawing"},
     ),
     (
-        {"pipeline", "analysis", "batching", "decision", "encoding", "lean", "represented"},
+        {
+            "pipeline",
+            "analysis",
+            "batching",
+            "decision",
+            "encoding",
+            "lean",
+            "represented",
+            "trust",
+        },
         {"annotate"},
         {"report"},
     ),

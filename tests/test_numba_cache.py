@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,36 @@ def test_nothing_is_changed_where_numba_helps_itself(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     numba_cache.ensure_numba_cache()
     assert numba_cache.VARIABLE not in numba_cache.os.environ
+
+
+def test_what_an_image_brought_along_is_used_though_it_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the answer to "may it be written" is ours here: root may write anywhere."""
+    brought = tmp_path / "brought"
+    (brought / "librosa").mkdir(parents=True)
+    (brought / "librosa" / "pitch.nbi").write_bytes(b"compiled")
+    (brought / "librosa").chmod(0o555)
+    monkeypatch.setenv(numba_cache.VARIABLE, str(brought))
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+
+    numba_cache.ensure_numba_cache()
+    assert numba_cache.os.environ[numba_cache.VARIABLE] == str(brought)  # it can be written
+
+    monkeypatch.setattr(numba_cache, "any_writable", lambda folders: False)
+    numba_cache.ensure_numba_cache()
+    own = Path(numba_cache.os.environ[numba_cache.VARIABLE])
+    assert own != brought
+    assert own.stat().st_mode & 0o077 == 0
+    assert (own / "librosa" / "pitch.nbi").read_bytes() == b"compiled"
+    assert (own / "librosa").stat().st_mode & 0o200  # numba adds what is missing
+    shutil.rmtree(own)
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(numba_cache.VARIABLE, str(tmp_path / "a" / "b"))
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    numba_cache.ensure_numba_cache()
+    assert numba_cache.os.environ[numba_cache.VARIABLE] == str(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    assert not numba_cache.may_be_written(tmp_path / "file" / "below")

@@ -14,7 +14,7 @@ from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.training.metrics import scores
 from avsent.training.seed import Trained
 from avsent.training.shipped.card import CARD_FILE, Report, card_text, write_card
-from avsent.training.shipped.fusing import Pool
+from avsent.training.shipped.pool import Pool
 from avsent.training.shipped.pools import Known, Strangers
 
 pytestmark = pytest.mark.usefixtures("one_thread")

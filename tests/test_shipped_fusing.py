@@ -29,12 +29,11 @@ from avsent.training.shipped.fusing import (
     SINGLE_VIDEOS,
     UNIFORM_VIDEOS,
     assembled,
-    by_speaker,
     fuse,
     made_up,
-    split_pool,
 )
 from avsent.training.shipped.measuring import judge, logits_of
+from avsent.training.shipped.pool import by_speaker, split_pool
 from avsent.training.shipped.pools import Known
 from avsent.training.shipped.posteriors import of_clips, of_stills
 

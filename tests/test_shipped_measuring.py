@@ -10,7 +10,6 @@ from small_fusing import pool_of, trained
 
 from avsent.networks.config import VoteConfig
 from avsent.training.metrics import scores
-from avsent.training.shipped.fusing import Pool
 from avsent.training.shipped.measuring import (
     adapted,
     adapted_scores,
@@ -20,6 +19,7 @@ from avsent.training.shipped.measuring import (
     summed,
     without_stream,
 )
+from avsent.training.shipped.pool import Pool
 from avsent.training.shipped.posteriors import Posteriors
 
 pytestmark = pytest.mark.usefixtures("one_thread")

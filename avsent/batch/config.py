@@ -31,6 +31,8 @@ class BatchConfig:
     analysis_rate_hz: float | None
     strict: bool
     landmarks_sha256: str | None
+    check: bool = True
+    proxy: bool | None = None
 
     def digest(self) -> str:
         """One number for all of it."""
@@ -45,6 +47,8 @@ class BatchConfig:
             "adapt": self.adapt,
             "rate": self.analysis_rate_hz,
             "strict": self.strict,
+            "check": self.check,
+            "proxy": self.proxy,
         }
 
 
@@ -81,6 +85,8 @@ def config_of(work: Work, adapt: str) -> BatchConfig:
         analysis_rate_hz=work.analysis_rate_hz,
         strict=work.strict,
         landmarks_sha256=landmarks_sha256,
+        check=work.check,
+        proxy=work.proxy,
     )
 
 

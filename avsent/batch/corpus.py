@@ -15,12 +15,12 @@ from avsent.analysis import Analysis
 from avsent.batch.entries import Entry
 from avsent.batch.jobs import Work
 from avsent.batch.journal import Journal
-from avsent.batch.packing import packed, result_of, unpacked_representations
+from avsent.batch.packing import damaged, packed, result_of, unpacked_representations
 from avsent.networks.adaptation import MIN_UTTERANCES, about_own_mean, has_company
 from avsent.networks.target import MODALITIES
 from avsent.pipeline import Predictor
 from avsent.represented import Represented
-from avsent.results import Result
+from avsent.results import Result, TimeWeight
 
 _ALONE = f"--adapt corpus: neither voice nor face in {MIN_UTTERANCES} utterances or more: not moved"
 
@@ -33,12 +33,18 @@ def conclude_all(journal: Journal, done: Sequence[Entry], work: Work) -> Iterato
     """
     predictor = Predictor.load(work.checkpoint, device="cpu")
     kept = [unpacked_representations(journal.stored(entry.name).representations) for entry in done]
-    moved, reached = _measured_from_all([one for file in kept for one in file])
+    try:
+        moved, reached = _measured_from_all([one for file in kept for one in file])
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise damaged() from error
     place = 0
     for entry, file in zip(done, kept, strict=True):
         own, place = moved[place : place + len(file)], place + len(file)
         before = result_of(journal.stored(entry.name).result)
-        result = _decided(predictor, before, file, own)
+        try:
+            result = _decided(predictor, before, file, own, work)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise damaged() from error
         if result.utterances and not reached:
             result = dataclasses.replace(
                 result, warnings=(*(w for w in result.warnings if w != _ALONE), _ALONE)
@@ -73,6 +79,7 @@ def _decided(
     before: Result,
     kept: Sequence[dict[str, Any]],
     moved: Sequence[dict[str, Tensor | None]],
+    work: Work,
 ) -> Result:
     represented = tuple(
         Represented(
@@ -82,8 +89,8 @@ def _decided(
             track=utterance.track,
             audio=own["audio"],
             face=own["face"],
-            audio_frames=utterance.attention.audio_frames,
-            face_frames=utterance.attention.face_frames,
+            audio_frames=tuple(TimeWeight(*frame) for frame in item["audio_frames"]),
+            face_frames=tuple(TimeWeight(*frame) for frame in item["face_frames"]),
             warnings=tuple(item["warnings"]),
         )
         for utterance, item, own in zip(before.utterances, kept, moved, strict=True)
@@ -96,5 +103,7 @@ def _decided(
             represented=represented,
             adapt=Adapt.none,
             warnings=before.warnings,
+            check=work.check,
+            proxy=work.proxy,
         )
     )

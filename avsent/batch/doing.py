@@ -72,6 +72,8 @@ def options_of(work: Work) -> PredictOptions:
         landmarks=work.landmarks,
         adapt=Adapt.speaker if work.adapt_speaker else Adapt.none,
         threads=work.threads,
+        check=work.check,
+        proxy=work.proxy,
     )
 
 

@@ -30,6 +30,8 @@ def make_work(
     strict: bool,
     landmarks: Path | None,
     debug: bool,
+    check: bool = True,
+    proxy: bool | None = None,
 ) -> Work:
     """The work of a batch.
 
@@ -47,6 +49,8 @@ def make_work(
         analysis_rate_hz=analysis_rate_hz,
         strict=strict,
         landmarks=None if landmarks is None else landmarks.absolute(),
+        check=check,
+        proxy=proxy,
         debug=debug,
     )
 

@@ -26,6 +26,8 @@ class Work:
     analysis_rate_hz: float | None = None
     strict: bool = False
     landmarks: Path | None = None
+    check: bool = True
+    proxy: bool | None = None
     threads: int = 1
     debug: bool = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -83,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and not sys.warnoptions:
         # What libraries tell developers is no business of the user.
         warnings.simplefilter("ignore")
+    if arguments is None:
+        # As Ctrl-C: what is begun is cleaned up. Nothing else is told to process 1 of a container.
+        signal.signal(signal.SIGTERM, _stop)
     command = typer.main.get_command(app)
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -105,6 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == outcome.INTERRUPTED:
         outcome.say("", "interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _report_usage(context: typer.Context | None, message: str | None) -> int:

@@ -13,11 +13,13 @@ from avsent.cli.inputs import check_option_file
 from avsent.cli.options import (
     SESSION,
     AdaptOption,
+    CheckOption,
     CheckpointOption,
     DebugOption,
     DeviceOption,
     FaceOption,
     LandmarksOption,
+    ProxyOption,
     QuietOption,
     RateOption,
     StrictOption,
@@ -136,6 +138,8 @@ def batch(
     device: DeviceOption = "auto",
     rate: RateOption = None,
     landmarks: LandmarksOption = None,
+    check: CheckOption = True,
+    proxy: ProxyOption = None,
     strict: StrictOption = False,
     json_progress: Annotated[
         bool,
@@ -179,6 +183,8 @@ def batch(
         analysis_rate_hz=rate,
         strict=strict,
         landmarks=landmarks,
+        check=check,
+        proxy=proxy,
         debug=SESSION.debug,
     )
     options = BatchOptions(

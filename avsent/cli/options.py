@@ -99,6 +99,23 @@ RateOption = Annotated[
         show_default=False,
     ),
 ]
+CheckOption = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="Leave out a voice or a face that is damaged, or that contradicts the other and all "
+        "that the model knows; without, all that is there counts.",
+    ),
+]
+ProxyOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--proxy/--no-proxy",
+        help="Let features made from the voice stand in for a face that cannot be used, and the "
+        "other way round; by default where the model was found better with it.",
+        show_default=False,
+    ),
+]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Take a damaged file for an error, not for a warning.")
 ]

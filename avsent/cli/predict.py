@@ -15,11 +15,13 @@ from avsent.cli.inputs import check_option_file
 from avsent.cli.options import (
     SESSION,
     AdaptOption,
+    CheckOption,
     CheckpointOption,
     DebugOption,
     DeviceOption,
     FaceOption,
     LandmarksOption,
+    ProxyOption,
     QuietOption,
     RateOption,
     StrictOption,
@@ -97,6 +99,8 @@ def predict(
     ] = False,
     rate: RateOption = None,
     landmarks: LandmarksOption = None,
+    check: CheckOption = True,
+    proxy: ProxyOption = None,
     strict: StrictOption = False,
     report: ReportOption = None,
     embed: EmbedOption = False,
@@ -140,6 +144,8 @@ def predict(
             landmarks=landmarks,
             adapt=adapt,
             sightings=products.need_faces,
+            check=check,
+            proxy=proxy,
         )
 
     seen: list[tuple[Path, Result, Sequence[Sighting]]] = []

@@ -45,6 +45,7 @@ def train(
     balance: given.BalanceOption = True,
     augment: given.AugmentOption = True,
     select: given.SelectOption = given.Select.auto,
+    check: given.CheckOption = True,
     split_by: data_options.SplitByOption = data_options.SplitBy.speaker,
     seeds: given.SeedsOption = 1,
     seed: given.SeedOption = 0,
@@ -80,7 +81,7 @@ def train(
     from avsent.pipeline import torch_device
     from avsent.training import settings as told
     from avsent.training.run_folder import RunFolder
-    from avsent.training.runs import Request, check, run
+    from avsent.training.runs import Request, check_settings, run
 
     settings = told.TrainSettings(
         target=tuple(target.split(",")),
@@ -113,14 +114,15 @@ def train(
         ),
         split=told.SplitSettings(by=split_by),
         text=told.TextSettings(encoder=text_encoder),
+        check=check,
     )
     where = torch_device(device)
     folder = RunFolder(output)
-    check(settings, texts=text_corpus is not None, baseline=baseline)
+    check_settings(settings, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(read_text_corpus(text_corpus))
     request = Request(
-        corpus=open_data(data, cache=cache, quiet=quiet),
+        corpus=open_data(data, cache=cache, quiet=quiet, check=check),
         settings=settings,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,

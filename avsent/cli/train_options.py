@@ -227,6 +227,14 @@ SelectOption = Annotated[
         "numbers the mean absolute error.",
     ),
 ]
+CheckOption = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="Leave out damaged voices and faces, and give the model a check of one against the "
+        "other (M3ER), with thresholds chosen on the validation part.",
+    ),
+]
 SeedsOption = Annotated[
     int, typer.Option("--seeds", metavar="N", min=1, max=100, help="How many runs.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,13 +29,19 @@ _SHOWN = ("valid_balanced_accuracy", "valid_mae", "valid_loss")
 
 
 def open_data(
-    data: Path, *, cache: Path | None, quiet: bool, features: FeatureConfig | None = None
+    data: Path,
+    *,
+    cache: Path | None,
+    quiet: bool,
+    features: FeatureConfig | None = None,
+    check: bool = True,
 ) -> Corpus:
-    """The corpus in ``data``, with a bar while features are made and warnings after it."""
+    """The corpus in ``data``, with a bar while features are made and warnings after it;
+    ``check``: without damaged modalities."""
     warnings: list[str] = []
-    options = CorpusOptions(cache=cache)
+    options = CorpusOptions(cache=cache, check=check)
     if features is not None:
-        options = CorpusOptions(cache=cache, features=features)
+        options = dataclasses.replace(options, features=features)
     with counting_bar(quiet=quiet) as hook:
         corpus = open_corpus(data, options=options, on_progress=hook, on_warning=warnings.append)
     if not quiet:

@@ -150,6 +150,7 @@ def _analysed(
             face=settings.face,
             analysis_rate_hz=settings.features.face.analysis_rate_hz,
             landmarks=settings.landmarks,
+            check=settings.check,
         ),
         report,
     )

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,16 +46,19 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that decides which features a media file gives, besides its content and utterances."""
+    """All that decides which features a media file gives, besides its content and utterances;
+    ``check``: a damaged voice or face counts as missing."""
 
     features: FeatureConfig
     face: FaceChoice
     landmarks: Path | None = None
+    check: bool = True
 
     def digest(self) -> str:
         """In hex. Raises OSError where the landmark file cannot be read."""
         landmarks = None if self.landmarks is None else content_digest(self.landmarks)
-        values = [FEATURE_VERSION, dataclasses.asdict(self.features), self.face, landmarks]
+        features = dataclasses.asdict(self.features)
+        values = [FEATURE_VERSION, features, self.face, landmarks, self.check]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,7 +105,8 @@ class FeatureCache:
         """What is kept there for ``count`` segments; None where there is nothing, or damage."""
         if not place.is_file():
             return None
-        with contextlib.suppress(DatasetError, ValueError, TypeError, KeyError, RecursionError):
+        damage = (ValueError, TypeError, LookupError, RecursionError, OverflowError)
+        with contextlib.suppress(DatasetError, *damage):
             arrays = load_arrays(place)
             about = json.loads(arrays["about"].tobytes())
             kept = MediaFeatures(
@@ -109,7 +114,8 @@ class FeatureCache:
                 duration_s=float(about["duration_s"]),
                 warnings=tuple(map(str, about["warnings"])),
             )
-            if all(len(getattr(kept, name)) == count for name in PARTS) and self._fits(kept):
+            whole = all(len(getattr(kept, name)) == count for name in PARTS)
+            if whole and math.isfinite(kept.duration_s) and self._fits(kept):
                 return kept
         return None
 

@@ -26,13 +26,14 @@ class CorpusOptions:
     """How raw material is turned into features; nothing of it matters to a feature file.
 
     ``cache``: where features are kept, None for :func:`default_cache`. ``landmarks``: a user's
-    own file for dlib.
+    own file for dlib; ``check``: a damaged voice or face counts as missing.
     """
 
     cache: Path | None = None
     features: FeatureConfig = field(default_factory=FeatureConfig)
     face: FaceChoice = FaceChoice.speaking
     landmarks: Path | None = None
+    check: bool = True
 
 
 def open_corpus(
@@ -61,7 +62,7 @@ def open_corpus(
     extracted = extract_rows(
         data,
         read_rows(data),
-        Settings(options.features, options.face, options.landmarks),
+        Settings(options.features, options.face, options.landmarks, options.check),
         options.cache or default_cache(),
         on_progress,
     )

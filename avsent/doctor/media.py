@@ -91,7 +91,7 @@ def look_at_round_trip() -> Iterator[Check]:
 
 
 def write_clip(target: BytesIO | Path, seconds: int) -> None:
-    """An MP4 of a grey picture and a voice-like hum, with encoders that every FFmpeg has."""
+    """An MP4 of a grey picture and a hum in syllables, with encoders that every FFmpeg has."""
     import av
     import numpy as np
 
@@ -99,7 +99,8 @@ def write_clip(target: BytesIO | Path, seconds: int) -> None:
     pitch_hz = 150 + 20 * np.sin(2 * np.pi * 3 * times_s)
     phase = 2 * np.pi * np.cumsum(pitch_hz) / RATE_HZ
     hum = sum(np.sin(number * phase) / number for number in range(1, 12))
-    sound = (0.2 * hum * (1 + 0.5 * np.sin(2 * np.pi * 4 * times_s))).astype(np.float32)
+    syllables = np.clip(np.sin(2 * np.pi * 4 * times_s), 0.01, 1)
+    sound = (0.3 * hum * syllables).astype(np.float32)
     file: Any = target if isinstance(target, BytesIO) else str(target)
     with av.open(file, "w", format="mp4") as container:
         picture = container.add_stream("mpeg4", rate=FRAMES_PER_S)

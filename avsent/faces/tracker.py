@@ -63,6 +63,11 @@ class FaceTracker:
         """All faces reported so far, in order of appearance."""
         return list(self._summaries.values())
 
+    @property
+    def live(self) -> frozenset[int]:
+        """Tracks of which more may be seen; the others have ended."""
+        return frozenset(track.number for track in self._live if track.number)
+
     def push(self, time_s: float, gray: NDArray[np.uint8]) -> list[FaceObservation]:
         """The faces in the frame ``gray`` [H, W] shown at ``time_s``, by track number."""
         if min(gray.shape) < MIN_FRAME_PX:

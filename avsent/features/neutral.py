@@ -37,6 +37,11 @@ class NeutralFace:
             self._kept = self._kept[::2]
             self._every *= 2
 
+    def settle(self) -> None:
+        """Keep the median alone, of a track that has ended: a video of hours has thousands."""
+        middle = self.median()
+        self._kept = [] if middle is None else [middle]
+
     def median(self) -> NDArray[np.float32] | None:
         """The face [51, 2] in eye distances; None where no frame was usable."""
         if not self._kept:

@@ -122,6 +122,26 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """M3ER's modality check and proxy features, see :class:`~avsent.networks.guard.Guard`.
+
+    ``components`` of the common space; ``agreement`` τ: a pair that agrees less is not believed;
+    ``farthest``: how far from the training data voice and face may lie. ``basis``: training pairs
+    kept for proxies, ``neighbours`` of them are used at a time, with a ``ridge``; ``linear``: one
+    linear map instead; ``stand_in``: whether proxies are used unless the user says otherwise.
+    """
+
+    components: int = 8
+    agreement: float = -1.0
+    farthest: tuple[float, float] = (1e9, 1e9)
+    basis: int = 256
+    neighbours: int = 16
+    ridge: float = 0.1
+    linear: bool = False
+    stand_in: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TransferConfig:
     """HM-Decoder and HM-Discriminator; ``dropout`` is the discriminator's."""
 
@@ -150,7 +170,7 @@ class TargetConfig:
     ``experts``: what encodes instead of ``audio`` and ``face``, None for encoders that learn with
     the rest. ``votes``: streams whose log probabilities are added to the fusion head's
     logits. ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then
-    the polarities that its number is turned into.
+    the polarities that its number is turned into. ``guard``: what checks voice against face.
     """
 
     labels: tuple[str, ...] = ("negative", "neutral", "positive")
@@ -163,6 +183,7 @@ class TargetConfig:
     votes: tuple[VoteConfig, ...] = ()
     context: ContextConfig = field(default_factory=ContextConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    guard: GuardConfig | None = None
 
     def input_size(self, modality: str) -> int:
         """Size of what enters the embedding network of ``modality``: one piece of an utterance."""

@@ -21,6 +21,7 @@ from avsent.networks.experts import AudioExperts, FaceExperts
 from avsent.networks.face_encoder import FaceEncoder, FaceExtras
 from avsent.networks.fusion.base import Decision, Embedded, FusedHead, HeadSizes
 from avsent.networks.fusion.choice import make_head
+from avsent.networks.guard import PAIR, Checked, Guard
 from avsent.networks.vector_encoder import VectorEncoder
 from avsent.networks.votes import Votes
 
@@ -46,6 +47,22 @@ class Utterances:
             raise ValueError(f"no modality {modality!r}; there are {tuple(self.present)}")
         present = {**self.present, modality: torch.zeros_like(self.present[modality])}
         return dataclasses.replace(self, present=present)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """``utterances`` as they are decided on; what the guard found (None: the model has none), and
+    by modality where a proxy stands in [B, U] bool."""
+
+    utterances: Utterances
+    checked: Checked | None
+    proxied: dict[str, Tensor]
+
+    def without(self, modality: str) -> Utterances:
+        """The utterances without ``modality``, and without what was made from it."""
+        left = self.utterances.without(modality)
+        present = {m: there & ~self.proxied[m] for m, there in left.present.items()}
+        return dataclasses.replace(left, present=present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,41 @@ class TargetModel(nn.Module):
         )
         if self.votes is not None:
             cast(FusedHead, self.head).start_silent()
+        self.guard: Guard | None = None
+        if config.guard is not None:
+            self.put_on(Guard(config.guard, {m: config.representation_size(m) for m in PAIR}))
+
+    def put_on(self, guard: Guard | None) -> None:
+        """Let ``guard`` check what is decided on from now on."""
+        if guard is not None and self.config.modalities != PAIR:
+            raise ValueError("a guard needs voice and face")
+        self.guard = guard
+        self.config = dataclasses.replace(
+            self.config, guard=None if guard is None else guard.config
+        )
+
+    def guarded(
+        self, utterances: Utterances, *, check: bool = True, proxy: bool | None = None
+    ) -> Guarded:
+        """``utterances`` without their ineffectual modalities, for which proxies stand in.
+
+        ``check``: False for taking all that is present as effective; ``proxy``: None for what the
+        checkpoint found best. A model without a guard takes everything as it is.
+        """
+        nothing = {m: torch.zeros_like(there) for m, there in utterances.present.items()}
+        if self.guard is None:
+            return Guarded(utterances, None, nothing)
+        checked = self.guard.check(utterances.values, utterances.present)
+        present = checked.effective if check else utterances.present
+        if proxy is None:
+            proxy = self.guard.config.stand_in
+        if not proxy:
+            return Guarded(
+                Utterances(utterances.values, present, utterances.lengths), checked, nothing
+            )
+        values, proxied = self.guard.stood_in(utterances.values, present)
+        there = {m: present[m] | proxied[m] for m in present}
+        return Guarded(Utterances(values, there, utterances.lengths), checked, proxied)
 
     def encoder(self, modality: str) -> nn.Module:
         """The utterance encoder of ``modality``."""

@@ -58,7 +58,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
         holds another run. OutputError: the folder cannot be written.
     """
     hooks = hooks or Hooks()
-    check(request.settings, texts=request.texts is not None, baseline=request.baseline)
+    check_settings(request.settings, texts=request.texts is not None, baseline=request.baseline)
     task = make_task(request.corpus, request.settings.label, request.settings.labels)
     about = {
         "name": request.corpus.name,
@@ -88,7 +88,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     return summary
 
 
-def check(settings: TrainSettings, *, texts: bool = False, baseline: bool = False) -> None:
+def check_settings(settings: TrainSettings, *, texts: bool = False, baseline: bool = False) -> None:
     """Raise UsageError for settings that contradict each other; ``texts``: of a text corpus."""
     transfer = settings.transfer
     if transfer.source in settings.target:

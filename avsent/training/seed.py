@@ -14,10 +14,13 @@ from avsent.data.text_corpus import TextItem
 from avsent.networks.config import VectorSizes
 from avsent.networks.target import TargetModel
 from avsent.training.calibrating import calibrate
+from avsent.training.damage import drowned
 from avsent.training.evaluation import Predictions
 from avsent.training.fit import Course, OnEpoch, Teacher, fit
+from avsent.training.guarding import GuardMaterial, fit_guard
 from avsent.training.material import Material, make_text_material
 from avsent.training.predicting import predictions_of
+from avsent.training.screening import screened
 from avsent.training.selection import judged
 from avsent.training.settings import TrainSettings
 from avsent.training.source import (
@@ -140,12 +143,16 @@ def train_seed(
     seed: int,
     where: Where,
     teaching: Teaching | None = None,
+    guarding: GuardMaterial | None = None,
 ) -> Trained:
-    """Train one target model; ``teaching``: by this source, else without transfer.
+    """Train one target model; ``teaching``: by this source, else without transfer; ``guarding``:
+    what its guard is fitted on, by default the material's own parts.
 
     Raises:
         ValueError: the fusion head does not suit the target.
     """
+    if settings.check:
+        material = _screened(material, settings.target, where)
     config = material.config(settings, settings.target)
     model = make_model(config, material.train, seed)
     where.say(f"target model ({' + '.join(settings.target)})")
@@ -164,6 +171,11 @@ def train_seed(
         on_epoch=where.hook("target"),
     )
     progress = fit(model, course)
+    if settings.check:
+        guarding = guarding or GuardMaterial(
+            material.train, material.valid, drowned(material.valid, seed)
+        )
+        model.put_on(fit_guard(model, guarding, where.device, seed))
     calibration = calibrate(model, material.valid, where.device)
     test = None
     if judged(model, material.test).any():
@@ -178,3 +190,13 @@ def train_seed(
         teaching=teaching,
         spaces=spaces_of(model, material.train, before, teacher, where.device),
     )
+
+
+def _screened(material: Material, target: tuple[str, ...], where: Where) -> Material:
+    """``material`` without what stands out in its training part; says how much that was."""
+    train, found = screened(material.train, target)
+    for modality, count in found.items():
+        if count:
+            of = int(material.train.present[modality].sum())
+            where.say(f"{count} of {of} training utterances without their {modality}: damaged")
+    return dataclasses.replace(material, train=train)

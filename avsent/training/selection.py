@@ -18,14 +18,14 @@ from avsent.training.videos import Videos, batches, encoded
 def outputs_of(
     model: TargetModel, videos: Videos, device: torch.device, *, videos_at_once: int = 16
 ) -> NDArray[np.float64]:
-    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, unchanged; they mean
-    nothing on padding."""
+    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, unchanged, as at prediction: a
+    model with a guard checks them. They mean nothing on padding."""
     was_training = model.training
     model.eval()
     size = 1 if model.config.real else len(model.config.labels)
     result = np.zeros((*videos.labels.shape, size))
     for rows in batches(videos, videos_at_once, 4096, None):
-        output = model(encoded(model, videos, rows, device))
+        output = model(model.guarded(encoded(model, videos, rows, device)).utterances)
         result[rows, : output.logits.shape[1]] = output.logits.double().cpu().numpy()
     model.train(was_training)
     return result

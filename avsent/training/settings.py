@@ -87,7 +87,8 @@ class TextSettings:
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Everything that decides what a run learns, but the data and the seed. ``votes``: see
-    :class:`~avsent.networks.config.TargetConfig`."""
+    :class:`~avsent.networks.config.TargetConfig`; ``check``: whether M3ER's modality check leaves
+    out what is damaged, and the model gets a guard."""
 
     target: tuple[str, ...] = ("audio", "face")
     label: str = "label"
@@ -101,6 +102,7 @@ class TrainSettings:
     split: SplitSettings = field(default_factory=SplitSettings)
     text: TextSettings = field(default_factory=TextSettings)
     votes: tuple[VoteConfig, ...] = ()
+    check: bool = True
 
 
 def for_source(settings: TrainSettings) -> TrainSettings:

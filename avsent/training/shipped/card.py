@@ -17,8 +17,8 @@ from avsent.networks.target import TargetModel
 from avsent.training.calibrating import softmax
 from avsent.training.metrics import Scores, class_scores, majority, scores
 from avsent.training.seed import Trained
+from avsent.training.shipped.card_guard import guard_text
 from avsent.training.shipped.corpora import TEST_ACTORS
-from avsent.training.shipped.fusing import Pool
 from avsent.training.shipped.measuring import (
     Judged,
     adapted_scores,
@@ -26,6 +26,7 @@ from avsent.training.shipped.measuring import (
     judge,
     logits_of,
 )
+from avsent.training.shipped.pool import Pool
 from avsent.training.shipped.pools import Strangers
 
 CARD_FILE = "CARD.md"
@@ -97,6 +98,7 @@ def card_text(report: Report, model: TargetModel) -> str:
         _adaptation(report, pool),
         _classes(report, best),
         _sexes(report, pool),
+        guard_text(model.guard),
         _LIMITS,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"

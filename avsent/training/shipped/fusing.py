@@ -8,7 +8,7 @@ against its neighbours, and call a sad face in a sad video neutral.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,7 +30,9 @@ from avsent.networks.vector_encoder import VectorEncoder
 from avsent.training.material import make_material, make_task
 from avsent.training.seed import Trained, Where, make_teaching, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
-from avsent.training.shipped.posteriors import Experts, Posteriors
+from avsent.training.shipped.guard_pools import guard_material
+from avsent.training.shipped.pool import Pool, there
+from avsent.training.shipped.posteriors import Experts
 
 FER_EMOTIONS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 """FER2013's order, in the names of ``EMOTIONS``."""
@@ -44,28 +46,12 @@ SINGLE_VIDEOS = 0.25
 """Share of made-up videos of a single utterance."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pool:
-    """Utterances to make videos of. ``labels`` [N]: index in ``names``, −1 for none; ``speakers``
-    [N]; ``versions``: posteriors of the N, unchanged first, then as other devices give them."""
-
-    names: tuple[str, ...]
-    labels: NDArray[np.int64]
-    speakers: tuple[str, ...]
-    versions: tuple[Posteriors, ...]
-
-    def only(self, rows: NDArray[np.int64]) -> Pool:
-        """These utterances alone."""
-        versions = tuple(Posteriors(v.audio[rows], v.face[rows]) for v in self.versions)
-        speakers = tuple(self.speakers[row] for row in rows)
-        return Pool(self.names, self.labels[rows], speakers, versions)
-
-
 @dataclass(frozen=True, slots=True)
 class Fusing:
     """Settings of the fusion. Numbers of made-up videos; ``missing``, the share of videos that lack
     one modality throughout and, of the others, the share of utterances that lack one; and what
-    ``avsent train`` is told; ``vote``: the experts' votes are added to what the network says."""
+    ``avsent train`` is told; ``vote``: the experts' votes are added to what the network says;
+    ``check``: the model gets a guard."""
 
     clip_videos: int = 2000
     still_videos: int = 800
@@ -91,6 +77,7 @@ class Fusing:
     transfer: TransferSettings = field(default_factory=TransferSettings)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     vote: bool = True
+    check: bool = True
 
 
 def fuse(
@@ -102,13 +89,11 @@ def fuse(
 ) -> Trained:
     """Train the fusion on pools by part ("train", "valid"); ``texts`` teach where the transfer
     settings name a source."""
-    samples: list[Sample] = []
-    for part in ("train", "valid"):
-        videos = settings.clip_videos if part == "train" else settings.validation_videos
-        of_stills = settings.still_videos if part == "train" else settings.validation_videos
-        rng = np.random.default_rng([seed, len(part)])
-        samples += made_up(clips[part], videos, rng, part, "clips", settings.missing)
-        samples += made_up(stills[part], of_stills, rng, part, "stills", 0.0)
+    samples = [
+        sample
+        for part in ("train", "valid")
+        for sample in drawn(clips[part], stills[part], settings, seed, part)
+    ]
     first = next(iter(clips.values()))
     corpus = Corpus(
         name="posteriors",
@@ -126,13 +111,29 @@ def fuse(
         optimiser=settings.optimiser,
         fusion=settings.fusion,
         votes=vote_streams(first.names) if settings.vote else (),
+        check=settings.check,
     )
     material = make_material(make_task(corpus, told.label, told.labels), told, seed, words=False)
     where = Where(torch.device("cpu"))
     teaching = None
     if settings.transfer.active:
         teaching = make_teaching(material, told, seed, where, texts)
-    return train_seed(material, told, seed, where, teaching)
+    guarding = None
+    if settings.check and clips["valid"].spoilt is not None and stills["valid"].spoilt is not None:
+        guarding = guard_material(
+            clips, stills, lambda own, still: drawn(own, still, settings, seed, "valid")
+        )
+    return train_seed(material, told, seed, where, teaching, guarding)
+
+
+def drawn(clips: Pool, stills: Pool, settings: Fusing, seed: int, part: str) -> list[Sample]:
+    """The made-up videos of a ``part``; of pools that differ in their posteriors alone, the same
+    ones are drawn."""
+    videos = settings.clip_videos if part == "train" else settings.validation_videos
+    of_stills = settings.still_videos if part == "train" else settings.validation_videos
+    rng = np.random.default_rng([seed, len(part)])
+    samples = made_up(clips, videos, rng, part, "clips", settings.missing)
+    return samples + made_up(stills, of_stills, rng, part, "stills", 0.0)
 
 
 def vote_streams(names: tuple[str, ...]) -> tuple[VoteConfig, ...]:
@@ -200,7 +201,7 @@ def made_up(
         for place, label in enumerate(wanted):
             row = int(rng.choice(rows_of[speaker, int(label)]))
             heard, seen = (pool.versions[int(rng.integers(len(pool.versions)))] for _ in range(2))
-            audio, face = _there(heard.audio[row]), _there(seen.face[row])
+            audio, face = there(heard.audio[row]), there(seen.face[row])
             if audio is not None and face is not None:
                 lost = whole if whole < missing / 2 or whole > 1 - missing / 2 else rng.random()
                 audio = None if lost < missing / 2 else audio
@@ -235,23 +236,3 @@ def assembled(config: ExpertsConfig, experts: Experts, fused: TargetModel) -> Ta
         assert isinstance(scale, VectorEncoder)
         own.load_state_dict(scale.state_dict())
     return model.eval()
-
-
-def _there(vector: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    return None if np.isnan(vector).all() else vector
-
-
-def split_pool(pool: Pool, share: float, seed: int) -> dict[str, Pool]:
-    """A pool of utterances without speakers in two parts: ``share`` of it is for validation."""
-    order = np.random.default_rng(seed).permutation(len(pool.labels))
-    cut = round(share * len(order))
-    return {"valid": pool.only(np.sort(order[:cut])), "train": pool.only(np.sort(order[cut:]))}
-
-
-def by_speaker(pool: Pool, validation: Sequence[str]) -> dict[str, Pool]:
-    """A pool in two parts: the speakers ``validation`` and the others."""
-    held = np.array([speaker in validation for speaker in pool.speakers])
-    return {
-        "valid": pool.only(np.flatnonzero(held)),
-        "train": pool.only(np.flatnonzero(~held)),
-    }

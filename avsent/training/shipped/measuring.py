@@ -15,7 +15,7 @@ from avsent.networks.config import VoteConfig
 from avsent.networks.target import TargetModel, Utterances
 from avsent.training.calibrating import softmax
 from avsent.training.metrics import Scores, expected_calibration_error, scores
-from avsent.training.shipped.fusing import Pool
+from avsent.training.shipped.pool import Pool
 from avsent.training.shipped.posteriors import Posteriors
 
 ADAPT_DRAWS = 20

@@ -48,6 +48,10 @@ class Posteriors:
     audio: NDArray[np.float32]
     face: NDArray[np.float32]
 
+    def only(self, rows: NDArray[np.int64]) -> Posteriors:
+        """These items alone."""
+        return Posteriors(self.audio[rows], self.face[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experts:

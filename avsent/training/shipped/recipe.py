@@ -33,8 +33,9 @@ from avsent.training.seed import Trained
 from avsent.training.settings import TransferSettings
 from avsent.training.shipped.card import Report, write_card
 from avsent.training.shipped.corpora import TEST_ACTORS, load_clips, load_stills, of_actors
-from avsent.training.shipped.fusing import Fusing, assembled, by_speaker, fuse, split_pool
+from avsent.training.shipped.fusing import Fusing, assembled, fuse
 from avsent.training.shipped.pixel_recipe import pixel_network
+from avsent.training.shipped.pool import by_speaker, split_pool
 from avsent.training.shipped.pools import Strangers, know_clips, know_stills, know_strangers
 from avsent.training.shipped.posteriors import Experts, cross_fitted, together
 from avsent.training.shipped.workshop import Workshop
