@@ -18,6 +18,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "models/default/CARD.md": "cards/default.md",
     "models/emotion/CARD.md": "cards/emotion.md",
 }
