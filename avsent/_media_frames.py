@@ -219,7 +219,11 @@ class PictureTrack:
             time_s = expected_s
         else:
             time_s = self._clock.time_s(seconds(stamp, base))
-            if self._newest_s is not None and self._clock.jumped(time_s, expected_s, other_s):
+            if self._newest_s is None and (began_s := self._clock.begin(time_s)) < time_s:
+                yield from self._log.failed(0.0, "the picture begins at an impossible time")
+                self._planner.stand_down()
+                time_s = began_s
+            elif self._newest_s is not None and self._clock.jumped(time_s, expected_s, other_s):
                 yield from self._log.failed(expected_s, "the clock of the picture jumps")
                 self._planner.stand_down()
                 time_s = expected_s

@@ -18,7 +18,14 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from avsent._media_types import MAX_FRAME_PIXELS, Damage, MediaInfo
+from avsent._media_types import (
+    MAX_FRAME_PIXELS,
+    MAX_START_S,
+    MAX_STATED_S,
+    Damage,
+    MediaInfo,
+    impossible_sound,
+)
 from avsent.errors import MediaError
 
 # Formats that open other files or devices, or that make a "video" of plain text.
@@ -45,6 +52,8 @@ _NEGATIVE_START_S = 0.1
 _AV_TIME_BASE_HZ = 1_000_000
 # More threads make decoding hold more frames without being faster than the faces' detector.
 _MAX_DECODER_THREADS = 4
+# Each thread of a decoder holds pictures of its own: beyond 4K two are enough memory.
+_MANY_PIXELS = 4096 * 2304
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +121,19 @@ def _allowed_formats() -> str:
     return ",".join(sorted(names - _REFUSED_FORMATS))
 
 
+def _only_itself() -> dict[str, str]:
+    """Options of FFmpeg under which a file opens no other one."""
+    return {"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
+
+
 def _open_container(path: Path) -> InputContainer:
     # `file:` and an absolute path keep FFmpeg from reading the name as a protocol or an option.
     url = "file:" + os.path.abspath(path)
-    options = {"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
+    # FFmpeg decodes some pictures to find out what they are. A few times more than is allowed, so
+    # that the size of what is a little too large can be told.
+    limits = {"max_pixels": str(4 * MAX_FRAME_PIXELS)}
     try:
-        container = av.open(url, options=options, metadata_errors="replace")
+        container = av.open(url, options={**_only_itself(), **limits}, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         if path.suffix.lower() in _PICTURE_SUFFIXES:
             raise _still_picture(path) from error
@@ -157,6 +173,14 @@ def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[A
 def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenMedia:
     video, unknown_picture = _best(container, "video")
     audio, unknown_sound = _best(container, "audio")
+    notes = []
+    if audio is not None:
+        context = audio.codec_context
+        if wrong := impossible_sound(context.sample_rate or 0, context.channels or 0):
+            if video is None:
+                raise MediaError(f"{shown(path)} has {wrong}; convert it to 16000 Hz mono")
+            audio = None
+            notes.append(Damage("audio", None, wrong))
     if video is None and audio is None:
         why = (
             "has picture or sound in a format that cannot be decoded; convert it to mp4"
@@ -164,7 +188,6 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
             else "holds neither picture nor sound; give a video or sound file"
         )
         raise MediaError(f"{shown(path)} {why}")
-    notes = []
     if video is None and unknown_picture:
         notes.append(Damage("video", None, "no decoder for the format of the picture"))
     if audio is None and unknown_sound:
@@ -175,6 +198,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
     duration_s = _duration_s(container, [s for s in (video, audio) if s is not None])
     start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
     floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
+    floating = floating or not -_NEGATIVE_START_S <= start_s <= MAX_START_S
     info = MediaInfo(
         path=path,
         format=container.format.name,
@@ -189,7 +213,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
         video=video,
         audio=audio,
         info=info,
-        origin_s=start_s if floating or start_s < -_NEGATIVE_START_S else 0.0,
+        origin_s=start_s if floating else 0.0,
         stated_end_s=_stated_end_s(container, video, audio),
         damage=tuple(notes),
     )
@@ -199,14 +223,43 @@ def _prepare_video(path: Path, stream: VideoStream, threads: int | None) -> None
     """Set the decoder up. Raises MediaError."""
     context = stream.codec_context
     if context.width * context.height > MAX_FRAME_PIXELS:
-        raise MediaError(
-            f"{shown(path)} has pictures of {context.width}x{context.height} pixels, too large "
-            "to analyse; scale it down to at most 8192x8192"
-        )
+        raise _too_large(path, context.width, context.height)
     # The size may change in mid-stream: the decoder itself must refuse such pictures, too.
     context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     stream.thread_type = "AUTO"
-    context.thread_count = min(_MAX_DECODER_THREADS, threads or _cores())
+    most = 2 if context.width * context.height > _MANY_PIXELS else _MAX_DECODER_THREADS
+    context.thread_count = min(most, threads or _cores())
+
+
+def _too_large(path: Path, width: int, height: int) -> MediaError:
+    return MediaError(
+        f"{shown(path)} has pictures of {width}x{height} pixels, too large to analyse; scale it "
+        "down to at most 8192x4608"
+    )
+
+
+def nothing_decodes(info: MediaInfo) -> MediaError:
+    """The error for a file that opened, but gave neither picture nor sound."""
+    width, height = _stated_size(info.path) if info.has_video else (0, 0)
+    if width * height > MAX_FRAME_PIXELS:
+        return _too_large(info.path, width, height)
+    limit = " (pictures may have at most 8192x4608 pixels)" if info.has_video else ""
+    return MediaError(
+        f"{shown(info.path)} has no picture and no sound that can be decoded{limit}; check that it "
+        "plays, or convert it to mp4"
+    )
+
+
+def _stated_size(path: Path) -> tuple[int, int]:
+    """Width and height as the container has them, where it has any: without a decoder, as FFmpeg
+    forgets a size that it finds too large to decode."""
+    try:
+        options = {**_only_itself(), "codec_whitelist": "none"}
+        with av.open("file:" + os.path.abspath(path), options=options) as file:
+            (video, *_) = file.streams.video
+            return video.codec_context.width, video.codec_context.height
+    except (av.FFmpegError, OSError, ValueError, AttributeError):
+        return 0, 0
 
 
 def _cores() -> int:
@@ -218,10 +271,10 @@ def _cores() -> int:
 
 
 def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:
-    if container.duration is not None and container.duration > 0:
-        return container.duration / _AV_TIME_BASE_HZ
-    ends = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
-    return max(ends) if ends and max(ends) > 0 else None
+    ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
+    if not ends or ends[0] < 0:
+        ends = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
+    return max(ends) if ends and 0 < max(ends) <= MAX_STATED_S else None
 
 
 def _stated_end_s(
@@ -235,8 +288,7 @@ def _stated_end_s(
         for s in (video, audio)
         if s is not None and s.duration and s.time_base
     ]
-    if ends:
-        return max(ends)
-    if container.duration and all(s.type in ("video", "audio") for s in container.streams):
-        return container.duration / _AV_TIME_BASE_HZ
-    return None
+    if not ends and container.duration:
+        known = all(s.type in ("video", "audio") for s in container.streams)
+        ends = [container.duration / _AV_TIME_BASE_HZ] if known else []
+    return max(ends) if ends and max(ends) <= MAX_STATED_S else None

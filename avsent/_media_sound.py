@@ -12,7 +12,17 @@ import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from avsent._media_types import SAMPLE_RATE_HZ, Damage, DamageLog, Sound, StreamClock, seconds
+from avsent._media_types import (
+    MAX_SILENCE_S,
+    SAMPLE_RATE_HZ,
+    SILENCE_SHARE,
+    Damage,
+    DamageLog,
+    Sound,
+    StreamClock,
+    impossible_sound,
+    seconds,
+)
 
 CHUNK_SAMPLES = SAMPLE_RATE_HZ // 5
 MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
@@ -42,6 +52,7 @@ class SoundTrack:
         self._held: list[_Samples] = []  # resampled, not yet given out
         self._held_samples = 0
         self._cut = 0  # samples still to be dropped after an overlap
+        self._silence_left_s = MAX_SILENCE_S
         # Where the stream should be: the last anchor and what was fed since then.
         self._anchor_s = 0.0
         self._fed_s = 0.0
@@ -83,6 +94,9 @@ class SoundTrack:
             yield from self._log.failed(self.position_s, "a stretch of sound is damaged")
         else:
             self._log.recovered()
+        if impossible_sound(frame.sample_rate, frame.layout.nb_channels):
+            yield from self._log.failed(self.position_s, "the sound cannot be resampled")
+            return
         yield from self._anchor(frame, other_s)
         try:
             resampled = self._resampler_for(frame).resample(frame)
@@ -92,6 +106,7 @@ class SoundTrack:
             yield from self._log.failed(self.position_s, "the sound cannot be resampled")
             return
         self._fed_s += frame.samples / frame.sample_rate
+        self._silence_left_s += SILENCE_SHARE * frame.samples / frame.sample_rate
         self._hold(resampled)
         yield from self._chunks(everything=False)
 
@@ -103,8 +118,9 @@ class SoundTrack:
         if frame.pts is not None and base:
             raw_s = seconds(frame.pts, base)
         if expected_s is None:
-            time_s = 0.0 if raw_s is None else self._clock.time_s(raw_s)
-            if self._clock.jumped(time_s, max(time_s, 0.0), None):
+            began_s = 0.0 if raw_s is None else self._clock.time_s(raw_s)
+            time_s = self._clock.begin(began_s)
+            if time_s < began_s or self._clock.jumped(time_s, max(time_s, 0.0), None):
                 yield from self._log.failed(0.0, "the sound begins at an impossible time")
                 time_s = 0.0
             # Codec delay may put the first samples before zero: nothing is presented there.
@@ -118,8 +134,14 @@ class SoundTrack:
         if self._clock.jumped(time_s, expected_s, other_s):
             yield from self._log.failed(expected_s, "the clock of the sound jumps")
             return
-        if abs(time_s - expected_s) <= DRIFT_TOLERANCE_S:
+        hole_s = time_s - expected_s
+        if abs(hole_s) <= DRIFT_TOLERANCE_S:
             return
+        if hole_s > self._silence_left_s:
+            self._clock.shift(-hole_s)
+            yield from self._log.failed(expected_s, "more sound is missing than can be believed")
+            return
+        self._silence_left_s -= max(0.0, hole_s)
         self._flush_resampler()
         assert self._start_s is not None
         due = round((time_s - self._start_s) * SAMPLE_RATE_HZ)

@@ -15,11 +15,28 @@ import numpy.typing as npt
 SAMPLE_RATE_HZ = 16_000
 DEFAULT_ANALYSIS_RATE_HZ = 10.0
 
-MAX_FRAME_PIXELS = 8192 * 8192
-"""Pictures with more pixels are refused: one frame would take hundreds of megabytes."""
+MAX_FRAME_PIXELS = 8192 * 4608
+"""Pictures with more pixels are refused: 8K has 7680x4320. A decoder may hold twenty at once."""
+
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
+"""Sound sampled more slowly makes hours of a few kilobytes; no device samples faster."""
+
+MAX_CHANNELS = 64
+"""FFmpeg mixes no more down to one."""
 
 MAX_GAP_S = 600.0
 """A stream that jumps ahead further than this, alone, has a wrong clock."""
+
+MAX_START_S = 24 * 3600.0
+"""A clock that begins later is taken to begin at zero: it shows the time of a year, or nothing."""
+
+MAX_STATED_S = 30 * 24 * 3600.0
+"""A container that states more lies: then its duration counts as unknown."""
+
+MAX_SILENCE_S, SILENCE_SHARE = 3600.0, 9.0
+"""Put into the holes of a stream of sound, all together: so long, and so many times the sound that
+there is (some codecs leave silence out). A file of some kilobytes must not give days to listen
+to."""
 
 MAX_STEP_BACK_S = 10.0
 """A stream that falls back further than this has restarted its clock."""
@@ -76,6 +93,13 @@ def seconds(stamp: int, base: Fraction) -> float:
     return stamp * base.numerator / base.denominator
 
 
+def impossible_sound(rate_hz: int, channels: int) -> str:
+    """What no sound can be like, in a few words; "" where all is well. 0 is not yet known."""
+    if rate_hz and not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        return f"sound of {rate_hz} samples a second"
+    return f"sound of {channels} channels" if channels > MAX_CHANNELS else ""
+
+
 class DamageLog:
     """Turns the failures of one stream into few events: one for each run of failures."""
 
@@ -111,6 +135,17 @@ class StreamClock:
         """The presentation time of raw time ``raw_s``, with the jumps met so far taken out."""
         return raw_s + self._offset_s
 
+    def begin(self, time_s: float) -> float:
+        """The first time of the stream; one that is absurd becomes 0, and later ones follow."""
+        if time_s <= MAX_START_S:
+            return time_s
+        self.shift(-time_s)
+        return 0.0
+
+    def shift(self, by_s: float) -> None:
+        """Move all later times by so much."""
+        self._offset_s += by_s
+
     def jumped(self, time_s: float, expected_s: float, other_s: float | None) -> bool:
         """Whether ``time_s`` is absurd where ``expected_s`` was due; if so, later times are
         shifted so that this one falls on ``expected_s``. ``other_s``: position of the other
@@ -118,6 +153,6 @@ class StreamClock:
         ahead_s = time_s - expected_s
         together = other_s is not None and abs(time_s - other_s) <= MAX_STEP_BACK_S
         if ahead_s < -MAX_STEP_BACK_S or (ahead_s > MAX_GAP_S and not together):
-            self._offset_s -= ahead_s
+            self.shift(-ahead_s)
             return True
         return False

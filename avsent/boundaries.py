@@ -13,7 +13,9 @@ from avsent.errors import BoundariesError
 from avsent.textfile import csv_rows, number, printable, quoted, read_text
 from avsent.utterances import Segment
 
-MAX_FILE_BYTES = 50 * 1024**2  # an hour of subtitles has about 0.1 MB
+MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
+MAX_UTTERANCES = 3_000
+"""Four hours of talk: each looks at each other one, so that memory grows with the square."""
 FORMATS = (".srt", ".vtt", ".csv")
 START_COLUMN, END_COLUMN, TEXT_COLUMN = "start_s", "end_s", "text"
 
@@ -46,6 +48,10 @@ def read_boundaries(path: Path | str) -> list[Segment]:
         segments = list(_read_csv(text, name))
     else:
         segments = list(_read_cues(text, name, vtt=path.suffix.lower() == ".vtt"))
+    if len(segments) > MAX_UTTERANCES:
+        raise BoundariesError(
+            f"{name}: {len(segments)} utterances, more than {MAX_UTTERANCES}; cut the video up"
+        )
     if not segments:
         raise BoundariesError(f"{name}: no utterances in it; give at least one start and end")
     return sorted(segments, key=lambda segment: (segment.start_s, segment.end_s))
@@ -97,7 +103,14 @@ def _unnumbered(lines: list[str]) -> list[str]:
 def _plain(lines: list[str], vtt: bool) -> str | None:
     """The words on the lines, without markup, on one line; ``None`` if there are none."""
     text = _TAG.sub("", " ".join(lines))
-    return " ".join((html.unescape(text) if vtt else text).split()) or None
+    return " ".join((_unescaped(text) if vtt else text).split()) or None
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a reference by a number of thousands of digits
+        return text
 
 
 def _timing(line: str, where: str) -> tuple[float, float]:

@@ -30,8 +30,15 @@ from avsent.structure import build
 
 FORMAT = "avsent-checkpoint/1"
 WEIGHTS_FILE = "model.safetensors"
+MAX_WEIGHTS_BYTES = 512 * 1024**2
+"""Our largest has 7 MB. Also the bound of what a configuration may ask for."""
+MAX_HEADER_BYTES = 4 * 1024**2
+MAX_WEIGHT = 1e6
+"""A larger number in the weights makes others infinite."""
 MAX_CONFIG_BYTES = 1_000_000
 """The index of a folder of models may be as large, too."""
+
+MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
 
 T = TypeVar("T")
 
@@ -85,6 +92,7 @@ def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
     config = _read_config(folder)
     weights = folder / WEIGHTS_FILE
     try:
+        _check_file(weights)
         digest = _sha256(weights)
     except OSError as error:
         raise CheckpointError(
@@ -101,7 +109,8 @@ def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
             _check_shapes(weights, TargetModel(config.model))
         model = TargetModel(config.model)
         model.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError, ValueError) as error:
+        _check_values(model)
+    except (SafetensorError, RuntimeError, ValueError, OverflowError, TypeError) as error:
         raise CheckpointError(
             f"{weights}: does not fit {CONFIG_FILE}; restore the checkpoint"
         ) from error
@@ -199,18 +208,53 @@ def _check_config(config: CheckpointConfig) -> None:
 
 def _check_calibration(calibration: Calibration, classes: int) -> None:
     """Raise ValueError where probabilities could not be made."""
-    if calibration.temperature <= 0:
-        raise ValueError("the temperature is not positive")
-    if calibration.deviation <= 0:
-        raise ValueError("the deviation is not positive")
+    for name in ("temperature", "deviation"):
+        if getattr(calibration, name) <= 0:
+            raise ValueError(f"the {name} is not positive")
+        if not 1 / MAX_SCALE <= getattr(calibration, name) <= MAX_SCALE:
+            raise ValueError(f"the {name} is out of range")
+    if max(map(abs, calibration.log_prior), default=0.0) > MAX_LOG_PRIOR:
+        raise ValueError("log_prior is out of range")
     if len(calibration.log_prior) not in (0, classes):
         raise ValueError("log_prior does not have one number per label")
 
 
 def _check_shapes(weights: Path, model: TargetModel) -> None:
-    """Raise ValueError where names or shapes in the file are not the model's."""
-    expected = {key: list(value.shape) for key, value in model.state_dict().items()}
+    """Raise ValueError where names, shapes or types in the file are not the model's, or it asks
+    for more memory than a model may."""
+    expected = {key: [*value.shape] for key, value in model.state_dict().items()}
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    if size > MAX_WEIGHTS_BYTES:
+        raise ValueError("the network is far too large")
     with safe_open(weights, framework="pt") as file:
-        found = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        found = {key: list(part.get_shape()) for key, part in slices.items()}
+        types = {part.get_dtype() for part in slices.values()}
     if found != expected:
         raise ValueError("names or shapes of the weights differ")
+    if not types <= _TYPES:
+        raise ValueError("weights of another type")
+
+
+_TYPES = {"F32", "F16", "BF16", "I64"}
+
+
+def _check_file(weights: Path) -> None:
+    """Raise CheckpointError for what is no file, or much larger than weights are: before all of it
+    is read for its digest. Raises OSError."""
+    size = weights.stat().st_size
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: cannot be read (not a file); restore the checkpoint")
+    with weights.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if size > MAX_WEIGHTS_BYTES or header > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{weights}: far too large, or no weights at all; restore the checkpoint"
+        )
+
+
+def _check_values(model: TargetModel) -> None:
+    """Raise ValueError where a weight is not a number that a network could have learnt."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool((value.abs() <= MAX_WEIGHT).all()):
+            raise ValueError(f"{name} is not finite, or far too large")

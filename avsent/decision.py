@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from avsent.calibration import probabilities_of
 from avsent.checkpoints import Checkpoint
 from avsent.encoding import EncodedUtterance, Encoder
+from avsent.errors import CheckpointError
 from avsent.extraction import UtteranceFeatures
 from avsent.features.config import FeatureConfig
 from avsent.labels import valence_of
@@ -125,9 +126,14 @@ class Decider:
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
         """Calibrated class probabilities [U, C]."""
-        return probabilities_of(
+        found = probabilities_of(
             output.logits[0].cpu(), self._config.calibration, real=self._config.model.real
         )
+        if not np.isfinite(found).all():
+            raise CheckpointError(
+                f"{self._config.name}: its weights give no numbers; restore the checkpoint"
+            )
+        return found
 
     def _result(
         self,

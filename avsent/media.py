@@ -27,7 +27,7 @@ import av
 import av.logging
 
 from avsent._media_frames import FrameSampler, PictureTrack
-from avsent._media_open import open_media, shown
+from avsent._media_open import nothing_decodes, open_media
 from avsent._media_sound import SoundTrack
 from avsent._media_types import (
     DEFAULT_ANALYSIS_RATE_HZ,
@@ -39,7 +39,6 @@ from avsent._media_types import (
     MediaInfo,
     Sound,
 )
-from avsent.errors import MediaError
 
 __all__ = [
     "DEFAULT_ANALYSIS_RATE_HZ",
@@ -62,6 +61,8 @@ _MAX_READ_FAILURES = 8
 # How much earlier than stated a file may end before it counts as cut off.
 _CUT_OFF_S = 1.0
 _CUT_OFF_SHARE = 0.02
+# What waits in `prefetch` at most: pictures of more than 4K would fill the memory.
+_MAX_WAITING_BYTES = 256 * 1024**2
 
 T = TypeVar("T")
 
@@ -143,10 +144,7 @@ class MediaReader:
             anything = anything or not isinstance(event, Damage)
             yield event
         if not anything:
-            raise MediaError(
-                f"{shown(self.info.path)} has no picture and no sound that can be decoded; "
-                "check that it plays, or convert it to mp4"
-            )
+            raise nothing_decodes(self.info)
 
     def _streams(self) -> Iterator[Frame | Sound | Damage]:
         log = DamageLog("container")
@@ -191,7 +189,8 @@ class MediaReader:
 
 
 def prefetch(events: Iterable[T], size: int = 24) -> Generator[T, None, None]:
-    """Run ``events`` in a thread of its own, up to ``size`` events ahead of the consumer.
+    """Run ``events`` in a thread of its own, up to ``size`` events or 256 MB of pictures ahead of
+    the consumer.
 
     Decoding so runs beside the work on what was decoded. An error in ``events`` is raised here,
     after the events before it. When the consumer stops early, the thread ends before the
@@ -209,9 +208,38 @@ class _End:
         self.error = error
 
 
+class _Room:
+    """Bytes that may wait; one event always may."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    def take(self, size: int, stop: threading.Event) -> None:
+        """Wait until there is room, or ``stop`` is set."""
+        if not size:
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: stop.is_set() or self._taken + size <= max(size, _MAX_WAITING_BYTES)
+            )
+            self._taken += size
+
+    def give(self, size: int) -> None:
+        """Give back; with 0 wake up who waits."""
+        with self._changed:
+            self._taken -= size
+            self._changed.notify()
+
+
+def _size_of(event: object) -> int:
+    return event.gray.nbytes if isinstance(event, Frame) else 0
+
+
 def _prefetch(events: Iterable[T], size: int) -> Generator[T, None, None]:
     waiting: queue.Queue[T | _End] = queue.Queue(size)
     stop = threading.Event()
+    room = _Room()
 
     def produce() -> None:
         error: BaseException | None = None
@@ -221,6 +249,7 @@ def _prefetch(events: Iterable[T], size: int) -> Generator[T, None, None]:
                 for event in source:
                     if stop.is_set():
                         break
+                    room.take(_size_of(event), stop)
                     waiting.put(event)
             finally:
                 if isinstance(source, Generator):
@@ -233,11 +262,13 @@ def _prefetch(events: Iterable[T], size: int) -> Generator[T, None, None]:
     thread.start()
     try:
         while not isinstance(item := waiting.get(), _End):
+            room.give(_size_of(item))
             yield item
         if item.error is not None:
             raise item.error
     finally:
         stop.set()
+        room.give(0)
         while thread.is_alive():  # it may be blocked on a full queue
             with contextlib.suppress(queue.Empty):
                 waiting.get(timeout=0.01)

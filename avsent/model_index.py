@@ -161,6 +161,8 @@ def read_index(models_folder: Path | None = None) -> Index:
 
 def _check_names(index: Index) -> None:
     """Raise ValueError where a name would not lead to one model."""
+    if any(not 0 <= n < 2**53 for entry in index.models for n in (entry.bytes, entry.parameters)):
+        raise ValueError("a size is out of range")
     names = [entry.name for entry in index.models]
     if len(set(names)) != len(names):
         raise ValueError("a model is listed twice")

@@ -7,6 +7,10 @@ from typing import NoReturn
 
 from avsent.errors import InputError
 
+MAX_WHOLE = 2**53
+MAX_TIME_S = 1e9
+"""Thirty years: more is no time in a file, and a page would draw a scale to its end."""
+
 
 class Fields:
     """A JSON object whose fields are read by type; a wrong one is an InputError that names it."""
@@ -35,7 +39,12 @@ class Fields:
 
     def whole(self, key: str) -> int:
         number = self.number(key)
-        return int(number) if number.is_integer() else self._refuse(key, "a whole number")
+        fits = number.is_integer() and abs(number) <= MAX_WHOLE
+        return int(number) if fits else self._refuse(key, "a whole number")
+
+    def time(self, key: str) -> float:
+        number = self.number(key)
+        return number if abs(number) <= MAX_TIME_S else self._refuse(key, "a time in seconds")
 
     def numbers(self, key: str) -> tuple[float, ...]:
         return tuple(self._as_number(value, key) for value in self._list(key))

@@ -43,8 +43,8 @@ __all__ = [
 ]
 
 SCHEMA = "avsent/1"
-MAX_FILE_BYTES = 256 * 1024**2
-"""Five hours of talk; reading takes some times as much memory."""
+MAX_FILE_BYTES = 512 * 1024**2
+"""Four hours of talk: it grows with the square. Reading takes some times as much memory."""
 
 REPR_ENDS = 2
 """How many utterances at the beginning and at the end are told of where there are many."""

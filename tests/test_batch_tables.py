@@ -96,6 +96,8 @@ def test_summary_by_hand(tmp_path: Path) -> None:
             "adapt": "none",
             "rate": None,
             "strict": False,
+            "check": True,
+            "proxy": None,
         },
         "model": {"name": "handmade", "sha256": "ab" * 32, "labels": list(MODEL.labels)},
         "files": {"done": 5, "failed": 1, "without_utterances": 1},

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def corpus(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = csv.DictWriter(file, columns, extrasaction="ignore")
         table.writeheader()
         for row in rows:
-            video = os.path.relpath(clips / row["video"], folder)
+            video = clips.resolve() / row["video"]
             table.writerow({**row, "video": video, "label": row["sentiment"]})
     return folder
 

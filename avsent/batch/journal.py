@@ -7,16 +7,16 @@ loses only the files it was working on. One process writes; others may read at t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from avsent.batch.entries import Ending, Entry, State, Stored
+from avsent.batch.entries import Ending, Entry, Stored
+from avsent.batch.journal_rows import entry_of, key_of, line_of, text_of
 from avsent.errors import OutputError
+from avsent.writers.formats import Format
 
 FOLDER_NAME = ".avsent"
 FILE_NAME = "journal.db"
@@ -83,7 +83,7 @@ class Journal:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
-        elif application != _APPLICATION or version != VERSION:
+        elif application != _APPLICATION or version != VERSION or not self._is_ours():
             raise OutputError(
                 f"{self.path}: is of another version of avsent, or none of its journals; give "
                 "another -o"
@@ -91,6 +91,12 @@ class Journal:
         if self._write:
             # A power cut must not take back what was said to be done.
             self._db.execute("PRAGMA synchronous = FULL")
+
+    def _is_ours(self) -> bool:
+        """Whether there are our tables and nothing else: a trigger or a view could do anything."""
+        found = self._db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        ours = [part.strip() for part in _SCHEMA.split(";\n") if part.strip()]
+        return sorted(sql for (sql,) in found) == sorted(ours)
 
     def _tables(self) -> int:
         return int(self._one("SELECT count(*) FROM sqlite_master"))
@@ -112,7 +118,10 @@ class Journal:
         """What was kept under ``key``; None for nothing."""
         with self._told():
             value = self._one("SELECT value FROM meta WHERE key = ?", key)
-        return None if value is None else json.loads(value)
+        try:
+            return None if value is None else json.loads(value)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._damaged() from error
 
     def keep_fact(self, key: str, value: Any) -> None:
         """Keep JSON-ready ``value`` under ``key``."""
@@ -126,7 +135,10 @@ class Journal:
         columns = ", ".join(Entry.__slots__)
         with self._told():
             rows = self._db.execute(f"SELECT {columns} FROM files ORDER BY name").fetchall()
-        return [_entry(list(row)) for row in rows]
+        try:
+            return [entry_of(list(row)) for row in rows]
+        except (ValueError, TypeError) as error:
+            raise self._damaged() from error
 
     def survey(self, stems: Mapping[str, str]) -> None:
         """Take stock at the beginning of a run: the files now in the folder, and their stems.
@@ -138,7 +150,7 @@ class Journal:
             self._db.executemany(
                 "INSERT INTO files (name, stem, state) VALUES (?, ?, 'pending') "
                 "ON CONFLICT (name) DO UPDATE SET present = 1",
-                [(_key(name), _key(stem)) for name, stem in stems.items()],
+                [(key_of(name), key_of(stem)) for name, stem in stems.items()],
             )
             self._db.execute("UPDATE files SET state = 'pending' WHERE state = 'running'")
 
@@ -157,7 +169,7 @@ class Journal:
             self._db.executemany(
                 "UPDATE files SET size = ?, mtime_ns = ?, duration_s = ? "
                 "WHERE name = ? AND state = 'pending'",
-                [(size, mtime, seconds, _key(name)) for name, size, mtime, seconds in found],
+                [(size, mtime, seconds, key_of(name)) for name, size, mtime, seconds in found],
             )
 
     def succeed(self, ending: Ending, stored: Stored) -> None:
@@ -166,23 +178,23 @@ class Journal:
             self._end(ending)
             self._db.execute(
                 "REPLACE INTO results VALUES (?, ?, ?, ?)",
-                (_key(ending.name), stored.result, stored.rows, stored.representations),
+                (key_of(ending.name), stored.result, stored.rows, stored.representations),
             )
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key(ending.name),))
+            self._db.execute("DELETE FROM outputs WHERE name = ?", (key_of(ending.name),))
 
     def fail(self, ending: Ending) -> None:
         """Keep why a file has no result, and forget one of its older content."""
         with self._told(), self._transaction():
             self._end(ending)
-            self._db.execute("DELETE FROM results WHERE name = ?", (_key(ending.name),))
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key(ending.name),))
+            self._db.execute("DELETE FROM results WHERE name = ?", (key_of(ending.name),))
+            self._db.execute("DELETE FROM outputs WHERE name = ?", (key_of(ending.name),))
 
     def touch(self, name: str, size: int, mtime_ns: int) -> None:
         """The file looks otherwise, but what was done still holds."""
         with self._told(), self._transaction():
             self._db.execute(
                 "UPDATE files SET state = 'done', size = ?, mtime_ns = ? WHERE name = ?",
-                (size, mtime_ns, _key(name)),
+                (size, mtime_ns, key_of(name)),
             )
 
     def _end(self, ending: Ending) -> None:
@@ -193,14 +205,14 @@ class Journal:
             (
                 *(ending.size, ending.mtime_ns, ending.duration_s),
                 *(ending.content_sha256, ending.config_sha256, ending.state.value),
-                *(ending.seconds, ending.utterances, _line(ending.error), ending.exit_code),
-                _key(ending.name),
+                *(ending.seconds, ending.utterances, line_of(ending.error), ending.exit_code),
+                key_of(ending.name),
             ),
         )
 
     def _change(self, name: str, assignment: str) -> None:
         with self._told(), self._transaction():
-            self._db.execute(f"UPDATE files SET {assignment} WHERE name = ?", (_key(name),))
+            self._db.execute(f"UPDATE files SET {assignment} WHERE name = ?", (key_of(name),))
 
     # --- results and what was written of them ------------------------------------------------
 
@@ -208,33 +220,45 @@ class Journal:
         """The result of a file that is done."""
         query = "SELECT result, rows, representations FROM results WHERE name = ?"
         with self._told():
-            row = self._db.execute(query, (_key(name),)).fetchone()
+            row = self._db.execute(query, (key_of(name),)).fetchone()
         if row is None:
             raise OutputError(
                 f"{self.path}: damaged, it has lost a result; remove its folder to start anew"
             )
-        return Stored(*row)
+        result, rows, representations = row
+        if not (isinstance(result, bytes) and isinstance(rows, str)):
+            raise self._damaged()
+        if not isinstance(representations, bytes | None):
+            raise self._damaged()
+        return Stored(result, rows, representations)
+
+    def _damaged(self) -> OutputError:
+        return OutputError(f"{self.path}: damaged; remove its folder to start anew")
 
     def rewrite(self, name: str, result: bytes, rows: str) -> None:
         """Exchange a result, and keep what it was made from."""
         with self._told(), self._transaction():
             self._db.execute(
-                "UPDATE results SET result = ?, rows = ? WHERE name = ?", (result, rows, _key(name))
+                "UPDATE results SET result = ?, rows = ? WHERE name = ?",
+                (result, rows, key_of(name)),
             )
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key(name),))
+            self._db.execute("DELETE FROM outputs WHERE name = ?", (key_of(name),))
 
     def outputs(self) -> dict[tuple[str, str], int]:
         """Size of what was written, by name of the file and format."""
         with self._told():
             rows = self._db.execute("SELECT name, format, size FROM outputs").fetchall()
-        return {(_text(name), format): size for name, format, size in rows}
+        try:
+            return {(text_of(name), Format(format).value): size for name, format, size in rows}
+        except (ValueError, TypeError) as error:
+            raise self._damaged() from error
 
     def wrote(self, name: str, sizes: Mapping[str, int]) -> None:
         """Outputs of these formats and sizes are complete."""
         with self._told(), self._transaction():
             self._db.executemany(
                 "REPLACE INTO outputs VALUES (?, ?, ?)",
-                [(_key(name), format, size) for format, size in sizes.items()],
+                [(key_of(name), format, size) for format, size in sizes.items()],
             )
 
     # --- SQLite ------------------------------------------------------------------------------
@@ -277,27 +301,3 @@ def _advice(error: sqlite3.Error) -> str:
     if code.startswith("SQLITE_BUSY"):
         return "is in use by another program; close that and run the same command again"
     return f"cannot be read or written ({error}); run the same command again"
-
-
-def _entry(row: list[Any]) -> Entry:
-    name, stem, *facts = row
-    entry = Entry(_text(name), _text(stem), *facts)
-    return dataclasses.replace(entry, state=State(entry.state), present=bool(entry.present))
-
-
-def _key(name: str) -> str | bytes:
-    """A file name as SQLite can hold it: text, or the bytes of a name that is no text."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(name)
-    return name
-
-
-def _text(key: str | bytes) -> str:
-    return os.fsdecode(key) if isinstance(key, bytes) else key
-
-
-def _line(text: str | None) -> str | None:
-    """Text that SQLite can hold: file names in it may be no UTF-8."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from avsent.batch.entries import Entry, State, Stored
 from avsent.batch.journal import Journal
+from avsent.batch.packing import damaged, rows_of, unzipped
 from avsent.batch.run import together_digest
 from avsent.errors import OutputError
 from avsent.results import ModelInfo
@@ -116,8 +117,12 @@ def _view(journal: Journal, entry: Entry) -> FileView:
     if stored is None:  # just now taken back by a batch at work
         return FileView(_as_pending(entry))
     model, warnings = _facts(stored.result)
-    rows: list[Row] = json.loads(stored.rows)
-    return FileView(entry, model, warnings, tuple(_said(row, model.labels) for row in rows))
+    rows = rows_of(stored.rows)
+    try:
+        said = tuple(_said(row, model.labels) for row in rows)
+    except (ValueError, TypeError) as error:
+        raise damaged() from error
+    return FileView(entry, model, warnings, said)
 
 
 def stored_if_done(journal: Journal, entry: Entry) -> Stored | None:
@@ -143,18 +148,15 @@ def _facts(result: bytes) -> tuple[ModelInfo, tuple[str, ...]]:
     cannot be found within a text, where each quotation mark is escaped.
     """
     try:
-        text = zlib.decompress(result).decode("ascii")
+        text = unzipped(result).decode("ascii")
         model, _ = _JSON.raw_decode(text, text.index(_MODEL) + len(_MODEL))
         warnings, end = _JSON.raw_decode(text, text.rindex(_WARNED) + len(_WARNED))
         if text[end:] != "}":
             raise ValueError("warnings are not the last key")
         info = ModelInfo(str(model["name"]), str(model["sha256"]), tuple(map(str, model["labels"])))
         return info, tuple(map(str, warnings))
-    except (zlib.error, ValueError, LookupError, TypeError) as error:
-        raise OutputError(
-            "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
-            "start anew"
-        ) from error
+    except (zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise damaged() from error
 
 
 def _said(row: Row, labels: Sequence[str]) -> Said:

@@ -21,6 +21,7 @@ from typing import Any
 from avsent.batch.config import BatchConfig
 from avsent.batch.entries import Entry, State
 from avsent.batch.journal import Journal
+from avsent.batch.packing import rows_of
 from avsent.results import DECIMALS
 from avsent.writers.csv_ import FIRST_COLUMNS, Cell, cell_text, csv_columns
 from avsent.writers.files import atomic_text
@@ -99,7 +100,7 @@ def _sizes(out: Path, names: Sequence[str]) -> list[int | None]:
 
 def _rows(journal: Journal, done: Sequence[Entry]) -> Iterator[list[Cell]]:
     for entry in done:
-        yield from json.loads(journal.stored(entry.name).rows)
+        yield from rows_of(journal.stored(entry.name).rows)
 
 
 class _Counts:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from avsent.data.npz import Arrays, load_arrays
 from avsent.errors import DatasetError
 from avsent.faces.geometry import box_of_landmarks
 from avsent.faces.landmarks import LandmarkPredictor
@@ -52,9 +53,9 @@ def read_fer2013(
     """
     kept = None if cache is None else cache / f"fer2013-{split}-faces.npz"
     if kept is not None and kept.is_file():
-        with np.load(kept) as data:
-            classes = tuple(data["classes"].tolist())
-            return FerFaces(data["landmarks"], data["labels"], classes, data["numbers"])
+        data = load_arrays(kept)
+        classes = tuple(data["classes"].tolist())
+        return FerFaces(data["landmarks"], data["labels"], classes, data["numbers"])
     jpegs, labels, classes, elsewhere = _read(folder, split)
     found = _find(jpegs, elsewhere, on_item)
     numbers = np.array([index for index, _ in found], dtype=np.int64)
@@ -110,19 +111,19 @@ def _read(
     source = folder / "fer2013.npz"
     if not source.is_file():
         raise DatasetError(f"{source}: FER2013 is not there; give the folder that holds it")
-    with np.load(source) as data:
-        if f"{split}_jpeg" not in data:
-            raise DatasetError(f"{source}: no split named {split}; there are {', '.join(SPLITS)}")
-        classes = tuple(str(name) for name in data["classes"])
-        images = {name: _jpegs(data, name) for name in SPLITS}
-        labels = data[f"{split}_label"].astype(np.int64)
+    data = load_arrays(source)
+    if f"{split}_jpeg" not in data:
+        raise DatasetError(f"{source}: no split named {split}; there are {', '.join(SPLITS)}")
+    classes = tuple(str(name) for name in data["classes"])
+    images = {name: _jpegs(data, name) for name in SPLITS}
+    labels = data[f"{split}_label"].astype(np.int64)
     elsewhere: set[bytes] = set()
     if split == "train":
         elsewhere = {jpeg for name in SPLITS[1:] for jpeg in images[name]}
     return images[split], labels, classes, elsewhere
 
 
-def _jpegs(data: np.lib.npyio.NpzFile, split: str) -> list[bytes]:
+def _jpegs(data: Arrays, split: str) -> list[bytes]:
     blob, offset = data[f"{split}_jpeg"], data[f"{split}_offset"]
     return [blob[offset[i] : offset[i + 1]].tobytes() for i in range(len(offset) - 1)]
 

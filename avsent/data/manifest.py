@@ -29,7 +29,8 @@ _SPLIT_NAMES = {**{name: name for name in SPLITS}, "": ""} | dict.fromkeys(
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """The rows of a manifest. Files need not be there; their paths are relative to the manifest.
+    """The rows of a manifest. Files need not be there; their paths are relative to the manifest
+    and stay below its folder, or are absolute.
 
     Empty ``start_s`` and ``end_s`` stand for the whole file, an empty ``context`` for the file.
     Raises DatasetError, one line with the number of the line, for anything that cannot be read
@@ -77,6 +78,11 @@ def _row(cells: TableRow, folder: Path) -> Row:
     if not cells["video"]:
         raise DatasetError(f"{cells.place}: no video is named; give its path")
     media = _media(folder, cells.cells["video"])
+    if not os.path.isabs(cells["video"]) and not _below(media, folder):
+        raise DatasetError(
+            f"{cells.place}: video {quoted(cells['video'])} leads out of the manifest's folder; "
+            "move the manifest above its videos, or write the whole path"
+        )
     start_s, end_s = _times(cells)
     return Row(
         media=media,
@@ -96,6 +102,11 @@ def _media(folder: Path, name: str) -> Path:
     unless only the file without them is there."""
     exact, bare = folder / name, folder / name.strip()
     return bare if bare != exact and not os.path.lexists(exact) and os.path.isfile(bare) else exact
+
+
+def _below(media: Path, folder: Path) -> bool:
+    """Whether the path stays in the folder by its own words; links in it are the user's own."""
+    return Path(os.path.normpath(media)).is_relative_to(folder)
 
 
 def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:

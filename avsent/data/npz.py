@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -18,8 +19,13 @@ from avsent.errors import DatasetError, OutputError
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_MAX_DEFLATION = 1100
-"""Deflate packs at best 1032 bytes into one; a member that claims more lies about its size."""
+_MAX_DEFLATION = 30
+"""Features are packed to a tenth at best, and a file may not give much more than it holds..."""
+_ALWAYS_BYTES = 128 * 1024**2
+"""...beyond what any machine has room for."""
+_PART_BYTES = 2**20
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What numpy writes."""
 
 
 def save_arrays(target: Path, arrays: Arrays, *, compress: bool = False) -> None:
@@ -57,7 +63,8 @@ def array_names(path: Path) -> set[str]:
 def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays ``names`` of the .npz file ``path``, by default all.
 
-    The size that each one states is held against that of the file before memory is taken.
+    The sizes that they state are held against that of the file before memory is taken: together
+    at most 30 times as much, or 128 MB.
 
     Raises:
         DatasetError: the file or an array is missing, damaged, or holds Python objects.
@@ -66,13 +73,17 @@ def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
     try:
         with zipfile.ZipFile(path) as archive:
             held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            left = max(_ALWAYS_BYTES, path.stat().st_size * _MAX_DEFLATION)
             for name in held if names is None else names:
                 if name not in held:
                     raise DatasetError(
                         f"{path}: lacks the array {name!r}; give a feature file that has it"
                     )
-                if held[name].file_size > max(1, held[name].compress_size) * _MAX_DEFLATION:
-                    raise ValueError(f"{name} claims to be larger than it can be")
+                left -= held[name].file_size
+                if left < 0:
+                    raise ValueError(f"{name} is larger than a file of this size may hold")
+                if held[name].compress_type not in _PACKINGS:
+                    raise ValueError(f"{name} is packed in a way that numpy does not use")
                 with archive.open(held[name]) as file:
                     arrays[name] = _read(file, name, held[name].file_size)
     except _UNREADABLE as error:
@@ -81,8 +92,8 @@ def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
 
 
 _UNREADABLE = (
-    *(OSError, EOFError, ValueError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(OSError, EOFError, ValueError, RuntimeError, MemoryError, OverflowError, TypeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
 )
 """What damaged archives make zipfile and numpy raise (RuntimeError: encrypted)."""
 
@@ -103,13 +114,22 @@ def _read(file: IO[bytes], name: str, size: int) -> NDArray[Any]:
     left = size - file.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != left:
         raise ValueError(f"{name} states another size than it has")
-    data = file.read(left)
-    if len(data) != left:
+    data = bytearray(left)
+    if _fill(data, file) != left:
         raise ValueError(f"{name} breaks off")
     if dtype.itemsize == 0 or count == 0:
         return np.zeros(shape, dtype)
-    array = np.frombuffer(bytearray(data), dtype)
+    array = np.frombuffer(data, dtype)
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _fill(data: bytearray, file: IO[bytes]) -> int:
+    """Read into ``data`` until it is full or the file ends, without a second copy; how much."""
+    done = 0
+    while part := file.read(min(_PART_BYTES, len(data) - done)):
+        data[done : done + len(part)] = part
+        done += len(part)
+    return done
 
 
 def _unusable(path: Path, error: BaseException) -> DatasetError:

@@ -34,7 +34,9 @@ def unpack(name: str, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[np.flo
     """
     flat, offsets = arrays[name], arrays[f"{name}_offsets"]
     shapes = arrays[f"{name}_shapes"]
-    if flat.ndim != 1 or flat.dtype != np.float32 or offsets.dtype != np.int64:
+    if flat.ndim != 1 or flat.dtype != np.float32 or offsets.ndim != 1 or not len(offsets):
+        raise ValueError(f"{name} has the wrong type")
+    if offsets.dtype != np.int64:
         raise ValueError(f"{name} has the wrong type")
     if shapes.dtype != np.int64 or shapes.shape != (len(offsets) - 1, MAX_DIMENSIONS):
         raise ValueError(f"{name} has the wrong shape")

@@ -10,7 +10,8 @@ from pathlib import Path
 from avsent.errors import DatasetError
 from avsent.textfile import csv_rows, printable, read_text
 
-MAX_FILE_BYTES = 200 * 1024**2  # a row has about 0.2 kB
+MAX_FILE_BYTES = 64 * 1024**2  # a row has about 0.2 kB
+MAX_ROWS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,18 @@ def read_table(
     twice = [column for column, count in Counter(columns).items() if count > 1 and column in known]
     if twice:
         raise DatasetError(f"{place}: column {twice[0]} is there twice; rename one")
-    found = []
+    found: list[TableRow] = []
+    kept = set(columns) & {*needed, *known, *one_of}
     for line, cells in rows:
         if any(cell.strip() for cell in cells[len(columns) :]):
             raise DatasetError(
                 f"{name}:{line}: {len(cells)} cells under a heading of {len(columns)}; put text "
                 "that holds commas in quotes"
             )
-        cells += [""] * (len(columns) - len(cells))
-        row = dict(zip(columns, cells, strict=False))
+        if len(found) == MAX_ROWS:
+            raise DatasetError(f"{name}:{line}: more than {MAX_ROWS} rows; cut the file up")
+        row = {column: cell for column, cell in zip(columns, cells, strict=False) if column in kept}
+        row |= dict.fromkeys(kept - row.keys(), "")
         found.append(TableRow(row, f"{path.name}:{line}", f"{name}:{line}"))
     if not found:
         raise DatasetError(f"{name}: no rows below the heading; add one for each utterance")

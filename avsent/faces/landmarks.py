@@ -71,7 +71,7 @@ class LandmarkPredictor:
         file = predictor_path(path)
         try:
             self._predictor = loaded(str(file), lambda: dlib.shape_predictor(str(file)))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, MemoryError) as error:  # sizes in it may be anything
             raise InputError(f"{file}: not a dlib landmark model; check the file") from error
 
     def __call__(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:

@@ -35,6 +35,8 @@ _TEXT_COLUMNS, _LABEL_COLUMNS, _LEGEND_COLUMNS = 60, 18, 60
 _INK = "#1c1917"
 MAX_BARS = 150
 """Beside each other, in a column; of more utterances means are drawn."""
+MAX_NAME = 300
+"""Letters of a name that are looked at: a result may hold any text."""
 _STEPS_S = (
     *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400),
@@ -129,7 +131,7 @@ def _empty(result: Result) -> Figure:
 
 def _title(axes: Axes, result: Result) -> None:
     """The name of the file, as much of it as fits."""
-    name = one_line(PurePath(result.source).name)
+    name = one_line(PurePath(result.source).name)[:MAX_NAME]
     title = axes.set_title(name, loc="left", fontsize=_PLAIN, pad=4, parse_math=False)
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -140,6 +142,7 @@ def _title(axes: Axes, result: Result) -> None:
 
 
 def _short(text: str, width: int) -> str:
+    text = text[:MAX_NAME]  # shortening goes letter by letter
     while columns(text) > width:
         text = text.removesuffix("…")[:-1] + "…"
     return text
