@@ -77,7 +77,7 @@ ENV PATH=/opt/avsent/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/avsent/bytecode
 WORKDIR /data
 USER 10001:10001
-# Python ends cleanly on SIGINT, and as process 1 it would not see SIGTERM.
+# Python ends on SIGINT from its first moment, as process 1 too; on SIGTERM only once avsent listens.
 STOPSIGNAL SIGINT
 ENTRYPOINT ["avsent"]
 CMD ["--help"]

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: help demo install dev test check format docs notebook demo-video bench-predict bench-batch bench-ravdess bench-mosi bench-clips bench-folds train-default clean
+.PHONY: help demo install dev test check audit constraints format docs docker-test fuzz notebook demo-video bench-predict bench-batch bench-soak bench-ravdess bench-mosi bench-clips bench-folds bench-noise train-default clean
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -33,10 +33,17 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt
 test: dev        ## set up, then all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: dev       ## ruff, format, mypy
+check: dev       ## ruff, format, mypy, advisories
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/audit.py
+
+audit: dev       ## advisories against the pinned versions; fails where none can be asked for
+	$(BIN)/python tools/audit.py --must
+
+constraints: dev ## pin what is installed in constraints.txt
+	$(BIN)/python tools/constraints.py
 
 format: dev      ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -53,12 +60,19 @@ notebook: dev    ## run docs/notebook.ipynb anew
 demo-video: dev  ## rebuild samples/demo.mp4 (needs espeak-ng)
 	$(BIN)/python samples/make_demo.py
 
+fuzz: dev        ## 3,000 hostile files, each in a child process with limits (about 15 minutes)
+	$(BIN)/python -m tests.fuzzing --count 3000 --clips $(SHARED)/clips --out docs/benchmarks
+
 bench-predict: dev   ## speed, memory, time stamps: a dated file under docs/benchmarks
 	$(BIN)/python benchmarks/bench_predict.py --clips $(SHARED)/clips --out docs/benchmarks
 
 bench-batch: dev     ## speed of batches, one worker and two, and a peer's (about 20 minutes)
 	$(BIN)/python benchmarks/bench_batch.py --clips $(SHARED)/clips --out docs/benchmarks \
 		--peer cache/bench/fer-venv
+
+bench-soak: dev      ## two hours of video as one file and as 400: is memory flat? (1 hour or more)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_soak.py --clips $(SHARED)/clips \
+		--out docs/benchmarks --work cache/bench/soak
 
 bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_mosi.py \
@@ -70,11 +84,18 @@ bench-ravdess: dev   ## face teaches voice, and the five published folds (about 
 bench-clips: dev     ## the shipped model on videos of corpora it never saw
 	$(BIN)/python benchmarks/bench_clips.py --clips $(SHARED)/clips --out docs/benchmarks
 
+bench-noise: dev     ## damaged modalities: M3ER's ablation and real damage (about half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_noise.py --data $(SHARED)/data \
+		--clips $(SHARED)/clips --cache cache --out docs/benchmarks
+
 bench-folds: dev     ## the shipped models' recipe on RAVDESS's five folds (about an hour on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_folds.py --data $(SHARED)/data --out docs/benchmarks
 
 train-default: dev   ## rebuild models/ from RAVDESS and FER2013 (about 3 hours on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m avsent.training.shipped.recipe --data $(SHARED)/data --cache cache --out models
+
+docker-test: dev ## build the container without a Docker engine, and try it (root, Debian; 10 minutes)
+	docker/test.sh $(wildcard $(SHARED)/clips/talk_happy_zh.mp4)
 
 clean:           ## everything that can be made again
 	rm -rf $(VENV) cache runs dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

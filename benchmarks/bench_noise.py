@@ -46,8 +46,8 @@ HEAD = """# Damaged modalities: the check, the proxies, and what they are worth
 {hit:.0%} of the utterances of the test part are damaged, each in one modality. The paper's damage
 is Gaussian noise at a signal-to-noise ratio of 0.01; the rest is damage that recordings have.
 Figures are balanced accuracy, mean ± sd over seeds {seeds}; damage is drawn anew for each seed.
-Thresholds and the kind of proxy were chosen on the validation part, with that noise and with exchanged
-modalities; no other damage was known to it. Machine load at the start: {load:.1f}.
+Thresholds and the kind of proxy were chosen on the validation part, with that noise and with
+exchanged modalities; no other damage was known to it. Machine load at the start: {load:.1f}.
 
 - *unprotected*: no modality was ever missing in training, and every one is believed;
 - *ρ alone*: M3ER's check as it stands, by canonical correlation;
@@ -96,8 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _section(mosi),
         _dirty(mosi),
         "## Real video\n\n" + noise_clips.section(clips),
-        "## What damage does to landmarks\n\nGain (1: the expression stays, 0: an average face) and "
-        "residual (eye distances), on FER2013's public test part.\n\n" + noise_faces.section(faces),
+        "## What damage does to landmarks\n\nGain (1: the expression stays, 0: an average face) "
+        "and residual (eye distances), on FER2013's public test part.\n\n"
+        + noise_faces.section(faces),
     ]
     given.out.mkdir(parents=True, exist_ok=True)
     target = given.out / f"{given.date}-noise.md"

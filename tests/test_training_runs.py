@@ -200,7 +200,7 @@ def test_kill_and_sigint_of_the_installed_command(tmp_path: Path) -> None:
         return process.returncode
 
     assert broken("source", signal.SIGKILL) == -signal.SIGKILL
-    assert broken("target", signal.SIGINT) == 130
+    assert broken("target", signal.SIGTERM) == 130
     seed = tmp_path / "broken/seed-0"
     epochs = lines_of(seed / "metrics.jsonl")
     assert 40 < len(epochs) < 80
