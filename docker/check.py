@@ -24,6 +24,8 @@ from trial import PROJECT, Trial, ended_with, entries, expect, state_of, valid
 DEMO = PROJECT / "samples" / "demo.mp4"
 STRANGER = "54321:54321"
 """A user the image has never heard of, as with ``--user $(id -u):$(id -g)``."""
+MANY = 60
+"""Files that keep a command busy for longer than the trial waits."""
 MODULES = """
 import os, sys
 from importlib.util import cache_from_source
@@ -176,14 +178,18 @@ def fails_as_documented(trial: Trial) -> str:
 
 
 def stops_when_told(trial: Trial) -> str:
-    """The image's stop signal, and Ctrl-C, reach avsent as process 1."""
+    """The image's stop signal (Ctrl-C), and SIGTERM, reach avsent as process 1."""
     told = []
     user = trial.image.user
-    for what in ("predict", "batch"):
-        source = trial.inputs(f"stop-{what}", DEMO, *trial.clips)
-        out = trial.outputs(f"stop-{what}", user)
+    ways = (("predict", trial.image.stop_signal), ("predict", "SIGTERM"), ("batch", "SIGTERM"))
+    for what, signal in ways:
+        source = trial.inputs(f"{signal}-{what}", DEMO)
+        names = [f"{number}.mp4" for number in range(MANY)]
+        for name in names:  # so that there is work left, however fast the machine is
+            shutil.copy(DEMO, source.here / name)
+        out = trial.outputs(f"{signal}-{what}", user)
         arguments = {
-            "predict": ["predict", "/in/demo.mp4", "-o", "/out/r.json"],
+            "predict": ["predict", *(f"/in/{name}" for name in names), "-o", "/out/r.json"],
             "batch": ["batch", "/in", "-o", "/out/b"],
         }[what]
         name, command = trial.runner.prepare(arguments, [source, out])
@@ -193,14 +199,14 @@ def stops_when_told(trial: Trial) -> str:
         time.sleep(6)
         expect(process.poll() is None, f"{what} ended before it was told to")
         began = time.monotonic()
-        trial.runner.kill(name, trial.image.stop_signal)
+        trial.runner.kill(name, signal)
         _, err = process.communicate(timeout=60)
         took = time.monotonic() - began
-        expect(process.returncode == 130, f"{what}: {process.returncode} {err!r}")
+        expect(process.returncode == 130, f"{what}, {signal}: {process.returncode} {err!r}")
         expect(b"Traceback" not in err, err)
         left = [path for path in entries(out.here) if not path.startswith("b")]
         expect(not left, left)
-        told.append(f"{what} {took:.1f} s")
+        told.append(f"{what}, {signal}: {took:.1f} s")
     return "exit code 130, nothing half-written (docker waits 10 s); " + ", ".join(told)
 
 
