@@ -31,7 +31,7 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt
 	@touch $@
 
 test: dev        ## set up, then all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: dev       ## ruff, format, mypy, advisories
 	$(BIN)/ruff check .

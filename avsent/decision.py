@@ -18,6 +18,7 @@ from avsent.labels import valence_of
 from avsent.lean import LeanFeatures
 from avsent.networks.target import MODALITIES, TargetOutput, Utterances
 from avsent.represented import Represented
+from avsent.result_parts import round_shares
 from avsent.results import Attention, ModalityShare, UtteranceResult
 from avsent.trust import trust_in
 
@@ -191,4 +192,4 @@ def _shares(
 
 
 def _row(weights: NDArray[np.float64]) -> tuple[float, ...]:
-    return tuple(float(weight) for weight in weights / weights.sum())
+    return tuple(round_shares((weights / weights.sum()).tolist()))

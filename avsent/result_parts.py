@@ -109,7 +109,7 @@ class UtteranceResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The utterance as plain JSON-ready types; ``text`` only where the user gave one."""
-        shares = _round_shares(share.weight for share in self.modalities.values())
+        shares = round_shares(share.weight for share in self.modalities.values())
         plain: dict[str, Any] = {
             "index": int(self.index),
             "start_s": round_time(self.start_s),
@@ -118,7 +118,7 @@ class UtteranceResult:
             "sentiment": self.sentiment,
             "score": round(float(self.score), DECIMALS),
             "probabilities": dict(
-                zip(self.probabilities, _round_shares(self.probabilities.values()), strict=True)
+                zip(self.probabilities, round_shares(self.probabilities.values()), strict=True)
             ),
             "modalities": {
                 name: share.to_dict(weight)
@@ -126,7 +126,7 @@ class UtteranceResult:
             },
             "attention": {
                 "context": {
-                    name: _round_shares(weights) for name, weights in self.attention.context.items()
+                    name: round_shares(weights) for name, weights in self.attention.context.items()
                 },
                 "face_frames": _plain_frames(self.attention.face_frames),
                 "audio_frames": _plain_frames(self.attention.audio_frames),
@@ -142,7 +142,7 @@ def round_time(seconds: float) -> float:
     return round(float(seconds), DECIMALS)
 
 
-def _round_shares(weights: Iterable[float]) -> list[float]:
+def round_shares(weights: Iterable[float]) -> list[float]:
     """Round weights so that their sum is kept.
 
     Rounding each alone would let a thousand equal weights drift by a thousand half-digits;
@@ -154,13 +154,21 @@ def _round_shares(weights: Iterable[float]) -> list[float]:
     for weight in weights:
         exact += float(weight)
         reached = round(exact * unit)
-        rounded.append((reached - given) / unit)
+        steps = reached - given
+        if steps not in _SHARES:
+            _SHARES[steps] = steps / unit
+        rounded.append(_SHARES[steps])
         given = reached
     return rounded
 
 
+_SHARES: dict[int, float] = {}
+"""Each rounded weight once: two hours of talk have twelve million of them, few of them different,
+and a float of its own for each takes four times the memory. At most a million entries."""
+
+
 def _plain_frames(frames: tuple[TimeWeight, ...]) -> list[dict[str, float]]:
-    weights = _round_shares(frame.weight for frame in frames)
+    weights = round_shares(frame.weight for frame in frames)
     return [
         {"time_s": round_time(frame.time_s), "weight": weight}
         for frame, weight in zip(frames, weights, strict=True)

@@ -13,9 +13,22 @@ from browser import chromium, open_page, sample_page  # noqa: F401  (fixtures: o
 
 pytest.register_assert_rewrite("reading_media", "segmenting")  # they check, too
 
+LONGEST_FIRST = (
+    *("test_batch_gpu", "test_batch_ray", "test_invariance", "test_train_end_to_end"),
+    *("test_end_to_end", "test_docs_blocks", "test_batch_end_to_end", "test_wheel"),
+    *("test_security", "test_docs_site", "test_notebook", "test_damage_end_to_end"),
+)
+"""Files that take long: begun last, one of them would keep one process busy and the other idle."""
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SAMPLE = ROOT / "samples" / "demo.mp4"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; in each the order stays."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
