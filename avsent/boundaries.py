@@ -15,7 +15,7 @@ from avsent.utterances import Segment
 
 MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
 MAX_UTTERANCES = 3_000
-"""Four hours of talk: each looks at each other one, so that memory grows with the square."""
+"""Two to four hours of talk: each looks at each other one, so that memory grows with the square."""
 FORMATS = (".srt", ".vtt", ".csv")
 START_COLUMN, END_COLUMN, TEXT_COLUMN = "start_s", "end_s", "text"
 

@@ -26,6 +26,7 @@ from avsent.errors import CheckpointError, OutputError
 from avsent.features.config import FeatureConfig
 from avsent.networks.config import TargetConfig
 from avsent.networks.target import TargetModel
+from avsent.networks.vector_encoder import VectorEncoder
 from avsent.structure import build
 
 FORMAT = "avsent-checkpoint/1"
@@ -254,7 +255,16 @@ def _check_file(weights: Path) -> None:
 
 
 def _check_values(model: TargetModel) -> None:
-    """Raise ValueError where a weight is not a number that a network could have learnt."""
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool((value.abs() <= MAX_WEIGHT).all()):
+    """Raise ValueError where a weight is not a number that a network could have learnt, or a scale
+    of the training data none that data could have."""
+    scales = [module for module in model.modules() if isinstance(module, VectorEncoder)]
+    # In the units of the user's features, however large; infinite where nothing was ever known.
+    own = {id(value) for scale in scales for value in (scale.mean, scale.deviation)}
+    for scale in scales:
+        if not bool(scale.mean.isfinite().all()) or not bool((scale.deviation > 0).all()):
+            raise ValueError("the scale of a modality is not one of data")
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if id(value) in own or not value.is_floating_point():
+            continue
+        if not bool((value.abs() <= MAX_WEIGHT).all()):
             raise ValueError(f"{name} is not finite, or far too large")

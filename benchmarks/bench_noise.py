@@ -19,11 +19,11 @@ import noise_clips
 import noise_faces
 import torch
 from experiments import Cache, host_block, mean_sd, progress, spread, table
-from noise_judge import HIT
 from noise_mosi import run_mosi
 from noise_ravdess import COMPANY, run_ravdess
 
 from avsent.errors import AvsentError
+from avsent.training.guarding import HIT
 
 EXIT_INPUT = 3
 LEAST_LOSS = 0.02

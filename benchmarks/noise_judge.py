@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from avsent.networks.guard import PAIR, Guard
 from avsent.networks.target import TargetModel
-from avsent.training.guarding import GuardMaterial, fit_guard
+from avsent.training.guarding import HIT, GuardMaterial, fit_guard
 from avsent.training.metrics import scores
 from avsent.training.videos import Videos, batches, encoded
 
 CPU = torch.device("cpu")
-HIT = 0.75
-"""Share of the utterances that are damaged: M3ER's ablation."""
 
 
 @dataclass(frozen=True, slots=True)

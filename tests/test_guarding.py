@@ -203,3 +203,15 @@ def test_screened_training_says_what_it_left_out() -> None:
     said: list[str] = []
     train_seed(dataclasses.replace(material, train=dirty), told(), 0, Where(CPU, say=said.append))
     assert any(f"{count} of " in line and "without their face" in line for line in said)
+
+
+def test_noise_where_a_value_is_not_known() -> None:
+    """One utterance whose feature is not known must not spare the others from noise."""
+    material, _ = trained()
+    vectors = material.train.vectors["audio"].clone()
+    vectors[0, 0, 2] = torch.nan
+    some = dataclasses.replace(material.train, vectors={**material.train.vectors, "audio": vectors})
+    noisy = drowned(some, 0).vectors["audio"]
+    assert noisy.isnan().sum() == 1
+    there = some.present["audio"]
+    assert (noisy[there][1:, 2] - vectors[there][1:, 2]).abs().mean() > 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ from safetensors.torch import load_file, save_file
 from small_models import save
 
 from avsent.checkpoint_folders import CONFIG_FILE
-from avsent.checkpoints import MAX_WEIGHTS_BYTES, WEIGHTS_FILE, load_checkpoint
+from avsent.checkpoints import (
+    MAX_WEIGHTS_BYTES,
+    WEIGHTS_FILE,
+    Calibration,
+    load_checkpoint,
+    save_checkpoint,
+)
 from avsent.errors import CheckpointError
+from avsent.features.config import FeatureConfig
 from avsent.model_index import INDEX_FILE, read_index, write_index
+from avsent.networks.config import ContextConfig, TargetConfig, VectorSizes
+from avsent.networks.target import TargetModel
 
 
 @pytest.fixture
@@ -107,3 +117,37 @@ def test_an_index_with_a_size_of_thousands_of_digits(folder: Path) -> None:
     path.write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="a size is out of range"):
         read_index(folder.parent)
+
+
+def vectors_model(folder: Path, mean: float, deviation: float) -> None:
+    """A model of ready-made vectors, of which one dimension has this scale."""
+    model = TargetModel(
+        TargetConfig(
+            modalities=("audio",),
+            vectors=VectorSizes(audio=3),
+            context=ContextConfig(first_gru=4, dense=4, second_gru=4, classifier=4),
+        )
+    )
+    scale = model.scale("audio")
+    scale.mean[1], scale.deviation[1] = mean, deviation
+    about: dict[str, Any] = {"features": FeatureConfig(), "calibration": Calibration()}
+    save_checkpoint(folder, model, name="vectors", licence="MIT", **about)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(7e7, 3e9), (0.0, math.inf)])
+def test_the_scale_of_honest_data_may_be_large_or_unknown(
+    mean: float, deviation: float, tmp_path: Path
+) -> None:
+    """A feature in hertz or bytes; a feature that nobody knew in training."""
+    vectors_model(tmp_path, mean, deviation)
+    assert load_checkpoint(tmp_path).model.scale("audio").deviation[1] == deviation
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"),
+    [(math.nan, 1.0), (math.inf, 1.0), (0.0, 0.0), (0.0, -1.0), (0.0, math.nan)],
+)
+def test_a_scale_that_no_data_have(mean: float, deviation: float, tmp_path: Path) -> None:
+    vectors_model(tmp_path, mean, deviation)
+    with pytest.raises(CheckpointError, match="restore the checkpoint"):
+        load_checkpoint(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from avsent.features.quality import face_fault
 
 
 def face_of(
-    seen: Iterable[FaceObservation], frames: int, *, check: bool
+    observations: Sequence[FaceObservation], frames: int, *, check: bool
 ) -> tuple[FaceFeatures | None, list[str]]:
-    """Face sequence of one track's observations, out of ``frames`` analysed ones; warnings."""
-    observations = list(seen)
+    """Face sequence of one track's ``observations``, out of ``frames`` analysed pictures, None
+    where it cannot be used, and warnings that say why. ``check``: whether its signal must be
+    sound (:func:`~avsent.features.quality.face_fault`)."""
     if not observations:
         return None, ["no face is seen in it"] if frames else []
     share = len(observations) / frames

@@ -29,7 +29,8 @@ def drowned(videos: Videos, seed: int, snr: float = SNR) -> Videos:
     vectors = {}
     for modality, values in videos.vectors.items():
         there = videos.present[modality]
-        deviation = values[there].std(dim=0, unbiased=False)
+        known = values[there]  # NaN is a value that is not known
+        deviation = (known - known.nanmean(dim=0)).square().nanmean(dim=0).sqrt()
         noise = torch.from_numpy(rng.normal(size=values.shape).astype(np.float32))
         vectors[modality] = torch.where(
             there[..., None], values + strength * deviation * noise, values

@@ -96,15 +96,16 @@ def fit_guard(
     return guard
 
 
-def projected(known: Whole, seed: int, components: int = GuardConfig().components) -> Guard:
+def projected(known: Whole, seed: int) -> Guard:
     """A guard without thresholds, fitted on the pairs of ``known``."""
     there = known.pairs()
     pairs = {m: known.utterances.values[m][there].double().cpu().numpy() for m in PAIR}
     rng = np.random.default_rng([seed, 410])
-    rows = rng.permutation(len(pairs["audio"]))[: GuardConfig().basis]
-    config = GuardConfig(components=components, basis=len(rows))
+    plain = GuardConfig()
+    rows = rng.permutation(len(pairs["audio"]))[: plain.basis]
+    config = dataclasses.replace(plain, basis=len(rows))
     guard = Guard(config, {m: pairs[m].shape[1] for m in PAIR})
-    found = canonical(pairs["audio"], pairs["face"], components)
+    found = canonical(pairs["audio"], pairs["face"], config.components)
     for modality, space in zip(PAIR, (found.first, found.second), strict=True):
         apart = (pairs[modality] - space.mean) @ space.whitening
         unit = max(float(np.sqrt(np.mean(apart**2))), 1e-9)

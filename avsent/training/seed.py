@@ -12,6 +12,7 @@ import torch
 from avsent.checkpoints import Calibration
 from avsent.data.text_corpus import TextItem
 from avsent.networks.config import VectorSizes
+from avsent.networks.guard import PAIR
 from avsent.networks.target import TargetModel
 from avsent.training.calibrating import calibrate
 from avsent.training.damage import drowned
@@ -171,7 +172,7 @@ def train_seed(
         on_epoch=where.hook("target"),
     )
     progress = fit(model, course)
-    if settings.check:
+    if settings.check and config.modalities == PAIR:
         guarding = guarding or GuardMaterial(
             material.train, material.valid, drowned(material.valid, seed)
         )

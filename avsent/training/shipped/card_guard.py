@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from avsent.networks.guard import PAIR, Guard
 from avsent.training.guarding import HIT, NEVER
-
-NAMES = {"audio": "voice", "face": "face"}
+from avsent.trust import NAMES
 
 
 def guard_text(guard: Guard | None) -> str:
