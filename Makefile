@@ -50,7 +50,7 @@ format: dev      ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.installed-docs    ## write the pages made from code anew, build site/, strictly
-	$(BIN)/python -m avsent.cli.reference > docs/cli.md
+	$(BIN)/python -m tools.make_cli_reference > docs/cli.md
 	$(BIN)/python docs/make_schema.py > docs/schema.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
@@ -92,7 +92,7 @@ bench-folds: dev     ## the shipped models' recipe on RAVDESS's five folds (abou
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_folds.py --data $(SHARED)/data --out docs/benchmarks
 
 train-default: dev   ## rebuild models/ from RAVDESS and FER2013 (about 3 hours on 2 cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m avsent.training.shipped.recipe --data $(SHARED)/data --cache cache --out models
+	OMP_NUM_THREADS=1 $(BIN)/python -m recipes.default_models --data $(SHARED)/data --cache cache --out models
 
 docker-test: dev ## build the container without a Docker engine, and try it (root, Debian; 10 minutes)
 	docker/test.sh $(wildcard $(SHARED)/clips/talk_happy_zh.mp4)

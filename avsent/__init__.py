@@ -16,10 +16,9 @@ from avsent._version import __version__
 from avsent.errors import AvsentError
 
 if TYPE_CHECKING:
-    from avsent.adapt import Adapt
-    from avsent.faces.choice import FaceChoice
-    from avsent.pipeline import PredictOptions, Predictor, load, predict
-    from avsent.results import Result
+    from avsent.options import Adapt, FaceChoice, PredictOptions
+    from avsent.predictor import Predictor, load, predict
+    from avsent.result.record import Result
 
 __all__ = [
     "Adapt",
@@ -35,13 +34,13 @@ __all__ = [
 
 # Loaded when first used: torch takes seconds, and `avsent --help` should not.
 _LAZY = {
-    "Adapt": "avsent.adapt",
-    "FaceChoice": "avsent.faces.choice",
-    "PredictOptions": "avsent.pipeline",
-    "Predictor": "avsent.pipeline",
-    "Result": "avsent.results",
-    "load": "avsent.pipeline",
-    "predict": "avsent.pipeline",
+    "Adapt": "avsent.options",
+    "FaceChoice": "avsent.options",
+    "PredictOptions": "avsent.predictor",
+    "Predictor": "avsent.predictor",
+    "Result": "avsent.result.record",
+    "load": "avsent.predictor",
+    "predict": "avsent.predictor",
 }
 
 

@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from avsent import _media_frames, _media_sound, utterances
-from avsent.faces import cuts, detector, flow, landmarks
-from avsent.networks import target
+from avsent.extraction.faces import detection, landmarks, optical_flow, shots
+from avsent.extraction.media import audio, video
+from avsent.extraction.utterances import segmentation
+from avsent.model.networks import target
 
 WHOLE, NEAR, NETWORK = "faces on the whole picture", "a known face close up", "face network"
 FLOW, POINTS, CUTS = "movement between pictures", "68 landmarks", "cuts"
@@ -29,25 +30,25 @@ STAGE_OF = {
 
 # A name that is gone stops the benchmark.
 _CALLS: tuple[tuple[str, type, str], ...] = (
-    (WHOLE, detector.FaceDetector, "whole"),
-    (NEAR, detector.FaceDetector, "near"),
-    (NETWORK, detector.FaceDetector, "network_whole"),
-    (NETWORK, detector.FaceDetector, "network_near"),
-    (FLOW, flow.FaceFlow, "motion"),
-    (FLOW, flow.FaceFlow, "keep"),
+    (WHOLE, detection.FaceDetector, "whole"),
+    (NEAR, detection.FaceDetector, "near"),
+    (NETWORK, detection.FaceDetector, "network_whole"),
+    (NETWORK, detection.FaceDetector, "network_near"),
+    (FLOW, optical_flow.FaceFlow, "motion"),
+    (FLOW, optical_flow.FaceFlow, "keep"),
     (POINTS, landmarks.LandmarkPredictor, "__call__"),
-    (CUTS, cuts.CutDetector, "push"),
-    (SPEECH, utterances.SpeechSegmenter, "push"),
-    (SPEECH, utterances.SpeechSegmenter, "flush"),
+    (CUTS, shots.CutDetector, "push"),
+    (SPEECH, segmentation.SpeechSegmenter, "push"),
+    (SPEECH, segmentation.SpeechSegmenter, "flush"),
     (PIXELS, target.TargetModel, "look_at"),
     (VOICE, target.TargetModel, "encode_audio"),
     (FACE, target.TargetModel, "encode_face"),
 )
 _ITERATORS: tuple[tuple[str, type, str], ...] = (
-    (PICTURES, _media_frames.PictureTrack, "feed"),
-    (PICTURES, _media_frames.PictureTrack, "finish"),
-    (SOUND, _media_sound.SoundTrack, "feed"),
-    (SOUND, _media_sound.SoundTrack, "finish"),
+    (PICTURES, video.PictureTrack, "feed"),
+    (PICTURES, video.PictureTrack, "finish"),
+    (SOUND, audio.SoundTrack, "feed"),
+    (SOUND, audio.SoundTrack, "finish"),
 )
 
 

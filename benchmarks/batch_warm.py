@@ -25,12 +25,12 @@ def main() -> int:
     from batch_parts import timed_parts
     from stages import timed_stages
 
-    from avsent.analysis import PredictOptions
-    from avsent.batch.doing import use_threads
-    from avsent.pipeline import Predictor
+    from avsent.batch.engines.worker import use_threads
+    from avsent.options import PredictOptions
+    from avsent.predictor import Predictor
 
     if given.profile:
-        import avsent.batch.preload  # noqa: F401  # as workers find it done
+        import avsent.batch.engines.preload  # noqa: F401  # as workers find it done
 
     imported = time.perf_counter()
     if given.profile:

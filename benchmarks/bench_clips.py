@@ -17,7 +17,8 @@ from experiments import host_block, table
 
 import avsent
 from avsent.labels import POLARITY_LABELS
-from avsent.results import Result, UtteranceResult
+from avsent.result.record import Result
+from avsent.result.utterance import UtteranceResult
 
 HEAD = """# The shipped model on videos of other corpora
 

@@ -21,13 +21,12 @@ from experiments import host_block, mean_sd, table
 from folds_figures import Figures, FoldKnown, ablation_figures, recipe_figures
 
 from avsent.labels import EMOTIONS, POLARITY_LABELS
-from avsent.networks.config import ExpertsConfig
-from avsent.training.shipped.corpora import FOLDS, load_clips, load_stills, of_actors
-from avsent.training.shipped.pixel_recipe import pixel_network
-from avsent.training.shipped.pools import know_clips, know_stills, know_strangers
-from avsent.training.shipped.posteriors import cross_fitted, together
-from avsent.training.shipped.recipe import Timer
-from avsent.training.shipped.workshop import Workshop
+from avsent.model.networks.config import ExpertsConfig
+from recipes.corpora import FOLDS, load_clips, load_stills, of_actors
+from recipes.default_models import Timer
+from recipes.fusion import cross_fitted, know_clips, know_stills, know_strangers, together
+from recipes.members import Workshop
+from recipes.pixels import pixel_network
 
 GROUPS_PER_FOLD = 4
 SMALL = 0.17

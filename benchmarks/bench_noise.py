@@ -23,7 +23,7 @@ from noise_mosi import run_mosi
 from noise_ravdess import COMPANY, run_ravdess
 
 from avsent.errors import AvsentError
-from avsent.training.guarding import HIT
+from avsent.training.modality_check import HIT
 
 EXIT_INPUT = 3
 LEAST_LOSS = 0.02

@@ -5,22 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from avsent.networks.adaptation import PRIOR
-from avsent.networks.config import FusionConfig
-from avsent.networks.target import TargetModel
+from avsent.model.networks.adaptation import PRIOR
+from avsent.model.networks.config import FusionConfig
+from avsent.model.networks.target import TargetModel
 from avsent.training.metrics import Scores, majority
-from avsent.training.shipped.fusing import Fusing, fuse, vote_streams
-from avsent.training.shipped.measuring import (
-    Judged,
-    adapted_scores,
-    in_company,
-    judge,
-    summed,
-    without_stream,
-)
-from avsent.training.shipped.pool import Pool, by_speaker, split_pool
-from avsent.training.shipped.pools import Known
-from avsent.training.shipped.recipe import STILLS_HELD
+from recipes.card import Judged, adapted_scores, in_company, judge, summed, without_stream
+from recipes.default_models import STILLS_HELD
+from recipes.fusion import Fusing, Known, Pool, by_speaker, fuse, split_pool, vote_streams
 
 Figures = dict[str, float]
 OWN = 11

@@ -36,7 +36,7 @@ def host_facts() -> list[tuple[str, str]]:
 def avsent_facts() -> list[tuple[str, str]]:
     """Version, commit and model."""
     from avsent import __version__
-    from avsent.checkpoints import load_checkpoint
+    from avsent.model.checkpoint import load_checkpoint
 
     config = load_checkpoint("default").config
     return [

@@ -119,7 +119,8 @@ def say(text: str) -> None:
 def measure_speed(folder: Path, runs: int) -> Speed:
     """Every clip in this process, which is warm after a first prediction."""
     began = time.perf_counter()
-    from avsent.pipeline import Predictor, torch_device
+    from avsent.machine import torch_device
+    from avsent.predictor import Predictor
 
     imported = time.perf_counter()
     predictor = Predictor.load()
@@ -225,7 +226,7 @@ def measure_start_up() -> StartUp:
     for option in ("--help", "--version"):
         runs = [_succeeded(run_child([*command(), option])) for _ in range(START_UP_RUNS + 1)]
         taken[option] = tuple(run.seconds for run in runs[1:])
-    check = "import sys; from avsent.cli import main; main(['--version'])"
+    check = "import sys; from avsent.cli.app import main; main(['--version'])"
     check += "; sys.exit(9 if 'torch' in sys.modules else 0)"
     code = subprocess.run([sys.executable, "-c", check], stdout=subprocess.DEVNULL).returncode
     if code not in (0, 9):
@@ -236,8 +237,8 @@ def measure_start_up() -> StartUp:
 def measure_boundaries(folder: Path) -> Boundaries:
     """Utterances found in the long clip against the true ones."""
     say("boundaries")
-    from avsent.boundaries import read_boundaries
-    from avsent.pipeline import predict
+    from avsent.extraction.utterances.boundaries import read_boundaries
+    from avsent.predictor import predict
 
     true = [(s.start_s, s.end_s) for s in read_boundaries(folder / BOUNDARIES)]
     result = predict(folder / LONG_CLIP)

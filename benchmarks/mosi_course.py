@@ -18,21 +18,16 @@ from experiments import Cache, progress
 from mosi_runs import EPOCHS, METRICS, SIZES, TARGETS, Mosi, Regularisation
 from numpy.typing import NDArray
 
-from avsent.data.corpus import Sample
-from avsent.networks.config import ContextConfig, FusionConfig
-from avsent.training.fit import Course, Teacher, fit
-from avsent.training.material import Material, Task, make_material, make_task
+from avsent.model.networks.config import ContextConfig, FusionConfig
+from avsent.training.data.corpus import Sample
+from avsent.training.dataset import Videos
 from avsent.training.metrics import AUC, classification_metrics
 from avsent.training.seed import Teaching, make_teaching
-from avsent.training.selection import judged, outputs_of
-from avsent.training.settings import (
-    OptimiserSettings,
-    TrainSettings,
-    TransferSettings,
-    for_source,
-)
+from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings, for_source
 from avsent.training.source import make_model
-from avsent.training.videos import Videos
+from avsent.training.splits import Material, Task, make_material, make_task
+from avsent.training.trainer import Course, Teacher, fit
+from avsent.training.validation import judged, outputs_of
 
 SCALE = 10_000
 """Probabilities are kept as whole numbers of this fraction."""

@@ -11,12 +11,12 @@ from experiments import progress
 from mosi_course import SCALE, Courses, Lead, auc_of, course, figures_of
 from numpy.typing import NDArray
 
-from avsent.training.fit import Teacher
-from avsent.training.material import Material
+from avsent.training.dataset import Videos, make_videos
+from avsent.training.losses import Taught
 from avsent.training.seed import Teaching
 from avsent.training.source import PairedTeacher, embeddings_of, videos_at
-from avsent.training.updates import Taught
-from avsent.training.videos import Videos, make_videos
+from avsent.training.splits import Material
+from avsent.training.trainer import Teacher
 
 SEEDS_APART = 1000
 """Members of different seeds begin with different weights."""

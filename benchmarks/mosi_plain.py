@@ -9,7 +9,7 @@ from typing import Any
 
 from mosi_runs import PLAIN, STRONG, TARGETS, TRANSFERS, Mosi, Setup
 
-from avsent.networks.config import FusionConfig
+from avsent.model.networks.config import FusionConfig
 
 SEEDS = tuple(range(10))
 FUSIONS = {

@@ -12,18 +12,13 @@ import numpy as np
 import torch
 from experiments import Cache, progress
 
-from avsent.data.open_corpus import open_corpus
-from avsent.networks.config import ContextConfig, FusionConfig
+from avsent.model.networks.config import ContextConfig, FusionConfig
+from avsent.training.data.open_corpus import open_corpus
 from avsent.training.evaluation import Predictions
-from avsent.training.material import Material, Task, make_material, make_task
 from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, classification_metrics
 from avsent.training.seed import Teaching, Where, make_teaching, train_seed
-from avsent.training.settings import (
-    OptimiserSettings,
-    TrainSettings,
-    TransferSettings,
-    for_source,
-)
+from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings, for_source
+from avsent.training.splits import Material, Task, make_material, make_task
 
 METRICS = (ACCURACY, BALANCED_ACCURACY, AUC)
 DECODER, ADVERSARIAL = 5.0, 0.3

@@ -12,11 +12,11 @@ import torch
 from experiments import progress
 from mosi_runs import Mosi, Setup
 
-from avsent.training.fit import Course, make_transfer, one_epoch
+from avsent.training.losses import Updates, balanced_weights
 from avsent.training.seed import Teaching, make_teaching
 from avsent.training.settings import TrainSettings
 from avsent.training.source import make_model
-from avsent.training.updates import Updates, balanced_weights
+from avsent.training.trainer import Course, make_transfer, one_epoch
 
 ROUNDS = 15
 BUSY = 0.5

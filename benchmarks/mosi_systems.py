@@ -14,8 +14,8 @@ from mosi_plain import FEWER_SEEDS
 from numpy.typing import NDArray
 
 from avsent.training.bootstrap import Interval, interval
+from avsent.training.dataset import Videos
 from avsent.training.metrics import auc
-from avsent.training.videos import Videos
 
 FIRST, SECOND = "first (steps 1–3)", "second (step 4)"
 

@@ -18,8 +18,10 @@ from experiments import table
 from noise_copies import Copy, babble_of, face_damages, read, voice_damages, write
 
 from avsent.errors import AvsentError
-from avsent.pipeline import PredictOptions, Predictor
-from avsent.results import Result, UtteranceResult
+from avsent.options import PredictOptions
+from avsent.predictor import Predictor
+from avsent.result.record import Result
+from avsent.result.utterance import UtteranceResult
 
 CLIPS = (
     "acted_disgusted_1080p.mp4",

@@ -15,11 +15,11 @@ import numpy as np
 from noise_sounds import Sound, babble, clipped, music, white
 from numpy.typing import NDArray
 
-from avsent.faces.points import Box
-from avsent.faces.types import Sighting
-from avsent.media import SAMPLE_RATE_HZ, Frame, MediaReader
-from avsent.media import Sound as Stretch
-from avsent.training.damage import SNR, noisy_pictures
+from avsent.extraction.faces.types import Box, Sighting
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame
+from avsent.extraction.media.events import Sound as Stretch
+from avsent.extraction.media.reader import MediaReader
+from avsent.training.modality_check import SNR, noisy_pictures
 
 Picture = NDArray[np.uint8]
 

@@ -25,12 +25,12 @@ from experiments import table
 from noise_pictures import Picture, Points, blurred, eyes_covered, mouth_covered
 from numpy.typing import NDArray
 
-from avsent.data.fer2013 import BORDER_PX, ENLARGE, FerFaces, read_fer2013, read_fer2013_images
-from avsent.data.npz import load_arrays, save_arrays
-from avsent.faces.geometry import box_of_landmarks
-from avsent.faces.landmarks import LandmarkPredictor
-from avsent.features.face import FaceFeatures, normalise_landmarks
-from avsent.training.augment import upright
+from avsent.extraction.faces.geometry import box_of_landmarks
+from avsent.extraction.faces.landmarks import LandmarkPredictor
+from avsent.extraction.features.face import FaceFeatures, normalise_landmarks
+from avsent.training.augmentation import upright
+from avsent.training.data.npz import load_arrays, save_arrays
+from recipes.corpora import BORDER_PX, ENLARGE, FerFaces, read_fer2013, read_fer2013_images
 
 VERSION = 1
 """To be raised when the same pictures begin to give another model."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avsent.networks.guard import PAIR, Guard
-from avsent.networks.target import TargetModel
-from avsent.training.guarding import HIT, GuardMaterial, fit_guard
+from avsent.model.networks.modality_check import PAIR, Guard
+from avsent.model.networks.target import TargetModel
+from avsent.training.dataset import Videos, batches, encoded
 from avsent.training.metrics import scores
-from avsent.training.videos import Videos, batches, encoded
+from avsent.training.modality_check import HIT, GuardMaterial, fit_guard
 
 CPU = torch.device("cpu")
 

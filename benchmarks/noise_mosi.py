@@ -13,14 +13,13 @@ from experiments import Cache, progress
 from mosi_runs import STRONG, Mosi, Setup
 from noise_judge import CPU, PROTECTIONS, Guards, guards_of, hits, judged_by, replaced
 
-from avsent.networks.guard import PAIR
-from avsent.networks.target import TargetModel
-from avsent.training.damage import drowned
-from avsent.training.guarding import GuardMaterial
-from avsent.training.material import Material, make_material
+from avsent.model.networks.modality_check import PAIR
+from avsent.model.networks.target import TargetModel
+from avsent.training.dataset import Videos
+from avsent.training.modality_check import GuardMaterial, drowned
 from avsent.training.seed import train_seed
 from avsent.training.settings import TrainSettings
-from avsent.training.videos import Videos
+from avsent.training.splits import Material, make_material
 
 MODALITY_DROPOUT = 0.3
 VERSION = 2

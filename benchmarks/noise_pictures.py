@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.data.fer2013 import ENLARGE
-from avsent.faces.points import eye_centres
+from avsent.extraction.faces.types import eye_centres
+from recipes.corpora import ENLARGE
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]

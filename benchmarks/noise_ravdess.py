@@ -21,24 +21,37 @@ from noise_judge import PROTECTIONS, Guards, guards_of, hits, judged_by
 from noise_sounds import babble, clipped, music, white
 from numpy.typing import NDArray
 
-from avsent.data.fer2013 import read_fer2013_images
-from avsent.data.ravdess import RavdessClip
-from avsent.features.quality import LEAST_SHARPNESS, MOST_UNSTEADY, unsteadiness, voice_fault
-from avsent.features.voice import audio_features
+from avsent.extraction.features.quality import (
+    LEAST_SHARPNESS,
+    MOST_UNSTEADY,
+    unsteadiness,
+    voice_fault,
+)
+from avsent.extraction.features.voice import audio_features
 from avsent.labels import POLARITY_LABELS
-from avsent.networks.config import ExpertsConfig
-from avsent.networks.guard import PAIR
-from avsent.networks.target import TargetModel
-from avsent.training.damage import SNR, noisy_landmarks
-from avsent.training.shipped.corpora import TEST_ACTORS, load_clips, of_actors
-from avsent.training.shipped.fusing import Fusing, drawn, fuse
-from avsent.training.shipped.guard_pools import guard_material
-from avsent.training.shipped.pixel_recipe import pixel_network
-from avsent.training.shipped.pool import Pool, by_speaker, split_pool
-from avsent.training.shipped.posteriors import Posteriors, cross_fitted, of_clips, together
-from avsent.training.shipped.recipe import GROUPS, STILLS_HELD, VALIDATION, meet
-from avsent.training.shipped.workshop import Workshop
-from avsent.training.videos import Videos, make_videos
+from avsent.model.networks.config import ExpertsConfig
+from avsent.model.networks.modality_check import PAIR
+from avsent.model.networks.target import TargetModel
+from avsent.training.data.ravdess import RavdessClip
+from avsent.training.dataset import Videos, make_videos
+from avsent.training.modality_check import SNR, noisy_landmarks
+from recipes.corpora import TEST_ACTORS, load_clips, of_actors, read_fer2013_images
+from recipes.default_models import GROUPS, STILLS_HELD, VALIDATION, meet
+from recipes.fusion import (
+    Fusing,
+    Pool,
+    Posteriors,
+    by_speaker,
+    cross_fitted,
+    drawn,
+    fuse,
+    guard_material,
+    of_clips,
+    split_pool,
+    together,
+)
+from recipes.members import Workshop
+from recipes.pixels import pixel_network
 
 VERSION = 2
 """To be raised when the same settings begin to give other figures."""
@@ -163,7 +176,7 @@ def blurred_sharpness(data: Path) -> NDArray[np.float64]:
     """Sharpness of FER2013's public test pictures under the blur of "face: blurred"."""
     import cv2
 
-    from avsent.features.quality import sharpness
+    from avsent.extraction.features.quality import sharpness
 
     images = read_fer2013_images(data / "fer2013", "valid").images[::10]
     strength_px = BLURS_PX["blurred"]
@@ -253,7 +266,7 @@ def _videos(
     said: Posteriors,
     faults: Mapping[str, Faults],
 ) -> Videos:
-    from avsent.data.corpus import Sample
+    from avsent.training.data.corpus import Sample
 
     def there(modality: str, row: int) -> NDArray[np.float32] | None:
         vector = getattr(said, modality)[row]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.media import SAMPLE_RATE_HZ
-from avsent.training.damage import noisy_sound
+from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.training.modality_check import noisy_sound
 
 Sound = NDArray[np.float32]
 

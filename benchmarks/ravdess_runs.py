@@ -13,11 +13,10 @@ import torch
 from experiments import Cache
 from ravdess_vectors import adapted, ravdess_vectors
 
-from avsent.data.corpus import Corpus
-from avsent.data.text_corpus import TextItem, read_text_corpus
-from avsent.networks.config import ContextConfig
+from avsent.model.networks.config import ContextConfig
+from avsent.training.data.corpus import Corpus
+from avsent.training.data.text_corpus import TextItem, read_text_corpus
 from avsent.training.evaluation import Predictions
-from avsent.training.material import Material, Task, make_material, make_task
 from avsent.training.seed import Teaching, Where, make_teaching, train_seed
 from avsent.training.settings import (
     OptimiserSettings,
@@ -25,8 +24,9 @@ from avsent.training.settings import (
     TrainSettings,
     TransferSettings,
 )
-from avsent.training.shipped.corpora import FOLDS
 from avsent.training.source import UnpairedTeacher
+from avsent.training.splits import Material, Task, make_material, make_task
+from recipes.corpora import FOLDS
 
 VERSION = 1
 VALIDATION_ACTORS = 4

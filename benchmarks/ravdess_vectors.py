@@ -3,7 +3,7 @@
 The features of the corpus (mel power, landmarks) are summed up by statistics, so that a training
 run takes seconds and 1,000 runs an afternoon. Nothing here is learnt: the scale is taken from the
 training part by the model's vector encoder. Level and duration are left out, they do not carry
-over to other recordings (see ``avsent.features.audio``).
+over to other recordings (see ``avsent.extraction.features.spectrogram``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.data.corpus import Corpus, Sample
-from avsent.data.open_corpus import CorpusOptions, open_corpus
-from avsent.features.audio import FLOOR_DB, HOP_SAMPLES, normalised_log
-from avsent.media import SAMPLE_RATE_HZ
+from avsent.extraction.features.spectrogram import FLOOR_DB, HOP_SAMPLES, normalised_log
+from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.training.data.corpus import Corpus, Sample
+from avsent.training.data.open_corpus import CorpusOptions, open_corpus
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 def main() -> int:
     """Print what the process holds after each file, and once more when the predictor is gone."""
-    from avsent.pipeline import Predictor
+    from avsent.predictor import Predictor
 
     files = [Path(name) for name in Path(sys.argv[1]).read_text("utf-8").splitlines()]
     predictor = Predictor.load()

@@ -19,7 +19,7 @@ PLACES = 8
 def main() -> int:
     """Predict the video that is named, and print what was kept of its middle."""
     import avsent
-    from avsent.pipeline import Predictor
+    from avsent.predictor import Predictor
     from avsent.progress import Progress
 
     video = Path(sys.argv[1])

@@ -11,9 +11,11 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from avsent import decision, media, utterances
-from avsent.faces import speaking, tracker
-from avsent.features import face, voice
+from avsent.extraction.faces import active_speaker, tracking
+from avsent.extraction.features import face, voice
+from avsent.extraction.media import reader
+from avsent.extraction.utterances import segmentation
+from avsent.model import decision
 
 READER_STAGES = ("media", "listening")
 MAIN_STAGES = ("opening", "faces", "speaker", "features", "networks", "waiting")
@@ -31,21 +33,21 @@ STAGE_TEXTS = {
 # A stage is timed by one thread only, so the clocks need no lock. A function is exchanged in
 # every module of avsent that imported it; a name that is gone stops the benchmark.
 _CALLS: tuple[tuple[str, object, str], ...] = (
-    ("opening", media.MediaReader, "__init__"),
-    ("listening", utterances.SpeechSegmenter, "push"),
-    ("listening", utterances.SpeechSegmenter, "flush"),
-    ("faces", tracker.FaceTracker, "__init__"),
-    ("faces", tracker.FaceTracker, "push"),
-    ("speaker", speaking, "sound_envelope"),
-    ("speaker", speaking, "choose_faces"),
+    ("opening", reader.MediaReader, "__init__"),
+    ("listening", segmentation.SpeechSegmenter, "push"),
+    ("listening", segmentation.SpeechSegmenter, "flush"),
+    ("faces", tracking.FaceTracker, "__init__"),
+    ("faces", tracking.FaceTracker, "push"),
+    ("speaker", active_speaker, "sound_envelope"),
+    ("speaker", active_speaker, "choose_faces"),
     ("features", voice, "audio_features"),
     ("features", face, "face_features"),
     ("networks", decision.Decider, "encode"),
     ("networks", decision.Decider, "represent"),
 )
 _ITERATORS: tuple[tuple[str, object, str], ...] = (
-    ("media", media.MediaReader, "__iter__"),
-    ("waiting", media, "prefetch"),
+    ("media", reader.MediaReader, "__iter__"),
+    ("waiting", reader, "prefetch"),
     ("networks", decision.Decider, "decide"),
 )
 

@@ -29,7 +29,7 @@ MANY = 60
 MODULES = """
 import os, sys
 from importlib.util import cache_from_source
-from avsent.cli import main
+from avsent.cli.app import main
 main(["predict", "/in/demo.mp4", "-o", "/tmp/x.json", "--quiet"])
 files = [getattr(m, "__file__", None) or "" for m in list(sys.modules.values())]
 files = [f for f in files if f.endswith(".py")]

@@ -1,4 +1,4 @@
-"""Reading videos back, and making small ones, for the tests of ``avsent.annotate``."""
+"""Reading videos back, and making small ones, for the tests of ``avsent.views.annotate``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import av
 import numpy as np
 from handmade import make_result, make_utterance
-from making_media import MS, RATE_HZ, sound_frames, tone
+from media_files import MS, RATE_HZ, sound_frames, tone
 
-from avsent.results import Result
+from avsent.result.record import Result
 
 Shown = tuple[float, np.ndarray]
 

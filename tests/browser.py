@@ -101,7 +101,7 @@ def sample_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the sample video, with its words, as the command makes it."""
     from conftest import SAMPLE
 
-    from avsent.cli import main
+    from avsent.cli.app import main
 
     folder = tmp_path_factory.mktemp("sample")
     words = SAMPLE.with_suffix(".csv")

@@ -9,14 +9,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from batching_results import CONFIG, journal_of, results
+from batching import CONFIG, journal_of, results
 from handmade import make_result
 
 from avsent.batch.journal import Journal
 from avsent.batch.outputs import Outputs
 from avsent.batch.overview import write_overview
-from avsent.results import Result
-from avsent.writers import Format
+from avsent.result.record import Result
+from avsent.result.writers import Format
 
 BAD = '"><script>alert(1)</script>.mp4'
 """Of a file that failed."""

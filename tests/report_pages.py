@@ -8,8 +8,8 @@ from typing import Any
 
 from browser import Opened, until
 
-from avsent.report.page import write_report
-from avsent.results import Result
+from avsent.result.record import Result
+from avsent.views.report.page import write_report
 
 Open = Callable[..., Opened]
 

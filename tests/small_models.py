@@ -1,20 +1,47 @@
-"""Folders of small models, and damage to them."""
+"""Small experts, and made-up clips whose emotion is plain to hear and to see."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+import pytest
 import torch
 from conftest import ROOT
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from avsent.checkpoints import Calibration, save_checkpoint
-from avsent.features.config import FeatureConfig
-from avsent.model_index import CARD_FILE, INDEX_FILE
-from avsent.networks import config as sizes
-from avsent.networks.target import TargetModel
+from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.features.face import FaceFeatures
+from avsent.extraction.features.voice import prosody
+from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.model.checkpoint import Calibration, save_checkpoint
+from avsent.model.index import CARD_FILE, INDEX_FILE
+from avsent.model.networks import config as sizes
+from avsent.model.networks.config import (
+    AudioEncoderConfig,
+    ContextConfig,
+    ExpertsConfig,
+    FaceEncoderConfig,
+    MovementConfig,
+    PixelConfig,
+)
+from avsent.model.networks.encoders import PixelMember, PixelNetwork
+from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
+from avsent.model.networks.target import TargetModel
+from avsent.training import augmentation
+from avsent.training.augmentation import upright
+from avsent.training.data.ravdess import FULL_SCALE, RavdessClip
+from avsent.training.seed import Trained
+from avsent.training.settings import OptimiserSettings
+from recipes.corpora import FerImages, Stills
+from recipes.fusion import Experts, Fusing, Pool, Posteriors, by_speaker, fuse, split_pool
+from recipes.pixels import PixelTraining, train_member
 
 MODELS = ROOT / "models"
 LABELS = ("angry", "happy")
@@ -58,3 +85,195 @@ def edit(models: Path, change: Callable[[dict[str, Any]], object]) -> None:
     index = json.loads(path.read_text(encoding="utf-8"))
     change(index)
     path.write_text(json.dumps(index), encoding="utf-8")
+
+
+M = TypeVar("M", bound=nn.Module)
+
+EXPERTS = ExpertsConfig(
+    audio_members=2,
+    face_members=2,
+    audio=AudioEncoderConfig(channels=(8, 16, 24), attention=16, representation=24, dropout=0.1),
+    still=FaceEncoderConfig(hidden=(48,), attention=16, representation=24, dropout=0.1),
+    movement=MovementConfig(channels=(32,), attention=16, representation=24, dropout=0.1),
+    pixels=PixelConfig(members=2, stem=3, channels=(4, 5)),
+)
+VOICE, FACE = EXPERTS.posteriors("audio"), EXPERTS.posteriors("face")
+HEARD, SPOKEN = slice(0, 11), slice(11, 22)
+"""Columns of what is heard: by the spectrogram, and by the prosody."""
+STILL, MOVING, PIXELS = slice(0, 11), slice(11, 22), slice(22, 32)
+"""Columns of what is seen."""
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def with_statistics(model: M, seed: int = 0) -> M:
+    """``model`` in evaluation mode, with batch statistics that are not the initial 0 and 1."""
+    for name, buffer in model.named_buffers():
+        if name.endswith(("running_mean", "scale.mean")):
+            buffer.copy_(0.3 * random(*buffer.shape, seed=seed + 5))
+        elif name.endswith(("running_var", "scale.deviation")):
+            buffer.copy_(0.5 + random(*buffer.shape, seed=seed + 6).abs())
+    return model.eval()
+
+
+def some_experts(seed: int, members: int = 1) -> Experts:
+    """Experts that know nothing, each with opinions of its own."""
+    torch.manual_seed(seed)
+    return Experts(
+        tuple(with_statistics(AudioMember(EXPERTS), seed + k) for k in range(members)),
+        tuple(with_statistics(ProsodyMember(EXPERTS), seed + k) for k in range(members)),
+        tuple(with_statistics(FaceMember(EXPERTS), seed + k) for k in range(members)),
+        with_statistics(PixelNetwork(EXPERTS.pixels)),
+    )
+
+
+def some_faces(count: int, frames: int = 3, seed: int = 0) -> Tensor:
+    """Normalised landmarks [N, T, 51, 2] of people who do not look alike."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(count, frames, 51, 2, generator=generator) / 4
+    points[..., augmentation.LEFT_EYE, 0] -= 0.5
+    points[..., augmentation.RIGHT_EYE, 0] += 0.5
+    return upright(points)
+
+
+KINDS = (("sad", 0), ("neutral", 1), ("happy", 2), ("surprised", None))
+MOVED = (slice(0, 10), slice(0, 0), slice(31, 43), slice(10, 19))
+PITCHES_HZ = (95.0, 140.0, 205.0, 300.0)
+
+
+def buzz(pitch_hz: float | NDArray[np.float64], seconds: float = 1.0) -> NDArray[np.float32]:
+    """Twelve harmonics [S] at 16 kHz of a pitch that stays, or of one for each sample."""
+    count = round(seconds * SAMPLE_RATE_HZ)
+    phase = 2 * np.pi * np.cumsum(np.broadcast_to(pitch_hz, count)) / SAMPLE_RATE_HZ
+    return np.asarray(0.2 * sum(np.sin(k * phase) / k for k in range(1, 13)), dtype=np.float32)
+
+
+def made_clips(count: int, seed: int, actors: int = 1) -> list[RavdessClip]:
+    """Clips of four emotions in turn, on one face. The voice is stripes, a band, pulses or noise;
+    the mouth has a height for each of them. The sound of it is a buzz of another pitch for each, as
+    the spectrogram is made-up, too: neither tells the other."""
+    rng, clips = np.random.default_rng(seed), []
+    base = some_faces(1, 1)[0].numpy()
+    for index in range(count):
+        kind = index % 4
+        emotion, polarity = KINDS[kind]
+        power = rng.gamma(1.0, 0.02, (64, 40)).astype(np.float32)
+        band, time = np.indices(power.shape)
+        power += (band % 6 == 0, abs(band - 32) < 12, time // 8 % 2 == 0, False)[kind]
+        frames = base + rng.normal(0, 0.02, (14, 51, 2))
+        swing = 0.3 + 0.25 * np.sin(np.arange(14))
+        frames[:, MOVED[kind], 1] += swing[:, None]
+        face = FaceFeatures(
+            np.arange(14) / 10, frames.astype(np.float32), neutral=base[0].astype(np.float32)
+        )
+        actor = 1 + index // 4 % actors
+        sound = buzz(PITCHES_HZ[kind] * 2 ** rng.uniform(-1 / 12, 1 / 12), 0.4)
+        sound += rng.normal(0, 0.01, sound.shape).astype(np.float32)
+        speech = np.round(sound * FULL_SCALE).astype(np.int16)
+        clips.append(
+            RavdessClip(f"{index}", actor, emotion, polarity, power, face, prosody(sound), speech)
+        )
+    return clips
+
+
+def made_stills(clips: list[RavdessClip], seed: int = 0) -> Stills:
+    """The first frame of each clip, with a picture of noise."""
+    rng = np.random.default_rng(seed)
+    return Stills(
+        torch.from_numpy(np.stack([c.face.landmarks[0] for c in clips if c.face is not None])),
+        np.array([-1 if c.polarity is None else c.polarity for c in clips]),
+        np.array([EMOTIONS.index(c.emotion) for c in clips]),
+        rng.integers(0, 256, (len(clips), 48, 48)).astype(np.uint8),
+    )
+
+
+TINY = PixelConfig(members=1, stem=4, channels=(8,), classes=2, dropout=0.1)
+QUICK = PixelTraining(network=TINY, epochs=3, small_epochs=1, batch=20)
+
+
+def bright_halves(count: int, seed: int = 0) -> FerImages:
+    """Noisy pictures, brighter in their upper (class 0) or lower half (class 1).
+
+    Not left and right: a face means the same in the mirror, so copies are mirrored at random.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = rng.normal(90, 25, (count, 48, 48))
+    for image, label in zip(images, labels, strict=True):
+        image[24 * label : 24 * (label + 1)] += 70
+    numbers = np.arange(count)
+    return FerImages(images.clip(0, 255).astype(np.uint8), labels, ("upper", "lower"), numbers)
+
+
+def weights(member: PixelMember) -> dict[str, bytes]:
+    return {
+        name: value.detach().contiguous().numpy().tobytes()
+        for name, value in member.state_dict().items()
+    }
+
+
+class CutOffError(Exception):
+    """Power failed."""
+
+
+def cut_off_after(
+    epoch: int, state: Path, settings: PixelTraining = QUICK, images: FerImages | None = None
+) -> None:
+    """Train with seed 7, and break off when that many epochs are done."""
+
+    def say(line: str) -> None:
+        if f"epoch {epoch} of" in line:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        train_member(images or bright_halves(60), 7, settings, state, say)
+
+
+SETTINGS = Fusing(
+    clip_videos=150,
+    still_videos=60,
+    validation_videos=40,
+    context=ContextConfig(first_gru=8, dense=12, second_gru=8, classifier=12, dropout=0.1),
+    optimiser=OptimiserSettings(
+        epochs=6, patience=6, batch_videos=16, learning_rate=1e-2, select="loss"
+    ),
+)
+
+
+def pool_of(
+    speakers: int, seed: int, *, stills: bool = False, each: int = 6, versions: int = 1
+) -> Pool:
+    """``each`` utterances of every polarity by every speaker and one without, whose posteriors
+    tell it; the first columns of either modality hold row and version. Of some clips no prosody is
+    known, of others no movement."""
+    rng = np.random.default_rng(seed)
+    means = {size: np.random.default_rng(9).normal(0, 1, (3, size)) for size in (VOICE, FACE)}
+    own = np.repeat([-1, 0, 1, 2], [1, each, each, each])
+    labels = np.tile(own, speakers)
+    found = []
+    for version in range(versions):
+        said = []
+        for size in (VOICE, FACE):
+            vectors = means[size][labels.clip(0)] + rng.normal(0, 0.7, (len(labels), size))
+            vectors[:, 0], vectors[:, 1] = np.arange(len(labels)) / 100, version
+            said.append(vectors.astype(np.float32))
+        audio, face = said
+        if stills:
+            audio[:], face[:, MOVING] = np.nan, np.nan
+        else:
+            audio[3::11, SPOKEN], face[4::11, MOVING], face[:, PIXELS] = np.nan, np.nan, np.nan
+        found.append(Posteriors(audio, face))
+    names = [f"actor {number}" for number in range(speakers) for _ in own]
+    return Pool(POLARITY_LABELS, labels, tuple(names), tuple(found))
+
+
+@cache
+def trained() -> Trained:
+    clips = by_speaker(pool_of(8, 0, versions=2), ("actor 6", "actor 7"))
+    return fuse(clips, split_pool(pool_of(1, 1, stills=True, each=30), 0.4, 0), SETTINGS, seed=0)
+
+
+def row_of(vector: NDArray[np.float32]) -> int:
+    return round(float(vector[0]) * 100)

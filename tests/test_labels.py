@@ -8,8 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsent.calibration import HALF_STEP, probabilities_of
-from avsent.checkpoints import Calibration
 from avsent.errors import DatasetError
 from avsent.labels import (
     EMOTIONS,
@@ -22,6 +20,8 @@ from avsent.labels import (
     round_half_away,
     valence_of,
 )
+from avsent.model.calibration import HALF_STEP, probabilities_of
+from avsent.model.checkpoint import Calibration
 
 TWO = ("negative", "positive")
 

@@ -6,14 +6,14 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from avsent import __version__
-from avsent.batch.jobs import Work
-from avsent.checkpoint_folders import CONFIG_FILE, checkpoint_folder
+from avsent.batch.engines.base import Work
 from avsent.errors import CheckpointError, InputError
-from avsent.results import ModelInfo
+from avsent.files import file_sha256
+from avsent.model.folders import CONFIG_FILE, checkpoint_folder
+from avsent.result.utterance import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,3 @@ def _model_of(config: Any) -> ModelInfo:
     with torch; a batch in which nothing is left to do needs no more than this."""
     labels = tuple(map(str, config["model"]["labels"]))
     return ModelInfo(str(config["name"]), str(config["weights_sha256"]), labels)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from typing import Any, Self
 from avsent.batch.entries import Ending, Entry, Stored
 from avsent.batch.journal_rows import entry_of, key_of, line_of, text_of
 from avsent.errors import OutputError
-from avsent.writers.formats import Format
+from avsent.result.writers import Format
 
 FOLDER_NAME = ".avsent"
 FILE_NAME = "journal.db"

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from avsent.batch.journal import FOLDER_NAME
 from avsent.errors import OutputError
-from avsent.writers.files import prepare_folder
+from avsent.files import prepare_folder
 
 LOCK_NAME = "lock"
 HOLDER_NAME = "lock-holder"

@@ -14,11 +14,11 @@ from avsent.batch.overview_columns import Links, columns_of
 from avsent.batch.overview_data import Overview, read_overview, stored_if_done
 from avsent.batch.overview_head import head_of
 from avsent.batch.overview_pages import Pages
+from avsent.files import atomic_text
 from avsent.progress import Progress, ProgressHook, ignore_progress
-from avsent.report.html import json_block, page
-from avsent.writers import Format, make_writer
-from avsent.writers.files import atomic_text
-from avsent.writers.text import one_line
+from avsent.result.writers import Format, make_writer
+from avsent.text import one_line
+from avsent.views.report.html import json_block, page
 
 FILE_NAME = "index.html"
 _SCRIPTS = tuple(

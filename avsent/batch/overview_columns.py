@@ -12,8 +12,8 @@ from typing import Any
 
 from avsent.batch.entries import State
 from avsent.batch.overview_data import FileView, Overview, Said
-from avsent.colours import colour_of_score, colours_of
-from avsent.writers.text import one_line
+from avsent.result.colours import colour_of_score, colours_of
+from avsent.text import one_line
 
 STATES = (State.done, State.failed, State.running, State.pending)
 """In the order of the numbers that stand for them."""

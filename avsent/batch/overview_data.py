@@ -14,11 +14,11 @@ from avsent.batch.journal import Journal
 from avsent.batch.packing import damaged, rows_of, unzipped
 from avsent.batch.run import together_digest
 from avsent.errors import OutputError
-from avsent.results import ModelInfo
-from avsent.writers.csv_ import FIRST_COLUMNS, LAST_COLUMNS, Cell
+from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
+from avsent.result.utterance import ModelInfo
 
 Row: TypeAlias = list[Cell]
-"""Of the table of all utterances: see ``avsent.writers.csv_``."""
+"""Of the table of all utterances: see ``avsent.result.writers.csv``."""
 
 _START = FIRST_COLUMNS.index("start_s")
 _END = FIRST_COLUMNS.index("end_s")

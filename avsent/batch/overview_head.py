@@ -6,7 +6,7 @@ from typing import Any
 
 from avsent.batch.entries import State
 from avsent.batch.overview_data import Overview
-from avsent.writers.text import one_line
+from avsent.text import one_line
 
 _FEW = 3
 """How many models are named one by one."""

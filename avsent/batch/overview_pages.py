@@ -21,8 +21,8 @@ from avsent.batch.journal import FOLDER_NAME
 from avsent.batch.outputs import concerns_all
 from avsent.batch.packing import result_of
 from avsent.errors import MediaError, OutputError
+from avsent.files import atomic_text, prepare_folder
 from avsent.progress import ProgressHook, ignore_progress
-from avsent.writers.files import atomic_text, prepare_folder
 
 FILE_NAME = "pages.json"
 ENDING = "html"
@@ -126,7 +126,7 @@ def _write_page(
     target: Path, stored: Stored, media: Path | None, pictures: bool, on_progress: ProgressHook
 ) -> None:
     # Here, because it brings what draws pictures.
-    from avsent.report.page import write_report
+    from avsent.views.report.page import write_report
 
     prepare_folder(target.parent)
     write_report(
@@ -137,7 +137,9 @@ def _write_page(
 def _version() -> str:
     """A digest of what pages are made with: another one, and all are written again."""
     digest = hashlib.sha256(__version__.encode("ascii"))
-    for asset in sorted((files("avsent.report") / "assets").iterdir(), key=lambda item: item.name):
+    for asset in sorted(
+        (files("avsent.views.report") / "assets").iterdir(), key=lambda item: item.name
+    ):
         if asset.is_file():
             digest.update(asset.read_bytes())
     return digest.hexdigest()

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from avsent.errors import InputError, OutputError
-from avsent.results import MAX_FILE_BYTES as MAX_RESULT_BYTES
-from avsent.results import Result
-from avsent.writers.csv_ import FIRST_COLUMNS, LAST_COLUMNS, Cell, result_cells
+from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
+from avsent.result.record import MAX_FILE_BYTES as MAX_RESULT_BYTES
+from avsent.result.record import Result
+from avsent.result.writers.csv import result_cells
 
 if TYPE_CHECKING:
-    from avsent.represented import Represented
+    from avsent.model.encoding import Represented
 
 _MODALITIES = ("audio", "face")
 

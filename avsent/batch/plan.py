@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from avsent.batch.engines.base import Job
 from avsent.batch.entries import Entry, State
-from avsent.batch.jobs import Job
+from avsent.batch.events import Listener, Looking
+from avsent.batch.folders import SourceFile
 from avsent.batch.journal import Journal
-from avsent.batch.news import Listener, Looking
-from avsent.batch.tree import SourceFile
 from avsent.errors import MediaError
 
 PROBES = 4
@@ -104,7 +104,7 @@ def _durations(
     if not unknown:
         return found
     # FFmpeg is loaded only if a file is to be opened: a batch that is done must end at once.
-    from avsent.media import MediaReader
+    from avsent.extraction.media.reader import MediaReader
 
     def probe(file: SourceFile) -> float | None:
         try:

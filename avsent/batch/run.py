@@ -5,25 +5,73 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avsent.batch.config import BatchConfig, config_of
-from avsent.batch.course import Course
-from avsent.batch.engine import Engine
+from avsent.batch.engines.base import Engine, Work
 from avsent.batch.entries import Ending, Entry, State, Stored
-from avsent.batch.jobs import Work
+from avsent.batch.events import Ended, FileFailed, Listener, Planned, Tables, ignore_news
+from avsent.batch.folders import Found, assign_stems, find_media
 from avsent.batch.journal import Journal
-from avsent.batch.lock import exclusive
-from avsent.batch.news import Ended, FileFailed, Listener, Planned, Tables, ignore_news
-from avsent.batch.outputs import Outputs, check_out, concerns_all
+from avsent.batch.lock import exclusive, is_held
+from avsent.batch.outputs import Outputs, check_out, concerns_all, whole_of, write_tables
 from avsent.batch.packing import result_of
 from avsent.batch.plan import Plan, make_plan
-from avsent.batch.tables import whole_of, write_tables
-from avsent.batch.tree import Found, assign_stems, find_media
+from avsent.batch.scheduler import Course
 from avsent.errors import InputError, OutputError, UsageError
-from avsent.writers import Format
+from avsent.result.writers import Format
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts of the files in the folder by state, and what was done so far.
+
+    ``gone``: files of earlier runs that are no longer in the folder. ``work_s``: seconds of wall
+    time that the files done took, in all workers together; ``media_s``: their duration.
+    """
+
+    files: int
+    states: dict[State, int]
+    gone: int
+    at_work: bool
+    media_s: float
+    work_s: float
+    utterances: int
+    running: tuple[str, ...]
+    failures: tuple[Entry, ...]
+
+    @property
+    def speed(self) -> float | None:
+        """Times real time of one worker."""
+        return self.media_s / self.work_s if self.work_s > 0 else None
+
+
+def status_of(out: Path) -> Status:
+    """The status of the batch in ``out``.
+
+    Raises:
+        OutputError: there is none, or its journal cannot be read.
+    """
+    at_work = is_held(out)
+    with Journal(out, write=False) as journal:
+        entries = journal.entries()
+    here = [entry for entry in entries if entry.present]
+    counts = Counter(entry.state for entry in here)
+    done = [entry for entry in here if entry.state == State.done]
+    return Status(
+        files=len(here),
+        states={state: counts[state] for state in State},
+        gone=len(entries) - len(here),
+        at_work=at_work,
+        media_s=sum(entry.duration_s or 0.0 for entry in done),
+        work_s=sum(entry.seconds or 0.0 for entry in done),
+        utterances=sum(entry.utterances or 0 for entry in done),
+        running=tuple(e.name for e in here if e.state == State.running) if at_work else (),
+        failures=tuple(entry for entry in here if entry.state == State.failed),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +263,7 @@ class _Batch:
         digest = together_digest(done)
         if self._journal.fact(_TOGETHER_KEY) != digest:
             # Here, because it brings torch.
-            from avsent.batch.corpus import conclude_all
+            from avsent.batch.adapt_corpus import conclude_all
 
             for name in conclude_all(self._journal, done, self._options.work):
                 self._write_or_fail(name, self._journal.stored(name))

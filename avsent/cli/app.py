@@ -14,13 +14,12 @@ import typer
 from avsent import __version__
 from avsent.cli import data, models, outcome
 from avsent.cli.batch import batch
+from avsent.cli.data import extract
 from avsent.cli.doctor import doctor
 from avsent.cli.evaluate import evaluate
-from avsent.cli.extract import extract
 from avsent.cli.options import SESSION, DebugOption
-from avsent.cli.plot import plot
 from avsent.cli.predict import predict
-from avsent.cli.report import report
+from avsent.cli.report import plot, report
 from avsent.cli.train import train
 from avsent.errors import UsageError
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsent.adapt import Adapt
-from avsent.cli.inputs import check_option_file
 from avsent.cli.options import (
     SESSION,
     AdaptOption,
@@ -23,14 +23,81 @@ from avsent.cli.options import (
     QuietOption,
     RateOption,
     StrictOption,
+    check_option_file,
 )
-from avsent.cli.outcome import say, warn
+from avsent.cli.outcome import printing, say, warn
 from avsent.errors import PartialFailure, UsageError
-from avsent.faces.choice import FaceChoice
-from avsent.writers import Format
+from avsent.options import Adapt, FaceChoice
+from avsent.result.writers import Format
 
 if TYPE_CHECKING:
-    from avsent.batch.run import Report
+    from avsent.batch.run import Report, Status
+
+
+def print_status(out: Path, *, as_json: bool) -> int:
+    """Print it on standard output; returns the exit code: 5 where files failed."""
+    from avsent.batch.run import status_of
+    from avsent.errors import PartialFailure
+
+    status = status_of(out)
+    text = json.dumps(_plain(status), indent=2) if as_json else "\n".join(_lines(out, status))
+    with printing():
+        print(text, file=sys.stdout)
+    return PartialFailure.exit_code if status.failures else 0
+
+
+def _plain(status: Status) -> dict[str, object]:
+    return {
+        "files": status.files,
+        **{state.value: count for state, count in status.states.items()},
+        "gone": status.gone,
+        "at_work": status.at_work,
+        "media_s": round(status.media_s, 3),
+        "work_s": round(status.work_s, 3),
+        "speed": None if status.speed is None else round(status.speed, 3),
+        "utterances": status.utterances,
+        "running_files": list(status.running),
+        "failures": [
+            {
+                "source": entry.name,
+                "error": entry.error,
+                "exit_code": entry.exit_code,
+                "attempts": entry.attempts,
+            }
+            for entry in status.failures
+        ],
+    }
+
+
+def _lines(out: Path, status: Status) -> list[str]:
+    from avsent.batch.entries import State
+    from avsent.text import clock, one_line
+
+    counts = ", ".join(
+        f"{count} {_word(state.value, status)}"
+        for state, count in status.states.items()
+        if count or state in (State.done, State.failed)
+    )
+    lines = [f"{one_line(str(out))}: {status.files} files: {counts}"]
+    if status.gone:
+        lines.append(f"{status.gone} of earlier runs are no longer in the folder")
+    if status.speed is not None:
+        lines.append(
+            f"{status.utterances} utterances in {clock(status.media_s)} of media; one worker did "
+            f"{status.speed:.1f} x real time"
+        )
+    lines.append("a batch is at work on it" if status.at_work else "no batch is at work on it")
+    lines += [f"running: {one_line(name)}" for name in status.running]
+    for entry in status.failures:
+        # Made safe first: the journal holds what is no UTF-8 in an error as escapes.
+        name, error = one_line(entry.name), one_line(entry.error or "")
+        lines.append(f"failed: {error if name in error else f'{name}: {error}'}")
+    return lines
+
+
+def _word(state: str, status: Status) -> str:
+    """What a batch was at when it ended is not running any more."""
+    return "cut short" if state == "running" and not status.at_work else state
 
 
 class EngineName(StrEnum):
@@ -170,9 +237,9 @@ def batch(
     check_option_file("--landmarks", landmarks)
 
     # Here, so that mistakes above are told at once.
-    from avsent.batch.engines import make_engine, make_work, prepare_engine
+    from avsent.batch.engines.choose import make_engine, make_work, prepare_engine
     from avsent.batch.run import BatchOptions, run_batch
-    from avsent.cli.batch_displays import make_display
+    from avsent.cli.batch_progress import make_display
 
     work = make_work(
         engine.value,
@@ -213,8 +280,6 @@ def batch(
 
 
 def _end_with_status(out: Path, *, as_json: bool) -> None:
-    from avsent.cli.batch_status import print_status
-
     raise typer.Exit(print_status(out, as_json=as_json))
 
 
@@ -222,7 +287,7 @@ def _tell(report: Report, out: Path, *, quiet: bool) -> None:
     """How it ended, in a line, and what was left out of it."""
     if quiet:
         return
-    from avsent.writers.text import clock
+    from avsent.text import clock
 
     for folder in report.found.unread:
         warn(f"a folder cannot be read and is left out: {folder}")

@@ -2,18 +2,80 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from avsent.cli.data_options import LabelOption, LabelsOption, SplitBy, SplitByOption
-from avsent.cli.options import DebugOption, QuietOption
-from avsent.cli.outcome import printing, say
-from avsent.cli.problems import ProblemFormat, print_problems
+from avsent.cli.options import (
+    CacheOption,
+    DebugOption,
+    LabelOption,
+    LabelsOption,
+    LandmarksOption,
+    QuietOption,
+    SplitBy,
+    SplitByOption,
+    check_option_file,
+)
+from avsent.cli.outcome import printing, say, warn
 from avsent.errors import DatasetError, OutputError, UsageError
+from avsent.files import check_target
+from avsent.options import FaceChoice
+
+if TYPE_CHECKING:
+    from avsent.training.data.problem import Problem
+
+
+class ProblemFormat(StrEnum):
+    """How problems are printed."""
+
+    table = "table"
+    json = "json"
+
+
+def print_problems(problems: Sequence[Problem], format: ProblemFormat, file: TextIO) -> None:
+    """Print them; nothing, or an empty list of JSON, where there are none."""
+    if format is ProblemFormat.json:
+        # ASCII: any text comes through any pipe or terminal.
+        json.dump([asdict(problem) for problem in problems], file, indent=1)
+        file.write("\n")
+    elif file.isatty():
+        _print_table(problems, file)
+    else:
+        from avsent.text import one_line
+
+        for problem in problems:
+            cells = (problem.where, problem.kind, problem.detail)
+            file.write("\t".join(map(one_line, cells)) + "\n")
+
+
+def _print_table(problems: Sequence[Problem], file: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from avsent.text import one_line
+
+    if not problems:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("where", overflow="fold", max_width=40)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for problem in problems:
+        style = "dim" if problem.is_note else "yellow"
+        kind = Text(problem.kind, style=style)
+        table.add_row(Text(one_line(problem.where)), kind, Text(one_line(problem.detail)))
+    Console(file=file, markup=False, emoji=False, highlight=False).print(table)
+
 
 DataArgument = Annotated[
     Path,
@@ -60,12 +122,12 @@ def check(
     summary goes to standard error. Ends with code 3 where anything is wrong; utterances without
     a text are only noted.
     """
-    from avsent.cli.counting import counting_bar
-    from avsent.data.check import find_problems
-    from avsent.data.check_labels import LabelCheck
-    from avsent.data.listing import read_rows
-    from avsent.data.probe import probe_files
-    from avsent.data.summary import counted, summary
+    from avsent.cli.progress import counting_bar
+    from avsent.training.data.check import find_problems
+    from avsent.training.data.check_labels import LabelCheck
+    from avsent.training.data.listing import read_rows
+    from avsent.training.data.probe import probe_files
+    from avsent.training.data.summary import counted, summary
 
     rows = read_rows(data)
     with counting_bar(quiet=quiet) as hook:
@@ -107,10 +169,10 @@ def import_(
 
     The media files stay where they are; nothing is checked but the lists themselves.
     """
-    from avsent.data.listing import read_rows
-    from avsent.data.manifest import MANIFEST_NAME, write_manifest
-    from avsent.data.summary import counted
-    from avsent.writers.files import check_target
+    from avsent.files import check_target
+    from avsent.training.data.listing import read_rows
+    from avsent.training.data.manifest import MANIFEST_NAME, write_manifest
+    from avsent.training.data.summary import counted
 
     if output.suffix.lower() != ".csv":
         raise UsageError(f"the manifest {output} needs a name that ends in .csv")
@@ -121,3 +183,86 @@ def import_(
     write_manifest(output, rows)
     if not quiet:
         say("", f"wrote {output}: {counted(len(rows), 'utterance')}")
+
+
+FILE_ENDING = ".npz"
+
+
+def extract(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="A manifest, a folder with manifest.csv, the folder of a known corpus, or a "
+            "feature file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FEATURES",
+            help="The feature file to write; its name ends in .npz.",
+            show_default=False,
+        ),
+    ],
+    cache: CacheOption = None,
+    face: Annotated[
+        FaceChoice,
+        typer.Option(
+            "--face",
+            metavar=f"{FaceChoice.speaking}|{FaceChoice.largest}",
+            help="Of several faces: the one most likely speaking, or the largest.",
+        ),
+    ] = FaceChoice.speaking,
+    landmarks: LandmarksOption = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures",
+            help="Keep small grey pictures of the faces: people can be recognised in them. The "
+            "shipped models judge a little better with them.",
+        ),
+    ] = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Analyse the videos of a corpus and write the features of its utterances to one file.
+
+    The file holds labels, transcripts and features, no sound and, without --pictures, no pictures.
+    avsent train takes it instead of the videos. What is done is kept: after Ctrl-C the same command
+    goes on where it stopped.
+    """
+    if output.suffix.lower() != FILE_ENDING:
+        raise UsageError(f"{output}: name the feature file with the ending {FILE_ENDING}")
+    if face is FaceChoice.all:
+        raise UsageError("--face all is for prediction; for training give speaking or largest")
+    check_option_file("--landmarks", landmarks)
+    check_target(output, [data, *filter(None, [landmarks])])
+
+    # Here, so that mistakes above are told at once: torch and rich take their time.
+    from avsent.cli.progress import ProgressBar
+    from avsent.training.data.feature_files import write_features
+    from avsent.training.data.open_corpus import CorpusOptions, open_corpus
+
+    warnings: list[str] = []
+    with ProgressBar(data.resolve().name, quiet=quiet) as bar:
+        corpus = open_corpus(
+            data,
+            options=CorpusOptions(cache=cache, face=face, landmarks=landmarks),
+            on_progress=bar,
+            on_warning=warnings.append,
+        )
+        if not pictures:
+            samples = (dataclasses.replace(sample, pictures=None) for sample in corpus.samples)
+            corpus = corpus.subset(samples)
+        write_features(output, corpus)
+    if quiet:
+        return
+    for warning in warnings:
+        warn(warning)
+    if sys.stderr.isatty():
+        videos = len({sample.video for sample in corpus.samples})
+        say("", f"wrote {output}: {len(corpus.samples)} utterances of {videos} videos")

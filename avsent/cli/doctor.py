@@ -15,7 +15,7 @@ from avsent.cli.options import SESSION, DebugOption, DeviceOption
 from avsent.cli.outcome import printing, say
 
 if TYPE_CHECKING:
-    from avsent.doctor.check import Check
+    from avsent.cli.checkup.check import Check
 
 SCHEMA = "avsent-doctor/1"
 CANNOT_WORK = 1
@@ -35,9 +35,9 @@ def doctor(
     """
     from rich.console import Console
 
-    from avsent.doctor.check import State
-    from avsent.doctor.course import checkup
-    from avsent.doctor.surroundings import look_at_terminal
+    from avsent.cli.checkup.check import State
+    from avsent.cli.checkup.course import checkup
+    from avsent.cli.checkup.surroundings import look_at_terminal
 
     with Console(stderr=True, markup=False).status("looking") as status:
         checks = list(
@@ -66,7 +66,7 @@ def _print_json(checks: Sequence[Check], *, works: bool) -> None:
 
 
 def _print_lines(checks: Sequence[Check], file: TextIO) -> None:
-    from avsent.writers.text import one_line
+    from avsent.text import one_line
 
     for check in checks:
         cells = (check.state, check.name, check.found, check.advice)
@@ -78,8 +78,8 @@ def _print_table(checks: Sequence[Check], file: TextIO) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from avsent.writers.base import is_utf8
-    from avsent.writers.text import one_line
+    from avsent.result.writers.base import is_utf8
+    from avsent.text import one_line
 
     styles = {"ok": "green", "warning": "yellow", "failed": "bold red"}
     arrow = "→" if is_utf8(file) else "->"

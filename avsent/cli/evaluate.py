@@ -4,20 +4,82 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from avsent.cli.data_options import CacheOption, LabelOption
-from avsent.cli.options import DebugOption, DeviceOption, QuietOption
+from avsent.cli.options import CacheOption, DebugOption, DeviceOption, LabelOption, QuietOption
 from avsent.cli.outcome import printing, say, warn
 from avsent.errors import UsageError
-from avsent.writers.files import atomic_text, check_target
+from avsent.files import atomic_text, check_target
+from avsent.training.checkpoint_evaluation import Judgement
+from avsent.training.metrics import TITLES
 
-if TYPE_CHECKING:
-    from avsent.training.judging import Judgement
+
+def print_evaluation(judgement: Judgement, file: TextIO) -> None:
+    """Figures with intervals and baseline, per class, per speaker, confusion."""
+    found = judgement.evaluation
+    level = f"{100 * found.level:.0f}% interval"
+    whose = "mean" if found.baseline_value is not None else "commonest"
+    _print(
+        file,
+        f"{found.count} utterances of {found.videos} videos, part {judgement.part}",
+        ["figure", "value", level, f"always the {whose} of {judgement.baseline_from}"],
+        [list(row) for row in found.table_rows()],
+    )
+    if found.per_class:
+        _print(
+            file,
+            "per class",
+            ["class", "precision", "recall", "F1", "utterances"],
+            [
+                [c.label, _number(c.precision), _number(c.recall), _number(c.f1), str(c.support)]
+                for c in found.per_class
+            ],
+        )
+    if found.confusion:
+        _print(
+            file,
+            "confusion",
+            ["truth \\ decision", *found.labels],
+            [
+                [label, *map(str, counts)]
+                for label, counts in zip(found.labels, found.confusion, strict=True)
+            ],
+        )
+    if len(found.per_speaker) > 1:
+        names = list(found.per_speaker[0].metrics)
+        _print(
+            file,
+            "per speaker",
+            ["speaker", "utterances", *(TITLES[name] for name in names)],
+            [
+                [s.speaker, str(s.count), *(_number(s.metrics[name]) for name in names)]
+                for s in found.per_speaker
+            ],
+        )
+
+
+def _print(file: TextIO, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not file.isatty():
+        for row in ([f"# {title}"], head, *rows, [""]):
+            print("\t".join(row), file=file)
+        return
+    table = Table(title=title, title_justify="left")
+    for column in head:
+        table.add_column(column, justify="left" if column == head[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(file=file).print(table, markup=False)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 class Part(StrEnum):
@@ -111,10 +173,10 @@ def evaluate(
         check_target(target, [data])
 
     # Here, so that mistakes above are told at once: torch takes its time.
-    from avsent.checkpoints import load_config
-    from avsent.cli.training import open_data
-    from avsent.pipeline import torch_device
-    from avsent.training.judging import JudgeOptions, judge
+    from avsent.cli.train import open_data
+    from avsent.machine import torch_device
+    from avsent.model.checkpoint import load_config
+    from avsent.training.checkpoint_evaluation import JudgeOptions, judge
     from avsent.training.plots import save_confusion
 
     where = torch_device(device)
@@ -135,8 +197,6 @@ def evaluate(
         if format is EvaluationFormat.json:
             print(_json(figures), end="")
         else:
-            from avsent.cli.figures import print_evaluation
-
             print_evaluation(judgement, sys.stdout)
     if not quiet and sys.stderr.isatty():
         for target in filter(None, (output, confusion)):

@@ -37,7 +37,7 @@ def list_(as_json: JsonOption = False, debug: DebugOption = False) -> None:
 
     Tabs stand between the columns where standard output is no terminal.
     """
-    from avsent.model_index import index_text, read_index
+    from avsent.model.index import index_text, read_index
 
     index = read_index()
     rows = [
@@ -69,7 +69,7 @@ def info(
 
     The sizes of its layers are in the JSON alone.
     """
-    from avsent.model_index import describe
+    from avsent.model.index import describe
 
     about = describe(model)
     shown = {key: value for key, value in about.items() if key not in NOT_IN_TABLE}
@@ -98,7 +98,7 @@ def verify(
     The weights are held against the model's config.json, those that came along also against
     index.json. Ends with code 4 where one is not fine.
     """
-    from avsent.model_index import State, verify_checkpoint, verify_folder
+    from avsent.model.index import State, verify_checkpoint, verify_folder
 
     found = [verify_checkpoint(model) for model in models] if models else verify_folder()
     with printing():
@@ -130,7 +130,7 @@ def _size(count: int) -> str:
 
 def _print_rows(head: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO) -> None:
     """A table on a terminal, without a heading two columns; elsewhere the rows, with tabs."""
-    from avsent.writers.text import one_line
+    from avsent.text import one_line
 
     if not file.isatty():
         for row in rows:

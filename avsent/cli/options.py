@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from avsent.adapt import Adapt
-from avsent.faces.choice import FaceChoice
+from avsent.errors import InputError, MediaError
+from avsent.labels import LABEL_COLUMNS
+from avsent.options import Adapt, FaceChoice
+
+
+def check_media(path: Path) -> None:
+    """Raise MediaError where the path is, at first sight, no media file."""
+    _check(path, MediaError)
+
+
+def check_option_file(option: str, path: Path | None) -> None:
+    """Raise InputError where the file given to an option cannot be read."""
+    if path is not None:
+        _check(path, InputError, f"{option}: ")
+
+
+def _check(path: Path, error_class: type[InputError], prefix: str = "") -> None:
+    try:
+        found = path.stat()
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise error_class(f"{prefix}cannot read {path}: {reason}; check the name") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise error_class(f"{prefix}{path} is a folder; name the files in it")
+    # Pipes have no size.
+    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        raise error_class(f"{prefix}{path} is empty; copy it again from its source")
+    if not os.access(path, os.R_OK):
+        raise error_class(f"{prefix}cannot read {path}: no permission; ask its owner for it")
 
 
 @dataclass(slots=True)
@@ -118,4 +148,53 @@ ProxyOption = Annotated[
 ]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Take a damaged file for an error, not for a warning.")
+]
+
+
+class SplitBy(StrEnum):
+    """What may be in one part only."""
+
+    speaker = "speaker"
+    video = "video"
+
+
+def _check_label(column: str) -> str:
+    if column not in LABEL_COLUMNS:
+        raise typer.BadParameter(f"{column!r} is none of {', '.join(LABEL_COLUMNS)}")
+    return column
+
+
+LabelOption = Annotated[
+    str,
+    typer.Option(
+        "--label",
+        metavar="|".join(LABEL_COLUMNS),
+        help="The column to learn.",
+        callback=_check_label,
+    ),
+]
+LabelsOption = Annotated[
+    str,
+    typer.Option(
+        "--labels",
+        metavar="auto|2|3|7|real|NAMES",
+        help="Sentiment in 2, 3 or 7 classes, numbers (a regression head), or names with commas "
+        "between them; auto takes what occurs.",
+    ),
+]
+SplitByOption = Annotated[
+    SplitBy,
+    typer.Option(
+        "--split-by", metavar="|".join(SplitBy), help="What may be in one part of the data only."
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep the features of each media file there; by default in AVSENT_CACHE, or avsent's "
+        "folder in the user's cache.",
+        show_default=False,
+    ),
 ]

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 
 from avsent.errors import AvsentError, OutputError
-from avsent.writers.text import one_line
+from avsent.text import one_line
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report a command ended by Ctrl-C."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsent.cli.inputs import check_media, check_option_file
-from avsent.cli.options import DebugOption, QuietOption
+from avsent.cli.options import DebugOption, QuietOption, check_media, check_option_file
 from avsent.cli.outcome import say, warn
-from avsent.cli.products import EmbedOption
+from avsent.cli.predict import EmbedOption
 from avsent.errors import InputError, MediaError, UsageError
-from avsent.writers.files import check_target
+from avsent.files import check_target, prepare_folder
 
 if TYPE_CHECKING:
-    from avsent.results import Result
+    from avsent.result.record import Result
 
 
 def report(
@@ -103,7 +104,7 @@ def _page(
         check_media(video)
     target = output or _default_target(source)
     check_target(target, [source, *([video] if video is not None else [])])
-    from avsent.results import Result
+    from avsent.result.record import Result
 
     result = Result.load(source)
     media = video or _find(source, result)
@@ -119,7 +120,7 @@ def _page(
 
     # Here, so that mistakes above are told at once: what draws pictures takes its time.
     from avsent.cli.progress import ProgressBar
-    from avsent.report.page import write_report
+    from avsent.views.report.page import write_report
 
     with ProgressBar((media or source).name, quiet=quiet) as bar:
         try:
@@ -151,3 +152,133 @@ def _find(source: Path, result: Result) -> Path | None:
         except (OSError, ValueError):  # a name that no file can have
             continue
     return None
+
+
+class PictureFormat(StrEnum):
+    """Format of pictures."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
+
+def plot(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|RESULT.json",
+            help="The folder of a training run, or what avsent predict wrote as json.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A folder for the pictures; for a result also a file. By default RUN/plots, or "
+            "beside the result.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[
+        PictureFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="|".join(PictureFormat),
+            help="Format of the pictures. By default what the name after -o ends in, else png.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            help="The seed of the run to draw; by default the one that is best on validation.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Draw the pictures of a training run, or the timeline of a result, for a paper.
+
+    Of a run: its loss curves, the confusion of classes, and where source and target place the
+    same utterances before and after the transfer. Of a result: utterances, score, probabilities
+    and the shares of voice and face over time.
+    """
+    if source.is_dir():
+        drawn = _draw_run(source, output, format, seed, quiet=quiet)
+    else:
+        if seed is not None:
+            raise UsageError(f"--seed is for training runs; {source} is none")
+        drawn = [_draw_result(source, output, format)]
+    if not quiet and sys.stderr.isatty():
+        for target in drawn:
+            say("", f"wrote {target}")
+
+
+def _draw_run(
+    source: Path,
+    output: Path | None,
+    format: PictureFormat | None,
+    seed: int | None,
+    *,
+    quiet: bool,
+) -> list[Path]:
+    from avsent.training.run_folder import RunFolder
+
+    given = re.fullmatch(r"seed-(\d+)", source.name)
+    if given and not (source / "config.json").exists():
+        # One seed's folder, as it stands in that of the run.
+        source, seed = source.parent, int(given[1]) if seed is None else seed
+    if output is not None and _ending(output) is not None and not output.is_dir():
+        raise UsageError(f"-o {output}: a run has several pictures; name a folder")
+    folder = RunFolder(source)
+    best = folder.best()
+    chosen = best if seed is None else seed
+    target = output or (folder.plots if chosen == best else folder.seed(chosen) / "plots")
+
+    # Here, so that mistakes above are told at once: torch takes its time.
+    from avsent.training.plots import draw, read_drawable
+
+    what = read_drawable(folder, chosen)
+    drawn = draw(target, what, (format or PictureFormat.png).value)
+    if not quiet:
+        for line in what.missing:
+            warn(f"{source}: {line}")
+    return drawn
+
+
+def _draw_result(source: Path, output: Path | None, format: PictureFormat | None) -> Path:
+    check_option_file("RESULT.json", source)
+    ending = None if output is None or output.is_dir() else _ending(output)
+    if ending is not None and format not in (None, ending):
+        raise UsageError(f"-o {output} and --format {format} name two formats; give one")
+    name = f"{source.stem}.{format or PictureFormat.png}"
+    if output is None:
+        target = source.with_name(name)
+    elif ending is not None:
+        target = output
+    else:
+        prepare_folder(output)
+        target = output / name
+    check_target(target, [source])
+
+    from avsent.result.record import Result
+
+    result = Result.load(source)
+
+    from avsent.views.report.timeline import save_timeline
+
+    save_timeline(target, result)
+    return target
+
+
+def _ending(path: Path) -> PictureFormat | None:
+    ending = path.suffix.lower().removeprefix(".")
+    return PictureFormat(ending) if ending in list(PictureFormat) else None

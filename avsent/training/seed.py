@@ -9,20 +9,14 @@ from pathlib import Path
 
 import torch
 
-from avsent.checkpoints import Calibration
-from avsent.data.text_corpus import TextItem
-from avsent.networks.config import VectorSizes
-from avsent.networks.guard import PAIR
-from avsent.networks.target import TargetModel
-from avsent.training.calibrating import calibrate
-from avsent.training.damage import drowned
+from avsent.model.checkpoint import Calibration
+from avsent.model.networks.config import VectorSizes
+from avsent.model.networks.modality_check import PAIR
+from avsent.model.networks.target import TargetModel
+from avsent.training.data.text_corpus import TextItem
+from avsent.training.embeddings import Space, spaces_of, target_embeddings
 from avsent.training.evaluation import Predictions
-from avsent.training.fit import Course, OnEpoch, Teacher, fit
-from avsent.training.guarding import GuardMaterial, fit_guard
-from avsent.training.material import Material, make_text_material
-from avsent.training.predicting import predictions_of
-from avsent.training.screening import screened
-from avsent.training.selection import judged
+from avsent.training.modality_check import GuardMaterial, drowned, fit_guard, screened
 from avsent.training.settings import TrainSettings
 from avsent.training.source import (
     SourceCourse,
@@ -31,8 +25,9 @@ from avsent.training.source import (
     train_source,
     unpaired_teacher,
 )
-from avsent.training.spaces import Space, spaces_of, target_embeddings
-from avsent.training.state import Progress
+from avsent.training.splits import Material, make_text_material
+from avsent.training.trainer import Course, OnEpoch, Progress, Teacher, fit
+from avsent.training.validation import calibrate, judged, predictions_of
 
 Say = Callable[[str], None]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from avsent.networks.config import ContextConfig, FusionConfig, TransferConfig, VoteConfig
+from avsent.model.networks.config import ContextConfig, FusionConfig, TransferConfig, VoteConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class TextSettings:
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Everything that decides what a run learns, but the data and the seed. ``votes``: see
-    :class:`~avsent.networks.config.TargetConfig`; ``check``: whether M3ER's modality check leaves
+    :class:`~avsent.model.networks.config.TargetConfig`; ``check``: whether M3ER's modality check leaves
     out what is damaged, and the model gets a guard."""
 
     target: tuple[str, ...] = ("audio", "face")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from avsent.errors import DatasetError
-from avsent.networks.config import TargetConfig
-from avsent.networks.target import TargetModel
-from avsent.networks.vector_encoder import VectorEncoder
-from avsent.training.fit import Course, OnEpoch, fit
-from avsent.training.selection import check_parts
-from avsent.training.updates import Taught
-from avsent.training.videos import Videos, batches, encoded
+from avsent.model.networks.config import TargetConfig
+from avsent.model.networks.encoders import VectorEncoder
+from avsent.model.networks.target import TargetModel
+from avsent.training.dataset import Videos, batches, encoded
+from avsent.training.losses import Taught
+from avsent.training.trainer import Course, OnEpoch, fit
+from avsent.training.validation import check_parts
 
 FOLD_SEEDS_APART = 1_000_000_007
 """The models of folds begin with other weights than the source itself."""
@@ -32,11 +32,11 @@ class PairedTeacher:
 
     @property
     def size(self) -> int:
-        """See :class:`~avsent.training.fit.Teacher`."""
+        """See :class:`~avsent.training.trainer.Teacher`."""
         return int(self.taught.embeddings.shape[-1])
 
     def for_epoch(self, epoch: int) -> Taught:
-        """See :class:`~avsent.training.fit.Teacher`."""
+        """See :class:`~avsent.training.trainer.Teacher`."""
         return self.taught
 
 
@@ -56,11 +56,11 @@ class UnpairedTeacher:
 
     @property
     def size(self) -> int:
-        """See :class:`~avsent.training.fit.Teacher`."""
+        """See :class:`~avsent.training.trainer.Teacher`."""
         return int(self.embeddings.shape[-1])
 
     def for_epoch(self, epoch: int) -> Taught:
-        """See :class:`~avsent.training.fit.Teacher`."""
+        """See :class:`~avsent.training.trainer.Teacher`."""
         rng = np.random.default_rng([self.seed, epoch])
         rows = torch.zeros(self.wanted.shape, dtype=torch.long)
         there = torch.zeros(self.wanted.shape, dtype=torch.bool)

@@ -14,7 +14,7 @@ import av
 import cv2
 from playwright.sync_api import sync_playwright
 
-from avsent.cli import main as avsent
+from avsent.cli.app import main as avsent
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parents[1] / "samples"

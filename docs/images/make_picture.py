@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 import avsent
-from avsent.writers.table import TableWriter
+from avsent.result.writers.terminal import TableWriter
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = "samples/demo.mp4"

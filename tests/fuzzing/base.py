@@ -11,17 +11,16 @@ from pathlib import Path
 
 import torch
 
-from avsent.checkpoints import Calibration, save_checkpoint
-from avsent.cli import main
-from avsent.data.feature_cache import FeatureCache, MediaFeatures, Settings
-from avsent.faces.choice import FaceChoice
-from avsent.features.config import FeatureConfig
-from avsent.networks import config as sizes
-from avsent.networks.target import TargetModel
-from avsent.results import Result
-from tests.fuzzing.crafted import bomb_png, bomb_video
-from tests.fuzzing.seeds import media_seeds
-from tests.tiny import SIZES, SMALL, feature_file, small_corpus
+from avsent.cli.app import main
+from avsent.extraction.features.config import FeatureConfig
+from avsent.model.checkpoint import Calibration, save_checkpoint
+from avsent.model.networks import config as sizes
+from avsent.model.networks.target import TargetModel
+from avsent.options import FaceChoice
+from avsent.result.record import Result
+from avsent.training.data.feature_cache import FeatureCache, MediaFeatures, Settings
+from tests.fuzzing.media import bomb_png, bomb_video, media_seeds
+from tests.small_runs import SIZES, SMALL, feature_file, small_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "samples" / "demo.mp4"
@@ -79,10 +78,6 @@ def make_base(folder: Path, clips: Path | None, *, light: bool = False) -> Base:
             run("report" if shown == "warm.html" else "plot", "-q", result, "-o", folder / shown)
         run("evaluate", "-q", base.vector_model, base.features[0], "-o", folder / "warm.json")
         run("report", "-q", out, "-o", folder / "all.html")
-        import avsent.annotate.video
-        import avsent.batch.status
-        import avsent.data.check
-        import avsent.result_frame  # noqa: F401
     return base
 
 
@@ -128,7 +123,7 @@ def _model(folder: Path, *, vectors: bool) -> Path:
         features=FeatureConfig(),
         calibration=Calibration(),
     )
-    from avsent.model_index import write_index
+    from avsent.model.index import write_index
 
     write_index(folder.parent)
     return folder

@@ -8,18 +8,60 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import av
 
 from tests.fuzzing.base import Base
-from tests.fuzzing.cases import Case
-from tests.fuzzing.crafted import MAKERS
-from tests.fuzzing.mutate import mutated
-from tests.fuzzing.spoiling import spoil_journal, spoilt_arrays, spoilt_weights
-from tests.fuzzing.texts import drawn, encoded, spoilt
+from tests.fuzzing.media import MAKERS
+from tests.fuzzing.mutate import (
+    drawn,
+    encoded,
+    mutated,
+    spoil_journal,
+    spoilt,
+    spoilt_arrays,
+    spoilt_weights,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One hostile file and what reads it.
+
+    ``arguments``: of the command ``avsent``, run in ``folder``; or of the function ``call`` of
+    ``readers``. ``what``: the file and how it was spoilt, for people. ``outputs``: files that
+    must be whole or absent.
+    """
+
+    number: int
+    kind: str
+    folder: Path
+    arguments: tuple[str, ...]
+    call: str = ""
+    what: str = ""
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a case ended; ``failures``: what must not happen, empty where all is well.
+
+    ``code``: exit code, negative for a signal; ``memory_mb``: the most that was resident,
+    including the 300 MB or so of libraries that the child shares with its parent.
+    """
+
+    number: int
+    kind: str
+    what: str
+    code: int
+    seconds: float
+    memory_mb: float
+    failures: tuple[str, ...] = ()
+    stderr: str = field(default="", repr=False)
+
 
 SEED_STEP = 1_000_000
 """Between the numbers of the cases of two seeds."""

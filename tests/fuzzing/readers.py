@@ -12,7 +12,7 @@ from avsent.errors import AvsentError
 
 def media(path: str) -> None:
     """Read a file to its end."""
-    from avsent.media import MediaReader, prefetch
+    from avsent.extraction.media.reader import MediaReader, prefetch
 
     with MediaReader(path) as reader:
         for _ in prefetch(reader):
@@ -21,30 +21,30 @@ def media(path: str) -> None:
 
 def boundaries(path: str) -> None:
     """Read utterances."""
-    from avsent.boundaries import read_boundaries
+    from avsent.extraction.utterances.boundaries import read_boundaries
 
     read_boundaries(Path(path))
 
 
 def features(path: str) -> None:
     """Read a feature file."""
-    from avsent.data.feature_files import read_features
+    from avsent.training.data.feature_files import read_features
 
     read_features(Path(path))
 
 
 def text_corpus(path: str) -> None:
     """Read labelled sentences."""
-    from avsent.data.text_corpus import read_text_corpus
+    from avsent.training.data.text_corpus import read_text_corpus
 
     read_text_corpus(Path(path))
 
 
 def cache(path: str) -> None:
     """Read kept features; damage is as good as absence."""
-    from avsent.data.feature_cache import FeatureCache, Settings
-    from avsent.faces.choice import FaceChoice
-    from avsent.features.config import FeatureConfig
+    from avsent.extraction.features.config import FeatureConfig
+    from avsent.options import FaceChoice
+    from avsent.training.data.feature_cache import FeatureCache, Settings
 
     settings = Settings(FeatureConfig(), FaceChoice.speaking)
     FeatureCache(Path(path).parent, settings).load(Path(path), 3)
@@ -53,7 +53,7 @@ def cache(path: str) -> None:
 def index(folder: str) -> None:
     """Hold a folder of models against its index."""
     from avsent.errors import CheckpointError
-    from avsent.model_index import State, verify_folder
+    from avsent.model.index import State, verify_folder
 
     wrong = [found for found in verify_folder(Path(folder)) if found.state is not State.fine]
     if wrong:
@@ -62,8 +62,8 @@ def index(folder: str) -> None:
 
 def result(path: str) -> None:
     """Read a result, and show it in every format."""
-    from avsent.results import Result
-    from avsent.writers import Format, make_writer
+    from avsent.result.record import Result
+    from avsent.result.writers import Format, make_writer
 
     found = Result.load(path)
     for format in Format:

@@ -1,0 +1,251 @@
+"""The local engine of a machine with a GPU: workers decode and look for faces on the processor,
+and one thread here encodes what they find, of all files together, on the GPU."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from avsent.batch.engines.base import Done, Event, Job, Moved, Work
+from avsent.batch.engines.local import LocalEngine
+from avsent.batch.engines.worker import Piece, Seen, answer_of, failure, options_of, serve_features
+from avsent.errors import InputError
+from avsent.model.encoding import EncodedUtterance, LeanFeatures
+from avsent.predictor import Predictor, assemble
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class BatchSize:
+    """How many items are worked on together: halved where the device runs out of memory.
+
+    Attributes:
+        most: items of the next batch at most. It never grows again: what did not fit once would
+            not fit twice, and each time costs a batch.
+    """
+
+    def __init__(self, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"a batch has at least one item, not {most}")
+        self.most = most
+
+    def halving(
+        self,
+        work: Callable[[Sequence[T]], Sequence[R]],
+        items: Sequence[T],
+        name: Callable[[T], str] = lambda item: "an utterance",
+    ) -> list[R]:
+        """What ``work`` makes of all ``items``, in their order, ``most`` at a time.
+
+        ``name``: what to call an item in an error: its file, and where it is in there.
+
+        Raises:
+            InputError: an item does not fit even by itself.
+        """
+        done: list[R] = []
+        while len(done) < len(items):
+            batch = items[len(done) : len(done) + self.most]
+            made = _within_memory(work, batch)
+            if made is not None:
+                done += made
+            elif len(batch) > 1:
+                self.most = (len(batch) + 1) // 2
+            else:
+                raise InputError(
+                    f"{name(batch[0])}: too long for the memory of the GPU, even by itself; stop "
+                    "what else uses that GPU, cut it with --utterances, or use --device cpu"
+                )
+        return done
+
+
+def _within_memory(
+    work: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]
+) -> Sequence[R] | None:
+    """What ``work`` makes of ``batch``; None where memory was too small for it."""
+    try:
+        made = work(batch)
+    except torch.OutOfMemoryError:
+        # The error holds on to all that was in use when it came up: emptied after it is gone.
+        pass
+    else:
+        if len(made) != len(batch):
+            raise ValueError(f"{len(batch)} items went in, {len(made)} came out")
+        return made
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+MOST_UTTERANCES = 64
+"""Encoded together, at first."""
+WAITING_LIMIT = 4 * MOST_UTTERANCES
+"""While more than these wait, workers are not listened to: they wait, too."""
+_STEP_S = 0.02
+
+
+@dataclass(slots=True, eq=False)
+class _File:
+    """One attempt at a job: its utterances in the order of extraction."""
+
+    job: Job
+    encoded: list[EncodedUtterance] = field(default_factory=list)
+    error: InputError | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """An utterance to be encoded, or (``seen``) the end of a file."""
+
+    file: _File
+    features: LeanFeatures | None = None
+    seen: Seen | None = None
+
+
+class GpuEngine(LocalEngine):
+    """``workers`` processes that extract, one GPU that encodes and decides.
+
+    ``together``: see :meth:`avsent.model.encoding.Encoder.encode`.
+
+    Raises:
+        CheckpointError, UsageError: the model cannot be loaded, or there is no such device.
+    """
+
+    def __init__(self, work: Work, workers: int, *, together: bool | None = None) -> None:
+        super().__init__(work, workers, serve_features)
+        self._predictor = Predictor.load(work.checkpoint, device=work.device)
+        if work.represent:
+            self._predictor.require_adaptable()
+        self._together = together
+        self._options = options_of(work)
+        self._batch = BatchSize(MOST_UTTERANCES)
+        self._files: dict[Job, _File] = {}
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
+        self._decided: queue.Queue[Event | Exception] = queue.Queue()
+        self._encoder = threading.Thread(target=self._encode_all, name="avsent-gpu", daemon=True)
+        self._encoder.start()
+
+    def free(self) -> int:
+        return 0 if self._waiting.qsize() > WAITING_LIMIT else super().free()
+
+    def start(self, job: Job) -> int:
+        self._files[job] = _File(job)
+        return super().start(job)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            events: list[Event] = []
+            # In short steps: what is decided comes from a thread, not through a pipe.
+            if self._waiting.qsize() <= WAITING_LIMIT:
+                events += super().wait(_STEP_S)
+            else:
+                time.sleep(_STEP_S)
+            while not self._decided.empty():
+                event = self._decided.get()
+                if isinstance(event, Exception):
+                    raise event
+                if self._files.pop(event.job, None) is not None:
+                    events.append(event)
+            for event in events:
+                if not isinstance(event, Moved):
+                    self._files.pop(event.job, None)
+            if events or time.monotonic() >= deadline:
+                return events
+
+    def abandon(self, job: Job) -> None:
+        self._files.pop(job, None)
+        super().abandon(job)
+
+    def close(self) -> None:
+        self._files.clear()
+        self._waiting.put(None)
+        super().close()
+        self._encoder.join()
+
+    def _take(self, worker: Any, message: object, events: list[Event]) -> None:
+        match message:
+            case Piece(job, features):
+                if (file := self._files.get(job)) is not None:
+                    self._waiting.put(_Waiting(file, features=features))
+            case Seen(job):
+                worker.job = None
+                if (file := self._files.get(job)) is not None:
+                    self._waiting.put(_Waiting(file, seen=message))
+            case _:
+                super()._take(worker, message, events)
+
+    # --- the thread of the GPU ---------------------------------------------------------------
+
+    def _encode_all(self) -> None:
+        try:
+            while (first := self._waiting.get()) is not None:
+                items, ends = [first], False
+                while len(items) < self._batch.most and not ends:
+                    try:
+                        item = self._waiting.get_nowait()
+                    except queue.Empty:
+                        break
+                    ends = item is None
+                    items += [item] if item is not None else []
+                self._encode(items)
+                for item in items:
+                    if item.seen is not None:
+                        self._decide(item.file, item.seen)
+                if ends:
+                    return
+        except Exception as error:
+            self._decided.put(error)
+
+    def _encode(self, items: Sequence[_Waiting]) -> None:
+        live = [
+            item
+            for item in items
+            if item.features is not None and self._files.get(item.file.job) is item.file
+        ]
+        try:
+            made = self._batch.halving(self._made, live, _place)
+        except InputError:
+            # One of them does not fit even alone: the others must not fail with it.
+            self._encode_alone(live)
+            return
+        for item, encoded in zip(live, made, strict=True):
+            item.file.encoded.append(encoded)
+
+    def _encode_alone(self, items: Sequence[_Waiting]) -> None:
+        for item in items:
+            try:
+                item.file.encoded += self._batch.halving(self._made, [item], _place)
+            except InputError as error:
+                item.file.error = error
+
+    def _made(self, items: Sequence[_Waiting]) -> list[EncodedUtterance]:
+        features = [item.features for item in items if item.features is not None]
+        return self._predictor.decider.encode_many(features, together=self._together)
+
+    def _decide(self, file: _File, seen: Seen) -> None:
+        job = file.job
+        if self._files.get(job) is not file:
+            return
+        event: Event
+        try:
+            if file.error is not None:
+                raise file.error
+            analysis = assemble(self._predictor.decider, file.encoded, seen.facts, self._options)
+            answer = answer_of(job, seen.content_sha256, self._predictor, analysis, self._work)
+            event = Done(job, answer, seen.seconds)
+        except Exception as error:
+            event = failure(error, job, self._work, seen.seconds)
+        self._decided.put(event)
+
+
+def _place(item: _Waiting) -> str:
+    """Where an utterance is, for an error."""
+    start_s = 0.0 if item.features is None else item.features.segment.start_s
+    return f"{item.file.job.name}: the utterance at {start_s:.2f} s"

@@ -1,0 +1,197 @@
+"""The media files of a folder, and where the results of each go in a mirrored tree."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from avsent.errors import InputError
+from avsent.result.writers import Format
+
+_VIDEO = """
+    3g2 3gp asf avi divx dv f4v flv m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpeg mpg mts mxf nut ogm ogv
+    qt rm rmvb ts vob webm wmv wtv
+"""
+_SOUND = """
+    aac ac3 aif aiff alac amr ape au caf flac m4a mka mp2 mp3 oga ogg opus ra wav wma wv
+"""
+MEDIA_EXTENSIONS = frozenset((_VIDEO + _SOUND).split())
+"""Endings, in any case, of what is taken for media where no ``--glob`` says otherwise."""
+MAX_NAME_BYTES = 255
+"""Of one name, on about every file system."""
+_LATEST_NS = 2**63 - 1
+"""The year 2262: what SQLite can hold. A broken clock may have set a later one."""
+_ENDINGS = (*(format.extension for format in Format), "html")
+"""Of outputs, in whatever format, and of the page that a report has for each file."""
+_ROOM_FOR_FORMAT = max(len(f".{ending}") for ending in _ENDINGS)
+_RESERVED = ("utterances", "summary", "index")
+"""Names in the outputs' own folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One input: its ``name`` relative to the folder, with ``/``, and how it looks from outside."""
+
+    name: str
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is in a folder: media in order of name; how many files are of no kind asked for; links
+    that lead elsewhere; folders that cannot be read, with the reason."""
+
+    files: tuple[SourceFile, ...]
+    others: int
+    links_out: int
+    unread: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Counts:
+    others: int = 0
+    links_out: int = 0
+    unread: list[str] = field(default_factory=list)
+
+
+def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
+    """The media files under ``folder``, without those under ``out``.
+
+    ``globs``: patterns for names, or with a ``/`` for whole relative names, instead of the known
+    endings. Names that begin with a dot are left out, as shells do. A link is followed to a file
+    inside ``folder``; never to a folder, which would be found at its own place.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be read.
+    """
+    # os.path, not Path: a name that no file can have is none that is there.
+    if not os.path.exists(folder):
+        raise InputError(f"{folder}: no such folder; check the name")
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder} is a file; give a folder, or use 'avsent predict'")
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); ask its owner") from error
+    counts = _Counts()
+    root = Path(os.path.realpath(folder))
+    found = [
+        file
+        for file in _walk(root, Path(os.path.realpath(out)), counts)
+        if _wanted(file.name, globs) or _count_other(counts)
+    ]
+    found.sort(key=lambda file: os.fsencode(file.name))
+    return Found(tuple(found), counts.others, counts.links_out, tuple(counts.unread))
+
+
+def _count_other(counts: _Counts) -> bool:
+    counts.others += 1
+    return False
+
+
+def _walk(root: Path, out: Path, counts: _Counts) -> Iterator[SourceFile]:
+    # A stack of our own: folders may be nested deeper than Python's.
+    left = [(root, "")]
+    while left:
+        folder, prefix = left.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = list(entries)
+        except OSError as error:
+            counts.unread.append(f"{prefix or '.'}: {error.strerror}")
+            continue
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            path = folder / entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                file = _file(entry, f"{prefix}{entry.name}", path, root, counts)
+                if file is not None:
+                    yield file
+            elif path != out:
+                left.append((path, f"{prefix}{entry.name}/"))
+
+
+def _file(
+    entry: os.DirEntry[str], name: str, path: Path, root: Path, counts: _Counts
+) -> SourceFile | None:
+    """What is there; None where it is no file, or a link that is not followed."""
+    if entry.is_symlink():
+        real = os.path.realpath(path)
+        if os.path.isdir(real):
+            return None
+        if not Path(real).is_relative_to(root):
+            counts.links_out += 1
+            return None
+    try:
+        seen = entry.stat()
+    except OSError:
+        return None  # a link to nothing, or gone since it was listed
+    if not stat.S_ISREG(seen.st_mode):
+        return None
+    return SourceFile(name, path, seen.st_size, min(seen.st_mtime_ns, _LATEST_NS))
+
+
+def _wanted(name: str, globs: Sequence[str]) -> bool:
+    if not globs:
+        return PurePosixPath(name).suffix[1:].lower() in MEDIA_EXTENSIONS
+    last = PurePosixPath(name).name
+    return any(fnmatch.fnmatch(name if "/" in glob else last, glob) for glob in globs)
+
+
+def assign_stems(names: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """For each name, what the names of its outputs begin with: ``sub/talk.mp4``, to which
+    ``.json`` is added, so that ``talk.wav`` does not collide with it.
+
+    Names that differ in case or Unicode form alone get a number, because some file systems mix
+    them up; so does a name whose output would have that of a folder (``talk.mp4`` beside the
+    folder ``talk.mp4.json``). Too long ones are cut. ``known``: stems given earlier, which stay.
+    """
+    names, stems = list(names), dict(known)
+    taken = {_folded(stem) for stem in [*_RESERVED, *stems.values()]}
+    folders = {_folded(folder) for name in names for folder in _folders(name)}
+    for name in names:
+        if name in stems:
+            continue
+        number, stem = 1, _fitting(name, "")
+        while _folded(stem) in taken or _outputs(stem) & folders:
+            number += 1
+            stem = _fitting(name, f".{number}")
+        taken.add(_folded(stem))
+        stems[name] = stem
+    return stems
+
+
+def _folders(name: str) -> list[str]:
+    """All folders that ``name`` is in, as they are in the mirrored tree."""
+    return [parent.as_posix() for parent in PurePosixPath(name).parents][:-1]
+
+
+def _outputs(stem: str) -> set[str]:
+    """All names that outputs may have."""
+    return {_folded(f"{stem}.{ending}") for ending in _ENDINGS}
+
+
+def _fitting(name: str, number: str) -> str:
+    """``name`` and ``number``, the last part cut where a format's ending would not fit."""
+    folder, slash, last = name.rpartition("/")
+    room = MAX_NAME_BYTES - _ROOM_FOR_FORMAT - len(number)
+    raw = os.fsencode(last)
+    if len(raw) > room:
+        digest = hashlib.sha256(raw).hexdigest()[:8]
+        # Cut between characters: half a character is no name on some file systems.
+        last = f"{raw[: room - 9].decode('utf-8', 'ignore')}~{digest}"
+    return f"{folder}{slash}{last}{number}"
+
+
+def _folded(name: str) -> str:
+    # Once more after folding: \u017f\u0301 becomes s\u0301, which is \u015b.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,0 +1,315 @@
+"""What the user sees of a batch at work: bars on a terminal, else lines, or JSON for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from avsent.batch.events import (
+    Advanced,
+    FileFailed,
+    Finished,
+    Looking,
+    News,
+    Planned,
+    Retried,
+    Started,
+    Tables,
+)
+from avsent.cli.outcome import printing, say
+from avsent.cli.progress import NAME_CELLS, shorten
+from avsent.text import clock, one_line
+
+SURE_AFTER_S = 3.0
+"""The first moments, in which workers start, say nothing about the speed."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of this run. ``…_s`` is seconds of media where it is not named otherwise.
+
+    ``current_s``: by worker, how much of its file is done. ``clock``: tells seconds.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    to_do: int = 0
+    to_do_s: float = 0.0
+    done: int = 0
+    failed: int = 0
+    done_s: float = 0.0
+    settled_s: float = 0.0
+    current_s: dict[int, float] = field(default_factory=dict)
+    began: float | None = None
+    _expected_s: dict[str, float] = field(default_factory=dict)
+
+    def take(self, news: News) -> None:
+        """Count one piece of news."""
+        match news:
+            case Planned(to_do=to_do, to_do_s=to_do_s):
+                self.to_do, self.to_do_s = to_do, to_do_s
+            case Started(name, worker, duration_s):
+                if self.began is None:
+                    self.began = self.clock()
+                self.current_s[worker] = 0.0
+                self._expected_s[name] = duration_s or 0.0
+            case Advanced(_, worker, completed_s):
+                self.current_s[worker] = completed_s
+            case Finished(name, worker, duration_s, unchanged=unchanged):
+                self.done += 1
+                # A file that was only compared says nothing about the speed.
+                self.done_s += 0.0 if unchanged else duration_s
+                self._settle(name, worker)
+            case FileFailed(name, worker):
+                self.failed += 1
+                self._settle(name, worker)
+            case Retried(_, worker):
+                self.current_s.pop(worker, None)
+
+    def _settle(self, name: str, worker: int) -> None:
+        self.current_s.pop(worker, None)
+        self.settled_s += self._expected_s.pop(name, 0.0)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of wall time since the first file was begun."""
+        return 0.0 if self.began is None else self.clock() - self.began
+
+    @property
+    def reached_s(self) -> float:
+        """How much of ``to_do_s`` lies behind, also by files that failed or are at work."""
+        return min(self.settled_s + sum(self.current_s.values()), self.to_do_s)
+
+    @property
+    def speed(self) -> float | None:
+        """Times real time, None as long as nothing can be said."""
+        if self.elapsed < SURE_AFTER_S:
+            return None
+        return (self.done_s + sum(self.current_s.values())) / self.elapsed
+
+    @property
+    def left(self) -> float | None:
+        """Seconds of wall time still to go, None as long as nothing can be said."""
+        if self.elapsed < SURE_AFTER_S:
+            return None
+        # By media where durations are known, else by files.
+        share = self.reached_s / self.to_do_s if self.to_do_s > 0 else 0.0
+        if not share and self.to_do:
+            share = (self.done + self.failed) / self.to_do
+        return self.elapsed * (1 - share) / share if share > 0 else None
+
+
+class Display:
+    """The least of it: what goes wrong, as it comes. A context manager and a listener."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+
+    def __call__(self, news: News) -> None:
+        """Take one piece of news."""
+        self.tally.take(news)
+        match news:
+            case FileFailed(name, _, error):
+                self.trouble("error", _naming(name, error))
+            case Retried(name, _, reason):
+                self.trouble("warning", f"{name}: {reason}; it is tried again")
+        self.show(news)
+
+    def show(self, news: News) -> None:
+        """Show more than that."""
+
+    def trouble(self, kind: str, text: str) -> None:
+        """Print a line about a file."""
+        say(kind, text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to put away."""
+
+
+class PlainDisplay(Display):
+    """A line for each file, for logs."""
+
+    def show(self, news: News) -> None:
+        match news:
+            case Planned():
+                say("", planned_text(news))
+            case Finished(name, _, duration_s, utterances, seconds, unchanged):
+                count = f"{self.tally.done + self.tally.failed}/{self.tally.to_do}"
+                what = "unchanged" if unchanged else f"{_utterances(utterances)}"
+                speed = f", {duration_s / seconds:.1f}x" if seconds > 0 and not unchanged else ""
+                say("", f"[{count}] {name}: {what}{speed}")
+
+
+class JsonDisplay(Display):
+    """One JSON object a line on standard output for each piece of news, with the counts so far."""
+
+    def trouble(self, kind: str, text: str) -> None:
+        """It is among the news."""
+
+    def show(self, news: News) -> None:
+        tally = self.tally
+        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(news).__name__).lower()
+        line = {
+            "event": kind,
+            **dataclasses.asdict(news),
+            "batch": {
+                "done": tally.done,
+                "failed": tally.failed,
+                "to_do": tally.to_do,
+                "reached_s": round(tally.reached_s, 3),
+                "to_do_s": round(tally.to_do_s, 3),
+                "elapsed_s": round(tally.elapsed, 3),
+                "speed": None if tally.speed is None else round(tally.speed, 3),
+                "left_s": None if tally.left is None else round(tally.left, 3),
+            },
+        }
+        with printing():
+            print(json.dumps(line), flush=True)
+
+
+def planned_text(planned: Planned) -> str:
+    """What there is to do, in one line."""
+    parts = [f"{planned.to_do} of {planned.files} files to do"]
+    if planned.to_do_s:
+        parts[0] += f", {clock(planned.to_do_s)} of media"
+    if planned.workers:
+        parts.append(f"{planned.workers} worker{'s' if planned.workers > 1 else ''}")
+    if planned.done:
+        parts.append(f"{planned.done} done before")
+    if planned.failed:
+        parts.append(f"{planned.failed} failed before (--retry-failed tries them again)")
+    return "; ".join(parts)
+
+
+def state_text(tally: Tally) -> str:
+    """Files, media, speed and time left, for the end of a bar."""
+    parts = [f"{tally.done + tally.failed}/{tally.to_do} files"]
+    if tally.to_do_s:
+        parts.append(f"{clock(tally.reached_s)}/{clock(tally.to_do_s)}")
+    if tally.speed is not None:
+        parts.append(f"{tally.speed:.1f}x")
+    if tally.left is not None:
+        parts.append(f"{clock(tally.left).rpartition('.')[0]} left")
+    return "  ".join(parts)
+
+
+def _utterances(count: int) -> str:
+    return "1 utterance" if count == 1 else f"{count} utterances"
+
+
+def _naming(name: str, error: str) -> str:
+    """An error with the name of its file, once."""
+    return error if name in error else f"{name}: {error}"
+
+
+class BarDisplay(Display):
+    """Bars on standard error, wiped at the end; failures stay above them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=self._console,
+            transient=True,
+            expand=True,
+        )
+        self._whole = self._bars.add_task("starting", total=None, state="")
+        self._workers: dict[int, TaskID] = {}
+        self._durations_s: dict[int, float | None] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def trouble(self, kind: str, text: str) -> None:
+        self._console.print(Text(f"avsent: {kind}: {one_line(text)}"), soft_wrap=True)
+
+    def show(self, news: News) -> None:
+        match news:
+            case Looking(files, total):
+                self._bars.update(
+                    self._whole, description="looking at files", completed=files, total=total
+                )
+            case Planned():
+                self._console.print(Text(f"avsent: {planned_text(news)}"), soft_wrap=True)
+            case Started(name, worker, duration_s):
+                self._durations_s[worker] = duration_s
+                self._worker(worker, name, 0.0)
+            case Advanced(name, worker, completed_s):
+                self._worker(worker, name, completed_s)
+            case Finished(worker=worker) | FileFailed(worker=worker) | Retried(worker=worker):
+                self._rest(worker)
+            case Tables():
+                self._bars.update(self._whole, description="bringing together")
+        if self.tally.to_do:
+            by_media = self.tally.to_do_s > 0
+            self._bars.update(
+                self._whole,
+                description="all" if not isinstance(news, Tables) else "bringing together",
+                total=self.tally.to_do_s if by_media else self.tally.to_do,
+                completed=self.tally.reached_s if by_media else self.tally.done + self.tally.failed,
+                state=state_text(self.tally),
+            )
+
+    def _worker(self, worker: int, name: str, completed_s: float) -> None:
+        duration_s = self._durations_s.get(worker)
+        state = clock(completed_s)
+        if duration_s is not None:
+            state = f"{state}/{clock(duration_s)}"
+        if worker not in self._workers:
+            self._workers[worker] = self._bars.add_task("", total=None, state="")
+        self._bars.update(
+            self._workers[worker],
+            description=f"  {worker + 1} {shorten(one_line(name), NAME_CELLS)}",
+            total=duration_s,
+            completed=completed_s if duration_s is None else min(completed_s, duration_s),
+            state=state,
+        )
+
+    def _rest(self, worker: int) -> None:
+        task = self._workers.get(worker)
+        if task is not None:
+            self._bars.update(
+                task, description=f"  {worker + 1} idle", total=1, completed=0, state=""
+            )
+
+
+def make_display(*, quiet: bool, as_json: bool) -> Display:
+    """JSON for machines, nothing but failures, lines, or bars on a terminal."""
+    if as_json:
+        return JsonDisplay()
+    if quiet:
+        return Display()
+    if not sys.stderr.isatty():
+        return PlainDisplay()
+    # Here, because rich takes its time.
+    return BarDisplay()

@@ -1,0 +1,1 @@
+"""Video to features: one :class:`UtteranceFeatures` for each utterance."""

@@ -1,0 +1,203 @@
+"""Boxes and similarity transforms: the small geometry that the face room shares."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.extraction.faces.types import Box, eye_axis
+
+BOX_SIDE_PER_SPREAD = 2.9
+"""Side of dlib's detector box over the root-mean-square distance of landmarks to their mean."""
+BOX_RISE_PER_SPREAD = 0.105
+"""How far the middle of dlib's box lies above the landmarks' mean, in the same unit."""
+
+Matrix = NDArray[np.float64]
+"""[2, 3]: x' = M[:, :2] @ x + M[:, 2]"""
+
+
+def box_of_landmarks(landmarks: NDArray[np.floating[Any]]) -> Box:
+    """The square that dlib's detector would draw round the face with ``landmarks`` [68, 2].
+
+    The detector's own boxes come in steps of 6/5 and 8 pixels, and the shape predictor answers
+    to those steps. Boxes made from the landmarks do not step; fed back into the predictor they
+    settle in one or two rounds from 25% off (both constants are medians of 775 detections).
+    """
+    points = as_complex(landmarks)
+    mean = complex(points.sum()) / len(points)
+    apart = points - mean
+    spread = math.sqrt(float(np.vdot(apart, apart).real) / len(points))
+    half = BOX_SIDE_PER_SPREAD * spread / 2
+    x, y = mean.real, mean.imag - BOX_RISE_PER_SPREAD * spread
+    return x - half, y - half, x + half, y + half
+
+
+def box_side(box: Box) -> float:
+    """The longer side of ``box`` in pixels."""
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def box_centre(box: Box) -> tuple[float, float]:
+    """(x, y) of the middle of ``box``."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    common = width * height
+    area_a = (a[2] - a[0]) * (a[3] - a[1])
+    area_b = (b[2] - b[0]) * (b[3] - b[1])
+    return common / (area_a + area_b - common)
+
+
+def same_place(a: Box, b: Box) -> bool:
+    """Whether two boxes can only be the same face: they overlap, or one lies inside the other."""
+    if overlap(a, b) > 0.3:
+        return True
+    small, large = (a, b) if box_side(a) < box_side(b) else (b, a)
+    x, y = box_centre(small)
+    return (
+        large[0] < x < large[2]
+        and large[1] < y < large[3]
+        and 2 * box_side(small) > box_side(large)
+    )
+
+
+def roll(landmarks: NDArray[np.floating[Any]]) -> float:
+    """Angle of the line through the eyes of ``landmarks`` [68, 2] in radians, clockwise > 0."""
+    x, y = eye_axis(landmarks)
+    return math.atan2(y, x)
+
+
+def chip_matrix(box: Box, face_px: float, chip_px: int, angle: float = 0.0) -> Matrix:
+    """The transform that puts ``box`` in the middle of a chip [chip_px, chip_px].
+
+    The box is ``face_px`` wide there, and a face rolled by ``angle`` radians stands upright.
+    """
+    scale = face_px / max(box_side(box), 1.0)
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    x, y = box_centre(box)
+    middle = (chip_px - 1) / 2
+    return np.array(
+        [[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]]
+    )
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The inverse of a transform [2, 3]."""
+    (a, b, x), (c, d, y) = matrix.tolist()
+    size = a * d - b * c
+    a, b, c, d = d / size, -b / size, -c / size, a / size
+    return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
+
+
+def apply(matrix: Matrix, points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """``points`` [N, 2] through ``matrix``."""
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def fit_similarity(source: NDArray[np.floating[Any]], target: NDArray[np.floating[Any]]) -> Matrix:
+    """The rotation, scale and shift that carries ``source`` [N, 2] nearest to ``target`` [N, 2].
+
+    Least squares in closed form, without reflection. With all source points in one place the
+    scale is undefined; the result is then a mere shift.
+    """
+    turn, shift = fit_turn(as_complex(source), as_complex(target))
+    return matrix_of(turn, shift)
+
+
+def fit_turn(
+    source: NDArray[np.complex128], target: NDArray[np.complex128]
+) -> tuple[complex, complex]:
+    """:func:`fit_similarity` among complex numbers: ``turn * source + shift`` is nearest.
+
+    The same formula in a fifth of the time: small arrays cost by the call, not by the number.
+    """
+    source_mean = complex(source.sum()) / len(source)
+    target_mean = complex(target.sum()) / len(target)
+    s = source - source_mean
+    power = float(np.vdot(s, s).real)
+    turn = 1 + 0j if power < 1e-9 else complex(np.vdot(s, target - target_mean) / power)
+    return turn, target_mean - turn * source_mean
+
+
+def as_complex(points: NDArray[np.floating[Any]]) -> NDArray[np.complex128]:
+    """``points`` [N, 2] as complex numbers [N], x + iy: a similarity is then a product."""
+    numbers: NDArray[np.complex128] = (
+        np.ascontiguousarray(points, dtype=np.float64).view(np.complex128).reshape(-1)
+    )
+    return numbers
+
+
+def matrix_of(turn: complex, shift: complex) -> Matrix:
+    """The transform z → ``turn * z + shift`` of complex numbers as a matrix [2, 3]."""
+    return np.array(
+        [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], dtype=np.float64
+    )
+
+
+def warp(gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int) -> NDArray[np.uint8]:
+    """The chip [chip_px, chip_px] of ``gray`` [H, W]; beyond the frame its edge is repeated.
+
+    A face far larger than the chip is reduced by area averaging first: a plain warp reads four
+    pixels for each it writes and would alias.
+    """
+    scale = math.hypot(to_chip[0, 0], to_chip[1, 0])
+    if scale <= 0.5:
+        gray, to_chip = _reduced(gray, to_chip, chip_px, int(1 / max(scale, 1e-3)))
+    chip = cv2.warpAffine(
+        gray,
+        to_chip,
+        (chip_px, chip_px),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(chip, dtype=np.uint8)
+
+
+def _reduced(
+    gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int, factor: int
+) -> tuple[NDArray[np.uint8], Matrix]:
+    """The part of ``gray`` that the chip shows, ``factor`` times smaller, and its transform."""
+    height, width = gray.shape
+    (x0, x1), (y0, y1) = (
+        _span(row, chip_px, factor, length)
+        for row, length in zip(inverse(to_chip).tolist(), (width, height), strict=True)
+    )
+    small_w, small_h = (x1 - x0) // factor, (y1 - y0) // factor
+    if small_w < 2 or small_h < 2:
+        return gray, to_chip
+    small = cv2.resize(
+        gray[y0 : y0 + small_h * factor, x0 : x0 + small_w * factor],
+        (small_w, small_h),
+        interpolation=cv2.INTER_AREA,
+    )
+    # x_full = x0 + factor * (x_small + 1/2) - 1/2
+    (a, b, x), (c, d, y) = to_chip.tolist()
+    u, v = x0 + (factor - 1) / 2, y0 + (factor - 1) / 2
+    moved = np.array(
+        [
+            [a * factor, b * factor, x + a * u + b * v],
+            [c * factor, d * factor, y + c * u + d * v],
+        ]
+    )
+    return np.asarray(small, dtype=np.uint8), moved
+
+
+def _span(row: list[float], chip_px: int, border: int, length: int) -> tuple[int, int]:
+    """First and last pixel, of ``length``, that a chip shows along one axis of the frame.
+
+    ``row`` [3]: that of the axis in the transform from chip to frame.
+    """
+    ends = [row[2] + u * row[0] + v * row[1] for u in (0, chip_px) for v in (0, chip_px)]
+    first = min(max(min(ends) - border, 0), length - 1)
+    last = min(max(max(ends) + border, 1), length)
+    return int(first), int(last)

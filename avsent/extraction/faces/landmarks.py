@@ -1,0 +1,197 @@
+"""68 facial landmarks with dlib, on a chip of fixed size so that precision never depends on
+how large the face is in the picture.
+
+dlib rounds landmarks to whole pixels. On a face of 60 pixels that rounding is as large as the
+movement of a mouth corner, and statistics of it carry nothing over to other recordings. The
+predictor therefore always runs on a copy of the face enlarged or reduced to ``CHIP_FACE_PX``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.errors import InputError
+from avsent.extraction.faces.geometry import as_complex, fit_turn, matrix_of, warp
+from avsent.extraction.faces.models import loaded
+from avsent.extraction.faces.types import (
+    CROP_PX,
+    LANDMARK_COUNT,
+    LEFT_EYE,
+    RIGHT_EYE,
+    Box,
+    eye_axis,
+)
+
+CHIP_FACE_PX = 192
+"""Width of the detector's box in the chip that the predictor sees."""
+CHIP_MARGIN_PX = 54
+"""Border round the box, so that chin, brows and the jaw of a turned head are in the chip: of 2100
+faces no landmark lay further outside than 47 pixels."""
+
+PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
+
+
+def model_file(name: str) -> Path | None:
+    """The file ``name`` of the installed ``face_recognition_models``, if it is there."""
+    # The package itself is not imported: it needs pkg_resources, which newer setuptools lack.
+    spec = importlib.util.find_spec("face_recognition_models")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "models" / name
+        if path.is_file():
+            return path
+    return None
+
+
+def predictor_path(user_path: Path | None = None) -> Path:
+    """Where dlib's 68-point model lies: the user's file, or the one of ``face_recognition_models``.
+
+    Raises:
+        InputError: the file is not there.
+    """
+    if user_path is not None:
+        if not user_path.is_file():
+            raise InputError(
+                f"{user_path}: no such landmark model; give --landmarks a dlib 68-point .dat file"
+            )
+        return user_path
+    installed = model_file(PREDICTOR_FILE)
+    if installed is not None:
+        return installed
+    raise InputError(
+        "dlib's 68-point landmark model is missing; "
+        "run 'pip install face_recognition_models' or give a file with --landmarks"
+    )
+
+
+class LandmarkPredictor:
+    """dlib's 68-point shape predictor on size-normalised chips."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        import dlib
+
+        self._dlib: Any = dlib
+        file = predictor_path(path)
+        try:
+            self._predictor = loaded(str(file), lambda: dlib.shape_predictor(str(file)))
+        except (RuntimeError, ValueError, MemoryError) as error:  # sizes in it may be anything
+            raise InputError(f"{file}: not a dlib landmark model; check the file") from error
+
+    def __call__(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+        """Landmarks [68, 2] (x, y) in pixels of ``gray`` [H, W] for the face in ``box``."""
+        left, top, right, bottom = box
+        side = max(right - left, bottom - top, 4.0)
+        scale, near = CHIP_FACE_PX / side, CHIP_MARGIN_PX
+        to_chip = np.array([[scale, 0.0, near - left * scale], [0.0, scale, near - top * scale]])
+        chip = warp(gray, to_chip, CHIP_FACE_PX + 2 * near)
+        shape = self._predictor(
+            chip,
+            self._dlib.rectangle(
+                near,
+                near,
+                near + round((right - left) * scale),
+                near + round((bottom - top) * scale),
+            ),
+        )
+        points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32)
+        if points.shape != (LANDMARK_COUNT, 2):
+            raise InputError("the landmark model does not give 68 points; avsent needs 68")
+        points /= np.float32(scale)
+        points += np.array([left - near / scale, top - near / scale], dtype=np.float32)
+        return points
+
+
+NOSE_BASE = 33
+MOUTH_CORNERS = (48, 54)
+
+EYE_DISTANCE_PX = 35.0
+"""Distance of the eye centres in the crop."""
+EYE_ROW_PX = 36.5
+"""Row of the eyes. Both are means over the faces of FER2013: the pixel network, which learnt from
+its pictures as they are, meets faces framed alike."""
+
+# Distances below the eyes in eye distances, means over frontal faces.
+NOSE_BASE_DROP = 0.71
+MOUTH_DROP = 1.08
+
+TEMPLATE = np.array(
+    [
+        [(CROP_PX - 1 - EYE_DISTANCE_PX) / 2, EYE_ROW_PX],
+        [(CROP_PX - 1 + EYE_DISTANCE_PX) / 2, EYE_ROW_PX],
+        [(CROP_PX - 1) / 2, EYE_ROW_PX + NOSE_BASE_DROP * EYE_DISTANCE_PX],
+        [(CROP_PX - 1) / 2, EYE_ROW_PX + MOUTH_DROP * EYE_DISTANCE_PX],
+    ]
+)
+"""Where the eyes, the base of the nose and the middle of the mouth lie in the crop [4, 2]."""
+
+
+# What each landmark counts for each anchor [4, 68]: one product instead of three means.
+_SHARES = np.zeros((4, LANDMARK_COUNT))
+_SHARES[0, LEFT_EYE] = _SHARES[1, RIGHT_EYE] = 1 / 6
+_SHARES[2, NOSE_BASE] = 1
+_SHARES[3, list(MOUTH_CORNERS)] = 1 / 2
+_TEMPLATE_POINTS = as_complex(TEMPLATE)
+
+
+def anchors(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """The eye centres, nose base and middle of the mouth corners [4, 2] of ``landmarks`` [68, 2].
+
+    Mouth corners and not lips: speaking must not shift the crop.
+    """
+    found: NDArray[np.float64] = _SHARES @ landmarks
+    return found
+
+
+def align_crop(gray: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """The face with ``landmarks`` [68, 2] in ``gray`` [H, W] as an upright crop [96, 96]."""
+    turn, shift = fit_turn(as_complex(anchors(landmarks)), _TEMPLATE_POINTS)
+    return warp(gray, matrix_of(turn, shift), CROP_PX)
+
+
+MIN_CUTOFF_HZ = 2.0
+"""Cut-off frequency for a face at rest."""
+CUTOFF_PER_SPEED = 4.0
+"""Rise of the cut-off in Hz per eye distance per second."""
+MAX_GAP_S = 0.5
+"""After a longer gap the filter starts anew: the old position says nothing."""
+
+
+class LandmarkSmoother:
+    """One face's landmarks, smoothed frame by frame."""
+
+    def __init__(self) -> None:
+        self._time_s: float | None = None
+        self._state: NDArray[np.float32] | None = None
+
+    def __call__(self, time_s: float, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Smoothed copy of ``landmarks`` [68, 2] (pixels) seen at ``time_s``."""
+        state, last_s = self._state, self._time_s
+        self._time_s = time_s
+        if state is None or last_s is None or not 0 < time_s - last_s <= MAX_GAP_S:
+            self._state = landmarks.astype(np.float32)
+            return self._state.copy()
+        step_s = time_s - last_s
+        moved = landmarks - state
+        unit = max(math.hypot(*eye_axis(landmarks)), 1e-3)
+        speed = np.hypot(moved[:, :1], moved[:, 1:]) / (unit * step_s)
+        cutoff_hz = MIN_CUTOFF_HZ + CUTOFF_PER_SPEED * speed
+        share = 1.0 - np.exp(-2.0 * math.pi * cutoff_hz * step_s)
+        self._state = (state + share * moved).astype(np.float32)
+        return self._state.copy()
+
+
+def smooth_landmarks(
+    times_s: NDArray[np.floating], landmarks: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """The whole track [T, 68, 2] at ``times_s`` [T] through one :class:`LandmarkSmoother`."""
+    smoother = LandmarkSmoother()
+    frames = [
+        smoother(float(t), frame.astype(np.float32))
+        for t, frame in zip(times_s, landmarks, strict=True)
+    ]
+    return np.stack(frames) if frames else np.zeros((0, 68, 2), dtype=np.float32)

@@ -1,0 +1,140 @@
+"""Face sequence of an utterance: landmarks free of place, size and tilt, and aligned crops.
+
+Only what survives another camera is kept: the jaw line is dropped (its points slide), the face
+is centred between the eyes, turned upright and measured in eye distances. Differences between
+frames and other spread statistics are left out on purpose: they measure the camera.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.extraction.faces.types import eye_centres
+
+PICTURE_PX = 48
+PICTURE_EVERY = 2
+"""Of a face sequence every second frame is looked at: at 10 Hz an expression is seen five times a
+second, and the network on pixels costs more than all others together."""
+MIN_DEVIATION = 4.0
+"""Grey levels: below it there is nothing to be seen, and noise is not blown up."""
+
+
+def pictures_of(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Those of the ``crops`` [T, S, S] of a face sequence that are looked at, [⌈T/2⌉, 48, 48]."""
+    shape = PICTURE_PX, PICTURE_PX
+    small = [
+        cv2.resize(crop, shape, interpolation=cv2.INTER_AREA) for crop in crops[::PICTURE_EVERY]
+    ]
+    return np.stack(small).astype(np.uint8)
+
+
+def standardised(grey: NDArray[Any]) -> NDArray[np.float32]:
+    """Each picture of ``grey`` [T, H, W] with mean 0 and deviation 1."""
+    values = grey.astype(np.float32)
+    values -= values.mean(axis=(1, 2), keepdims=True)
+    values /= np.maximum(values.std(axis=(1, 2), keepdims=True), MIN_DEVIATION)
+    return values
+
+
+JAW_POINTS = 17
+POINTS = 68 - JAW_POINTS
+MIN_FRAMES = 1
+MIN_FACE_SHARE = 0.2
+"""A face seen in a smaller share of an utterance's analysed frames cannot speak for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceConfig:
+    """How the face sequence is made; stored in the checkpoint."""
+
+    analysis_rate_hz: float = 10.0
+    points: int = POINTS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceFeatures:
+    """``times_s`` [T]; ``landmarks`` [T, 51, 2] float32 in eye distances; ``crops`` [T, 96, 96];
+    ``neutral`` [51, 2]: the speaker's face at rest (see :class:`~avsent.extraction.features.face`)."""
+
+    times_s: NDArray[np.float64]
+    landmarks: NDArray[np.float32]
+    crops: NDArray[np.uint8] | None = None
+    neutral: NDArray[np.float32] | None = None
+
+
+def face_features(
+    times_s: NDArray[Any],
+    landmarks: NDArray[Any],
+    crops: NDArray[np.uint8] | None = None,
+) -> FaceFeatures | None:
+    """Face sequence of ``landmarks`` [T, 68, 2] (pixels, already smoothed) at ``times_s`` [T].
+
+    Frames whose eyes coincide are dropped. Returns None where no frame is left.
+    """
+    if len(times_s) == 0:
+        return None
+    normalised, usable = normalise_landmarks(landmarks)
+    if int(usable.sum()) < MIN_FRAMES:
+        return None
+    return FaceFeatures(
+        times_s=np.asarray(times_s, dtype=np.float64)[usable],
+        landmarks=normalised[usable],
+        crops=None if crops is None else crops[usable],
+    )
+
+
+def normalise_landmarks(landmarks: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """[T, 68, 2] pixels → [T, 51, 2] eye-centred, upright, in eye distances; usable frames [T]."""
+    points = landmarks.astype(np.float64)
+    left, right = eye_centres(points)
+    axis = right - left
+    distance = np.linalg.norm(axis, axis=-1)
+    usable = distance > 1e-6
+    unit = np.where(usable, distance, 1.0)
+    cos, sin = axis[:, 0] / unit, axis[:, 1] / unit
+    centred = points[:, JAW_POINTS:] - ((left + right) / 2)[:, None, :]
+    x = (cos[:, None] * centred[..., 0] + sin[:, None] * centred[..., 1]) / unit[:, None]
+    y = (-sin[:, None] * centred[..., 0] + cos[:, None] * centred[..., 1]) / unit[:, None]
+    return np.stack([x, y], axis=-1).astype(np.float32), usable
+
+
+MOST_FRAMES = 256
+"""Kept of a track; with more, every second one goes and from then on fewer are taken."""
+
+
+class NeutralFace:
+    """Running median of one track's normalised landmarks, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._kept: list[NDArray[np.float32]] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, landmarks: NDArray[Any]) -> None:
+        """Another frame's ``landmarks`` [68, 2] in pixels, smoothed."""
+        self._seen += 1
+        if (self._seen - 1) % self._every:
+            return
+        normalised, usable = normalise_landmarks(landmarks[None])
+        if not usable[0]:
+            return
+        self._kept.append(normalised[0])
+        if len(self._kept) > MOST_FRAMES:
+            self._kept = self._kept[::2]
+            self._every *= 2
+
+    def settle(self) -> None:
+        """Keep the median alone, of a track that has ended: a video of hours has thousands."""
+        middle = self.median()
+        self._kept = [] if middle is None else [middle]
+
+    def median(self) -> NDArray[np.float32] | None:
+        """The face [51, 2] in eye distances; None where no frame was usable."""
+        if not self._kept:
+            return None
+        middle: NDArray[np.float32] = np.median(np.stack(self._kept), axis=0).astype(np.float32)
+        return middle

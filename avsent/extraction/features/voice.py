@@ -1,0 +1,227 @@
+"""Prosody of an utterance: 24 statistics of pitch, energy and spectral balance.
+
+What a voice does over a sentence carries over to other languages and microphones better than its
+spectrogram. No level (a microphone's gain) and no duration (a corpus's sentences) is among them.
+Pitch is found by autocorrelation (Boersma 1993, without its path search): ``librosa.pyin`` takes
+ten times as long, and compiles itself for seconds at every start where nothing can be cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.extraction.features.spectrogram import AudioConfig, audible_power, normalised_log
+
+PITCH_STATISTICS = (
+    "median",  # semitones above 100 Hz
+    "span",  # of the middle four fifths
+    "rise",  # from the median to the upper tenth
+    "deviation",
+    "slope",  # from first to last voiced frame, halved
+    "change deviation",  # from frame to frame
+    "change",
+)
+VOICE_STATISTICS = ("voiced share", "periodicity", "loud share")
+ENERGY_STATISTICS = ("deviation", "lower quarter", "change")
+BALANCE_STATISTICS = (
+    "centroid",  # mel bands
+    "centroid deviation",
+    "tilt",
+    "middle over low",  # dB between the thirds of the bands
+    "high over low",
+    "middle over low deviation",
+    "high over low deviation",
+    "flux",
+)
+MODULATION_HZ = ((0.5, 2.0), (2.0, 5.0), (5.0, 10.0))
+"""Phrases, syllables, roughness."""
+SIZE = (
+    len(PITCH_STATISTICS + VOICE_STATISTICS + ENERGY_STATISTICS + BALANCE_STATISTICS)
+    + len(MODULATION_HZ)
+)  # fmt: skip
+
+PITCH_WINDOW_S = 0.04
+LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 70.0, 500.0
+OCTAVE_COST = 10.0
+"""Per second of lag: of two periods that explain a frame as well, the shorter is the pitch."""
+VOICED = 0.45
+"""Autocorrelation from which a frame counts as voiced."""
+LOUD_DB = -30.0
+"""Below the loudest frame."""
+OUTLIER_SEMITONES = 14.0
+LEAP_SEMITONES = 2.0
+"""From one frame to the next: more is an error of the octave."""
+LEAST_DB = -60.0
+LOW_BANDS, HIGH_BANDS = 14, 34
+CHUNK = 1024
+"""Frames whose pitch is looked for at once."""
+FEWEST_VOICED, FEWEST_CHANGES, FEWEST_FRAMES = 6, 4, 41
+
+
+def prosody(
+    samples: NDArray[np.float32], config: AudioConfig | None = None
+) -> NDArray[np.float32] | None:
+    """The statistics [``SIZE``] of an utterance's mono ``samples`` [N]; None where there is nothing
+    to hear (see :func:`~avsent.extraction.features.spectrogram.audible_power`)."""
+    config = config or AudioConfig()
+    found = audible_power(samples, config)
+    if found is None:
+        return None
+    power, first = found
+    return prosody_of(samples, power, first, config)
+
+
+def prosody_of(
+    samples: NDArray[np.float32], power: NDArray[np.float32], first: int, config: AudioConfig
+) -> NDArray[np.float32]:
+    """As :func:`prosody`, where the audible ``power`` [mel, N] and the index of its ``first`` frame
+    are already known."""
+    semitones, periodic = _pitch(samples, config)
+    semitones, periodic = (track[first : first + power.shape[1]] for track in (semitones, periodic))
+    energy = 10 * np.log10(power.sum(axis=0, dtype=np.float64) + 1e-12)
+    # The floor, so that digital silence does not tell how loud the recording was.
+    energy = np.maximum(energy - energy.max(), LEAST_DB)
+    loud = energy > LOUD_DB
+    voiced = (periodic > VOICED) & loud
+    statistics = [
+        *_of_pitch(semitones, voiced),
+        voiced.mean() / max(loud.mean(), 0.05),
+        periodic[loud].mean(),
+        loud.mean(),
+        energy[loud].std(),
+        np.percentile(energy[loud], 25),
+        np.abs(np.diff(energy)).mean(),
+        *_of_balance(power[:, loud]),
+        *_of_modulation(energy, config.hop_samples / config.sample_rate_hz),
+    ]
+    return np.array(statistics, dtype=np.float32)
+
+
+def _pitch(
+    samples: NDArray[np.float32], config: AudioConfig
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each hop, the pitch in semitones above 100 Hz [N], and how periodic it is [N], 0 … 1."""
+    rate_hz = config.sample_rate_hz
+    size = round(PITCH_WINDOW_S * rate_hz)
+    padded = np.pad(samples.astype(np.float32), size // 2)
+    count = 1 + len(samples) // config.hop_samples
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: config.hop_samples][:count]
+    # In parts: the spectra of ten minutes would fill a gigabyte.
+    parts = [_pitch_of(frames[i : i + CHUNK], rate_hz) for i in range(0, count, CHUNK)]
+    pitch, periodic = (np.concatenate(tracks) for tracks in zip(*parts, strict=True))
+    return pitch, periodic
+
+
+def _pitch_of(
+    frames: NDArray[np.float32], rate_hz: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of ``frames`` [N, W]."""
+    window = np.hanning(frames.shape[1]).astype(np.float32)
+    frames = (frames - frames.mean(axis=1, keepdims=True)) * window
+    own, of_window = _autocorrelation(frames), _autocorrelation(window[None])
+    own = own / np.maximum(of_window, 1e-3 * of_window[:, :1])
+    own = own / np.maximum(own[:, :1], 1e-12)
+    shortest, longest = int(rate_hz / HIGHEST_PITCH_HZ), int(rate_hz / LOWEST_PITCH_HZ)
+    lags = np.arange(shortest, longest)
+    best = (own[:, shortest:longest] - OCTAVE_COST * lags / rate_hz).argmax(axis=1)
+    rows, lag = np.arange(len(own)), lags[best]
+    before, peak, after = (own[rows, lag + step] for step in (-1, 0, 1))
+    # The summit of the parabola through the three.
+    bend = before - 2 * peak + after
+    offset = np.clip((before - after) / np.where(bend < -1e-9, 2 * bend, -1e-9), -0.5, 0.5)
+    return 12 * np.log2(rate_hz / (lag + offset) / 100.0), np.clip(peak, 0.0, 1.0)
+
+
+def _autocorrelation(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """[N, W] → [N, W], lags 0 … W − 1."""
+    size = frames.shape[1]
+    spectrum = np.fft.rfft(frames, 2 ** int(np.ceil(np.log2(2 * size))), axis=1)
+    return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :size], dtype=np.float64)
+
+
+def _of_pitch(semitones: NDArray[np.float64], voiced: NDArray[np.bool_]) -> list[Any]:
+    track = semitones[voiced]
+    if len(track):
+        track = track[np.abs(track - np.median(track)) < OUTLIER_SEMITONES]
+    if len(track) < FEWEST_VOICED:
+        return [0.0] * len(PITCH_STATISTICS)
+    low, middle, high = np.percentile(track, [10, 50, 90])
+    slope = np.polyfit(np.linspace(-1, 1, len(track)), track, 1)[0]
+    change = np.diff(semitones)[voiced[1:] & voiced[:-1]]
+    change = change[np.abs(change) < LEAP_SEMITONES]
+    if len(change) < FEWEST_CHANGES:
+        change = np.zeros(1)
+    of_change = change.std(), np.abs(change).mean()
+    return [middle, high - low, high - middle, track.std(), slope, *of_change]
+
+
+def _of_balance(power: NDArray[np.float32]) -> list[Any]:
+    """Of the loud frames [mel, N]."""
+    decibel = 10 * np.log10(power.astype(np.float64) + 1e-12)
+    decibel = np.maximum(decibel - decibel.max(), LEAST_DB)
+    linear, bands = 10 ** (decibel / 10), np.arange(len(decibel))
+    centroid = (linear * bands[:, None]).sum(axis=0) / linear.sum(axis=0)
+    tilt = np.polyfit(bands, decibel.mean(axis=1), 1)[0] * len(bands)
+    parts = slice(0, LOW_BANDS), slice(LOW_BANDS, HIGH_BANDS), slice(HIGH_BANDS, None)
+    low, middle, high = (10 * np.log10(linear[part].sum(axis=0) + 1e-9) for part in parts)
+    flux = np.abs(np.diff(decibel, axis=1)).mean() if decibel.shape[1] > 1 else 0.0
+    return [
+        centroid.mean(),
+        centroid.std(),
+        tilt,
+        (middle - low).mean(),
+        (high - low).mean(),
+        (middle - low).std(),
+        (high - low).std(),
+        flux,
+    ]
+
+
+def _of_modulation(energy: NDArray[np.float64], hop_s: float) -> list[Any]:
+    """Share (log) of the envelope's movement that is as fast as each of ``MODULATION_HZ``."""
+    if len(energy) < FEWEST_FRAMES:
+        return [0.0] * len(MODULATION_HZ)
+    spectrum = np.abs(np.fft.rfft(energy - energy.mean())) ** 2
+    rates_hz = np.fft.rfftfreq(len(energy), hop_s)
+    whole = spectrum[1:].sum() + 1e-12
+    return [
+        np.log(spectrum[(rates_hz >= slow) & (rates_hz < fast)].sum() / whole + 1e-4)
+        for slow, fast in MODULATION_HZ
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioFeatures:
+    """``log_mel`` [mel, N] float32, mean 0 and deviation 1 over the utterance; ``times_s`` [N];
+    ``power`` [mel, N] float32, what it was made from: training changes that; ``prosody`` [24]."""
+
+    times_s: NDArray[np.float64]
+    log_mel: NDArray[np.float32]
+    power: NDArray[np.float32]
+    prosody: NDArray[np.float32] | None = None
+
+
+def audio_features(
+    samples: NDArray[np.float32], start_s: float, config: AudioConfig | None = None
+) -> AudioFeatures | None:
+    """Of mono ``samples`` [N] whose first one sounds at ``start_s``.
+
+    Returns None where there is nothing to hear: silence (below ``SILENCE_DBFS``) or a sound
+    too short for ``MIN_FRAMES`` frames.
+    """
+    config = config or AudioConfig()
+    found = audible_power(samples, config)
+    if found is None:
+        return None
+    power, first = found
+    frames = np.arange(first, first + power.shape[1])
+    return AudioFeatures(
+        times_s=start_s + frames * (config.hop_samples / config.sample_rate_hz),
+        log_mel=normalised_log(power, config.floor_db),
+        power=power,
+        prosody=prosody_of(samples, power, first, config),
+    )

@@ -1,0 +1,1 @@
+"""Read media files: containers, pictures and sound with presentation times."""

@@ -1,0 +1,213 @@
+"""Sound of one stream as an unbroken run of 16 kHz mono samples with exact times."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from avsent.extraction.media.events import (
+    MAX_SILENCE_S,
+    SAMPLE_RATE_HZ,
+    SILENCE_SHARE,
+    Damage,
+    DamageLog,
+    Sound,
+    StreamClock,
+    impossible_sound,
+    seconds,
+)
+
+CHUNK_SAMPLES = SAMPLE_RATE_HZ // 5
+MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
+DRIFT_TOLERANCE_S = 0.040
+"""Timestamps may stray this far from the count of samples before sound is padded or cut.
+Containers round times to milliseconds, and codecs to their frame length."""
+
+_Samples = npt.NDArray[np.float32]
+
+
+class SoundTrack:
+    """Decodes, resamples and joins the packets of one sound stream.
+
+    Positions are counted in samples from the first one, so consecutive chunks join exactly. The
+    stream's own timestamps are the authority: where they leave a hole, zeros are put; where they
+    overlap, sound is cut; where they are absurd, it is reported and the sound simply goes on.
+    """
+
+    def __init__(self, stream: Any, origin_s: float) -> None:
+        self._stream = stream
+        self._clock = StreamClock(origin_s)
+        self._log = DamageLog("audio")
+        self._resampler: AudioResampler | None = None
+        self._setup: tuple[str, int, int] | None = None
+        self._start_s: float | None = None  # of the first sample
+        self._delivered = 0  # samples given out
+        self._held: list[_Samples] = []  # resampled, not yet given out
+        self._held_samples = 0
+        self._cut = 0  # samples still to be dropped after an overlap
+        self._silence_left_s = MAX_SILENCE_S
+        # Where the stream should be: the last anchor and what was fed since then.
+        self._anchor_s = 0.0
+        self._fed_s = 0.0
+
+    @property
+    def position_s(self) -> float | None:
+        """Where the sound decoded so far ends, None before the first sample."""
+        return None if self._start_s is None else self._anchor_s + self._fed_s
+
+    def feed(self, packet: Any, other_s: float | None) -> Iterator[Sound | Damage]:
+        """Decode one packet; ``other_s`` is the position of the picture, if there is one."""
+        if packet.is_corrupt:
+            yield from self._log.failed(self.position_s, "bytes of the sound are missing")
+        try:
+            frames = self._stream.decode(packet)
+        except (av.FFmpegError, ValueError):
+            yield from self._log.failed(self.position_s, "a stretch of sound does not decode")
+            return
+        for frame in frames:
+            yield from self._add(frame, other_s)
+
+    def finish(self) -> Iterator[Sound | Damage]:
+        """What decoder, resampler and chunker still hold."""
+        try:
+            frames = self._stream.decode(None)
+        except (av.FFmpegError, ValueError):
+            frames = []
+        for frame in frames:
+            if frame.time_base is None:  # PyAV leaves it out when it drains the decoder
+                frame.time_base = self._stream.time_base
+            yield from self._add(frame, None)
+        self._flush_resampler()
+        yield from self._chunks(everything=True)
+
+    def _add(self, frame: AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
+        if not frame.samples or not frame.sample_rate:
+            return
+        if frame.is_corrupt:
+            yield from self._log.failed(self.position_s, "a stretch of sound is damaged")
+        else:
+            self._log.recovered()
+        if impossible_sound(frame.sample_rate, frame.layout.nb_channels):
+            yield from self._log.failed(self.position_s, "the sound cannot be resampled")
+            return
+        yield from self._anchor(frame, other_s)
+        try:
+            resampled = self._resampler_for(frame).resample(frame)
+        except (av.FFmpegError, ValueError):
+            # Not counted as fed: the next timestamp shows a hole, and zeros fill it.
+            self._resampler = None
+            yield from self._log.failed(self.position_s, "the sound cannot be resampled")
+            return
+        self._fed_s += frame.samples / frame.sample_rate
+        self._silence_left_s += SILENCE_SHARE * frame.samples / frame.sample_rate
+        self._hold(resampled)
+        yield from self._chunks(everything=False)
+
+    def _anchor(self, frame: AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
+        """Bring the count of samples in line with the timestamp of ``frame``."""
+        expected_s = self.position_s
+        raw_s = None
+        base = frame.time_base
+        if frame.pts is not None and base:
+            raw_s = seconds(frame.pts, base)
+        if expected_s is None:
+            began_s = 0.0 if raw_s is None else self._clock.time_s(raw_s)
+            time_s = self._clock.begin(began_s)
+            if time_s < began_s or self._clock.jumped(time_s, max(time_s, 0.0), None):
+                yield from self._log.failed(0.0, "the sound begins at an impossible time")
+                time_s = 0.0
+            # Codec delay may put the first samples before zero: nothing is presented there.
+            self._start_s = max(time_s, 0.0)
+            self._cut = round((self._start_s - time_s) * SAMPLE_RATE_HZ)
+            self._anchor_s = time_s
+            return
+        if raw_s is None:
+            return
+        time_s = self._clock.time_s(raw_s)
+        if self._clock.jumped(time_s, expected_s, other_s):
+            yield from self._log.failed(expected_s, "the clock of the sound jumps")
+            return
+        hole_s = time_s - expected_s
+        if abs(hole_s) <= DRIFT_TOLERANCE_S:
+            return
+        if hole_s > self._silence_left_s:
+            self._clock.shift(-hole_s)
+            yield from self._log.failed(expected_s, "more sound is missing than can be believed")
+            return
+        self._silence_left_s -= max(0.0, hole_s)
+        self._flush_resampler()
+        assert self._start_s is not None
+        due = round((time_s - self._start_s) * SAMPLE_RATE_HZ)
+        missing = due - self._delivered - self._held_samples
+        self._cut = max(0, -missing)
+        self._anchor_s, self._fed_s = time_s, 0.0
+        if missing > 0:
+            yield from self._chunks(everything=True)
+            yield from self._silence(missing)
+
+    def _silence(self, samples: int) -> Iterator[Sound]:
+        while samples > 0:
+            part = min(samples, MAX_FILL_SAMPLES)
+            yield self._deliver(np.zeros(part, np.float32))
+            samples -= part
+
+    def _resampler_for(self, frame: AudioFrame) -> AudioResampler:
+        channels = frame.layout.nb_channels
+        setup = (frame.format.name, channels, frame.sample_rate)
+        if self._resampler is None or setup != self._setup:
+            self._flush_resampler()
+            # FFmpeg's own way from stereo to mono is 3 dB louder for float codecs than for
+            # integer ones; so stereo is kept here and averaged in `_hold`.
+            layout = "mono" if channels == 1 else "stereo"
+            self._resampler = AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE_HZ)
+            self._setup = setup
+        return self._resampler
+
+    def _flush_resampler(self) -> None:
+        if self._resampler is not None:
+            # An error here only means that nothing was left in it.
+            with contextlib.suppress(av.FFmpegError, ValueError):
+                self._hold(self._resampler.resample(None))
+            self._resampler = None
+
+    def _hold(self, frames: list[AudioFrame]) -> None:
+        for frame in frames:
+            if frame is None:  # flushing a resampler that had nothing to do
+                continue
+            planes = frame.to_ndarray()
+            samples = planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
+            if self._cut:
+                dropped = min(self._cut, len(samples))
+                self._cut -= dropped
+                samples = samples[dropped:]
+            if not len(samples):
+                continue
+            # Float formats can hold anything; one NaN would spoil a whole spectrogram.
+            if not np.isfinite(samples).all():
+                samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+            self._held.append(np.array(samples, np.float32))
+            self._held_samples += len(samples)
+
+    def _chunks(self, *, everything: bool) -> Iterator[Sound]:
+        if self._held_samples < CHUNK_SAMPLES and not (everything and self._held):
+            return
+        joined = np.concatenate(self._held)
+        whole = len(joined) if everything else len(joined) // CHUNK_SAMPLES * CHUNK_SAMPLES
+        rest = joined[whole:].copy()
+        self._held = [rest] if len(rest) else []
+        self._held_samples = len(rest)
+        for begin in range(0, whole, CHUNK_SAMPLES):
+            yield self._deliver(joined[begin : min(begin + CHUNK_SAMPLES, whole)])
+
+    def _deliver(self, samples: _Samples) -> Sound:
+        assert self._start_s is not None
+        start_s = self._start_s + self._delivered / SAMPLE_RATE_HZ
+        self._delivered += len(samples)
+        return Sound(start_s, samples)

@@ -1,0 +1,294 @@
+"""Opening a local media file safely, choosing its streams, and saying clearly why not.
+
+Only the named file is ever read: FFmpeg's network protocols, playlists and file-name patterns
+are shut out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from avsent.errors import MediaError
+from avsent.extraction.media.events import (
+    MAX_FRAME_PIXELS,
+    MAX_START_S,
+    MAX_STATED_S,
+    Damage,
+    MediaInfo,
+    impossible_sound,
+)
+
+# Formats that open other files or devices, or that make a "video" of plain text.
+_REFUSED_FORMATS = frozenset(
+    (
+        *("hls", "applehttp", "concat", "dash", "webm_dash_manifest", "imf", "image2"),
+        *("image2pipe", "lavfi", "sdp", "rtsp", "rtp", "sap", "vapoursynth", "avisynth"),
+        *("fbdev", "kmsgrab", "oss", "alsa", "v4l2", "video4linux2", "x11grab", "pulse", "jack"),
+        *("tty", "txd", "bin", "xbin", "adf", "idf", "data", "rawvideo", "ffmetadata"),
+    )
+)
+_PICTURE_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})
+_PICTURE_SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+        *(".heic", ".avif", ".jxl", ".svg", ".ico", ".ppm", ".pgm"),
+    )
+)
+# The clock of these formats starts anywhere (in MP3, after the encoder's delay), and every player
+# counts from its first value.
+_FLOATING_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "mp3"})
+# A clock that starts this far below zero was meant to be rebased, too; less is codec delay.
+_NEGATIVE_START_S = 0.1
+_AV_TIME_BASE_HZ = 1_000_000
+# More threads make decoding hold more frames without being faster than the faces' detector.
+_MAX_DECODER_THREADS = 4
+# Each thread of a decoder holds pictures of its own: beyond 4K two are enough memory.
+_MANY_PIXELS = 4096 * 2304
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMedia:
+    """An open container, its chosen streams, and what was noticed while opening.
+
+    ``stated_end_s`` is where the container says that the chosen streams end, None where it says
+    nothing or merely guesses from the size of the file.
+    """
+
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+    info: MediaInfo
+    origin_s: float
+    stated_end_s: float | None
+    damage: tuple[Damage, ...]
+
+
+def shown(path: Path) -> str:
+    """``path`` as one line of printable text: newlines and broken bytes are escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path)
+    )
+
+
+def open_media(path: Path, threads: int | None = None) -> OpenMedia:
+    """Open ``path`` and choose its best video and sound stream; ``threads``: of the decoder, by
+    default as many as help.
+
+    Raises MediaError, one line, if the file is missing, a folder, unreadable, empty, not media,
+    a still picture, a playlist, too large in pixels, or without a stream that can be decoded.
+    """
+    _check_file(path)
+    container = _open_container(path)
+    try:
+        return _choose(path, container, threads)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _check_file(path: Path) -> None:
+    name = shown(path)
+    try:
+        if path.is_dir():
+            raise MediaError(f"{name} is a folder; give the media files in it")
+        if not path.exists():
+            raise MediaError(f"{name} does not exist; check the path")
+        if not path.is_file():
+            raise MediaError(f"{name} is not a regular file; save it to disk first")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise MediaError(f"{name} is empty (0 bytes); fetch or record it again")
+    except PermissionError as error:
+        raise MediaError(f"{name} may not be read; check its permissions") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "the name is not valid"
+        raise MediaError(f"{name} cannot be opened ({reason}); check the path") from error
+
+
+@cache
+def _allowed_formats() -> str:
+    names = {part for name in av.formats_available for part in name.split(",")}
+    return ",".join(sorted(names - _REFUSED_FORMATS))
+
+
+def _only_itself() -> dict[str, str]:
+    """Options of FFmpeg under which a file opens no other one."""
+    return {"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
+
+
+def _open_container(path: Path) -> InputContainer:
+    # `file:` and an absolute path keep FFmpeg from reading the name as a protocol or an option.
+    url = "file:" + os.path.abspath(path)
+    # FFmpeg decodes some pictures to find out what they are. A few times more than is allowed, so
+    # that the size of what is a little too large can be told.
+    limits = {"max_pixels": str(4 * MAX_FRAME_PIXELS)}
+    try:
+        container = av.open(url, options={**_only_itself(), **limits}, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if path.suffix.lower() in _PICTURE_SUFFIXES:
+            raise _still_picture(path) from error
+        raise MediaError(
+            f"{shown(path)} is not a media file that avsent reads, or it is damaged from the "
+            "start; check that it plays, or convert it to mp4"
+        ) from error
+    # Playlists are refused by the whitelist already; old FFmpegs spell some names differently.
+    if _REFUSED_FORMATS & set(container.format.name.split(",")):
+        container.close()
+        raise MediaError(f"{shown(path)} only refers to other files; give the video itself")
+    brand = container.metadata.get("major_brand", "").strip()
+    if container.format.name.endswith("_pipe") or brand in _PICTURE_BRANDS:
+        container.close()
+        raise _still_picture(path)
+    return container
+
+
+def _still_picture(path: Path) -> MediaError:
+    return MediaError(f"{shown(path)} is a still picture, not a video; give a video or sound file")
+
+
+def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[Any, bool]:
+    """The best stream of a kind that has a decoder (or None), and whether any lacked one."""
+    streams = [
+        s
+        for s in container.streams
+        if s.type == kind and not s.disposition & Disposition.attached_pic
+    ]
+    usable = [s for s in streams if s.codec_context is not None]
+    best: Any = container.streams.best(kind)
+    if usable and best not in usable:
+        best = max(usable, key=lambda s: bool(s.disposition & Disposition.default))
+    return (best if usable else None), len(usable) < len(streams)
+
+
+def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenMedia:
+    video, unknown_picture = _best(container, "video")
+    audio, unknown_sound = _best(container, "audio")
+    notes = []
+    if audio is not None:
+        context = audio.codec_context
+        if wrong := impossible_sound(context.sample_rate or 0, context.channels or 0):
+            if video is None:
+                raise MediaError(f"{shown(path)} has {wrong}; convert it to 16000 Hz mono")
+            audio = None
+            notes.append(Damage("audio", None, wrong))
+    if video is None and audio is None:
+        why = (
+            "has picture or sound in a format that cannot be decoded; convert it to mp4"
+            if unknown_picture or unknown_sound
+            else "holds neither picture nor sound; give a video or sound file"
+        )
+        raise MediaError(f"{shown(path)} {why}")
+    if video is None and unknown_picture:
+        notes.append(Damage("video", None, "no decoder for the format of the picture"))
+    if audio is None and unknown_sound:
+        notes.append(Damage("audio", None, "no decoder for the format of the sound"))
+
+    if video is not None:
+        _prepare_video(path, video, threads)
+    duration_s = _duration_s(container, [s for s in (video, audio) if s is not None])
+    start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
+    floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
+    floating = floating or not -_NEGATIVE_START_S <= start_s <= MAX_START_S
+    info = MediaInfo(
+        path=path,
+        format=container.format.name,
+        duration_s=duration_s,
+        has_video=video is not None,
+        has_audio=audio is not None,
+        video_codec=video.codec_context.name if video is not None else None,
+        audio_codec=audio.codec_context.name if audio is not None else None,
+    )
+    return OpenMedia(
+        container=container,
+        video=video,
+        audio=audio,
+        info=info,
+        origin_s=start_s if floating else 0.0,
+        stated_end_s=_stated_end_s(container, video, audio),
+        damage=tuple(notes),
+    )
+
+
+def _prepare_video(path: Path, stream: VideoStream, threads: int | None) -> None:
+    """Set the decoder up. Raises MediaError."""
+    context = stream.codec_context
+    if context.width * context.height > MAX_FRAME_PIXELS:
+        raise _too_large(path, context.width, context.height)
+    # The size may change in mid-stream: the decoder itself must refuse such pictures, too.
+    context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+    stream.thread_type = "AUTO"
+    most = 2 if context.width * context.height > _MANY_PIXELS else _MAX_DECODER_THREADS
+    context.thread_count = min(most, threads or _cores())
+
+
+def _too_large(path: Path, width: int, height: int) -> MediaError:
+    return MediaError(
+        f"{shown(path)} has pictures of {width}x{height} pixels, too large to analyse; scale it "
+        "down to at most 8192x4608"
+    )
+
+
+def nothing_decodes(info: MediaInfo) -> MediaError:
+    """The error for a file that opened, but gave neither picture nor sound."""
+    width, height = _stated_size(info.path) if info.has_video else (0, 0)
+    if width * height > MAX_FRAME_PIXELS:
+        return _too_large(info.path, width, height)
+    limit = " (pictures may have at most 8192x4608 pixels)" if info.has_video else ""
+    return MediaError(
+        f"{shown(info.path)} has no picture and no sound that can be decoded{limit}; check that it "
+        "plays, or convert it to mp4"
+    )
+
+
+def _stated_size(path: Path) -> tuple[int, int]:
+    """Width and height as the container has them, where it has any: without a decoder, as FFmpeg
+    forgets a size that it finds too large to decode."""
+    try:
+        options = {**_only_itself(), "codec_whitelist": "none"}
+        with av.open("file:" + os.path.abspath(path), options=options) as file:
+            (video, *_) = file.streams.video
+            return video.codec_context.width, video.codec_context.height
+    except (av.FFmpegError, OSError, ValueError, AttributeError):
+        return 0, 0
+
+
+def _cores() -> int:
+    """Cores this process may run on: a decoder's threads beyond them only add work (a tenth)."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+
+
+def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:
+    ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
+    if not ends or ends[0] < 0:
+        ends = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
+    return max(ends) if ends and 0 < max(ends) <= MAX_STATED_S else None
+
+
+def _stated_end_s(
+    container: InputContainer, video: VideoStream | None, audio: AudioStream | None
+) -> float | None:
+    names = set(container.format.name.split(","))
+    if not names & {"mov", "matroska", "avi"}:
+        return None  # elsewhere FFmpeg guesses the duration from the size of the file
+    ends = [
+        float(((s.start_time or 0) + s.duration) * s.time_base)
+        for s in (video, audio)
+        if s is not None and s.duration and s.time_base
+    ]
+    if not ends and container.duration:
+        known = all(s.type in ("video", "audio") for s in container.streams)
+        ends = [container.duration / _AV_TIME_BASE_HZ] if known else []
+    return max(ends) if ends and max(ends) <= MAX_STATED_S else None

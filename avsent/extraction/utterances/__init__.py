@@ -1,0 +1,1 @@
+"""Find utterances: voice activity, segmentation, boundaries given by the user."""

@@ -1,4 +1,0 @@
-"""Faces: detection, tracking, landmarks, alignment, and who is speaking.
-
-Nothing is imported here: the command line needs :mod:`avsent.faces.choice` without dlib.
-"""

@@ -1,0 +1,1 @@
+"""Features to decisions: networks, checkpoints, encoding, decision."""

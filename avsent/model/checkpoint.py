@@ -1,0 +1,361 @@
+"""Checkpoints: a folder with ``config.json``, ``model.safetensors`` and a card.
+
+``config.json`` alone rebuilds the network and says how its features are made. Loading runs no
+code from the folder; sizes are checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+
+from avsent.errors import CheckpointError, OutputError
+from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.features.face import POINTS
+from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
+from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.files import file_sha256
+from avsent.model.folders import CONFIG_FILE, checkpoint_folder
+from avsent.model.networks.config import (
+    AudioEncoderConfig,
+    ContextConfig,
+    ExpertsConfig,
+    FaceEncoderConfig,
+    GuardConfig,
+    MovementConfig,
+    PixelConfig,
+    TargetConfig,
+)
+from avsent.model.networks.encoders import VectorEncoder
+from avsent.model.networks.fusion import HEADS
+from avsent.model.networks.target import MODALITIES, TargetModel
+from avsent.schema import read_json
+
+MAX_FFT_SAMPLES = 8192
+MAX_OVERLAP = 16
+"""FFTs that a sample is in: the spectrogram of a long utterance must not fill the memory."""
+MIN_AUDIO_BLOCKS = 3
+"""The audio encoder halves time in its first three blocks; times of attention rely on it."""
+MAX_PIXEL_BLOCKS = 5
+"""More would halve a picture of 48 pixels to nothing."""
+MAX_MEMBERS = 32
+MODALITY_CHOICES = (("audio",), ("face",), ("audio", "face"), ("text",))
+MAX_VECTOR = 65536
+MAX_LAYER_SIZE = 4096
+"""No size in a config may be larger: a damaged one must not allocate the machine's memory."""
+
+Part = AudioEncoderConfig | FaceEncoderConfig | MovementConfig | PixelConfig | ContextConfig
+
+
+def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
+    """Raise ValueError where a size is out of all proportion or parts contradict each other."""
+    experts = model.experts
+    sizes = [len(model.labels), model.fusion.factors, model.fusion.outputs, model.fusion.segments]
+    parts: list[Part] = [model.audio, model.face, model.context]
+    if experts is not None:
+        sizes += [experts.emotions, experts.polarities]
+        parts += [experts.audio, experts.still, experts.movement, experts.pixels]
+        _check_votes(experts)
+    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
+        raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
+    _check_features(features)
+    for part in parts:
+        _check_part(part, features)
+    if model.modalities not in MODALITY_CHOICES:
+        raise ValueError("its modalities are none of those a model can have")
+    if any(not 0 <= model.vectors.of(name) <= MAX_VECTOR for name in (*MODALITIES, "text")):
+        raise ValueError("the size of a vector is out of range")
+    if model.fusion.name not in HEADS:
+        raise ValueError(f"there is no fusion {model.fusion.name!r}")
+    if model.guard is not None:
+        _check_guard(model.guard, model)
+    for vote in model.votes:
+        if vote.modality not in model.modalities:
+            raise ValueError("a vote comes from a modality that the model does not have")
+        size = model.representation_size(vote.modality)
+        if len(vote.columns) != len(model.labels) or any(not 0 <= c < size for c in vote.columns):
+            raise ValueError("the columns of a vote do not fit the labels or the representation")
+        if len(vote.log_prior) not in (0, len(model.labels)):
+            raise ValueError("the prior of a vote does not have one number per label")
+    if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
+        raise ValueError("the labels are not two or more different names")
+
+
+def _check_part(part: Part, features: FeatureConfig) -> None:
+    """Raise ValueError where a network has impossible sizes, or others than its features."""
+    numbers = dataclasses.asdict(part)
+    layers = numbers.get("channels", numbers.get("hidden", ()))
+    sizes = [*layers, *(number for number in numbers.values() if type(number) is int)]
+    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
+        raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
+    least = MIN_AUDIO_BLOCKS if isinstance(part, AudioEncoderConfig) else 0
+    if not least <= len(layers) <= (MAX_PIXEL_BLOCKS if isinstance(part, PixelConfig) else 16):
+        raise ValueError("the number of layers is out of range")
+    if not 0 <= part.dropout < 1:
+        raise ValueError("a dropout is not within 0 and 1")
+    if numbers.get("mel_bands", features.audio.mel_bands) != features.audio.mel_bands:
+        raise ValueError("network and features differ in mel bands")
+    if numbers.get("points", features.face.points) != features.face.points:
+        raise ValueError("network and features differ in landmark points")
+
+
+def _check_votes(experts: ExpertsConfig) -> None:
+    """Raise ValueError where there are too few or too many members, or the statistics of prosody,
+    classes of pixels and their polarities do not fit."""
+    if experts.prosody != PROSODY_SIZE:
+        raise ValueError("network and features differ in prosody")
+    members = experts.audio_members, experts.face_members, experts.pixels.members
+    if min(members) < 1 or max(members) > MAX_MEMBERS:
+        raise ValueError(f"a number of members is not within 1 and {MAX_MEMBERS}")
+    polarity = experts.pixel_polarity
+    if len(polarity) != experts.pixels.classes:
+        raise ValueError("pixel_polarity has not one entry per class")
+    if any(not -1 <= entry < experts.polarities for entry in polarity):
+        raise ValueError("pixel_polarity names a polarity that is none")
+
+
+def _check_guard(guard: GuardConfig, model: TargetConfig) -> None:
+    """Raise ValueError where a model has nothing to guard, or a size is out of range."""
+    if model.modalities != MODALITIES:
+        raise ValueError("a guard needs voice and face")
+    sizes = guard.components, guard.basis, guard.neighbours
+    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
+        raise ValueError(f"a size of the guard is not within 1 and {MAX_LAYER_SIZE}")
+    if len(guard.farthest) != len(MODALITIES) or min(guard.farthest) <= 0:
+        raise ValueError("the guard has not one positive distance per modality")
+    if guard.ridge <= 0:
+        raise ValueError("the ridge of the guard is not positive")
+
+
+def _check_features(features: FeatureConfig) -> None:
+    """Raise ValueError where features could not be made as the config says."""
+    audio, face = features.audio, features.face
+    if audio.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise ValueError(f"the sample rate is not {SAMPLE_RATE_HZ} Hz")
+    if not 1 <= audio.hop_samples <= audio.window_samples <= audio.fft_samples <= MAX_FFT_SAMPLES:
+        raise ValueError("hop, window and FFT do not follow each other in size")
+    if audio.fft_samples > MAX_OVERLAP * audio.hop_samples:
+        raise ValueError(f"the hop is less than 1/{MAX_OVERLAP} of the FFT")
+    if not 0 <= audio.lowest_hz < audio.highest_hz <= SAMPLE_RATE_HZ / 2:
+        raise ValueError("the band of frequencies is empty or out of range")
+    if audio.floor_db <= 0 or audio.trim_db <= 0:
+        raise ValueError("a level in decibels is not positive")
+    if face.points != POINTS:
+        raise ValueError(f"faces have {POINTS} points")
+    if not 0.01 <= face.analysis_rate_hz <= 1000:
+        raise ValueError("the analysis rate is out of range")
+
+
+FORMAT = "avsent-checkpoint/1"
+WEIGHTS_FILE = "model.safetensors"
+MAX_WEIGHTS_BYTES = 512 * 1024**2
+"""Our largest has 7 MB. Also the bound of what a configuration may ask for."""
+MAX_HEADER_BYTES = 4 * 1024**2
+MAX_WEIGHT = 1e6
+"""A larger number in the weights makes others infinite."""
+
+MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Probabilities are ``softmax(logits / temperature + log_prior)``.
+
+    ``log_prior`` [C] shifts the classes: how common neutral is differs between corpora.
+    ``deviation``: of a real-valued model's error, in units of the labels.
+    """
+
+    temperature: float = 1.0
+    log_prior: tuple[float, ...] = ()
+    deviation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """Everything about a checkpoint but its weights."""
+
+    format: str
+    name: str
+    weights_sha256: str
+    licence: str = ""
+    model: TargetConfig = field(default_factory=TargetConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network in evaluation mode, on the CPU, and its configuration."""
+
+    config: CheckpointConfig
+    model: TargetModel
+
+
+def load_config(checkpoint: str | Path) -> CheckpointConfig:
+    """A checkpoint's configuration alone; see :func:`load_checkpoint`."""
+    return _read_config(checkpoint_folder(checkpoint))
+
+
+def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
+    """Load a shipped checkpoint by name, or any by the path of its folder.
+
+    Raises:
+        CheckpointError: it is unknown, damaged or made for another version.
+    """
+    folder = checkpoint_folder(checkpoint)
+    config = _read_config(folder)
+    weights = folder / WEIGHTS_FILE
+    try:
+        _check_file(weights)
+        digest = file_sha256(weights)
+    except OSError as error:
+        raise CheckpointError(
+            f"{weights}: cannot be read ({error.strerror}); restore the checkpoint"
+        ) from error
+    if digest != config.weights_sha256:
+        raise CheckpointError(
+            f"{weights}: damaged, its SHA-256 is not the one in {CONFIG_FILE}; "
+            "restore the checkpoint"
+        )
+    try:
+        # On the meta device nothing is allocated before the file is known to fit.
+        with torch.device("meta"):
+            _check_shapes(weights, TargetModel(config.model))
+        model = TargetModel(config.model)
+        model.load_state_dict(load_file(weights))
+        _check_values(model)
+    except (SafetensorError, RuntimeError, ValueError, OverflowError, TypeError) as error:
+        raise CheckpointError(
+            f"{weights}: does not fit {CONFIG_FILE}; restore the checkpoint"
+        ) from error
+    return Checkpoint(config, model.eval())
+
+
+def save_checkpoint(
+    folder: Path,
+    model: TargetModel,
+    *,
+    name: str,
+    licence: str,
+    features: FeatureConfig,
+    calibration: Calibration,
+) -> CheckpointConfig:
+    """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    weights, settings = folder / f".{WEIGHTS_FILE}.new", folder / f".{CONFIG_FILE}.new"
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for target in (folder / WEIGHTS_FILE, folder / CONFIG_FILE):
+            if target.exists() and not target.is_file():
+                raise OutputError(f"{target}: is in the way; give another folder")
+        # Written by us and not by safetensors, which makes files that only their owner may read.
+        weights.write_bytes(save(tensors))
+        config = CheckpointConfig(
+            format=FORMAT,
+            name=name,
+            weights_sha256=file_sha256(weights),
+            licence=licence,
+            model=model.config,
+            features=features,
+            calibration=calibration,
+        )
+        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+        settings.write_text(text, encoding="utf-8")
+        os.replace(weights, folder / WEIGHTS_FILE)
+        os.replace(settings, folder / CONFIG_FILE)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    finally:
+        for left in (weights, settings):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
+    return config
+
+
+def _read_config(folder: Path) -> CheckpointConfig:
+    path, remedy = folder / CONFIG_FILE, "restore the checkpoint"
+    return read_json(path, CheckpointConfig, _check_config, form=FORMAT, remedy=remedy)
+
+
+def _check_config(config: CheckpointConfig) -> None:
+    """Raise ValueError where no network could be built, or no probabilities made."""
+    check_sizes(config.model, config.features)
+    _check_calibration(config.calibration, len(config.model.labels))
+
+
+def _check_calibration(calibration: Calibration, classes: int) -> None:
+    """Raise ValueError where probabilities could not be made."""
+    for name in ("temperature", "deviation"):
+        if getattr(calibration, name) <= 0:
+            raise ValueError(f"the {name} is not positive")
+        if not 1 / MAX_SCALE <= getattr(calibration, name) <= MAX_SCALE:
+            raise ValueError(f"the {name} is out of range")
+    if max(map(abs, calibration.log_prior), default=0.0) > MAX_LOG_PRIOR:
+        raise ValueError("log_prior is out of range")
+    if len(calibration.log_prior) not in (0, classes):
+        raise ValueError("log_prior does not have one number per label")
+
+
+def _check_shapes(weights: Path, model: TargetModel) -> None:
+    """Raise ValueError where names, shapes or types in the file are not the model's, or it asks
+    for more memory than a model may."""
+    expected = {key: [*value.shape] for key, value in model.state_dict().items()}
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    if size > MAX_WEIGHTS_BYTES:
+        raise ValueError("the network is far too large")
+    with safe_open(weights, framework="pt") as file:
+        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+        found = {key: list(part.get_shape()) for key, part in slices.items()}
+        types = {part.get_dtype() for part in slices.values()}
+    if found != expected:
+        raise ValueError("names or shapes of the weights differ")
+    if not types <= _TYPES:
+        raise ValueError("weights of another type")
+
+
+_TYPES = {"F32", "F16", "BF16", "I64"}
+
+
+def _check_file(weights: Path) -> None:
+    """Raise CheckpointError for what is no file, or much larger than weights are: before all of it
+    is read for its digest. Raises OSError."""
+    size = weights.stat().st_size
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: cannot be read (not a file); restore the checkpoint")
+    with weights.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if size > MAX_WEIGHTS_BYTES or header > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{weights}: far too large, or no weights at all; restore the checkpoint"
+        )
+
+
+def _check_values(model: TargetModel) -> None:
+    """Raise ValueError where a weight is not a number that a network could have learnt, or a scale
+    of the training data none that data could have."""
+    scales = [module for module in model.modules() if isinstance(module, VectorEncoder)]
+    # In the units of the user's features, however large; infinite where nothing was ever known.
+    own = {id(value) for scale in scales for value in (scale.mean, scale.deviation)}
+    for scale in scales:
+        if not bool(scale.mean.isfinite().all()) or not bool((scale.deviation > 0).all()):
+            raise ValueError("the scale of a modality is not one of data")
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if id(value) in own or not value.is_floating_point():
+            continue
+        if not bool((value.abs() <= MAX_WEIGHT).all()):
+            raise ValueError(f"{name} is not finite, or far too large")

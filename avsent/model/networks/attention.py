@@ -1,0 +1,116 @@
+"""Attention inside an utterance, and over the utterances of a video.
+
+Masks are True where there is something. A row without any key gives all-zero weights instead of
+the NaN that a plain softmax would give.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from avsent.model.networks.config import ContextConfig
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax of ``scores`` [..., L] over the entries where ``mask`` [..., L] is True."""
+    filled = scores.masked_fill(~mask, float("-inf"))
+    peak = filled.amax(dim=-1, keepdim=True)
+    peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
+    weight = torch.exp(filled - peak)
+    return weight / weight.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+class FrameAttention(nn.Module):
+    """Attention over the frames or time-frequency cells of an utterance, with a scale factor.
+
+    ``e_i = uᵀ tanh(W a_i + b)``, ``α_i = exp(λ e_i) / Σ_k exp(λ e_k)``, ``a = Σ α_i a_i``
+    (Zhang, Wang, Du, "Deep Fusion", IJCNN 2019). λ = 0 is the mean, λ = 1 the plain softmax.
+    """
+
+    def __init__(self, size: int, hidden: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.projection = nn.Linear(size, hidden)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``items`` [N, L, C], ``mask`` [N, L] → pooled [N, C], weights α [N, L]."""
+        weight = masked_softmax(self._scaled_energy(items), mask)
+        return torch.einsum("nl,nlc->nc", weight, items), weight
+
+    def in_pieces(self, items: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """The same energies, a softmax inside each of S pieces: ``items`` [N, L, C], ``masks``
+        [N, S, L] → pooled [N, S, C], weights [N, S, L]."""
+        energy = self._scaled_energy(items)[:, None, :].expand(masks.shape)
+        weight = masked_softmax(energy, masks)
+        return torch.einsum("nsl,nlc->nsc", weight, items), weight
+
+    def _scaled_energy(self, items: Tensor) -> Tensor:
+        energy: Tensor = self.score(torch.tanh(self.projection(items))).squeeze(-1)
+        return self.scale * energy
+
+
+def piece_masks(mask: Tensor, pieces: int) -> Tensor:
+    """``mask`` [N, L] cut into S equal stretches of its valid steps, [N, S, L].
+
+    Of ``n`` valid steps stretch s has those from floor(s·n/S) to ceil((s+1)·n/S): never empty
+    where there is any step; neighbours share a step where n is no multiple of S.
+    """
+    count = mask.sum(dim=1)[:, None]
+    place = (mask.cumsum(dim=1) - 1)[:, None, :]
+    number = torch.arange(pieces, device=mask.device)[None]
+    first = torch.div(number * count, pieces, rounding_mode="floor")
+    end = torch.div((number + 1) * count + pieces - 1, pieces, rounding_mode="floor")
+    inside = (place >= first[..., None]) & (place < end[..., None])
+    return inside & mask[:, None, :]
+
+
+def cross_attention(queries: Tensor, values: Tensor, values_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """``softmax(X Yᵀ) Y ⊙ X`` (Ghosal et al., EMNLP 2018), padding masked.
+
+    ``queries`` X and ``values`` Y [B, U, D], ``values_mask`` [B, U] → attended [B, U, D],
+    weights [B, U, U] whose rows run over the utterances of ``values``. With X = Y this is the
+    self-attention SA(X); with two modalities it is one half of the bi-modal attention BA(X, Y).
+    """
+    scores = torch.einsum("bud,bvd->buv", queries, values)
+    weight = masked_softmax(scores, values_mask[:, None, :].expand_as(scores))
+    attended = torch.einsum("buv,bvd->bud", weight, values)
+    return attended * queries, weight
+
+
+class EmbeddingNetwork(nn.Module):
+    """One modality's utterance representations in the light of their neighbours.
+
+    Seo, Na, Kim, IEEE Access 2020: bidirectional GRU → dense → bidirectional GRU, dropout on
+    each layer; the GRUs run over the utterances of a video, not over frames.
+    """
+
+    def __init__(self, size: int, config: ContextConfig) -> None:
+        super().__init__()
+        self.first = nn.GRU(size, config.first_gru, batch_first=True, bidirectional=True)
+        self.dense = nn.Linear(2 * config.first_gru, config.dense)
+        self.second = nn.GRU(config.dense, config.second_gru, batch_first=True, bidirectional=True)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, utterances: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
+        """``utterances`` [B, U, R], ``present`` [B, U], ``lengths`` [B] → [B, U, D].
+
+        An utterance without this modality enters as zeros and leaves as zeros, so that a
+        modality that is missing everywhere cannot speak through biases.
+        """
+        absent = ~present[..., None]
+        utterances = utterances.masked_fill(absent, 0.0)
+        hidden = self.drop(_over_utterances(self.first, utterances, lengths))
+        hidden = self.drop(torch.tanh(self.dense(hidden)))
+        hidden = self.drop(_over_utterances(self.second, hidden, lengths))
+        masked: Tensor = hidden.masked_fill(absent, 0.0)
+        return masked
+
+
+def _over_utterances(gru: nn.GRU, items: Tensor, lengths: Tensor) -> Tensor:
+    packed = pack_padded_sequence(items, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    hidden, _ = gru(packed)
+    unpacked, _ = pad_packed_sequence(hidden, batch_first=True, total_length=items.shape[1])
+    return unpacked

@@ -1,0 +1,160 @@
+"""HM-Decoder and HM-Discriminator: what a source model teaches the target's embedding networks.
+
+Seo, Na, Kim, IEEE Access 2020, with r_t an embedding of the target and r_s the source's:
+``L_dec = mean ‖Dec(r_t) − r_s‖²``, ``L_disc = −mean log D(r_s) − mean log(1 − D(r_t))``,
+``L_adv = −mean log D(r_t)``. Used in training only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from avsent.model.networks.config import TransferConfig
+
+
+class HMDecoder(nn.Module):
+    """Target embedding [..., ``size``] → source embedding [..., ``out``]; dense ReLU → dense tanh.
+
+    The source's embeddings leave a GRU without dropout, so they lie within −1 and 1: tanh can
+    reach them all.
+    """
+
+    def __init__(self, size: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, out), nn.Tanh()
+        )
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        reconstructed: Tensor = self.layers(embedding)
+        return reconstructed
+
+
+class HMDiscriminator(nn.Module):
+    """Embedding [..., ``size``] → logit [...] of being the source's; dense ReLU → dense.
+
+    The paper's sigmoid is in the losses, where it is stable.
+    """
+
+    def __init__(self, size: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(size, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        logit: Tensor = self.layers(embedding).squeeze(-1)
+        return logit
+
+
+def decoder_loss(reconstructed: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error of [B, U, D] over the utterances in ``mask`` [B, U]; 0 if none."""
+    # Masked before the square: whatever stands in place of a missing source has no gradient.
+    error = (reconstructed - source).masked_fill(~mask[..., None], 0.0)
+    return _mean(error.square().mean(dim=-1), mask)
+
+
+def discriminator_loss(
+    on_source: Tensor, on_target: Tensor, source_mask: Tensor, target_mask: Tensor
+) -> Tensor:
+    """``−mean log D(r_s) − mean log(1 − D(r_t))`` of logits [B, U], each over its own mask."""
+    missed = _mean(functional.softplus(-on_source), source_mask)
+    return missed + _mean(functional.softplus(on_target), target_mask)
+
+
+def adversarial_loss(on_target: Tensor, mask: Tensor) -> Tensor:
+    """``−mean log D(r_t)`` of logits [B, U] over ``mask``: the target passes for the source."""
+    return _mean(functional.softplus(-on_target), mask)
+
+
+class Transfer(nn.Module):
+    """A decoder and a discriminator for each modality of the target.
+
+    Each modality has an embedding network of its own, and each is to come close to the source.
+    Losses are means over all ``modalities``, so that one that is missing in a batch does not
+    change the others' step. Masks are False on padding.
+
+    Raises:
+        ValueError: source and target embeddings differ in size, so that no discriminator could
+            see both; or there is no modality.
+    """
+
+    def __init__(
+        self, modalities: tuple[str, ...], source: int, target: int, config: TransferConfig
+    ) -> None:
+        super().__init__()
+        if source != target:
+            raise ValueError(
+                f"embeddings of the source have size {source}, of the target {target}; "
+                "give both the same second_gru"
+            )
+        if not modalities:
+            raise ValueError("transfer needs at least one modality")
+        self.modalities = modalities
+        self.decoders = nn.ModuleDict(
+            {m: HMDecoder(target, config.decoder_hidden, source) for m in modalities}
+        )
+        self.discriminators = nn.ModuleDict(
+            {
+                m: HMDiscriminator(target, config.discriminator_hidden, config.dropout)
+                for m in modalities
+            }
+        )
+
+    def decoder_losses(
+        self,
+        embeddings: dict[str, Tensor],
+        present: dict[str, Tensor],
+        source: Tensor,
+        has_source: Tensor,
+    ) -> Tensor:
+        """``L_dec`` over utterances that have the modality and the source.
+
+        ``embeddings`` and ``source`` [B, U, D], ``present`` and ``has_source`` [B, U]. Trains the
+        decoders and the embedding networks, never the source.
+        """
+        losses = [
+            decoder_loss(self.decoders[m](embeddings[m]), source.detach(), present[m] & has_source)
+            for m in self.modalities
+        ]
+        return torch.stack(losses).mean()
+
+    def discriminator_losses(
+        self,
+        embeddings: dict[str, Tensor],
+        present: dict[str, Tensor],
+        source: Tensor,
+        has_source: Tensor,
+    ) -> Tensor:
+        """``L_disc``; shapes as above. Trains the discriminators alone."""
+        losses = [
+            discriminator_loss(
+                self.discriminators[m](source.detach()),
+                self.discriminators[m](embeddings[m].detach()),
+                has_source,
+                present[m],
+            )
+            for m in self.modalities
+        ]
+        return torch.stack(losses).mean()
+
+    def adversarial_losses(
+        self, embeddings: dict[str, Tensor], present: dict[str, Tensor]
+    ) -> Tensor:
+        """``L_adv``; shapes as above. Trains the embedding networks alone: the discriminators'
+        weights get no gradient from it."""
+        losses = []
+        for modality in self.modalities:
+            judge = self.discriminators[modality]
+            fixed = {name: weight.detach() for name, weight in judge.named_parameters()}
+            on_target: Tensor = functional_call(judge, fixed, (embeddings[modality],))
+            losses.append(adversarial_loss(on_target, present[modality]))
+        return torch.stack(losses).mean()
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` [B, U] where ``mask`` is True; 0 that still has a gradient if nowhere."""
+    return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp_min(1)

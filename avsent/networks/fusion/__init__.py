@@ -1,1 +1,0 @@
-"""Fusion heads: embeddings of a video's utterances → decision. One file each."""

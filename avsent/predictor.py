@@ -1,0 +1,249 @@
+"""Features and a checkpoint → Result: the programming interface of avsent.
+
+::
+
+    import avsent
+    result = avsent.predict("talk.mp4")
+    for utterance in result.utterances:
+        print(utterance.start_s, utterance.sentiment, utterance.score)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsent.errors import CheckpointError, UsageError
+from avsent.extraction.extractor import MAX_GIVEN_S, FileFacts, each_of_file, extract_file
+from avsent.extraction.faces.types import Sighting
+from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
+from avsent.machine import torch_device
+from avsent.model.checkpoint import load_checkpoint
+from avsent.model.decision import Decider, adapted
+from avsent.model.encoding import EncodedUtterance
+from avsent.model.networks.adaptation import MIN_UTTERANCES
+from avsent.options import Adapt, FaceChoice, PredictOptions
+from avsent.progress import ProgressHook, ignore_progress
+from avsent.result.record import Result
+from avsent.result.utterance import ModelInfo, Track
+
+if TYPE_CHECKING:
+    from avsent.model.encoding import Represented
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """One file, heard and seen to its end: all but the decisions, and small. ``check`` and
+    ``proxy``: see :class:`PredictOptions`."""
+
+    source: str
+    duration_s: float
+    tracks: tuple[Track, ...]
+    represented: tuple[Represented, ...]
+    adapt: Adapt
+    warnings: tuple[str, ...]
+    sightings: tuple[Sighting, ...] = ()
+    check: bool = True
+    proxy: bool | None = None
+
+
+def assemble(
+    decider: Decider,
+    encoded: Sequence[EncodedUtterance],
+    facts: FileFacts,
+    options: PredictOptions | None = None,
+) -> Analysis:
+    """What was ``encoded`` of a file's utterances, in the order of their extraction, and the
+    ``facts`` about it."""
+    options = options or PredictOptions()
+    # The user's utterances may overlap, and the one that ends first is done first.
+    items = sorted(encoded, key=lambda item: (item.start_s, item.end_s))
+    if not facts.silent:
+        items = [item for item in items if not item.provisional]
+    warnings = facts.warnings
+    if options.utterances is not None:
+        items, beyond = _within(items, facts.duration_s)
+        if beyond:
+            left_out = f"{beyond} given utterances lie beyond its end and are left out"
+            warnings = (*warnings, left_out)
+    return Analysis(
+        source=facts.source,
+        duration_s=facts.duration_s,
+        tracks=tuple(Track(t.track, t.start_s, t.end_s, t.frames) for t in facts.tracks),
+        represented=decider.represent(
+            items, lambda track: None if track is None else facts.neutrals.get(track)
+        ),
+        adapt=options.adapt,
+        warnings=warnings,
+        sightings=facts.sightings,
+        check=options.check,
+        proxy=options.proxy,
+    )
+
+
+def _within(
+    encoded: list[EncodedUtterance], duration_s: float
+) -> tuple[list[EncodedUtterance], int]:
+    """The utterances that begin before ``duration_s``, cut off at it, and the number of others."""
+    inside = []
+    for item in encoded:
+        if item.start_s < duration_s:
+            inside.append(dataclasses.replace(item, end_s=min(item.end_s, duration_s)))
+    return inside, len(encoded) - len(inside)
+
+
+__all__ = [
+    "MAX_GIVEN_S",
+    "Adapt",
+    "Analysis",
+    "FaceChoice",
+    "PredictOptions",
+    "Predictor",
+    "load",
+    "predict",
+]
+
+_TOO_FEW = {
+    Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",
+    Adapt.corpus: f"neither voice nor face in {MIN_UTTERANCES} utterances or more: not adapted",
+}
+
+
+class Predictor:
+    """A loaded checkpoint, ready for any number of files."""
+
+    def __init__(self, decider: Decider, model: ModelInfo) -> None:
+        self.decider = decider
+        self._kept = threading.local()
+        self.model = model
+
+    @classmethod
+    def load(cls, checkpoint: str | Path = "default", *, device: str = "auto") -> Predictor:
+        """Load a shipped checkpoint by name, or any by the path of its folder.
+
+        Raises:
+            CheckpointError: it is unknown, damaged or made for another version.
+            UsageError: there is no such device.
+        """
+        where = torch_device(device)
+        loaded = load_checkpoint(checkpoint)
+        config = loaded.config
+        ready = [name for name in config.model.modalities if config.model.vectors.of(name)]
+        if ready:
+            raise CheckpointError(
+                f"{checkpoint}: was trained on ready-made vectors ({', '.join(ready)}), which no "
+                "video has; use 'avsent evaluate', or train on raw videos"
+            )
+        info = ModelInfo(config.name, config.weights_sha256, config.model.labels)
+        return cls(Decider(loaded, where), info)
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        options: PredictOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> Result:
+        """The sentiment of every utterance of one media file.
+
+        Raises:
+            MediaError: the file cannot be read. BoundariesError: the utterances cannot.
+            UsageError: the model cannot be adapted.
+        """
+        return self.conclude(self.analyse(path, options=options, on_progress=on_progress))
+
+    def analyse(
+        self,
+        path: str | Path,
+        *,
+        options: PredictOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> Analysis:
+        """All of :meth:`predict` up to the decisions; raises what it raises."""
+        options = options or PredictOptions()
+        if options.adapt != Adapt.none:
+            self.require_adaptable()
+        utterances = extract_file(
+            path, self.decider.features, options, on_progress, self._detector()
+        )
+        encoded: list[EncodedUtterance] = []
+        # Encoded at once, so that features are not kept for the length of the video.
+        facts = each_of_file(utterances, lambda one: encoded.append(self.decider.encode(one)))
+        return assemble(self.decider, encoded, facts, options)
+
+    def conclude(self, analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
+        """The decisions on one file; ``others``: the rest of its corpus, for ``Adapt.corpus``."""
+        represented, warnings = analysis.represented, analysis.warnings
+        if represented and analysis.adapt != Adapt.none:
+            company = [one for other in others for one in other.represented]
+            moved = adapted(represented, analysis.adapt, company)
+            if moved is None:
+                warnings = (*warnings, f"--adapt {analysis.adapt}: {_TOO_FEW[analysis.adapt]}")
+            else:
+                represented = moved
+        return Result(
+            source=analysis.source,
+            duration_s=analysis.duration_s,
+            model=self.model,
+            tracks=analysis.tracks,
+            utterances=tuple(
+                self.decider.decide(represented, check=analysis.check, proxy=analysis.proxy)
+            ),
+            warnings=warnings,
+        )
+
+    def require_adaptable(self) -> None:
+        """Raise UsageError where there is no mean that utterances could be measured from."""
+        if not self.decider.adaptable:
+            raise UsageError(
+                f"--adapt needs a model with experts, such as default; {self.model.name} has none: "
+                "leave --adapt out, or give another --checkpoint"
+            )
+
+    def _detector(self) -> SpeechDetector:
+        """This thread's speech detector: loading it takes longer than a short clip."""
+        if not hasattr(self._kept, "detector"):
+            self._kept.detector = default_detector()
+        detector: SpeechDetector = self._kept.detector
+        return detector
+
+    def predict_many(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        options: PredictOptions | None = None,
+        on_progress: ProgressHook = ignore_progress,
+    ) -> Iterator[Result]:
+        """The result of each of ``paths``, one after the other; raises at the first bad file.
+
+        With ``Adapt.corpus`` all of them are analysed before the first result.
+        """
+        analyses = (self.analyse(path, options=options, on_progress=on_progress) for path in paths)
+        if options is None or options.adapt != Adapt.corpus:
+            yield from map(self.conclude, analyses)
+            return
+        together = tuple(analyses)
+        for place, analysis in enumerate(together):
+            yield self.conclude(analysis, (*together[:place], *together[place + 1 :]))
+
+
+def load(name: str | Path = "default", *, device: str = "auto") -> Predictor:
+    """See :meth:`Predictor.load`."""
+    return Predictor.load(name, device=device)
+
+
+def predict(
+    path: str | Path,
+    *,
+    checkpoint: str | Path = "default",
+    device: str = "auto",
+    options: PredictOptions | None = None,
+    on_progress: ProgressHook = ignore_progress,
+) -> Result:
+    """Load ``checkpoint`` and predict one file; see :meth:`Predictor.predict`."""
+    predictor = Predictor.load(checkpoint, device=device)
+    return predictor.predict(path, options=options, on_progress=on_progress)

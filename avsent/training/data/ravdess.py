@@ -1,0 +1,276 @@
+"""RAVDESS: 1,440 acted speech clips of 24 actors, landmarks and sound of the same clips.
+
+Livingstone and Russo 2018, CC BY-NC-SA 4.0. Each clip is one spoken sentence; its utterance is
+found by the same voice activity detection, its landmarks smoothed by the same filter and its
+features made by the same functions as for a video given to ``avsent predict``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.errors import DatasetError
+from avsent.extraction.faces.landmarks import smooth_landmarks
+from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.features.face import FaceFeatures, NeutralFace, face_features
+from avsent.extraction.features.spectrogram import audible_power
+from avsent.extraction.features.voice import prosody_of
+from avsent.extraction.media.video import FrameSampler
+from avsent.extraction.utterances.segmentation import SpeechSegmenter
+from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
+from avsent.labels import EMOTIONS, polarity_of
+from avsent.training.data.feature_cache import FEATURE_VERSION, content_digest
+from avsent.training.data.npz import Arrays, load_arrays, save_arrays
+
+CLIP_VERSION = 3
+"""To be raised when what is read of the same clips, besides their features, becomes other."""
+FRAME_S = 1001 / 30_000
+"""The corpus was filmed at a constant 29.97 pictures per second."""
+FULL_SCALE = 32_767
+SOUNDS = ("mel_power", "prosody", "speech")
+STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RavdessClip:
+    """One clip: mel power [mel, N] of its utterance (see ``audible_power``), its ``prosody``, and
+    the sound of it, ``speech`` [S] at 16 kHz; face sequence, emotion name, actor 1–24, polarity
+    index (None for surprise)."""
+
+    clip_id: str
+    actor: int
+    emotion: str
+    polarity: int | None
+    mel_power: NDArray[np.float32] | None
+    face: FaceFeatures | None
+    prosody: NDArray[np.float32] | None = None
+    speech: NDArray[np.int16] | None = None
+
+    @property
+    def sound(self) -> NDArray[np.float32] | None:
+        """``speech`` in −1 … 1."""
+        if self.speech is None:
+            return None
+        return np.asarray(self.speech / np.float32(FULL_SCALE), dtype=np.float32)
+
+
+def read_ravdess(
+    folder: Path,
+    config: FeatureConfig | None = None,
+    *,
+    actors: tuple[int, ...] | None = None,
+    shrink: float = 1.0,
+    on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
+) -> list[RavdessClip]:
+    """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``, all or those of
+    some ``actors``. ``on_progress_s`` is called with the seconds of film done, and in all.
+
+    ``shrink``: landmarks are scaled by it and rounded to whole pixels, as in a smaller picture.
+
+    Raises:
+        DatasetError: a file is missing or unreadable.
+    """
+    import soundfile
+
+    config = config or FeatureConfig()
+    source = folder / "landmarks.npz"
+    if not source.is_file():
+        raise DatasetError(f"{source}: RAVDESS is not there; give the folder that holds it")
+    data = load_arrays(source, ("clip_id", "n_frames", "landmarks", "emotion", "actor"))
+    clip_ids = [str(name) for name in data["clip_id"]]
+    counts, landmarks = data["n_frames"], data["landmarks"]
+    emotions, actor_of = data["emotion"], data["actor"]
+    _check(source, data)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    detector = default_detector()
+    clips = []
+    for index, clip_id in enumerate(clip_ids):
+        on_progress_s(float(starts[index]) * FRAME_S, float(starts[-1]) * FRAME_S)
+        if actors is not None and int(actor_of[index]) not in actors:
+            continue
+        sound_file = folder / "audio" / f"{clip_id}.flac"
+        try:
+            samples, rate_hz = soundfile.read(sound_file, dtype="float32")
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise DatasetError(f"{sound_file}: cannot be read; restore the file") from error
+        if rate_hz != config.audio.sample_rate_hz:
+            raise DatasetError(f"{sound_file}: {rate_hz} Hz; resample it to 16000 Hz")
+        start_s, end_s = speech_span(samples, rate_hz, detector)
+        span = slice(round(start_s * rate_hz), round(end_s * rate_hz))
+        speech = samples[span]
+        audible = audible_power(speech, config.audio)
+        emotion = EMOTIONS[int(emotions[index]) - 1]
+        clips.append(
+            RavdessClip(
+                clip_id=clip_id,
+                actor=int(actor_of[index]),
+                emotion=emotion,
+                polarity=polarity_of(emotion),
+                mel_power=None if audible is None else audible[0],
+                face=_face(
+                    _shrunk(landmarks[starts[index] : starts[index + 1]], shrink),
+                    start_s,
+                    end_s,
+                    config,
+                ),
+                prosody=None if audible is None else prosody_of(speech, *audible, config.audio),
+                speech=np.round(speech * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE).astype(np.int16),
+            )
+        )
+    return clips
+
+
+def cached_ravdess(
+    folder: Path,
+    cache: Path,
+    config: FeatureConfig | None = None,
+    *,
+    shrink: float = 1.0,
+    on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
+) -> list[RavdessClip]:
+    """:func:`read_ravdess`, kept as arrays in the folder ``cache`` for next time.
+
+    The file's name holds a digest of the feature settings, the landmarks and the names and sizes
+    of the sound files: other settings or other data, another file. A damaged one is made anew.
+
+    Raises:
+        DatasetError: a file of the corpus is missing or unreadable.
+        OutputError: the cache cannot be written.
+    """
+    config = config or FeatureConfig()
+    size = "" if shrink == 1 else f"-{shrink:g}"
+    kept = cache / f"ravdess-features-{_digest(folder, config)}{size}.npz"
+    if kept.is_file():
+        with contextlib.suppress(DatasetError, KeyError, ValueError, IndexError):
+            arrays = load_arrays(kept)
+            return [_unpacked(arrays, index) for index in range(int(arrays["count"]))]
+    clips = read_ravdess(folder, config, shrink=shrink, on_progress_s=on_progress_s)
+    made: dict[str, NDArray[Any]] = {"count": np.array(len(clips))}
+    for index, clip in enumerate(clips):
+        made |= _packed(clip, index)
+    save_arrays(kept, made)
+    return clips
+
+
+def statements(folder: Path) -> dict[str, str]:
+    """What is said in each clip, by its name.
+
+    Raises:
+        DatasetError: ``landmarks.npz`` cannot be read, or holds a statement that is not known.
+    """
+    source = folder / "landmarks.npz"
+    data = load_arrays(source, ("clip_id", "statement"))
+    try:
+        return {
+            str(clip_id): STATEMENTS[int(number)]
+            for clip_id, number in zip(data["clip_id"], data["statement"], strict=True)
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise DatasetError(f"{source}: statements other than 1 and 2; restore it") from error
+
+
+def _digest(folder: Path, config: FeatureConfig) -> str:
+    settings = [FEATURE_VERSION, CLIP_VERSION, dataclasses.asdict(config)]
+    state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    try:
+        state.update(content_digest(folder / "landmarks.npz").encode())
+        sounds = sorted((folder / "audio").glob("*.flac"))
+        state.update(repr([(sound.name, sound.stat().st_size) for sound in sounds]).encode())
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: RAVDESS cannot be read there ({error.strerror}); give the folder that "
+            "holds landmarks.npz and audio/"
+        ) from error
+    return state.hexdigest()[:12]
+
+
+def _packed(clip: RavdessClip, index: int) -> dict[str, NDArray[Any]]:
+    polarity = -1 if clip.polarity is None else clip.polarity
+    arrays: dict[str, NDArray[Any]] = {
+        f"{index}/what": np.array([clip.clip_id, clip.emotion]),
+        f"{index}/numbers": np.array([clip.actor, polarity]),
+    }
+    for name in SOUNDS:
+        if (array := getattr(clip, name)) is not None:
+            arrays[f"{index}/{name}"] = array
+    if clip.face is not None:
+        arrays[f"{index}/times_s"] = clip.face.times_s
+        arrays[f"{index}/landmarks"] = clip.face.landmarks
+        if clip.face.neutral is not None:
+            arrays[f"{index}/neutral"] = clip.face.neutral
+    return arrays
+
+
+def _unpacked(data: Arrays, index: int) -> RavdessClip:
+    clip_id, emotion = (str(word) for word in data[f"{index}/what"])
+    actor, polarity = (int(number) for number in data[f"{index}/numbers"])
+    face = None
+    if f"{index}/landmarks" in data:
+        face = FaceFeatures(
+            data[f"{index}/times_s"],
+            data[f"{index}/landmarks"],
+            neutral=data.get(f"{index}/neutral"),
+        )
+    sounds = {name: data.get(f"{index}/{name}") for name in SOUNDS}
+    return RavdessClip(
+        clip_id, actor, emotion, None if polarity < 0 else polarity, face=face, **sounds
+    )
+
+
+def speech_span(
+    samples: NDArray[np.float32], rate_hz: int, detector: SpeechDetector
+) -> tuple[float, float]:
+    """First start and last end of speech in seconds; the whole clip where none is found."""
+    segmenter = SpeechSegmenter(detector)
+    segments = segmenter.push(0.0, samples) + segmenter.flush()
+    if not segments:
+        return 0.0, len(samples) / rate_hz
+    return segments[0].start_s, segments[-1].end_s
+
+
+def _check(source: Path, data: Arrays) -> None:
+    clips = data["clip_id"].shape
+    fits = len(clips) == 1 and all(
+        data[name].shape == clips and data[name].dtype.kind == "i"
+        for name in ("n_frames", "emotion", "actor")
+    )
+    if not fits or data["landmarks"].shape != (int(data["n_frames"].sum()), 68, 2):
+        raise DatasetError(f"{source}: its arrays do not fit each other; restore the file")
+    if (data["n_frames"] < 0).any() or not np.isin(data["emotion"], range(1, 9)).all():
+        raise DatasetError(f"{source}: an emotion is not in 1 to 8; restore the file")
+
+
+def _shrunk(landmarks: NDArray[np.int16], shrink: float) -> NDArray[np.int16]:
+    if shrink == 1:
+        return landmarks
+    return np.asarray(np.round(landmarks.astype(np.float64) * shrink), dtype=np.int16)
+
+
+def _face(
+    landmarks: NDArray[np.int16], start_s: float, end_s: float, config: FeatureConfig
+) -> FaceFeatures | None:
+    """The face sequence of one utterance, sampled and smoothed as a video's would be, with the
+    neutral of the whole clip."""
+    sampler = FrameSampler(config.face.analysis_rate_hz)
+    all_times = np.arange(len(landmarks)) * FRAME_S
+    taken = np.array([index for index, time_s in enumerate(all_times) if sampler.take(time_s)])
+    times_s = all_times[taken]
+    smoothed = smooth_landmarks(times_s, landmarks[taken].astype(np.float32))
+    inside = (times_s >= start_s) & (times_s <= end_s)
+    face = face_features(times_s[inside], smoothed[inside])
+    if face is None:
+        return None
+    neutral = NeutralFace()
+    for frame in smoothed:
+        neutral.add(frame)
+    return dataclasses.replace(face, neutral=neutral.median())

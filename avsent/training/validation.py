@@ -1,0 +1,147 @@
+"""What a model makes of the validation part, and the one number an epoch is chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avsent.errors import DatasetError
+from avsent.model.calibration import probabilities_of
+from avsent.model.checkpoint import Calibration
+from avsent.model.networks.target import TargetModel
+from avsent.training import metrics
+from avsent.training.dataset import Videos, batches, encoded
+from avsent.training.evaluation import Predictions
+
+
+@torch.inference_mode()
+def outputs_of(
+    model: TargetModel, videos: Videos, device: torch.device, *, videos_at_once: int = 16
+) -> NDArray[np.float64]:
+    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, unchanged, as at prediction: a
+    model with a guard checks them. They mean nothing on padding."""
+    was_training = model.training
+    model.eval()
+    size = 1 if model.config.real else len(model.config.labels)
+    result = np.zeros((*videos.labels.shape, size))
+    for rows in batches(videos, videos_at_once, 4096, None):
+        output = model(model.guarded(encoded(model, videos, rows, device)).utterances)
+        result[rows, : output.logits.shape[1]] = output.logits.double().cpu().numpy()
+    model.train(was_training)
+    return result
+
+
+def validation(
+    model: TargetModel, videos: Videos, select: str, device: torch.device
+) -> tuple[float, dict[str, float]]:
+    """The value an epoch is chosen by (more is better), and all that was measured, by name.
+
+    ``select``: "balanced_accuracy", "auc", "loss" or "mae"; "auto" is balanced accuracy, mean
+    absolute error for numbers. Ties go to the smaller loss.
+    """
+    outputs = outputs_of(model, videos, device)
+    known = judged(model, videos)
+    truth = videos.labels.numpy()[known]
+    if model.config.real:
+        errors = np.abs(outputs[..., 0][known] - truth)
+        mae = float(errors.mean())
+        return -mae, {"valid_mae": mae}
+    classes = truth.astype(np.int64)
+    logits = outputs[known]
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = float(-logs[np.arange(len(classes)), classes].mean())
+    found = metrics.scores(classes, logits.argmax(axis=1), len(model.config.labels))
+    measured = {
+        "valid_loss": loss,
+        "valid_accuracy": found.accuracy,
+        "valid_balanced_accuracy": found.balanced_accuracy,
+    }
+    auc = metrics.auc(classes, np.exp(logs))
+    if auc is not None:
+        measured["valid_auc"] = auc
+    if select == "loss":
+        return -loss, measured
+    if select == "auc" and auc is not None:
+        return auc - 1e-6 * loss, measured
+    return found.balanced_accuracy - 1e-6 * loss, measured
+
+
+def judged(model: TargetModel, videos: Videos) -> NDArray[np.bool_]:
+    """Utterances [V, U] with a label and a modality that the model uses."""
+    return usable(videos, model.config.modalities)
+
+
+def usable(videos: Videos, modalities: Sequence[str]) -> NDArray[np.bool_]:
+    """Utterances [V, U] with a label and one of the ``modalities``."""
+    present = torch.stack([videos.present[name] for name in modalities]).any(dim=0)
+    there: NDArray[np.bool_] = (videos.known() & present).numpy()
+    return there
+
+
+def check_parts(train: Videos, valid: Videos, modalities: Sequence[str]) -> None:
+    """Raise DatasetError where there is nothing to learn from, or to choose an epoch by."""
+    for name, videos in (("training", train), ("validation", valid)):
+        if not usable(videos, modalities).any():
+            raise DatasetError(
+                f"no {name} utterance has a label and {' or '.join(modalities)}; add some"
+            )
+
+
+def predictions_of(
+    model: TargetModel,
+    videos: Videos,
+    device: torch.device,
+    calibration: Calibration | None = None,
+) -> Predictions:
+    """Predictions on every utterance with a label and one of the model's modalities."""
+    model.to(device)
+    outputs = outputs_of(model, videos, device)
+    known = judged(model, videos)
+    chosen = [videos.samples[v][u] for v, u in np.argwhere(known)]
+    found = torch.from_numpy(outputs[known])
+    real = model.config.real
+    return Predictions(
+        keys=tuple(sample.key for sample in chosen),
+        videos=tuple(sample.video for sample in chosen),
+        speakers=tuple(sample.speaker for sample in chosen),
+        labels=model.config.labels,
+        truth=videos.labels.numpy()[known],
+        probabilities=probabilities_of(found, calibration or Calibration(), real=real),
+        values=found[:, 0].numpy() if real else None,
+    )
+
+
+TEMPERATURES = np.geomspace(0.5, 5.0, 91)
+LEAST_DEVIATION = 0.1
+"""A handful of validation utterances may be met by chance; no model is that sure."""
+
+
+def calibrate(model: TargetModel, videos: Videos, device: torch.device) -> Calibration:
+    """Calibration of ``model`` by the labelled utterances of ``videos``."""
+    known = judged(model, videos)
+    outputs = outputs_of(model, videos, device)[known]
+    truth = videos.labels.numpy()[known]
+    if model.config.real:
+        error = float(np.sqrt(np.mean((outputs[:, 0] - truth) ** 2)))
+        return Calibration(deviation=max(error, LEAST_DEVIATION))
+    return Calibration(temperature=fit_temperature(outputs, truth.astype(np.int64)))
+
+
+def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """The temperature with the least cross-entropy on ``logits`` [N, C]."""
+    losses = [
+        -np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-12).mean()
+        for t in TEMPERATURES
+    ]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax over the last axis."""
+    weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = weight / weight.sum(axis=-1, keepdims=True)
+    return probabilities

@@ -1,0 +1,300 @@
+"""The journal of a batch: what it keeps, and how it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from avsent.batch.entries import Ending, Entry, State, Stored
+from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal
+from avsent.errors import OutputError
+
+NO_UTF8 = os.fsdecode(b"sub/caf\xe9.mp4")
+NAMES = {"a.mp4": "a.mp4", "我 b\n.mp4": "c.2", NO_UTF8: f"{NO_UTF8}.2", "1": "1"}
+
+
+def done(name: str, number: int = 1) -> tuple[Ending, Stored]:
+    ending = Ending(
+        name=name,
+        state=State.done,
+        config_sha256="config",
+        size=10 * number,
+        mtime_ns=2**62 + number,
+        seconds=0.5,
+        duration_s=60.25,
+        content_sha256=f"content {number}",
+        utterances=7,
+    )
+    return ending, Stored(b"\0\1result", '[["row", null, 0.5]]', bytes([number]))
+
+
+def failed(name: str) -> Ending:
+    error = f"{name}: not media"
+    return Ending(name, State.failed, "config", 5, -6, 0.25, error=error, exit_code=3)
+
+
+def by_name(journal: Journal) -> dict[str, Entry]:
+    return {entry.name: entry for entry in journal.entries()}
+
+
+def file_of(out: Path) -> Path:
+    return out / FOLDER_NAME / FILE_NAME
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A batch of which one file is done."""
+    with Journal(tmp_path, write=True) as journal:
+        journal.survey(NAMES)
+        journal.succeed(*done("a.mp4"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_comes_back(tmp_path: Path, name: str) -> None:
+    with Journal(tmp_path, write=True) as journal:
+        journal.survey(NAMES)
+        assert [e.state for e in journal.entries()] == [State.pending] * 4
+        journal.begin(name)
+        journal.succeed(*done(name))
+        journal.wrote(name, {"json": 12, "csv": 3})
+        journal.keep_fact("options", {"rate": None, "name": "é"})
+    with Journal(tmp_path, write=True) as journal:
+        ending, stored = done(name)
+        facts = dataclasses.asdict(ending)
+        assert by_name(journal)[name] == Entry(**facts, stem=NAMES[name], attempts=1, present=True)
+        assert journal.stored(name) == stored
+        assert journal.outputs() == {(name, "json"): 12, (name, "csv"): 3}
+        assert journal.fact("options") == {"rate": None, "name": "é"}
+        assert journal.fact("nothing") is None
+
+        journal.touch(name, 11, 12)
+        entry = by_name(journal)[name]
+        assert (entry.size, entry.mtime_ns, entry.content_sha256) == (11, 12, "content 1")
+        journal.rewrite(name, b"other", "[]")
+        assert journal.stored(name) == Stored(b"other", "[]", stored.representations)
+        assert journal.outputs() == {}
+
+        journal.wrote(name, {"json": 1})
+        journal.succeed(*done(name))
+        assert journal.outputs() == {}
+        journal.wrote(name, {"json": 1})
+        journal.begin(name)
+        journal.fail(failed(name))
+        entry = by_name(journal)[name]
+        assert (entry.state, entry.exit_code, entry.attempts) == (State.failed, 3, 2)
+        assert (entry.content_sha256, entry.utterances) == (None, None)
+        assert entry.error == f"{name}: not media".replace("\udce9", "\\udce9")
+        assert journal.outputs() == {}
+        with pytest.raises(OutputError, match="lost a result"):
+            journal.stored(name)
+        assert {e.state for n, e in by_name(journal).items() if n != name} == {State.pending}
+
+
+def test_taking_stock_again(out: Path) -> None:
+    with Journal(out, write=True) as journal:
+        journal.begin("1")
+        journal.begin(NO_UTF8)
+        journal.put_back(NO_UTF8)
+        assert by_name(journal)["1"].state == State.running
+    with Journal(out, write=True) as journal:
+        journal.survey({"1": "another", "a.mp4": "a.mp4", "new": "new"})
+        entries = by_name(journal)
+    assert {name for name, entry in entries.items() if entry.present} == {"1", "a.mp4", "new"}
+    assert entries["1"].stem == "1"  # as it was
+    assert {name for name, entry in entries.items() if entry.state == State.done} == {"a.mp4"}
+    assert State.running not in {entry.state for entry in entries.values()}
+    assert (entries["1"].attempts, entries[NO_UTF8].attempts, entries["new"].attempts) == (1, 1, 0)
+    with Journal(out, write=True) as journal:
+        journal.survey(NAMES)
+        assert by_name(journal)[NO_UTF8].present
+        assert not by_name(journal)["new"].present
+
+
+def test_durations_of_files_that_wait(out: Path) -> None:
+    with Journal(out, write=True) as journal:
+        journal.measured([(NO_UTF8, 3, 4, 5.5), ("a.mp4", 3, 4, 5.5)])
+        waiting, kept = by_name(journal)[NO_UTF8], by_name(journal)["a.mp4"]
+        assert (waiting.size, waiting.mtime_ns, waiting.duration_s) == (3, 4, 5.5)
+        assert (kept.size, kept.duration_s) == (10, 60.25)
+        journal.fail(failed(NO_UTF8))
+        assert by_name(journal)[NO_UTF8].duration_s == 5.5
+
+
+def test_others_may_read_while_one_writes(out: Path) -> None:
+    with Journal(out, write=True) as writer, Journal(out, write=False) as reader:
+        for number, name in enumerate(NAMES):
+            writer.begin(name)
+            assert by_name(reader)[name].state == State.running
+            writer.succeed(*done(name, number))
+            assert by_name(reader)[name].content_sha256 == f"content {number}"
+
+
+# Journals that are none
+
+
+def test_damaged_or_foreign_files(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER_NAME
+    folder.mkdir()
+    for content in (b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 9000):
+        file_of(tmp_path).write_bytes(content)
+        for write in (True, False):
+            with pytest.raises(OutputError, match=r"damaged .*remove its folder") as told:
+                Journal(tmp_path, write=write)
+            assert "\n" not in str(told.value)
+        assert file_of(tmp_path).read_bytes() == content
+    file_of(tmp_path).unlink()
+    with sqlite3.connect(file_of(tmp_path)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    for write in (True, False):
+        with pytest.raises(OutputError, match="none of its journals; give another -o"):
+            Journal(tmp_path, write=write)
+    file_of(tmp_path).unlink()
+    file_of(tmp_path).mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        Journal(tmp_path, write=True)
+
+
+def test_damage_inside(out: Path) -> None:
+    with Journal(out, write=True) as journal:
+        journal.survey({f"{n:05}.mp4": "x" for n in range(3000)})
+    content = bytearray(file_of(out).read_bytes())
+    for start in range(4096, len(content) - 600, 4096):
+        content[start : start + 600] = b"\xff" * 600
+    file_of(out).write_bytes(content)
+    with (
+        pytest.raises(OutputError, match=r"journal.db: damaged") as told,
+        Journal(out, write=False) as journal,
+    ):
+        journal.entries()
+    assert "\n" not in str(told.value)
+
+
+def test_a_newer_version(out: Path) -> None:
+    with sqlite3.connect(file_of(out)) as db:
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    with pytest.raises(OutputError, match="another version of avsent"):
+        Journal(out, write=True)
+
+
+def test_no_journal_to_read(tmp_path: Path) -> None:
+    for out in (tmp_path, tmp_path / "no", tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError) as told:
+            Journal(out, write=False)
+        assert "\n" not in str(told.value)
+        assert not os.path.exists(out / FOLDER_NAME)
+    with pytest.raises(OutputError, match="holds no batch of avsent; give its -o folder"):
+        Journal(tmp_path, write=False)
+    (tmp_path / FOLDER_NAME).touch()  # a file in the way
+    with pytest.raises(OutputError, match=r"cannot write .*File exists"):
+        Journal(tmp_path, write=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folders_that_cannot_be_written(out: Path) -> None:
+    file_of(out).chmod(0o400)
+    file_of(out).parent.chmod(0o500)
+    try:
+        with Journal(out, write=False) as reader:
+            assert len(reader.entries()) == 4
+        with (
+            pytest.raises(OutputError, match="cannot be written"),
+            Journal(out, write=True) as journal,
+        ):
+            journal.survey(NAMES)
+        with pytest.raises(OutputError, match="Permission denied"):
+            Journal(out / FOLDER_NAME / "new", write=True)
+    finally:
+        file_of(out).parent.chmod(0o700)
+
+
+def test_a_full_disk_takes_nothing_back(out: Path) -> None:
+    with Journal(out, write=True) as journal:
+        pages = journal._one("PRAGMA page_count")
+        journal._one(f"PRAGMA max_page_count = {pages + 2}")
+        ending, stored = done("1")
+        journal.begin("1")
+        with pytest.raises(OutputError, match="the disk is full; free some space") as told:
+            journal.succeed(ending, dataclasses.replace(stored, result=os.urandom(100_000)))
+        assert "\n" not in str(told.value)
+        journal.put_back("1")
+        assert by_name(journal)["1"].state == State.pending
+    with Journal(out, write=True) as journal:
+        assert by_name(journal)["a.mp4"].state == State.done
+        assert journal.stored("a.mp4") == done("a.mp4")[1]
+        journal.succeed(ending, stored)
+        assert journal.stored("1") == stored
+
+
+def test_a_block_that_raises_leaves_nothing(out: Path) -> None:
+    with Journal(out, write=True) as journal:
+        before = journal.entries()
+        ending, stored = done("1")
+        with pytest.raises(OutputError):
+            journal.succeed(ending, dataclasses.replace(stored, result=None))  # type: ignore[arg-type]
+        assert journal.entries() == before
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from avsent.batch.journal import Journal
+from test_batch_journal import done
+with Journal(Path(sys.argv[1]), write=True) as journal:
+    journal.survey({str(n): str(n) for n in range(3000)})
+    for number in range(3000):
+        journal.begin(str(number))
+        journal.succeed(*done(str(number), number % 256))
+        print(number, flush=True)
+"""
+
+
+def test_a_killed_process_loses_nothing_it_told(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
+    for killed_after in (3, 40, 41):
+        shutil.rmtree(tmp_path / FOLDER_NAME, ignore_errors=True)
+        command = [sys.executable, "-c", WRITER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as writing:
+            assert writing.stdout is not None
+            for _ in range(killed_after):
+                told = int(writing.stdout.readline())
+            writing.kill()
+            rest = writing.stdout.read().splitlines()
+        assert writing.returncode == -signal.SIGKILL
+        told = max([told, *map(int, rest)])
+        with Journal(tmp_path, write=True) as journal:
+            entries = by_name(journal)
+            for number in range(told + 1):
+                assert entries[str(number)].state == State.done
+                assert journal.stored(str(number)) == done(str(number), number % 256)[1]
+            assert sum(entry.state == State.done for entry in entries.values()) <= told + 2
+
+
+def test_a_journal_without_tables_is_made_anew(tmp_path: Path) -> None:
+    """As a process leaves it that was killed in its first moment."""
+    file_of(tmp_path).parent.mkdir()
+    file_of(tmp_path).touch()
+    with Journal(tmp_path, write=True) as journal:
+        assert journal.entries() == []
+
+
+def test_it_is_closed_where_it_cannot_be_used(tmp_path: Path) -> None:
+    """Python 3.13 complains about connections that are left open."""
+    (tmp_path / FOLDER_NAME).mkdir()
+    file_of(tmp_path).write_bytes(b"no database" * 500)
+    with pytest.raises(OutputError) as told:
+        Journal(tmp_path, write=True)
+    assert str(file_of(tmp_path)) not in {file.path for file in psutil.Process().open_files()}
+    assert str(told.value)  # which keeps what was alive where it was raised

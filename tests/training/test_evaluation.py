@@ -1,0 +1,498 @@
+"""`avsent evaluate`, and what `avsent train` refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import AUDIO, POLARITIES, feature_file, small_corpus, small_settings
+
+from avsent.cli.app import main
+from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.features.spectrogram import AudioConfig
+from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.training import metrics
+from avsent.training.bootstrap import interval
+from avsent.training.checkpoint_evaluation import JudgeOptions, judge
+from avsent.training.data.corpus import Corpus
+from avsent.training.data.feature_files import write_features
+from avsent.training.evaluation import Evaluation, Predictions, evaluate
+from avsent.training.metrics import classification_metrics, scores
+from avsent.training.regression_metrics import regression_metrics
+from avsent.training.run import Request, run
+from avsent.training.run_folder import RunFolder
+
+
+def classes_of(count: int = 120, classes: int = 3, speakers: int = 4) -> Predictions:
+    """Predictions that are right more often than not; 6 utterances a video."""
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, classes, count)
+    probabilities = rng.dirichlet(np.ones(classes), count)
+    probabilities[np.arange(count), truth] += 0.4
+    return Predictions(
+        keys=tuple(f"u{i}" for i in range(count)),
+        videos=tuple(f"v{i // 6}" for i in range(count)),
+        speakers=tuple(f"s{i // 6 % speakers}" for i in range(count)),
+        labels=POLARITY_LABELS if classes == 3 else EMOTIONS[:classes],
+        truth=truth,
+        probabilities=probabilities / probabilities.sum(axis=1, keepdims=True),
+    )
+
+
+def numbers_of(*, with_classes: bool) -> Predictions:
+    """Real-valued sentiment in fifths, some of it 0, and numbers near it."""
+    base = classes_of()
+    rng = np.random.default_rng(6)
+    truth = np.clip(np.round(rng.normal(0.3, 1.5, 120)), -3, 3)
+    return dataclasses.replace(
+        base,
+        truth=truth,
+        values=truth + rng.normal(0, 0.8, 120),
+        probabilities=base.probabilities if with_classes else None,
+    )
+
+
+def test_classes() -> None:
+    predictions = classes_of()
+    assert predictions.probabilities is not None
+    found = evaluate(predictions, majority_class=2, draws=200, seed=1)
+    assert found.metrics == classification_metrics(predictions.truth, predictions.probabilities)
+    assert (found.count, found.videos, found.labels) == (120, 20, POLARITY_LABELS)
+    decided = predictions.probabilities.argmax(axis=1)
+    assert found.confusion == scores(predictions.truth, decided, 3).confusion
+    assert [row.label for row in found.per_class] == list(POLARITY_LABELS)
+    assert [row.support for row in found.per_class] == [sum(row) for row in found.confusion]
+    for row, counts, place in zip(found.per_class, found.confusion, range(3), strict=True):
+        assert row.recall == pytest.approx(counts[place] / sum(counts))
+    for name, value in found.metrics.items():
+        between = found.intervals[name]
+        assert value is not None
+        assert between is not None
+        assert between.low < between.high
+        if name != metrics.CALIBRATION_ERROR:  # drawing the same utterances twice adds to it
+            assert between.low < value < between.high
+
+
+def test_the_baseline_is_that_of_the_training_part() -> None:
+    predictions = classes_of()
+    found = evaluate(predictions, majority_class=2, draws=5)
+    always = np.full(120, 2)
+    assert found.baseline_class == "positive"
+    assert found.baseline[metrics.ACCURACY] == pytest.approx((predictions.truth == always).mean())
+    assert found.baseline[metrics.BALANCED_ACCURACY] == pytest.approx(1 / 3)
+    assert found.baseline[metrics.AUC] == 0.5
+    assert found.baseline[metrics.CALIBRATION_ERROR] is None
+    unknown = evaluate(predictions, draws=5)
+    assert (unknown.baseline, unknown.baseline_class) == ({}, None)
+    assert {row.baseline for row in unknown.table_rows()} == {"–"}
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match="no index of a label"):
+            evaluate(predictions, majority_class=wrong, draws=5)
+
+
+def test_speakers_add_up() -> None:
+    predictions = classes_of()
+    found = evaluate(predictions, draws=5)
+    assert [row.speaker for row in found.per_speaker] == ["s0", "s1", "s2", "s3"]
+    assert sum(row.count for row in found.per_speaker) == 120
+    right = sum(row.count * (row.metrics[metrics.ACCURACY] or 0) for row in found.per_speaker)
+    assert right / 120 == pytest.approx(found.metrics[metrics.ACCURACY])
+    assert set(found.per_speaker[0].metrics) == {metrics.ACCURACY, metrics.BALANCED_ACCURACY}
+    assert (
+        evaluate(dataclasses.replace(predictions, speakers=("",) * 120), draws=5).per_speaker == ()
+    )
+
+
+@pytest.mark.parametrize("with_classes", [False, True])
+def test_numbers(with_classes: bool) -> None:
+    predictions = numbers_of(with_classes=with_classes)
+    assert predictions.values is not None
+    found = evaluate(predictions, train_mean=0.25, majority_class=2, draws=100)
+    of_numbers = regression_metrics(predictions.truth, predictions.values)
+    assert {name: found.metrics[name] for name in of_numbers} == of_numbers
+    assert found.baseline[metrics.MAE] == pytest.approx(np.abs(predictions.truth - 0.25).mean())
+    assert found.baseline[metrics.CORRELATION] is None
+    assert found.baseline_value == 0.25
+    assert found.per_speaker[0].metrics[metrics.MAE] is not None
+    if not with_classes:
+        assert tuple(found.metrics) == metrics.REGRESSION_METRICS
+        assert (found.per_class, found.confusion) == ((), ())
+        assert set(found.per_speaker[0].metrics) == {metrics.MAE}
+        return
+    assert predictions.probabilities is not None
+    assert tuple(found.metrics) == (*metrics.REGRESSION_METRICS, *metrics.CLASSIFICATION_METRICS)
+    polarity = np.sign(predictions.truth).astype(int) + 1
+    of_classes = classification_metrics(polarity, predictions.probabilities)
+    assert {name: found.metrics[name] for name in of_classes} == of_classes
+    assert [row.support for row in found.per_class] == np.bincount(polarity).tolist()
+
+
+def test_intervals_are_over_videos() -> None:
+    predictions = classes_of()
+    assert predictions.probabilities is not None
+    right = predictions.probabilities.argmax(axis=1) == predictions.truth
+    expected = interval(
+        lambda rows: float(right[rows].mean()), predictions.videos, draws=150, seed=9
+    )
+    found = evaluate(predictions, draws=150, seed=9)
+    accuracy = found.intervals[metrics.ACCURACY]
+    assert accuracy is not None
+    assert expected is not None
+    assert accuracy.low == pytest.approx(expected.low)
+    assert accuracy.high == pytest.approx(expected.high)
+    one_video = evaluate(dataclasses.replace(predictions, videos=("v",) * 120), draws=5)
+    assert set(one_video.intervals.values()) == {None}
+    assert (found, found.seed) == (evaluate(predictions, draws=150, seed=9), 9)
+
+
+@pytest.mark.parametrize(
+    "predictions", [classes_of(), classes_of(classes=2), numbers_of(with_classes=True)]
+)
+def test_json_and_back(predictions: Predictions) -> None:
+    found = evaluate(predictions, majority_class=1, train_mean=0.1, draws=20)
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain == found.to_dict()
+    assert set(plain) == {field.name for field in dataclasses.fields(Evaluation)}
+    assert plain["intervals"][metrics.ACCURACY].keys() == {"low", "high"}
+    assert plain["per_class"][0].keys() == {"label", "precision", "recall", "f1", "support"}
+
+
+def test_one_class_only_is_still_reported() -> None:
+    predictions = dataclasses.replace(classes_of(), truth=np.zeros(120))
+    found = evaluate(predictions, majority_class=0, draws=20)
+    assert found.metrics[metrics.AUC] is None
+    assert found.intervals[metrics.AUC] is None
+    assert found.baseline[metrics.ACCURACY] == 1
+    json.dumps(found.to_dict(), allow_nan=False)
+    row = next(row for row in found.table_rows() if row.name == "AUC")
+    assert row[1:] == ("–", "–", "–")
+
+
+def test_rows_for_people() -> None:
+    rows = evaluate(classes_of(), majority_class=0, draws=50).table_rows()
+    assert [row.name for row in rows] == [
+        *("accuracy", "balanced accuracy", "weighted F1", "macro F1", "AUC", "calibration error")
+    ]
+    accuracy = rows[0]
+    low, high = map(float, accuracy.interval.split(" – "))
+    assert low < float(accuracy.value) < high
+    assert float(accuracy.baseline) < float(accuracy.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"truth": np.full(120, -1)}, "no class index"),
+        ({"truth": np.full(120, math.nan)}, "no class index"),
+        ({"truth": np.zeros(119)}, "120 keys"),
+        ({"videos": ("v",)}, "120 keys"),
+        ({"labels": ("negative", "positive")}, "2 labels"),
+        ({"probabilities": np.full((120, 3), 0.5)}, "sum to 1"),
+        ({"probabilities": np.full((120, 3), math.nan)}, "sum to 1"),
+        ({"probabilities": None}, "probabilities, values or both"),
+        ({"values": np.full(120, math.nan)}, "missing or infinite"),
+        ({"values": np.zeros((120, 1))}, "120 keys"),
+        ({"values": np.zeros(120), "labels": ("a", "b", "c")}, "must be negative"),
+        ({"keys": (), "videos": (), "speakers": (), "truth": np.empty(0)}, "no predictions"),
+    ],
+)
+def test_predictions_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(classes_of(), **change)
+
+
+CPU = torch.device("cpu")
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def trained(folder: Path, corpus: Corpus, **settings: Any) -> Path:
+    told = small_settings(**{"epochs": 2, **settings})
+    run(Request(corpus, told, (0,), RunFolder(folder), CPU))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on three polarities, with gaps."""
+    return trained(tmp_path_factory.mktemp("classes"), three())
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("numbers"), small_corpus(), label="sentiment")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    corpus = small_corpus(raw=True, speakers=4)
+    return trained(tmp_path_factory.mktemp("raw"), corpus, epochs=1)
+
+
+def three() -> Corpus:
+    return small_corpus(classes=POLARITIES, speakers=12, gaps=True)
+
+
+def written(folder: Path, corpus: Corpus) -> Path:
+    write_features(folder / "data.npz", corpus)
+    return folder / "data.npz"
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str], code: int, *arguments: str | Path, usage: bool = False
+) -> str:
+    """The one line of an error."""
+    assert main([str(argument) for argument in arguments]) == code
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert lines[0].startswith("avsent: error: "), err
+    assert len(lines) == (3 if code == 2 else 1)
+    return lines[0]
+
+
+# --- figures ---
+
+
+@pytest.mark.parametrize("part", ["test", "valid"])
+def test_the_figures_are_those_of_the_run(classes: Path, part: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["evaluate", str(classes / "checkpoint"), str(written(tmp_path, three()))]
+    assert main([*arguments, "--split", part, "-o", str(out), "--quiet"]) == 0
+    found = json.loads(out.read_text())
+    before = json.loads((classes / "seed-0/evaluation.json").read_text())["target"][part]
+    assert found["part"] == part
+    assert found["baseline_from"] == "train"
+    assert found["left_out"] == 1
+    for name, value in before.items():
+        assert found[name] == value, name
+
+
+def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
+    options = JudgeOptions(label="sentiment")
+    found = judge(numbers / "checkpoint", small_corpus(), options).evaluation.to_dict()
+    before = json.loads((numbers / "seed-0/evaluation.json").read_text())["target"]["test"]
+    assert found == before
+    assert {"mae", "correlation", "accuracy"} <= set(found["metrics"])
+
+
+def test_raw_features_too(raw: Path) -> None:
+    corpus = small_corpus(raw=True, speakers=4)
+    found = judge(raw / "checkpoint", corpus, JudgeOptions()).evaluation.to_dict()
+    before = json.loads((raw / "seed-0/evaluation.json").read_text())["target"]["test"]
+    assert found == before
+
+
+def test_json_confusion_and_words(
+    classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out, picture = written(tmp_path, three()), tmp_path / "o.json", tmp_path / "c.svg"
+    command = ["evaluate", str(classes / "checkpoint"), str(data)]
+    options = ["--format", "json", "-o", str(out), "--confusion", str(picture)]
+    assert main([*command, *options, "--draws", "100"]) == 0
+    stdout, err = capsys.readouterr()
+    found = json.loads(stdout)
+    assert stdout == out.read_text()
+    assert found["draws"] == 100
+    assert sum(map(sum, found["confusion"])) == found["count"]
+    assert "<svg" in picture.read_text()
+    assert (
+        err == "avsent: warning: 1 utterances without a label, or without voice and face left out\n"
+    )
+    assert main([*command, "--quiet"]) == 0
+    stdout, err = capsys.readouterr()
+    assert err == ""
+    blocks = [block.splitlines() for block in stdout.strip().split("\n\n")]
+    assert [block[0].split(",")[0] for block in blocks] == [
+        f"# {found['count']} utterances of 3 videos",
+        "# per class",
+        "# confusion",
+        "# per speaker",
+    ]
+    assert [line.split("\t")[0] for line in blocks[2][2:]] == list(POLARITIES)
+    assert [row.split("\t")[1:] for row in blocks[2][2:]] == [
+        [str(count) for count in row] for row in found["confusion"]
+    ]
+
+
+def test_without_parts_all_is_judged(classes: Path) -> None:
+    corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
+    found = judge(classes / "checkpoint", corpus, JudgeOptions())
+    assert found.part == found.baseline_from == "all"
+    assert found.evaluation.count == len(corpus.samples)
+    assert found.left_out == 0
+
+
+def test_the_parts_that_were_drawn_are_known_again(tmp_path: Path) -> None:
+    corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
+    run_folder = trained(tmp_path / "run", corpus)
+    split = json.loads((run_folder / "checkpoint" / "parts.json").read_text())
+    found = judge(run_folder / "checkpoint", corpus, JudgeOptions())
+    assert (found.part, found.baseline_from) == ("test", "train")
+    assert set(found.predictions.keys) == set(split["test"])
+    assert len(split["train"]) + len(split["valid"]) + len(split["test"]) == len(corpus.samples)
+    ran = json.loads((run_folder / "seed-0" / "evaluation.json").read_text())
+    assert found.evaluation.metrics == ran["target"]["test"]["metrics"]
+    whole = judge(run_folder, corpus, JudgeOptions())  # a run's folder stands for its checkpoint
+    assert whole.evaluation == found.evaluation
+    other = small_corpus(classes=POLARITIES, speakers=12, given=False, seed=1)
+    assert judge(run_folder / "checkpoint", other, JudgeOptions()).part == "all"
+
+
+# --- what does not fit ---
+
+
+def test_features_of_another_kind(
+    classes: Path, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = small_corpus()
+    samples = tuple(dataclasses.replace(s, audio=s.audio[:3]) for s in plain.samples)  # type: ignore[index]
+    small = dataclasses.replace(plain, samples=samples, vectors={**plain.vectors, "audio": 3})
+    sounds = small_corpus(raw=True, speakers=4)
+    loud = FeatureConfig(audio=dataclasses.replace(AudioConfig(), trim_db=33.0))
+    cases = [
+        (classes, small, f"needs audio vectors of size {AUDIO}, tiny has audio vectors of size 3"),
+        (classes, sounds, f"needs audio vectors of size {AUDIO}, tiny has raw sound"),
+        (raw, plain, f"needs raw sound, tiny has audio vectors of size {AUDIO}"),
+        (raw, dataclasses.replace(sounds, features=loud), "features made in another way"),
+    ]
+    for model, corpus, message in cases:
+        data = written(tmp_path, corpus)
+        assert message in refused(capsys, 4, "evaluate", model / "checkpoint", data)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, ["--label", "emotion"], "no column 'emotion'; choose with --label from label, senti"),
+        ({"labels": {"label": "tired"}}, [], "tiny: v0_0: 'tired' is none of the labels negative"),
+        ({"split": "valid"}, ["--split", "test"], "has no part 'test'; choose another --split"),
+        ({"labels": {"label": ""}}, [], "no utterance of the part 'test' has a label and audio or"),
+        ({"audio": None, "face": None}, [], "no utterance of the part 'test' has a label and audi"),
+    ],
+)
+def test_data_that_cannot_be_judged(
+    classes: Path,
+    change: dict[str, Any],
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    corpus = three()
+    changed = [dataclasses.replace(one, **change) for one in corpus.samples]
+    data = written(tmp_path, corpus.subset(changed))
+    assert message in refused(capsys, 3, "evaluate", classes / "checkpoint", data, *options)
+
+
+def test_other_mistakes(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = written(tmp_path, three()), classes / "checkpoint"
+    before = data.read_bytes()
+    for code, arguments, message in (
+        (2, [model, data, "-o", "x.txt"], "x.txt: its name must end in .json"),
+        (2, [model, data, "--confusion", "x.json"], "must end in .png or .svg"),
+        (2, [model, data, "--draws", "5"], "--draws"),
+        (2, [model, data, "--split", "most"], "--split"),
+        (3, [model, data, "-o", tmp_path / "no/x.json"], "there is no folder"),
+        (3, [model, tmp_path / "gone.npz"], "no such file"),
+        (4, [tmp_path, data], "not a checkpoint"),
+        (4, ["nothing", data], "unknown checkpoint 'nothing'"),
+    ):
+        assert message in refused(capsys, code, "evaluate", *arguments)
+    assert data.read_bytes() == before
+
+
+# --- what train refuses ---
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "message"),
+    [
+        (2, "", "--output"),
+        (2, "-o out --target text", "'text' is none of audio,face audio face"),
+        (2, "-o out --source audio --target audio", "audio cannot teach itself"),
+        (2, "-o out --source audio --source-text", "name two sources"),
+        (2, "-o out --source face --text-corpus t.csv", "leave --source away"),
+        (2, "-o out --baseline", "--baseline compares with transfer"),
+        (2, "-o out --beta 2", "--beta is about a teacher"),
+        (2, "-o out --schedule decay", "--schedule is about a teacher"),
+        (2, "-o out --cross-fit 5", "--cross-fit is about a teacher"),
+        (2, "-o out --source-text --cross-fit 1", "--cross-fit needs 2 folds or more"),
+        (2, "-o out --text-corpus t.csv --cross-fit 3", "--cross-fit is for texts of the data"),
+        (2, "-o out --label mood", "'mood' is none of label, emotion, sentiment"),
+        (2, "-o out --fusion tfn --target audio", "--fusion tfn needs --target audio,face"),
+        (2, "-o out --fusion fbp --target face", "--fusion fbp needs --target audio,face"),
+        (2, "-o out --fusion multiplicative --target audio", "needs --target audio,face"),
+        (2, "-o out --fusion multiplicative --label sentiment", "multiplicative needs classes"),
+        (2, "-o out --fusion sum", "--fusion"),
+        (2, "-o out --source-text --text-encoder no/such/model", "no sentence-transformers model"),
+        (2, "-o out --epochs 0", "--epochs"),
+        (2, "-o out --device gpu", "'gpu' is none of auto, cpu"),
+        (3, "-o out --label emotion", "no column 'emotion'; choose with --label from label, senti"),
+        (3, "-o out --labels happy,sad", "tiny: v0_0: 'negative' is none of the labels happy, sad"),
+        (3, "-o out --labels real", "'negative' is not a number"),
+        (3, "-o out --labels happy", "at least two are needed"),
+        (3, "-o out --text-corpus gone.csv", "gone.csv"),
+        (3, "-o data.npz --epochs 1", "data.npz: holds other files"),
+        (3, "-o data.npz/out --epochs 1", "data.npz/out: cannot be written"),
+    ],
+)
+def test_options_that_make_no_sense(
+    code: int,
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before = feature_file(tmp_path / "data.npz").read_bytes()
+    assert message in refused(capsys, code, "train", "data.npz", *arguments.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["data.npz"]
+    assert (tmp_path / "data.npz").read_bytes() == before
+
+
+def test_data_that_cannot_be_learnt_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = small_corpus()
+    wordless = [dataclasses.replace(one, words=None, text="") for one in corpus.samples]
+    sizes = {name: size for name, size in corpus.vectors.items() if name != "text"}
+    shared = [dataclasses.replace(one, speaker="ann") for one in corpus.samples]
+    cases = [
+        (
+            dataclasses.replace(corpus.subset(wordless), vectors=sizes),
+            "no text to teach with; fill the text column, or give --text-corpus",
+        ),
+        (corpus.subset(shared), "'ann' is in train and in valid; put each speaker into one part"),
+        (corpus.subset(corpus.samples[:2]), "speakers or videos are too few"),
+    ]
+    for data, message in cases:
+        path = written(tmp_path, data)
+        line = refused(capsys, 3, "train", path, "--source-text", "-o", tmp_path / "out")
+        assert message in line
+        assert not (tmp_path / "out").exists()
+    gone = refused(capsys, 3, "train", tmp_path / "gone", "-o", tmp_path / "out")
+    assert "no such file or folder" in gone
+    (tmp_path / "manifest.csv").write_text("video,speaker\na.mp4,ann\n")
+    line = refused(capsys, 3, "train", tmp_path, "-o", tmp_path / "out")
+    assert "manifest.csv:1: no column label, emotion or sentiment; add one of them" in line
+
+
+def test_speakers_in_several_parts_are_accepted_on_demand(tmp_path: Path) -> None:
+    corpus = small_corpus()
+    shared = [dataclasses.replace(one, speaker="ann") for one in corpus.samples]
+    path = written(tmp_path, corpus.subset(shared))
+    arguments = ["--split-by", "video", "--epochs", "1", "--quiet", "-o", str(tmp_path / "out")]
+    assert main(["train", str(path), *arguments]) == 0
+    assert (
+        "No part shares a video with another" in (tmp_path / "out/checkpoint/CARD.md").read_text()
+    )

@@ -1,0 +1,256 @@
+"""Parts of a corpus: nobody in two of them, the same each time, what the corpus says goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_runs import SMALL, changed, material_of, small_corpus, small_settings
+
+from avsent.errors import DatasetError
+from avsent.training.data.corpus import SPLITS, Sample
+from avsent.training.settings import SplitSettings, for_source
+from avsent.training.source import make_model
+from avsent.training.splits import Split, groups_of, split_samples
+
+
+def sample(number: int, speaker: str = "", split: str = "", video: str = "") -> Sample:
+    return Sample(key=f"k{number}", video=video or f"v{number}", speaker=speaker, split=split)
+
+
+def divided(
+    samples: list[Sample],
+    classes: list[float] | None = None,
+    seed: int = 0,
+    told: SplitSettings | None = None,
+) -> Split:
+    labels = np.array([0.0] * len(samples) if classes is None else classes)
+    return split_samples(samples, labels, told or SplitSettings(), seed)
+
+
+def names(split: Split, part: str) -> set[str]:
+    return {one.key for one in split.part(part)}
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> tuple[list[Sample], list[float]]:
+    """Videos of one speaker each, who may be unknown or talk in several of them."""
+    samples, classes = [], []
+    for video in range(draw(st.integers(6, 20))):
+        known = st.sampled_from(["", "a", "b", "c", "d", "e", "f", "g"])
+        speaker = draw(known)
+        for _ in range(draw(st.integers(1, 3))):
+            if draw(st.integers(0, 9)) == 0:
+                speaker = draw(known)  # a conversation
+            samples.append(sample(len(samples), speaker, video=f"v{video}"))
+            classes.append(draw(st.sampled_from([0.0, 1.0, 2.4, math.nan])))
+    return samples, classes
+
+
+@settings(max_examples=60, deadline=None)
+@given(corpora(), st.sampled_from(["speaker", "video"]), st.integers(0, 5))
+def test_no_group_is_in_two_parts_and_nothing_is_lost(
+    corpus: tuple[list[Sample], list[float]], by: str, seed: int
+) -> None:
+    samples, classes = corpus
+    told = SplitSettings(by=by)
+    if len(set(groups_of(samples, by))) < 4:
+        return
+    split = divided(samples, classes, seed, told)
+    parts_of: dict[str, set[str]] = {}
+    for part in SPLITS:
+        for one in split.part(part):
+            if by == "speaker" and one.speaker:
+                parts_of.setdefault(f"speaker {one.speaker}", set()).add(part)
+            parts_of.setdefault(f"video {one.video}", set()).add(part)
+    assert all(len(parts) == 1 for parts in parts_of.values())
+    assert sum(len(split.part(part)) for part in SPLITS) == len(samples)
+    assert all(split.part(part) for part in SPLITS)
+    order = {one.key: number for number, one in enumerate(samples)}
+    for part in SPLITS:
+        numbers = [order[one.key] for one in split.part(part)]
+        assert numbers == sorted(numbers)
+    again = divided(samples, classes, seed, told)
+    assert all(split.part(part) == again.part(part) for part in SPLITS)
+
+
+def test_seeds_differ_in_what_they_validate_on_and_not_in_the_test_part() -> None:
+    samples = [sample(number, f"s{number % 12}") for number in range(36)]
+    classes = [float(number % 5 == 0) for number in range(36)]
+    splits = [divided(samples, classes, seed) for seed in range(6)]
+    assert len({frozenset(names(split, "test")) for split in splits}) == 1
+    assert len({frozenset(names(split, "valid")) for split in splits}) > 1
+
+
+def test_parts_are_alike_in_labels() -> None:
+    """Half of the speakers say nothing but "yes", half nothing but "no"."""
+    samples = [sample(number, f"s{number // 3}") for number in range(60)]
+    classes = [float(number // 3 < 10) for number in range(60)]
+    split = divided(samples, classes, told=SplitSettings(test=0.2, validation=0.25))
+    value = dict(zip([one.key for one in samples], classes, strict=True))
+    for part in SPLITS:
+        shares = [value[key] for key in names(split, part)]
+        assert np.mean(shares) == pytest.approx(0.5)
+    assert (len(split.test), len(split.valid)) == (12, 12)
+
+
+def test_what_the_corpus_says_goes() -> None:
+    corpus = small_corpus(speakers=8)
+    split = divided(list(corpus.samples))
+    for part in SPLITS:
+        assert {one.key for one in corpus.samples if one.split == part} == names(split, part)
+
+
+def test_a_missing_validation_part_is_drawn_from_training_groups() -> None:
+    samples = [sample(n, f"s{n // 2}", "train" if n < 20 else "test") for n in range(24)]
+    split = divided(samples)
+    assert names(split, "test") == {f"k{n}" for n in range(20, 24)}
+    assert len(split.valid) == 4
+    assert not {one.speaker for one in split.valid} & {one.speaker for one in split.train}
+
+
+def test_no_test_part_is_drawn_where_the_corpus_names_others() -> None:
+    samples = [sample(n, f"s{n}", "train" if n < 6 else "valid") for n in range(8)]
+    assert divided(samples).test == ()
+
+
+def test_what_has_no_part_in_a_corpus_with_parts_is_left_out() -> None:
+    samples = [sample(n, f"s{n}", ["train", "valid", ""][n % 3]) for n in range(9)]
+    split = divided(samples)
+    assert names(split, "train") | names(split, "valid") == {f"k{n}" for n in range(9) if n % 3 < 2}
+
+
+def test_speakers_that_cross_parts() -> None:
+    samples = [sample(0, "ann", "train"), sample(1, "bob", "valid"), sample(2, "ann", "test")]
+    with pytest.raises(DatasetError) as caught:
+        divided(samples)
+    for word in ("k2", "'ann'", "train", "test", "--split-by video"):
+        assert word in str(caught.value)
+    split = divided(samples, told=SplitSettings(by="video"))
+    assert names(split, "test") == {"k2"}
+
+
+def test_videos_that_cross_parts_are_never_accepted() -> None:
+    samples = [sample(0, "", "train", "v"), sample(1, "", "valid", "v")]
+    for by in ("speaker", "video"):
+        with pytest.raises(DatasetError, match="video 'v' is in train and in valid") as caught:
+            divided(samples, told=SplitSettings(by=by))
+        assert "--split-by" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([sample(0, "a"), sample(1, "a")], "1 speakers or videos are too few"),
+        ([sample(0, "a"), sample(1, "b")], "1 speakers or videos are too few"),
+        ([sample(0, "a", "test")], "no utterances to train on"),
+        ([sample(0, "a", "valid")], "no utterances to train on"),
+        ([sample(0, "a", "train")], "1 speakers or videos are too few"),
+        ([sample(0, "a", "train"), sample(1, "b", "practice")], "'practice' is none of train,"),
+    ],
+)
+def test_divisions_that_cannot_be(samples: list[Sample], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        divided(samples)
+
+
+def test_three_groups_are_enough() -> None:
+    split = divided([sample(n, f"s{n}") for n in range(3)])
+    assert [len(split.part(part)) for part in SPLITS] == [1, 1, 1]
+
+
+def test_no_test_part_on_demand() -> None:
+    split = divided([sample(n) for n in range(4)], told=SplitSettings(test=0.0))
+    assert (len(split.train), len(split.valid), len(split.test)) == (3, 1, 0)
+
+
+def test_a_conversation_ties_its_speakers_together() -> None:
+    people = [("a", "v1"), ("b", "v1"), ("b", "v2"), ("c", "v3"), ("", "v3"), ("", "v4")]
+    samples = [sample(n, speaker, video=video) for n, (speaker, video) in enumerate(people)]
+    first, second, third, fourth, fifth, sixth = groups_of(samples, "speaker")
+    assert first == second == third == "a"
+    assert fourth == fifth == "c"
+    assert sixth == "v4"
+    assert groups_of(samples, "video") == [video for _, video in people]
+
+
+def test_words_of_other_parts_change_nothing() -> None:
+    told = small_settings(transfer={"source": "text"}, encoder="tfidf")
+    corpus = small_corpus()
+    new = {f"v{n}": {"text": "bad zebra zebra unheard film"} for n in range(6, 8)}
+    plain = {f"v{n}": {"text": "bad film"} for n in range(6, 8)}
+    one = material_of(changed(corpus, plain), told)
+    other = material_of(changed(corpus, new), told)
+    assert torch.equal(one.train.vectors["text"], other.train.vectors["text"])
+    assert torch.equal(one.valid.vectors["text"], other.valid.vectors["text"])
+    assert one.vectors == other.vectors
+    # The same words in a training text do change them.
+    seen = material_of(changed(corpus, {"v0": new["v6"]}), told)
+    assert not torch.equal(one.train.vectors["text"][1:], seen.train.vectors["text"][1:])
+
+
+def test_words_that_come_along_are_taken() -> None:
+    corpus = small_corpus(gaps=True)
+    material = material_of(corpus, small_settings(transfer={"source": "text"}))
+    first: Sample = material.train.samples[0][0]
+    assert first.words is not None
+    assert torch.equal(material.train.vectors["text"][0, 0], torch.from_numpy(first.words))
+    missing = [s.words is None for video in material.train.samples for s in video]
+    assert any(missing)
+    assert int((~material.train.present["text"]).sum()) >= sum(missing)
+
+
+def test_scales_are_those_of_what_is_there() -> None:
+    """Missing vectors are zeros in the batch and must not enter the scale."""
+    told = small_settings()
+    material = material_of(small_corpus(gaps=True), told, words=False)
+    model = make_model(material.config(told, ("audio", "face")), material.train, 0)
+    voices = [s.audio for video in material.train.samples for s in video if s.audio is not None]
+    assert len(voices) < material.train.utterances()
+    mean = model.state_dict()["audio_encoder.mean"]
+    torch.testing.assert_close(mean, torch.from_numpy(np.mean(voices, axis=0)))
+
+
+@pytest.mark.parametrize(
+    ("missing", "transfer", "message"),
+    [
+        ({"train": "text"}, "text", "no training utterance has a label and text"),
+        ({"valid": "text"}, "text", "no validation utterance has a label and text"),
+        ({"train": "face"}, "face", "no training utterance has a label and face"),
+        ({"valid": "face"}, "face", "no validation utterance has a label and face"),
+        ({"train": "audio"}, "face", "no audio in the training part; choose another --target"),
+        ({"valid": "audio"}, None, "no validation utterance has a label and audio"),
+        ({"train": "labels"}, None, "no training utterance has a label and audio"),
+        ({"valid": "labels"}, None, "no validation utterance has a label and audio"),
+    ],
+)
+def test_nothing_to_learn_from(missing: dict[str, str], transfer: str | None, message: str) -> None:
+    ((part, what),) = missing.items()
+    without: dict[str, Any] = {
+        "text": {"words": None, "text": ""},
+        "face": {"face": None},
+        "audio": {"audio": None},
+        "labels": {"labels": {"label": ""}},
+    }[what]
+    corpus = small_corpus()
+    videos = {one.video for one in corpus.samples if one.split == part}
+    told = small_settings(target=("audio",), labels="2", transfer={"source": transfer})
+    with pytest.raises(DatasetError, match=message):
+        material_of(changed(corpus, dict.fromkeys(videos, without)), told, words=transfer == "text")
+
+
+def test_the_source_learns_with_plain_regularisation() -> None:
+    """A text model under the dropout that a poor target needs stays at chance."""
+    strong = small_settings(weight_decay=1e-2, input_dropout=0.3, modality_dropout=0.5, epochs=7)
+    strong = dataclasses.replace(strong, context=dataclasses.replace(SMALL, dropout=0.7))
+    plain = for_source(strong)
+    assert plain.context == dataclasses.replace(SMALL, dropout=0.4)
+    assert (plain.optimiser.weight_decay, plain.optimiser.input_dropout) == (0.0, 0.0)
+    assert plain.optimiser.modality_dropout == 0.0
+    assert (plain.optimiser.epochs, plain.transfer, plain.text) == (7, strong.transfer, strong.text)

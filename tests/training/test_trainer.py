@@ -1,0 +1,490 @@
+"""The loop: it learns, keeps the best epoch, and goes on after a break as if there was none."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from small_models import some_faces
+from small_runs import (
+    POLARITIES,
+    WEIGHTS,
+    begun,
+    lines_of,
+    material_of,
+    small_corpus,
+    small_settings,
+)
+from torch import Tensor
+
+from avsent.errors import DatasetError, UsageError
+from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
+from avsent.labels import SENTIMENT_7
+from avsent.model.checkpoint import load_checkpoint
+from avsent.model.networks.encoders import FaceExtras
+from avsent.model.networks.fusion import HEADS
+from avsent.model.networks.target import TargetModel, Utterances
+from avsent.training import augmentation
+from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
+from avsent.training.data.ravdess import RavdessClip, read_ravdess
+from avsent.training.metrics import expected_calibration_error, majority, scores
+from avsent.training.seed import Trained, Where, make_teaching, train_seed
+from avsent.training.settings import TrainSettings
+from avsent.training.source import make_model
+from avsent.training.splits import Material
+from avsent.training.trainer import Course, Progress, fit
+from avsent.training.validation import fit_temperature, outputs_of, softmax, validation
+from recipes.corpora import NO_LABEL, TEST_ACTORS, polarities_of
+
+RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# --- augmentation --------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(16, 500), st.integers(0, 10**6))
+def test_augmented_sound_is_a_spectrogram(frames: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    power = rng.gamma(1.0, 1.0, (64, frames)).astype(np.float32)
+    before = power.copy()
+    found = augmented_log_mel(power, rng)
+    np.testing.assert_array_equal(power, before)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    low, high = frames * (1 - augmentation.SPEED) - 1, frames * (1 + augmentation.SPEED) + 1
+    assert found.shape[0] == 64
+    assert max(16, min(low, 256)) <= found.shape[1] <= min(high, augmentation.MAX_FRAMES)
+    assert not np.array_equal(found, augmented_log_mel(power, rng))
+
+
+def test_mirror_is_an_involution_that_swaps_the_eyes() -> None:
+    assert len(MIRROR_POINTS) == 51
+    assert [MIRROR_POINTS[k] for k in MIRROR_POINTS] == list(range(51))
+    assert {MIRROR_POINTS[k] for k in range(19, 25)} == set(range(25, 31))
+    # By name, in the numbers of the 68 points: outer eye corners, mouth corners, brow ends, nose.
+    for left, right in ((36, 45), (39, 42), (37, 44), (48, 54), (60, 64), (17, 26), (30, 30)):
+        assert MIRROR_POINTS[left - 17] == right - 17
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
+def test_augmented_faces_stay_normalised(count: int, frames: int, seed: int) -> None:
+    faces = some_faces(count, frames)
+    found = augmented_landmarks(faces, torch.Generator().manual_seed(seed))
+    assert found.shape == faces.shape
+    assert torch.isfinite(found).all()
+    assert not torch.equal(found, faces)
+    for eye, x in ((augmentation.LEFT_EYE, -0.5), (augmentation.RIGHT_EYE, 0.5)):
+        centres = found[..., eye, :].mean(-2).reshape(-1, 2)
+        torch.testing.assert_close(
+            centres, torch.tensor([[x, 0.0]] * len(centres)), atol=1e-4, rtol=0
+        )
+    torch.testing.assert_close(faces, some_faces(count, frames))
+
+
+def test_half_of_the_faces_are_mirrored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("YAW_RAD", "PITCH_RAD", "AXIS_SCALE", "NOISE_EYE_DISTANCES"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    faces = some_faces(200)
+    found = augmented_landmarks(faces, torch.Generator().manual_seed(1))
+    mirrored = faces[:, :, list(MIRROR_POINTS)] * torch.tensor([-1.0, 1.0])
+    same = (found - faces).abs().amax((1, 2, 3)) < 1e-5
+    turned = (found - mirrored).abs().amax((1, 2, 3)) < 1e-5
+    assert (same ^ turned).all()
+    assert 70 <= int(turned.sum()) <= 130
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+def test_scores_by_hand() -> None:
+    truth, decided = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 2])
+    found = scores(truth, decided, 3)
+    assert found.confusion == ((3, 1, 0), (0, 1, 1), (0, 0, 0))
+    assert found.count == 6
+    assert found.accuracy == pytest.approx(4 / 6)
+    assert found.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)  # class 2 never occurs
+    empty = scores(truth[:0], decided[:0], 3)
+    assert (empty.accuracy, empty.balanced_accuracy, empty.count) == (0.0, 0.0, 0)
+
+
+def test_majority_is_learned_from_the_training_part() -> None:
+    found = majority(np.array([2, 2, 0]), np.array([0, 0, 1, 2]), 3)
+    assert found.confusion == ((0, 0, 2), (0, 0, 1), (0, 0, 1))
+    assert found.accuracy == 0.25
+    assert found.balanced_accuracy == pytest.approx(1 / 3)
+
+
+def test_calibration_error_by_hand() -> None:
+    # Bin 0.6–0.7: two of 0.65, one right: gap 0.15. Bin 0.9–1: 0.95 and 1.0, both right: 0.025.
+    probabilities = np.array([[0.65, 0.35], [0.35, 0.65], [0.95, 0.05], [0.0, 1.0]])
+    found = expected_calibration_error(probabilities, np.array([0, 0, 0, 1]))
+    assert found == pytest.approx(0.5 * 0.15 + 0.5 * 0.025)
+    assert expected_calibration_error(np.eye(3), np.arange(3)) == 0
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 2.5])
+def test_the_temperature_is_found_again(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2.5, (6000, 3))
+    chosen = softmax(logits / temperature).cumsum(axis=1) > rng.random((6000, 1))
+    assert fit_temperature(logits, chosen.argmax(axis=1)) == pytest.approx(temperature, rel=0.1)
+
+
+def test_softmax_by_hand() -> None:
+    found = softmax(np.array([[0.0, math.log(3)], [1e3, 1e3]]))
+    np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5]])
+
+
+# --- the shipped model on people it has never met ------------------------------------------------
+
+
+@torch.inference_mode()
+def representations(model: TargetModel, clip: RavdessClip) -> dict[str, torch.Tensor]:
+    """What the model makes of a clip's voice and of its face [1, 1, R]."""
+    found = {}
+    if clip.mel_power is not None:
+        log_mel = torch.from_numpy(normalised_log(clip.mel_power, FLOOR_DB))[None]
+        found["audio"] = model.encode_audio(log_mel, torch.tensor([log_mel.shape[2]]))[0][None]
+    if clip.face is not None:
+        assert clip.face.neutral is not None
+        landmarks = torch.from_numpy(clip.face.landmarks)[None]
+        mask = torch.ones(landmarks.shape[:2], dtype=torch.bool)
+        extras = FaceExtras(neutral=torch.from_numpy(clip.face.neutral)[None])
+        found["face"] = model.encode_face(landmarks, mask, extras)[0][None]
+    return found
+
+
+@torch.inference_mode()
+def alone(
+    model: TargetModel, encoded: dict[str, torch.Tensor], without: str | None
+) -> torch.Tensor:
+    """Logits [1, 3] of an utterance without company."""
+    values, present = {}, {}
+    for name in ("audio", "face"):
+        there = name in encoded and name != without
+        present[name] = torch.tensor([[there]])
+        size = model.config.representation_size(name)
+        values[name] = encoded[name] if there else torch.zeros(1, 1, size)
+    return model(Utterances(values, present, torch.tensor([1]))).logits[0]
+
+
+def test_the_shipped_model_beats_the_majority_class(tmp_path: Path) -> None:
+    if not (RAVDESS / "landmarks.npz").is_file():
+        pytest.skip(f"{RAVDESS} is not here: RAVDESS may not be passed on with the code")
+    with np.load(RAVDESS / "landmarks.npz") as data:
+        held_out = np.flatnonzero(np.isin(data["actor"], TEST_ACTORS))
+        chosen = np.sort(np.random.default_rng(0).permutation(held_out)[:60])
+        starts = np.concatenate([[0], np.cumsum(data["n_frames"])])
+        frames = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in chosen])
+        part = {key: data[key][chosen] for key in ("clip_id", "n_frames", "emotion", "actor")}
+        np.savez(tmp_path / "landmarks.npz", landmarks=data["landmarks"][frames], **part)
+    os.symlink(RAVDESS / "audio", tmp_path / "audio")
+    clips = read_ravdess(tmp_path)
+    assert (len(clips), {clip.actor for clip in clips}) == (60, set(TEST_ACTORS))
+    model, truth = load_checkpoint().model, polarities_of(clips)
+    encoded = [representations(model, clip) for clip in clips]
+    for without, least in ((None, 0.6), ("audio", 0.5), ("face", 0.5)):
+        logits = torch.cat([alone(model, one, without) for one in encoded])
+        known = truth != NO_LABEL
+        found = scores(truth[known], logits.argmax(dim=1).numpy()[known], 3)
+        assert found.balanced_accuracy > least, found
+
+
+CPU = torch.device("cpu")
+NAN = float("nan")
+TAUGHT = {"source": "text", "adversarial": 0.5}
+
+
+def plain_course(told: TrainSettings, **options: Any) -> tuple[TargetModel, Course]:
+    material = material_of(small_corpus(), told, words=False)
+    model = make_model(material.config(told, told.target), material.train, 0)
+    return model, Course(
+        material.train, material.valid, told.optimiser, told.transfer, 0, CPU, **options
+    )
+
+
+def test_it_learns() -> None:
+    model, course = plain_course(small_settings(epochs=25, learning_rate=0.02))
+    progress = fit(model, course)
+    losses = [line["classification"] for line in progress.history]
+    assert losses[-1] < 0.5 * losses[0]
+    found, measured = validation(model, course.valid, "auto", CPU)
+    assert measured["valid_balanced_accuracy"] == 1.0
+    assert found == progress.best_value
+    assert not model.training
+
+
+def test_the_best_epoch_is_kept() -> None:
+    """Steps far too large make the validation value jump up and down."""
+    model, course = plain_course(small_settings(epochs=8, learning_rate=0.5, select="loss"))
+    kept: dict[float, dict[str, Tensor]] = {}
+    copied = dataclasses.replace(
+        course,
+        on_epoch=lambda line: kept.update({line["epoch"]: copy.deepcopy(model.state_dict())}),
+    )
+    progress = fit(model, copied)
+    losses = [line["valid_loss"] for line in progress.history]
+    best = int(np.argmin(losses))
+    assert progress.best_epoch == best + 1 < 8
+    assert progress.best_value == -losses[best]
+    state = model.state_dict()
+    assert all(torch.equal(value, state[n]) for n, value in kept[progress.best_epoch].items())
+    assert any(not torch.equal(value, state[n]) for n, value in kept[8.0].items())
+
+
+def test_each_epoch_draws_anew() -> None:
+    """Where nothing is learnt, epochs differ in what dropout leaves."""
+    model, course = plain_course(small_settings(learning_rate=0.0))
+    losses = [line["classification"] for line in fit(model, course).history]
+    assert len(set(losses)) == 3
+
+
+def test_patience() -> None:
+    model, course = plain_course(
+        small_settings(epochs=40, patience=3, learning_rate=0.5, select="loss")
+    )
+    progress = fit(model, course)
+    assert progress.epoch == progress.best_epoch + 3 < 40
+
+
+def test_a_run_that_goes_astray() -> None:
+    model, course = plain_course(small_settings(learning_rate=1e30))
+    with pytest.raises(UsageError, match="try a smaller --learning-rate"):
+        fit(model, course)
+
+
+def test_outputs_do_not_depend_on_how_many_videos_go_together() -> None:
+    told = small_settings()
+    material = material_of(small_corpus(gaps=True), told, words=False)
+    model = make_model(material.config(told, told.target), material.train, 0)
+    one = outputs_of(model, material.train, CPU, videos_at_once=1)
+    there = np.arange(one.shape[1]) < material.train.lengths.numpy()[:, None]
+    assert not there.all()
+    together = outputs_of(model, material.train, CPU)
+    np.testing.assert_allclose(one[there], together[there], atol=1e-6)
+
+
+@pytest.mark.parametrize("select", ["auto", "balanced_accuracy", "auc", "loss"])
+def test_the_figure_that_chooses(select: str) -> None:
+    model, course = plain_course(small_settings())
+    value, measured = validation(model, course.valid, select, CPU)
+    expected = {
+        "auc": measured["valid_auc"],
+        "loss": -measured["valid_loss"],
+    }.get(select, measured["valid_balanced_accuracy"])
+    assert value == pytest.approx(expected, abs=1e-5)
+
+
+# --- breaking off and going on ------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What ends a process at any moment."""
+
+
+def trained(given: tuple[Material, TrainSettings], folder: Path, stop: int | None) -> Trained:
+    """Source and target of seed 0; ``stop``: it is killed after so many epochs of both."""
+    material, told = given
+    epochs = itertools.count(1)
+
+    def on_epoch(stage: str, measured: dict[str, float]) -> None:
+        if stop == next(epochs):
+            raise Killed
+
+    folder.mkdir(exist_ok=True)
+    where = Where(CPU, folder, on_epoch=on_epoch)
+    teaching = None
+    if told.transfer.source is not None:
+        teaching = make_teaching(material, told, 0, where)
+    return train_seed(material, told, 0, where, teaching)
+
+
+def without_times(progress: Progress) -> list[dict[str, float]]:
+    return [{n: v for n, v in line.items() if n != "seconds"} for line in progress.history]
+
+
+def same_models(one: TargetModel, other: TargetModel) -> bool:
+    state = other.state_dict()
+    return all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
+
+
+KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "vectors": (
+        {"gaps": True},
+        {"transfer": TAUGHT, "input_dropout": 0.2, "modality_dropout": 0.3, "weight_decay": 0.1},
+    ),
+    "raw": ({"raw": True, "speakers": 4}, {"transfer": TAUGHT, "encoder": "tfidf"}),
+    "folds": (
+        {},
+        {"transfer": {**TAUGHT, "cross_fit": 2, "schedule": "decay"}, "rate_schedule": "onecycle"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_was_killed_after_any_epoch_ends_as_an_unbroken_one(
+    kind: str, tmp_path: Path
+) -> None:
+    options, settings = KINDS[kind]
+    told = small_settings(**settings)
+    given = material_of(small_corpus(**options), told), told
+    whole = trained(given, tmp_path / "whole", None)
+    # Three epochs of the source, of each fold's, and of the target.
+    for epoch in (3, 5, 9, 11) if kind == "folds" else range(1, 7):
+        folder = tmp_path / str(epoch)
+        with pytest.raises(Killed):
+            trained(given, folder, epoch)
+        found = trained(given, folder, None)
+        assert same_models(found.model, whole.model), epoch
+        assert without_times(found.progress) == without_times(whole.progress)
+        assert found.progress.best_epoch == whole.progress.best_epoch
+        assert found.calibration == whole.calibration
+        assert found.teaching is not None
+        assert whole.teaching is not None
+        assert same_models(found.teaching.model, whole.teaching.model)
+
+
+def test_a_run_that_was_killed_in_the_midst_of_an_epoch(tmp_path: Path) -> None:
+    """Two epochs done, the third lost half-way: it is begun again."""
+    told = small_settings(batch_videos=1)
+    given = material_of(small_corpus(), told, words=False), told
+    whole = trained(given, tmp_path / "whole", None)
+    material = given[0]
+    model = make_model(material.config(told, told.target), material.train, 0)
+    steps = itertools.count(1)
+
+    def kill(*arguments: object) -> None:
+        if next(steps) == 2 * 4 + 2 * 2 + 3:  # four videos to learn from, two to judge, per epoch
+            raise Killed
+
+    model.register_forward_hook(kill)
+    state = tmp_path / "target.safetensors"
+    course = Course(material.train, material.valid, told.optimiser, told.transfer, 0, CPU)
+    with pytest.raises(Killed):
+        fit(model, dataclasses.replace(course, state=state))
+    assert load_file(state)
+    again = trained(given, tmp_path, None)
+    assert same_models(again.model, whole.model)
+    assert without_times(again.progress) == without_times(whole.progress)
+
+
+def test_seeds_differ(tmp_path: Path) -> None:
+    told = small_settings()
+    material = material_of(small_corpus(), told, words=False)
+    one, other = (train_seed(material, told, seed, Where(CPU)) for seed in (0, 1))
+    assert not same_models(one.model, other.model)
+    assert same_models(one.model, train_seed(material, told, 0, Where(CPU)).model)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _no_progress(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+def _of_another_network(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = {n: t for n, t in load_file(path).items() if not n.endswith("weight_hh_l0")}
+    save_file(tensors, path, metadata)
+
+
+@pytest.mark.parametrize("damage", [_cut, _empty, _no_progress, _of_another_network])
+def test_a_damaged_state_is_told_in_one_line(damage: Any, tmp_path: Path) -> None:
+    told = small_settings()
+    given = material_of(small_corpus(), told, words=False), told
+    with pytest.raises(Killed):
+        trained(given, tmp_path, 2)
+    damage(tmp_path / "target.safetensors")
+    with pytest.raises(DatasetError, match=r"damaged or of another run; .*--fresh") as caught:
+        trained(given, tmp_path, None)
+    assert "\n" not in str(caught.value)
+    assert "target.safetensors" in str(caught.value)
+
+
+def test_numbers(tmp_path: Path) -> None:
+    told = small_settings(label="sentiment", epochs=25, learning_rate=0.02)
+    summary = begun(tmp_path / "out", small_corpus(speakers=16), told)
+    figure = summary["target"]["test"]["mae"]
+    assert figure["mean"] < 0.5 * figure["majority"]  # that of the training part's mean
+    checkpoint = load_checkpoint(tmp_path / "out/checkpoint")
+    assert checkpoint.config.model.real
+    assert checkpoint.config.model.labels == POLARITIES
+    assert checkpoint.config.calibration.deviation >= 0.1
+    text = (tmp_path / "out/seed-0/predictions.csv").read_text()
+    header, *rows = [line.split(",") for line in text.splitlines()]
+    assert header[3:] == ["truth", "value", *POLARITIES]
+    for row in rows:
+        assert sum(map(float, row[5:])) == pytest.approx(1, abs=2e-4)
+        assert abs(float(row[3]) - float(row[4])) < 3
+
+
+@pytest.mark.parametrize(
+    ("classes", "column", "kind", "names"),
+    [
+        (("negative", "positive"), "sentiment", "7", SENTIMENT_7),
+        (("negative", "positive"), "sentiment", "3", POLARITIES),
+        (("negative", "positive"), "sentiment", "2", ("negative", "positive")),
+        (("joy", "anger", "surprise"), "label", "auto", ("happy", "angry", "surprised")),
+        (("joy", "anger", "surprise"), "label", "3", POLARITIES),
+    ],
+)
+def test_classes(
+    classes: tuple[str, ...], column: str, kind: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    corpus = small_corpus(classes=classes, speakers=12)
+    summary = begun(tmp_path / "out", corpus, small_settings(label=column, labels=kind, epochs=1))
+    assert load_checkpoint(tmp_path / "out/checkpoint").config.model.labels == names
+    found = summary["chosen"]["test"]
+    assert len(found["confusion"]) == len(names)
+    known = [
+        one for one in corpus.samples if one.split == "test" and "surp" not in one.labels[column]
+    ]
+    left = sum(one.split == "test" for one in corpus.samples) if kind == "auto" else len(known)
+    assert found["count"] == left
+
+
+# Of the heads, only avef sees more of raw data than one representation per utterance.
+@pytest.mark.parametrize(
+    ("fusion", "raw"), [*((name, False) for name in HEADS), ("hmtl", True), ("avef", True)]
+)
+def test_every_head_trains_and_comes_back(fusion: str, raw: bool, tmp_path: Path) -> None:
+    corpus = small_corpus(classes=POLARITIES, speakers=4 if raw else 8, raw=raw, gaps=not raw)
+    begun(tmp_path / "out", corpus, small_settings(fusion=fusion, epochs=2))
+    model = load_checkpoint(tmp_path / "out/checkpoint").model
+    assert model.config.fusion.name == fusion
+    lines = lines_of(tmp_path / "out/seed-0/metrics.jsonl")
+    assert len(lines) == 2
+    assert lines[1]["classification"] != lines[0]["classification"]
+    kept = (tmp_path / "out/seed-0/target.safetensors").stat().st_size
+    assert kept > (tmp_path / "out" / WEIGHTS).stat().st_size
+
+
+@pytest.mark.parametrize("target", [("audio",), ("face",)])
+def test_one_modality(target: tuple[str, ...], tmp_path: Path) -> None:
+    begun(tmp_path / "out", told=small_settings(target=target, epochs=1))
+    assert load_checkpoint(tmp_path / "out/checkpoint").config.model.modalities == target
