@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from browser import chromium, open_page, sample_page  # noqa: F401  (fixtures: one browser for all tests)
 
-pytest.register_assert_rewrite("reading_media", "segmenting")  # they check, too
+pytest.register_assert_rewrite("media_files")  # they check, too
 
 LONGEST_FIRST = (
-    *("test_batch_gpu", "test_batch_ray", "test_invariance", "test_train_end_to_end"),
-    *("test_end_to_end", "test_docs_blocks", "test_batch_end_to_end", "test_wheel"),
+    *("test_gpu", "test_batch_ray", "test_invariance", "test_run", "test_predictor"),
+    *("test_end_to_end", "test_docs", "test_batch_end_to_end", "test_wheel", "test_fusion"),
     *("test_security", "test_docs_site", "test_notebook", "test_damage_end_to_end"),
 )
 """Files that take long: begun last, one of them would keep one process busy and the other idle."""

@@ -12,7 +12,7 @@ CONFIG_FILE = "config.json"
 
 def shipped_folder() -> Path:
     """The folder of the checkpoints that come with avsent: in the wheel, or in the repository."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "models"
     return inside if inside.is_dir() else package.parent / "models"
 

@@ -17,13 +17,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from tests.fuzzing.base import LIGHT, Base, make_base
-from tests.fuzzing.kinds import SEED_STEP, Outcome, kind_of, make_case
-from tests.fuzzing.lane import run_case, text_of
-
 # Before numpy and torch: children are forked, which threads would not survive.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
+
+from tests.fuzzing.base import LIGHT, Base, make_base  # noqa: E402
+from tests.fuzzing.kinds import SEED_STEP, Outcome, kind_of, make_case  # noqa: E402
+from tests.fuzzing.lane import run_case, text_of  # noqa: E402
 
 
 def main() -> int:

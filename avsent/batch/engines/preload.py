@@ -10,6 +10,8 @@ import contextlib
 
 import numpy as np
 
+import avsent.batch.engines.worker
+import avsent.predictor  # noqa: F401
 from avsent.errors import AvsentError
 from avsent.extraction.faces.tracking import FaceTracker
 from avsent.extraction.features.voice import audio_features

@@ -20,7 +20,7 @@ SPARE_DISK_BYTES = 1_000_000_000
 
 def look_at_avsent() -> Iterator[Check]:
     """Which version, and where it lies: there may be several."""
-    folder = Path(__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[2]
     yield Check("avsent", State.ok, f"{__version__} in {folder}")
 
 
