@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsent.errors import CheckpointError, UsageError
-from avsent.extraction.extractor import MAX_GIVEN_S, FileFacts, each_of_file, extract_file
+from avsent.extraction.extractor import FileFacts, each_of_file, extract_file
 from avsent.extraction.faces.types import Sighting
+from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
 from avsent.machine import torch_device
 from avsent.model.checkpoint import load_checkpoint

@@ -9,8 +9,7 @@ from mosi_choice import FOLDS, Choice, Tried
 from mosi_plain import Row
 from mosi_systems import Ensemble
 
-from avsent.training.bootstrap import Interval
-from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY
+from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, Interval
 
 SHOWN_EPOCHS = (3, 5, 8, 12, 20, 30)
 BAR = 0.615

@@ -13,7 +13,7 @@ import torch
 from experiments import Cache, progress
 
 from avsent.model.networks.config import ContextConfig, FusionConfig
-from avsent.training.data.open_corpus import open_corpus
+from avsent.training.data.open import open_corpus
 from avsent.training.evaluation import Predictions
 from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, classification_metrics
 from avsent.training.seed import Teaching, Where, make_teaching, train_seed

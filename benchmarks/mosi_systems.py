@@ -13,9 +13,8 @@ from mosi_ensemble import ensemble
 from mosi_plain import FEWER_SEEDS
 from numpy.typing import NDArray
 
-from avsent.training.bootstrap import Interval, interval
 from avsent.training.dataset import Videos
-from avsent.training.metrics import auc
+from avsent.training.metrics import Interval, auc, intervals
 
 FIRST, SECOND = "first (steps 1–3)", "second (step 4)"
 
@@ -64,4 +63,4 @@ def auc_interval(test: Videos, positive: NDArray[np.float64]) -> Interval | None
     videos = [sample.video for video in test.samples for sample in video]
     both = np.stack([1.0 - positive, positive], axis=1)
     truth = truth_of(test)
-    return interval(lambda rows: auc(truth[rows], both[rows]), videos, draws=2000)
+    return intervals(lambda rows: [auc(truth[rows], both[rows])], videos, draws=2000)[0]

@@ -29,7 +29,7 @@ from avsent.extraction.faces.geometry import box_of_landmarks
 from avsent.extraction.faces.landmarks import LandmarkPredictor
 from avsent.extraction.features.face import FaceFeatures, normalise_landmarks
 from avsent.training.augmentation import upright
-from avsent.training.data.npz import load_arrays, save_arrays
+from avsent.training.data.arrays import load_arrays, save_arrays
 from recipes.corpora import BORDER_PX, ENLARGE, FerFaces, read_fer2013, read_fer2013_images
 
 VERSION = 1

@@ -32,7 +32,7 @@ from avsent.labels import POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.modality_check import PAIR
 from avsent.model.networks.target import TargetModel
-from avsent.training.data.ravdess import RavdessClip
+from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.modality_check import SNR, noisy_landmarks
 from recipes.corpora import TEST_ACTORS, load_clips, of_actors, read_fer2013_images

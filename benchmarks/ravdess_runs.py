@@ -15,7 +15,7 @@ from ravdess_vectors import adapted, ravdess_vectors
 
 from avsent.model.networks.config import ContextConfig
 from avsent.training.data.corpus import Corpus
-from avsent.training.data.text_corpus import TextItem, read_text_corpus
+from avsent.training.data.text import TextItem, read_text_corpus
 from avsent.training.evaluation import Predictions
 from avsent.training.seed import Teaching, Where, make_teaching, train_seed
 from avsent.training.settings import (

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from avsent.extraction.features.spectrogram import FLOOR_DB, HOP_SAMPLES, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.open_corpus import CorpusOptions, open_corpus
+from avsent.training.data.open import CorpusOptions, open_corpus
 
 Array = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.checkpoint import load_checkpoint, save_checkpoint
 from avsent.model.index import write_index
 from avsent.model.networks.config import ExpertsConfig
-from avsent.training.data.text_corpus import TextItem, read_text_corpus
+from avsent.training.data.text import TextItem, read_text_corpus
 from avsent.training.metrics import scores
 from avsent.training.seed import Trained
 from avsent.training.settings import TransferSettings

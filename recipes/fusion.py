@@ -39,8 +39,8 @@ from avsent.model.networks.experts import (
 from avsent.model.networks.target import TargetModel
 from avsent.training.augmentation import augmented_landmarks
 from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.ravdess import RavdessClip
-from avsent.training.data.text_corpus import TextItem
+from avsent.training.data.ravdess_landmarks import RavdessClip
+from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.metrics import Scores
 from avsent.training.modality_check import (

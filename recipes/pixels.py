@@ -26,7 +26,7 @@ from avsent.errors import DatasetError
 from avsent.extraction.features.face import standardised
 from avsent.model.networks.config import PixelConfig
 from avsent.model.networks.encoders import PixelMember, PixelNetwork
-from avsent.training.data.npz import load_arrays, save_arrays
+from avsent.training.data.arrays import load_arrays, save_arrays
 from recipes.corpora import FerImages, read_fer2013_images
 from recipes.members import Workshop
 

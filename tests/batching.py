@@ -19,12 +19,10 @@ from handmade import HOSTILE, MODEL, make_result
 from avsent.batch.config import BatchConfig
 from avsent.batch.engines.base import Answer, Done, Engine, Event, Failed, Job, Moved, Work
 from avsent.batch.engines.worker import serve_with
-from avsent.batch.entries import Ending, Entry, State, Stored
 from avsent.batch.events import FileFailed, News, Started
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Ending, Entry, Journal, State, Stored, packed
 from avsent.batch.outputs import Whole, whole_of, write_tables
-from avsent.batch.packing import packed
 from avsent.batch.plan import Plan
 from avsent.batch.run import BatchOptions, Report, run_batch
 from avsent.batch.scheduler import Course

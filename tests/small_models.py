@@ -36,7 +36,7 @@ from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.model.networks.target import TargetModel
 from avsent.training import augmentation
 from avsent.training.augmentation import upright
-from avsent.training.data.ravdess import FULL_SCALE, RavdessClip
+from avsent.training.data.ravdess_landmarks import FULL_SCALE, RavdessClip
 from avsent.training.seed import Trained
 from avsent.training.settings import OptimiserSettings
 from recipes.corpora import FerImages, Stills

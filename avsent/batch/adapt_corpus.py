@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from avsent.batch.engines.base import Work
-from avsent.batch.entries import Entry
-from avsent.batch.journal import Journal
-from avsent.batch.packing import damaged, packed, result_of, unpacked_representations
+from avsent.batch.journal import (
+    Entry,
+    Journal,
+    damaged,
+    packed,
+    result_of,
+    unpacked_representations,
+)
 from avsent.model.encoding import Represented
 from avsent.model.networks.adaptation import MIN_UTTERANCES, about_own_mean, has_company
 from avsent.model.networks.target import MODALITIES

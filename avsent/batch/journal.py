@@ -1,22 +1,33 @@
 """The journal of a batch: what was done with each file, in SQLite.
 
-A result is committed here before any file shows it, so that a batch that is killed at any moment
+A result is committed here before any output is written, so a batch that is killed at any moment
 loses only the files it was working on. One process writes; others may read at the same time.
+Journals are untrusted input: whatever this program would not have written is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
+import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from avsent.batch.entries import Ending, Entry, Stored
-from avsent.batch.journal_rows import entry_of, key_of, line_of, text_of
-from avsent.errors import OutputError
+from avsent.errors import InputError, OutputError
+from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
+from avsent.result.record import MAX_FILE_BYTES, Result
 from avsent.result.writers import Format
+from avsent.result.writers.csv import result_cells
+
+if TYPE_CHECKING:
+    from avsent.model.encoding import Represented
 
 FOLDER_NAME = ".avsent"
 FILE_NAME = "journal.db"
@@ -51,6 +62,61 @@ CREATE TABLE outputs (
 """
 
 
+class State(StrEnum):
+    """State of a file."""
+
+    pending = "pending"
+    running = "running"
+    done = "done"
+    failed = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file as the journal knows it; ``seconds``: of work, in its last attempt."""
+
+    name: str
+    stem: str
+    size: int | None
+    mtime_ns: int | None
+    duration_s: float | None
+    content_sha256: str | None
+    config_sha256: str | None
+    state: State
+    attempts: int
+    seconds: float | None
+    utterances: int | None
+    error: str | None
+    exit_code: int | None
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the work on a file ended: done, or failed with an error."""
+
+    name: str
+    state: State
+    config_sha256: str
+    size: int
+    mtime_ns: int
+    seconds: float
+    duration_s: float | None = None
+    content_sha256: str | None = None
+    utterances: int | None = None
+    error: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A result in the journal."""
+
+    result: bytes
+    rows: str
+    representations: bytes | None = None
+
+
 class Journal:
     """An open journal; a context manager.
 
@@ -62,7 +128,7 @@ class Journal:
         """Open OUT's journal; with ``write`` it is made where there is none."""
         self.path = out / FOLDER_NAME / FILE_NAME
         self._write = write
-        with self._told():
+        with self._translated_errors():
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             elif not self.path.is_file():
@@ -89,11 +155,11 @@ class Journal:
                 "another -o"
             )
         if self._write:
-            # A power cut must not take back what was said to be done.
+            # A power cut must not undo what was reported as done.
             self._db.execute("PRAGMA synchronous = FULL")
 
     def _is_ours(self) -> bool:
-        """Whether there are our tables and nothing else: a trigger or a view could do anything."""
+        """Whether it has our tables and nothing else: a trigger or a view could do anything."""
         found = self._db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         ours = [part.strip() for part in _SCHEMA.split(";\n") if part.strip()]
         return sorted(sql for (sql,) in found) == sorted(ours)
@@ -116,7 +182,7 @@ class Journal:
 
     def fact(self, key: str) -> Any:
         """What was kept under ``key``; None for nothing."""
-        with self._told():
+        with self._translated_errors():
             value = self._one("SELECT value FROM meta WHERE key = ?", key)
         try:
             return None if value is None else json.loads(value)
@@ -125,7 +191,7 @@ class Journal:
 
     def keep_fact(self, key: str, value: Any) -> None:
         """Keep JSON-ready ``value`` under ``key``."""
-        with self._told(), self._transaction():
+        with self._translated_errors(), self._transaction():
             self._db.execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     # --- files -------------------------------------------------------------------------------
@@ -133,68 +199,71 @@ class Journal:
     def entries(self) -> list[Entry]:
         """All files, in order of name."""
         columns = ", ".join(Entry.__slots__)
-        with self._told():
+        with self._translated_errors():
             rows = self._db.execute(f"SELECT {columns} FROM files ORDER BY name").fetchall()
         try:
-            return [entry_of(list(row)) for row in rows]
+            return [_entry_of(list(row)) for row in rows]
         except (ValueError, TypeError) as error:
             raise self._damaged() from error
 
     def survey(self, stems: Mapping[str, str]) -> None:
-        """Take stock at the beginning of a run: the files now in the folder, and their stems.
+        """Record the files now in the folder, and the stems of their outputs.
 
-        Those that an earlier run was at when it died are pending again.
+        Called at the beginning of a run: files that an interrupted run left as running are pending
+        again.
         """
-        with self._told(), self._transaction():
+        with self._translated_errors(), self._transaction():
             self._db.execute("UPDATE files SET present = 0")
             self._db.executemany(
                 "INSERT INTO files (name, stem, state) VALUES (?, ?, 'pending') "
                 "ON CONFLICT (name) DO UPDATE SET present = 1",
-                [(key_of(name), key_of(stem)) for name, stem in stems.items()],
+                [(_key_of(name), _key_of(stem)) for name, stem in stems.items()],
             )
             self._db.execute("UPDATE files SET state = 'pending' WHERE state = 'running'")
 
     def begin(self, name: str) -> None:
-        """A worker has taken the file; it has no valid result until it is done."""
+        """A worker has started the file, which has no valid result until it is done."""
         self._change(name, "state = 'running', attempts = attempts + 1")
 
     def put_back(self, name: str) -> None:
-        """The file was not done, and not for its own fault."""
+        """The file was not processed, for a reason outside it; it is pending again."""
         self._change(name, "state = 'pending'")
 
     def measured(self, found: Iterable[tuple[str, int, int, float]]) -> None:
-        """How long files of such a name, size and time of change say they are. Only of those
-        that are pending: of others, what the journal knows belongs to their result."""
-        with self._told(), self._transaction():
+        """Record stated durations: name, size, time of change (ns), seconds of each file.
+
+        Only pending files are updated; the facts of others belong to their result.
+        """
+        with self._translated_errors(), self._transaction():
             self._db.executemany(
                 "UPDATE files SET size = ?, mtime_ns = ?, duration_s = ? "
                 "WHERE name = ? AND state = 'pending'",
-                [(size, mtime, seconds, key_of(name)) for name, size, mtime, seconds in found],
+                [(size, mtime, seconds, _key_of(name)) for name, size, mtime, seconds in found],
             )
 
     def succeed(self, ending: Ending, stored: Stored) -> None:
-        """Keep a result, and forget what outputs of an older one were written."""
-        with self._told(), self._transaction():
+        """Keep a result, and forget the outputs of an older one."""
+        with self._translated_errors(), self._transaction():
             self._end(ending)
             self._db.execute(
                 "REPLACE INTO results VALUES (?, ?, ?, ?)",
-                (key_of(ending.name), stored.result, stored.rows, stored.representations),
+                (_key_of(ending.name), stored.result, stored.rows, stored.representations),
             )
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (key_of(ending.name),))
+            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key_of(ending.name),))
 
     def fail(self, ending: Ending) -> None:
-        """Keep why a file has no result, and forget one of its older content."""
-        with self._told(), self._transaction():
+        """Keep the error of a file, and forget its older result."""
+        with self._translated_errors(), self._transaction():
             self._end(ending)
-            self._db.execute("DELETE FROM results WHERE name = ?", (key_of(ending.name),))
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (key_of(ending.name),))
+            self._db.execute("DELETE FROM results WHERE name = ?", (_key_of(ending.name),))
+            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key_of(ending.name),))
 
     def touch(self, name: str, size: int, mtime_ns: int) -> None:
-        """The file looks otherwise, but what was done still holds."""
-        with self._told(), self._transaction():
+        """The file's size or time of change differs, but its result is still valid."""
+        with self._translated_errors(), self._transaction():
             self._db.execute(
                 "UPDATE files SET state = 'done', size = ?, mtime_ns = ? WHERE name = ?",
-                (size, mtime_ns, key_of(name)),
+                (size, mtime_ns, _key_of(name)),
             )
 
     def _end(self, ending: Ending) -> None:
@@ -205,22 +274,22 @@ class Journal:
             (
                 *(ending.size, ending.mtime_ns, ending.duration_s),
                 *(ending.content_sha256, ending.config_sha256, ending.state.value),
-                *(ending.seconds, ending.utterances, line_of(ending.error), ending.exit_code),
-                key_of(ending.name),
+                *(ending.seconds, ending.utterances, _line_of(ending.error), ending.exit_code),
+                _key_of(ending.name),
             ),
         )
 
     def _change(self, name: str, assignment: str) -> None:
-        with self._told(), self._transaction():
-            self._db.execute(f"UPDATE files SET {assignment} WHERE name = ?", (key_of(name),))
+        with self._translated_errors(), self._transaction():
+            self._db.execute(f"UPDATE files SET {assignment} WHERE name = ?", (_key_of(name),))
 
     # --- results and what was written of them ------------------------------------------------
 
     def stored(self, name: str) -> Stored:
         """The result of a file that is done."""
         query = "SELECT result, rows, representations FROM results WHERE name = ?"
-        with self._told():
-            row = self._db.execute(query, (key_of(name),)).fetchone()
+        with self._translated_errors():
+            row = self._db.execute(query, (_key_of(name),)).fetchone()
         if row is None:
             raise OutputError(
                 f"{self.path}: damaged, it has lost a result; remove its folder to start anew"
@@ -236,29 +305,29 @@ class Journal:
         return OutputError(f"{self.path}: damaged; remove its folder to start anew")
 
     def rewrite(self, name: str, result: bytes, rows: str) -> None:
-        """Exchange a result, and keep what it was made from."""
-        with self._told(), self._transaction():
+        """Replace a result, and keep its representations."""
+        with self._translated_errors(), self._transaction():
             self._db.execute(
                 "UPDATE results SET result = ?, rows = ? WHERE name = ?",
-                (result, rows, key_of(name)),
+                (result, rows, _key_of(name)),
             )
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (key_of(name),))
+            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key_of(name),))
 
     def outputs(self) -> dict[tuple[str, str], int]:
-        """Size of what was written, by name of the file and format."""
-        with self._told():
+        """Size of each output, by name of the file and format."""
+        with self._translated_errors():
             rows = self._db.execute("SELECT name, format, size FROM outputs").fetchall()
         try:
-            return {(text_of(name), Format(format).value): size for name, format, size in rows}
+            return {(_text_of(name), Format(format).value): size for name, format, size in rows}
         except (ValueError, TypeError) as error:
             raise self._damaged() from error
 
     def wrote(self, name: str, sizes: Mapping[str, int]) -> None:
-        """Outputs of these formats and sizes are complete."""
-        with self._told(), self._transaction():
+        """Record outputs of these formats and sizes as complete."""
+        with self._translated_errors(), self._transaction():
             self._db.executemany(
                 "REPLACE INTO outputs VALUES (?, ?, ?)",
-                [(key_of(name), format, size) for format, size in sizes.items()],
+                [(_key_of(name), format, size) for format, size in sizes.items()],
             )
 
     # --- SQLite ------------------------------------------------------------------------------
@@ -279,8 +348,8 @@ class Journal:
             raise
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what SQLite and the file system say into one line that helps."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Turn errors of SQLite and the file system into one line that helps."""
         try:
             yield
         except sqlite3.Error as error:
@@ -288,6 +357,130 @@ class Journal:
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(f"cannot write {self.path.parent}: {reason}") from error
+
+
+def packed(result: Result) -> tuple[bytes, str]:
+    """A result, compressed, and its rows of the table of all utterances."""
+    text = json.dumps(result.to_dict(), allow_nan=False)
+    return zlib.compress(text.encode("ascii")), json.dumps(list(result_cells(result)))
+
+
+def result_of(stored: bytes) -> Result:
+    """The result that :func:`packed` compressed. Raises OutputError where it is damaged."""
+    try:
+        return Result.from_dict(json.loads(unzipped(stored)))
+    except (zlib.error, ValueError, RecursionError, InputError) as error:
+        raise damaged() from error
+
+
+def rows_of(stored: str) -> list[list[Cell]]:
+    """The rows of the table of all utterances that :func:`packed` gave; see :func:`result_of`."""
+    try:
+        rows: list[list[Cell]] = json.loads(stored)
+        # As many columns as the table has, but those of the labels; and cells that it may hold.
+        fits = isinstance(rows, list) and all(
+            isinstance(row, list)
+            and len(row) > len(FIRST_COLUMNS) + len(LAST_COLUMNS)
+            and all(isinstance(cell, str | int | float | None) for cell in row)
+            for row in rows
+        )
+    except (ValueError, RecursionError) as error:
+        raise damaged() from error
+    if not fits:
+        raise damaged()
+    return rows
+
+
+def unzipped(stored: bytes) -> bytes:
+    """Decompress; zlib.error where the data are damaged, or far too large to be a result."""
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(stored, MAX_FILE_BYTES)
+    if not unpacker.eof:
+        raise zlib.error("cut off, or too large")
+    return data
+
+
+def damaged() -> OutputError:
+    """The error for a result that no batch has written."""
+    return OutputError(
+        "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
+        "start anew"
+    )
+
+
+def packed_representations(represented: Sequence[Represented]) -> bytes:
+    """What a result lacks of its utterances: representations, warnings of the analysis, and the
+    attention within them (a result has none for a modality that was not used)."""
+    plain = [
+        {
+            "warnings": list(one.warnings),
+            "audio_frames": [(frame.time_s, frame.weight) for frame in one.audio_frames],
+            "face_frames": [(frame.time_s, frame.weight) for frame in one.face_frames],
+            **{
+                modality: None if (value := one.of(modality)) is None else value.tolist()
+                for modality in ("audio", "face")
+            },
+        }
+        for one in represented
+    ]
+    return zlib.compress(json.dumps(plain).encode("ascii"))
+
+
+def unpacked_representations(representations: bytes | None) -> list[dict[str, Any]]:
+    """By modality, None where it is missing; under ``warnings`` those of the analysis, under
+    ``audio_frames`` and ``face_frames`` pairs of time and weight."""
+    if representations is None:
+        return []
+    try:
+        plain: list[dict[str, Any]] = json.loads(unzipped(representations))
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise damaged() from error
+    return plain
+
+
+def _entry_of(row: list[Any]) -> Entry:
+    """An entry from a row; ValueError or TypeError for values that this program never writes."""
+    name, stem, *facts = row
+    entry = Entry(_text_of(name), _text_of(stem), *facts)
+    for value, kinds in zip(facts, _KINDS, strict=True):
+        if value is not None and not isinstance(value, kinds):
+            raise TypeError("a value of another type")
+    if not (_stays_below(entry.name) and _stays_below(entry.stem)):
+        raise ValueError("a path that leads elsewhere")
+    if not math.isfinite(entry.duration_s or 0.0) or entry.attempts is None:
+        raise ValueError("a number out of range")
+    return dataclasses.replace(entry, state=State(entry.state), present=bool(entry.present))
+
+
+_NUMBER = (int, float)
+_KINDS: tuple[type | tuple[type, ...], ...] = (
+    *(int, int, _NUMBER, str, str, str, int, _NUMBER, int, str, int, int),  # as in Entry
+)
+
+
+def _stays_below(name: str) -> bool:
+    """Whether ``name`` leads to a file below the folder that it is relative to."""
+    return all(part not in ("", ".", "..") for part in name.split("/")) and "\0" not in name
+
+
+def _key_of(name: str) -> str | bytes:
+    """A file name as SQLite can hold it: text, or bytes where the name is no UTF-8."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _text_of(key: str | bytes) -> str:
+    if not isinstance(key, str | bytes):
+        raise TypeError("a name that is none")
+    return os.fsdecode(key) if isinstance(key, bytes) else key
+
+
+def _line_of(text: str | None) -> str | None:
+    """Text that SQLite can hold: file names in it may be no UTF-8."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _advice(error: sqlite3.Error) -> str:

@@ -23,9 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from avsent.batch.config import BatchConfig
-from avsent.batch.entries import Entry, State
-from avsent.batch.journal import FOLDER_NAME, Journal
-from avsent.batch.packing import rows_of
+from avsent.batch.journal import FOLDER_NAME, Entry, Journal, State, rows_of
 from avsent.errors import OutputError
 from avsent.files import atomic_path, atomic_text, prepare_folder
 from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from avsent.batch.entries import State
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Journal, State
 from avsent.batch.lock import is_held
 from avsent.batch.overview_columns import Links, columns_of
 from avsent.batch.overview_data import Overview, read_overview, stored_if_done

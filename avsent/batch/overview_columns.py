@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from avsent.batch.entries import State
+from avsent.batch.journal import State
 from avsent.batch.overview_data import FileView, Overview, Said
 from avsent.result.colours import colour_of_score, colours_of
 from avsent.text import one_line

@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from avsent.batch.entries import Entry, State, Stored
-from avsent.batch.journal import Journal
-from avsent.batch.packing import damaged, rows_of, unzipped
+from avsent.batch.journal import Entry, Journal, State, Stored, damaged, rows_of, unzipped
 from avsent.batch.run import together_digest
 from avsent.errors import OutputError
 from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell

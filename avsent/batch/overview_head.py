@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from avsent.batch.entries import State
+from avsent.batch.journal import State
 from avsent.batch.overview_data import Overview
 from avsent.text import one_line
 

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from avsent import __version__
-from avsent.batch.entries import Entry, Stored
-from avsent.batch.journal import FOLDER_NAME
+from avsent.batch.journal import FOLDER_NAME, Entry, Stored, result_of
 from avsent.batch.outputs import concerns_all
-from avsent.batch.packing import result_of
 from avsent.errors import MediaError, OutputError
 from avsent.files import atomic_text, prepare_folder
 from avsent.progress import ProgressHook, ignore_progress

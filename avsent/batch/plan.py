@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from avsent.batch.engines.base import Job
-from avsent.batch.entries import Entry, State
 from avsent.batch.events import Listener, Looking
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Entry, Journal, State
 from avsent.errors import MediaError
 
 PROBES = 4

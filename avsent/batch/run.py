@@ -12,13 +12,11 @@ from pathlib import Path
 
 from avsent.batch.config import BatchConfig, config_of
 from avsent.batch.engines.base import Engine, Work
-from avsent.batch.entries import Ending, Entry, State, Stored
 from avsent.batch.events import Ended, FileFailed, Listener, Planned, Tables, ignore_news
 from avsent.batch.folders import Found, assign_stems, find_media
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Ending, Entry, Journal, State, Stored, result_of
 from avsent.batch.lock import exclusive, is_held
 from avsent.batch.outputs import Outputs, check_out, concerns_all, whole_of, write_tables
-from avsent.batch.packing import result_of
 from avsent.batch.plan import Plan, make_plan
 from avsent.batch.scheduler import Course
 from avsent.errors import InputError, OutputError, UsageError

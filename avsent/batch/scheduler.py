@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from avsent.batch.engines.base import Answer, Done, Engine, Failed, Job, Lost, Moved
-from avsent.batch.entries import Ending, State, Stored
 from avsent.batch.events import Advanced, FileFailed, Finished, Listener, Retried, Started
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Ending, Journal, State, Stored
 from avsent.batch.plan import Plan
 from avsent.errors import OutputError
 

@@ -70,7 +70,7 @@ def _plain(status: Status) -> dict[str, object]:
 
 
 def _lines(out: Path, status: Status) -> list[str]:
-    from avsent.batch.entries import State
+    from avsent.batch.journal import State
     from avsent.text import clock, one_line
 
     counts = ", ".join(

@@ -31,7 +31,7 @@ from avsent.files import check_target
 from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
-    from avsent.training.data.problem import Problem
+    from avsent.training.data.check import Problem
 
 
 class ProblemFormat(StrEnum):
@@ -123,11 +123,8 @@ def check(
     a text are only noted.
     """
     from avsent.cli.progress import counting_bar
-    from avsent.training.data.check import find_problems
-    from avsent.training.data.check_labels import LabelCheck
-    from avsent.training.data.listing import read_rows
-    from avsent.training.data.probe import probe_files
-    from avsent.training.data.summary import counted, summary
+    from avsent.training.data.check import LabelCheck, counted, find_problems, probe_files, summary
+    from avsent.training.data.layouts import read_rows
 
     rows = read_rows(data)
     with counting_bar(quiet=quiet) as hook:
@@ -170,9 +167,9 @@ def import_(
     The media files stay where they are; nothing is checked but the lists themselves.
     """
     from avsent.files import check_target
-    from avsent.training.data.listing import read_rows
+    from avsent.training.data.check import counted
+    from avsent.training.data.layouts import read_rows
     from avsent.training.data.manifest import MANIFEST_NAME, write_manifest
-    from avsent.training.data.summary import counted
 
     if output.suffix.lower() != ".csv":
         raise UsageError(f"the manifest {output} needs a name that ends in .csv")
@@ -245,7 +242,7 @@ def extract(
     # Here, so that mistakes above are told at once: torch and rich take their time.
     from avsent.cli.progress import ProgressBar
     from avsent.training.data.feature_files import write_features
-    from avsent.training.data.open_corpus import CorpusOptions, open_corpus
+    from avsent.training.data.open import CorpusOptions, open_corpus
 
     warnings: list[str] = []
     with ProgressBar(data.resolve().name, quiet=quiet) as bar:

@@ -15,7 +15,7 @@ from avsent.cli.options import SESSION, DebugOption, DeviceOption
 from avsent.cli.outcome import printing, say
 
 if TYPE_CHECKING:
-    from avsent.cli.checkup.check import Check
+    from avsent.cli.checkup.checks import Check
 
 SCHEMA = "avsent-doctor/1"
 CANNOT_WORK = 1
@@ -35,45 +35,34 @@ def doctor(
     """
     from rich.console import Console
 
-    from avsent.cli.checkup.check import State
-    from avsent.cli.checkup.course import checkup
-    from avsent.cli.checkup.surroundings import look_at_terminal
+    from avsent.cli.checkup.checks import look_at_terminal
+    from avsent.cli.checkup.run import checkup
+    from avsent.text import one_line
 
     with Console(stderr=True, markup=False).status("looking") as status:
-        checks = list(
-            checkup(device, debug=SESSION.debug, on_step=lambda name: status.update(name))
-        )
+        checks = list(checkup(device, debug=SESSION.debug, on_step=status.update))
     checks.append(look_at_terminal(sys.stdout))
-    failed = sum(check.state is State.failed for check in checks)
+    failed = sum(check.state == "failed" for check in checks)
     with printing():
         if as_json:
-            _print_json(checks, works=not failed)
+            found = [dataclasses.asdict(check) for check in checks]
+            about = {"schema": SCHEMA, "version": __version__, "works": not failed}
+            # ASCII, which any pipe or terminal takes.
+            print(json.dumps({**about, "checks": found}, indent=1))
         elif sys.stdout.isatty():
-            _print_table(checks, sys.stdout)
+            print_table(checks, sys.stdout)
         else:
-            _print_lines(checks, sys.stdout)
+            for check in checks:
+                cells = (check.state, check.name, check.found, check.advice)
+                print("\t".join(map(one_line, cells)).rstrip("\t"))
     if failed:
         count = f"{failed} of {len(checks)} checks failed"
         say("error", f"{count}: avsent predict cannot work; do what the failed lines say")
         raise typer.Exit(CANNOT_WORK)
 
 
-def _print_json(checks: Sequence[Check], *, works: bool) -> None:
-    found = [dataclasses.asdict(check) for check in checks]
-    plain = {"schema": SCHEMA, "version": __version__, "works": works, "checks": found}
-    # ASCII: any text comes through any pipe or terminal.
-    print(json.dumps(plain, indent=1))
-
-
-def _print_lines(checks: Sequence[Check], file: TextIO) -> None:
-    from avsent.text import one_line
-
-    for check in checks:
-        cells = (check.state, check.name, check.found, check.advice)
-        print("\t".join(map(one_line, cells)).rstrip("\t"), file=file)
-
-
-def _print_table(checks: Sequence[Check], file: TextIO) -> None:
+def print_table(checks: Sequence[Check], file: TextIO) -> None:
+    """For people: advice below what was found."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -29,7 +29,7 @@ from avsent.cli.outcome import printing, say, warn
 from avsent.cli.progress import counting_bar
 from avsent.errors import UsageError
 from avsent.training.data.corpus import Corpus
-from avsent.training.data.open_corpus import CorpusOptions, open_corpus
+from avsent.training.data.open import CorpusOptions, open_corpus
 from avsent.training.metrics import TITLES
 from avsent.training.run import Hooks
 
@@ -441,7 +441,7 @@ def train(
     from avsent.machine import torch_device
     from avsent.model.networks.config import ContextConfig, FusionConfig
     from avsent.training import settings as told
-    from avsent.training.data.text_corpus import read_text_corpus
+    from avsent.training.data.text import read_text_corpus
     from avsent.training.run import Request, check_settings, run
     from avsent.training.run_folder import RunFolder
 

@@ -26,7 +26,7 @@ from avsent.extraction.features.quality import face_fault, voice_fault
 from avsent.extraction.features.voice import AudioFeatures, audio_features
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sound
 from avsent.extraction.media.reader import MediaReader, prefetch
-from avsent.extraction.utterances.boundaries import read_boundaries
+from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
 from avsent.extraction.utterances.segmentation import (
     MAX_UTTERANCE_S,
     SILENCE_FLOOR_DB,
@@ -378,10 +378,6 @@ def _reached(heard_s: float, seen_s: float) -> float:
     if np.isinf(second):
         return first
     return max(first, second - MAX_LAG_S)
-
-
-MAX_GIVEN_S = 300.0
-"""A longer utterance given by the user is refused: it would be kept in memory whole."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

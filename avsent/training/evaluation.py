@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from avsent.labels import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE
 from avsent.training import metrics
-from avsent.training.bootstrap import Interval, intervals
-from avsent.training.metrics import ClassScores, classification_metrics
-from avsent.training.regression_metrics import regression_metrics
+from avsent.training.metrics import (
+    ClassScores,
+    Interval,
+    classification_metrics,
+    intervals,
+    regression_metrics,
+)
 
 LEVEL = 0.95
 OF_SPEAKERS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
@@ -174,10 +178,13 @@ def evaluate(
     everything = np.arange(len(predictions.keys))
     point = figures(everything)
 
-    def statistics(rows: NDArray[np.int64]) -> list[float]:
-        return [np.nan if value is None else value for value in figures(rows).values()]
-
-    found = intervals(statistics, predictions.videos, draws=draws, seed=seed, level=LEVEL)
+    found = intervals(
+        lambda rows: list(figures(rows).values()),
+        predictions.videos,
+        draws=draws,
+        seed=seed,
+        level=LEVEL,
+    )
     confusion = _confusion(predictions)
     return Evaluation(
         labels=predictions.labels,
@@ -193,7 +200,7 @@ def evaluate(
         baseline_value=None if train_mean is None else float(train_mean),
         per_class=() if confusion is None else metrics.class_scores(confusion, predictions.labels),
         per_speaker=_per_speaker(predictions, figures),
-        confusion=() if confusion is None else metrics.as_rows(confusion),
+        confusion=() if confusion is None else tuple(map(tuple, confusion.tolist())),
     )
 
 

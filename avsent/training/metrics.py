@@ -1,46 +1,30 @@
-"""Figures of merit for classification, and the names of all figures of merit."""
+"""Figures of merit and their confidence intervals.
+
+The figures of classification come from one confusion matrix, those of real-valued sentiment
+follow MMSA; tests hold them against scikit-learn. They are written in numpy because the bootstrap
+computes all of them a thousand times: scikit-learn's functions would take 20 times as long.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-ACCURACY = "accuracy"
-BALANCED_ACCURACY = "balanced_accuracy"
-WEIGHTED_F1 = "weighted_f1"
-MACRO_F1 = "macro_f1"
-AUC = "auc"
-CALIBRATION_ERROR = "ece"
-CLASSIFICATION_METRICS = (
-    ACCURACY,
-    BALANCED_ACCURACY,
-    WEIGHTED_F1,
-    MACRO_F1,
-    AUC,
-    CALIBRATION_ERROR,
-)
+Indices: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
 
-MAE = "mae"
-CORRELATION = "correlation"
-ACC_7 = "acc_7"
-ACC_5 = "acc_5"
-ACC_2_HAS0 = "acc_2_has0"
-F1_HAS0 = "f1_has0"
-ACC_2_NON0 = "acc_2_non0"
-F1_NON0 = "f1_non0"
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "auc", "ece")
+ACCURACY, BALANCED_ACCURACY, WEIGHTED_F1, MACRO_F1, AUC, CALIBRATION_ERROR = CLASSIFICATION_METRICS
+
 REGRESSION_METRICS = (
-    MAE,
-    CORRELATION,
-    ACC_7,
-    ACC_5,
-    ACC_2_HAS0,
-    F1_HAS0,
-    ACC_2_NON0,
-    F1_NON0,
+    *("mae", "correlation", "acc_7", "acc_5"),
+    *("acc_2_has0", "f1_has0", "acc_2_non0", "f1_non0"),
 )
+MAE, CORRELATION, ACC_7, ACC_5, ACC_2_HAS0, F1_HAS0, ACC_2_NON0, F1_NON0 = REGRESSION_METRICS
 
 LOWER_IS_BETTER = frozenset({CALIBRATION_ERROR, MAE})
 
@@ -60,7 +44,10 @@ TITLES = {
     ACC_2_NON0: "acc-2, without zeros",
     F1_NON0: "F1, without zeros",
 }
-"""What people read, by name."""
+"""Names for people."""
+
+LEAST_DEFINED = 0.9
+"""A figure that is undefined in more than a tenth of the bootstrap draws gets no interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +66,9 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """How well one class is told from the others; None where there is nothing to divide by.
+    """Scores of one class against the others; None where the denominator is 0.
 
-    ``precision``: of what was decided for the class; ``recall``: of what belongs to it;
-    ``support``: how many belong to it.
+    ``support``: how many utterances belong to the class.
     """
 
     label: str
@@ -92,12 +78,20 @@ class ClassScores:
     support: int
 
 
-def class_indices(truth: NDArray[Any], classes: int) -> NDArray[np.int64]:
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Lower and upper end, both inside."""
+
+    low: float
+    high: float
+
+
+def class_indices(truth: NDArray[Any], classes: int) -> Indices:
     """``truth`` [N] as class indices.
 
     Raises:
-        ValueError: one of them is no whole number from 0 to ``classes`` − 1. Without this, an
-            index of −1 ("no label") would count as the last class.
+        ValueError: one of them is no whole number from 0 to ``classes`` − 1. Without this check,
+            an index of −1 ("no label") would count as the last class.
     """
     indices = np.asarray(truth)
     wrong = ~((indices >= 0) & (indices < classes)) | (indices != np.floor(indices))
@@ -109,49 +103,36 @@ def class_indices(truth: NDArray[Any], classes: int) -> NDArray[np.int64]:
     return indices.astype(np.int64)
 
 
-def confusion_counts(
-    truth: NDArray[np.int64], decided: NDArray[np.int64], classes: int
-) -> NDArray[np.int64]:
+def confusion_counts(truth: Indices, decided: Indices, classes: int) -> Indices:
     """Counts [C, C] of each class (row) and decision (column); both inputs are checked indices."""
     counts = np.bincount(truth * classes + decided, minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 
-def scores(truth: NDArray[np.int64], decided: NDArray[np.int64], classes: int) -> Scores:
-    """Scores of decisions [N] against ``truth`` [N], class indices below ``classes``.
-
-    Raises:
-        ValueError: an index is outside that range.
-    """
-    confusion = confusion_counts(
-        class_indices(truth, classes), class_indices(decided, classes), classes
-    )
+def scores(truth: Indices, decided: Indices, classes: int) -> Scores:
+    """Scores of decisions [N] against ``truth`` [N]; ValueError as ``class_indices``."""
+    truth, decided = class_indices(truth, classes), class_indices(decided, classes)
+    confusion = confusion_counts(truth, decided, classes)
     return Scores(
         accuracy=_accuracy(confusion) or 0.0,
         balanced_accuracy=_balanced_accuracy(confusion) or 0.0,
-        confusion=as_rows(confusion),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )
 
 
-def majority(train_truth: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> Scores:
+def majority(train_truth: Indices, truth: Indices, classes: int) -> Scores:
     """Scores of always deciding for the commonest class of ``train_truth``."""
     return scores(truth, np.full_like(truth, majority_class(train_truth, classes)), classes)
 
 
-def majority_class(train_truth: NDArray[np.int64], classes: int) -> int:
+def majority_class(train_truth: Indices, classes: int) -> int:
     """The commonest class; the first one of several."""
     return int(np.bincount(class_indices(train_truth, classes), minlength=classes).argmax())
 
 
-def classification_metrics(
-    truth: NDArray[Any], probabilities: NDArray[np.float64]
-) -> dict[str, float | None]:
+def classification_metrics(truth: NDArray[Any], probabilities: Floats) -> dict[str, float | None]:
     """All of ``CLASSIFICATION_METRICS`` for truth [N] and probabilities [N, C]; the decision is
-    the likeliest class. None: undefined for this truth.
-
-    Raises:
-        ValueError: see ``class_indices``.
-    """
+    the likeliest class. None: undefined for this truth. ValueError as ``class_indices``."""
     truth = class_indices(truth, probabilities.shape[1])
     confusion = confusion_counts(truth, probabilities.argmax(axis=1), probabilities.shape[1])
     return {
@@ -160,44 +141,39 @@ def classification_metrics(
         WEIGHTED_F1: weighted_f1(confusion),
         MACRO_F1: macro_f1(confusion),
         AUC: auc(truth, probabilities),
-        CALIBRATION_ERROR: _calibration_error(probabilities, truth, 10) if len(truth) else None,
+        CALIBRATION_ERROR: expected_calibration_error(probabilities, truth) if len(truth) else None,
     }
 
 
-def class_scores(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> tuple[ClassScores, ...]:
+def class_scores(confusion: Indices, labels: tuple[str, ...]) -> tuple[ClassScores, ...]:
     """Scores of each class from the counts [C, C]."""
-    right, support, decided = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
 
     def ratio(part: int, whole: int) -> float | None:
-        return float(part / whole) if whole else None
+        return part / whole if whole else None
 
+    right, support, decided = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     return tuple(
-        ClassScores(
-            label=label,
-            precision=ratio(right[c], decided[c]),
-            recall=ratio(right[c], support[c]),
-            f1=ratio(2 * right[c], support[c] + decided[c]),
-            support=int(support[c]),
+        ClassScores(label, ratio(tp, said), ratio(tp, true), ratio(2 * tp, true + said), true)
+        for label, tp, true, said in zip(
+            labels, right.tolist(), support.tolist(), decided.tolist(), strict=True
         )
-        for c, label in enumerate(labels)
     )
 
 
-def weighted_f1(confusion: NDArray[np.int64]) -> float | None:
+def weighted_f1(confusion: Indices) -> float | None:
     """Mean F1 of the classes, weighted by how often they occur in the truth."""
     support = confusion.sum(axis=1)
-    total = support.sum()
-    return float(_f1(confusion) @ support / total) if total else None
+    return float(_f1(confusion) @ support / support.sum()) if support.any() else None
 
 
-def macro_f1(confusion: NDArray[np.int64]) -> float | None:
+def macro_f1(confusion: Indices) -> float | None:
     """Mean F1 over the classes that occur in truth or decisions, as scikit-learn's: a class that
     is only decided for counts with 0, one that never appears does not count."""
     occurring = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0
     return float(_f1(confusion)[occurring].mean()) if occurring.any() else None
 
 
-def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float | None:
+def auc(truth: Indices, probabilities: Floats) -> float | None:
     """Area under the ROC curve, ties counting half (the Mann–Whitney statistic).
 
     Two classes: of the last one. More: mean of each class against the rest, over the classes
@@ -207,64 +183,133 @@ def auc(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float |
     support = np.bincount(truth, minlength=classes)
     if np.count_nonzero(support) < 2:
         return None
-    judged = [1] if classes == 2 else np.flatnonzero(support).tolist()
     areas = []
-    for c in judged:
-        inside = support[c]
-        above = _ranks(probabilities[:, c])[truth == c].sum() - inside * (inside + 1) / 2
-        areas.append(above / (inside * (len(truth) - inside)))
+    for c in [1] if classes == 2 else np.flatnonzero(support).tolist():
+        # Equal values share the mean of their ranks, which count from 1.
+        _, place, count = np.unique(probabilities[:, c], return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+        above = ranks[truth == c].sum() - support[c] * (support[c] + 1) / 2
+        areas.append(above / (support[c] * (len(truth) - support[c])))
     return float(np.mean(areas))
 
 
-def expected_calibration_error(
-    probabilities: NDArray[np.float64], truth: NDArray[np.int64], bins: int = 10
-) -> float:
+def expected_calibration_error(probabilities: Floats, truth: Indices, bins: int = 10) -> float:
     """Mean gap between confidence and accuracy over ``bins`` equal bins of confidence.
 
-    ``probabilities`` [N, C] (Guo et al., ICML 2017).
-
-    Raises:
-        ValueError: see ``class_indices``.
+    ``probabilities`` [N, C] (Guo et al., ICML 2017). ValueError as ``class_indices``.
     """
-    return _calibration_error(probabilities, class_indices(truth, probabilities.shape[1]), bins)
-
-
-def as_rows(confusion: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
-    """Counts [C, C] as tuples of plain numbers."""
-    return tuple(tuple(int(n) for n in row) for row in confusion)
-
-
-def _calibration_error(
-    probabilities: NDArray[np.float64], truth: NDArray[np.int64], bins: int
-) -> float:
+    right = probabilities.argmax(axis=1) == class_indices(truth, probabilities.shape[1])
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
     bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(bin_of, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / max(1, len(truth)))
 
 
-def _accuracy(confusion: NDArray[np.int64]) -> float | None:
-    total = confusion.sum()
-    return float(np.trace(confusion) / total) if total else None
+def _accuracy(confusion: Indices) -> float | None:
+    return float(np.trace(confusion) / confusion.sum()) if confusion.any() else None
 
 
-def _balanced_accuracy(confusion: NDArray[np.int64]) -> float | None:
+def _balanced_accuracy(confusion: Indices) -> float | None:
     support = confusion.sum(axis=1)
-    occurring = support > 0
-    recall = np.diag(confusion)[occurring] / support[occurring]
+    recall = np.diag(confusion)[support > 0] / support[support > 0]
     return float(recall.mean()) if recall.size else None
 
 
-def _f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+def _f1(confusion: Indices) -> Floats:
     """F1 of each class [C]; 0 for one that never appears."""
     appearing = confusion.sum(axis=0) + confusion.sum(axis=1)
-    f1: NDArray[np.float64] = 2 * np.diag(confusion) / np.maximum(1, appearing)
-    return f1
+    return np.asarray(2 * np.diag(confusion) / np.maximum(1, appearing))
 
 
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places [N] of ``values`` from 1 up; equal ones share the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(count) - (count - 1) / 2)[place]
-    return ranks
+def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float | None]:
+    """All of ``REGRESSION_METRICS`` for numbers [N], −3 … 3; None where undefined.
+
+    As MMSA (Mao et al., ACL 2022 demo; ``trains/utils/metricsTop.py``), the source of most
+    published figures on CMU-MOSI, CMU-MOSEI and CH-SIMS: numbers are clipped, then rounded with
+    halves to the *even* neighbour (2.5 → 2, −0.5 → 0). "has0": all utterances, ≥ 0 against < 0.
+    "non0": those with a truth other than 0, > 0 against the rest. F1 is the weighted one.
+
+    Raises:
+        ValueError: different lengths, or a value that is not finite.
+    """
+    truth, predicted = np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float)
+    if truth.shape != predicted.shape or truth.ndim != 1:
+        raise ValueError(f"truth {truth.shape} and predictions {predicted.shape} do not match")
+    if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
+        raise ValueError("a number is missing or infinite; leave utterances without a label out")
+    if not len(truth):
+        return dict.fromkeys(REGRESSION_METRICS)
+    judged = truth != 0
+    has0 = confusion_counts((truth >= 0) * 1, (predicted >= 0) * 1, 2)
+    non0 = confusion_counts((truth[judged] > 0) * 1, (predicted[judged] > 0) * 1, 2)
+
+    def same(limit: int) -> float:
+        rounded = np.round(np.clip([truth, predicted], -limit, limit))
+        return float((rounded[0] == rounded[1]).mean())
+
+    return {
+        MAE: float(np.abs(predicted - truth).mean()),
+        CORRELATION: correlation(truth, predicted),
+        ACC_7: same(3),
+        ACC_5: same(2),
+        ACC_2_HAS0: _accuracy(has0),
+        F1_HAS0: weighted_f1(has0),
+        ACC_2_NON0: _accuracy(non0),
+        F1_NON0: weighted_f1(non0),
+    }
+
+
+def correlation(first: Floats, second: Floats) -> float | None:
+    """Pearson's correlation of two [N]; None where one of them is constant."""
+    if not len(first) or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    first, second = first - first.mean(), second - second.mean()
+    # Scaled to at most 1, so that squares of tiny differences do not vanish.
+    first, second = first / np.abs(first).max(), second / np.abs(second).max()
+    return float(np.clip(first @ second / np.sqrt((first @ first) * (second @ second)), -1, 1))
+
+
+def intervals(
+    statistics: Callable[[Indices], Sequence[float | None] | Floats],
+    groups: Sequence[str] | NDArray[Any],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Interval | None]:
+    """Intervals of several figures from the same draws: percentile bootstrap over whole videos.
+
+    Utterances of one video resemble each other; drawing them one by one would pretend to more
+    evidence than there is (Davison & Hinkley, Bootstrap Methods and Their Application, §3.8).
+    With few videos the intervals are somewhat too narrow, as those of every percentile bootstrap.
+
+    ``statistics`` gives all figures for a choice of rows (indices [K], repeated where a video was
+    drawn twice), None or NaN where undefined. ``groups`` [N]: the video of each row. ``level``:
+    share of the draws inside an interval.
+
+    A figure has no interval (None) where there is a single video, or where it is undefined for the
+    rows as they are or for more than ``1 - LEAST_DEFINED`` of the draws.
+
+    Raises:
+        ValueError: no rows, no draws, or a level that is not between 0 and 1.
+    """
+    if draws < 1 or not 0 < level < 1 or not len(groups):
+        raise ValueError("a bootstrap needs rows, draws and a level between 0 and 1")
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    point = np.asarray(statistics(np.arange(len(group_of))), dtype=float)
+    order, sizes = np.argsort(group_of, kind="stable"), np.bincount(group_of)
+    if len(sizes) == 1:
+        return [None] * len(point)
+    members = np.split(order, np.cumsum(sizes)[:-1])
+    drawn = np.random.default_rng(seed).integers(len(sizes), size=(draws, len(sizes)))
+    rows = (np.concatenate([members[group] for group in chosen]) for chosen in drawn)
+    values = np.array([statistics(indices) for indices in rows], dtype=float)
+    found: list[Interval | None] = []
+    for at, column in zip(point, values.T, strict=True):
+        defined = column[np.isfinite(column)]
+        if np.isfinite(at) and len(defined) / draws >= LEAST_DEFINED:
+            low, high = np.quantile(defined, ((1 - level) / 2, (1 + level) / 2))
+            found.append(Interval(float(low), float(high)))
+        else:
+            found.append(None)
+    return found

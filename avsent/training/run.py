@@ -21,7 +21,7 @@ from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import save_checkpoint
 from avsent.model.networks.fusion import PAIRS_ONLY
 from avsent.training.data.corpus import SPLITS, Corpus
-from avsent.training.data.text_corpus import TextItem
+from avsent.training.data.text import TextItem
 from avsent.training.embeddings import keep_spaces
 from avsent.training.evaluation import Predictions, evaluate
 from avsent.training.metrics import majority_class

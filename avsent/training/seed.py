@@ -13,7 +13,7 @@ from avsent.model.checkpoint import Calibration
 from avsent.model.networks.config import VectorSizes
 from avsent.model.networks.modality_check import PAIR
 from avsent.model.networks.target import TargetModel
-from avsent.training.data.text_corpus import TextItem
+from avsent.training.data.text import TextItem
 from avsent.training.embeddings import Space, spaces_of, target_embeddings
 from avsent.training.evaluation import Predictions
 from avsent.training.modality_check import GuardMaterial, drowned, fit_guard, screened

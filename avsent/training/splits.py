@@ -13,8 +13,7 @@ from avsent.errors import DatasetError
 from avsent.labels import LabelSet, label_set
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
-from avsent.training.data.text_corpus import TextItem
-from avsent.training.data.text_features import TextEncoder, make_text_encoder
+from avsent.training.data.text import TextEncoder, TextItem, make_text_encoder
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.settings import SplitSettings, TrainSettings
 from avsent.training.validation import check_parts

@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from avsent.batch.entries import Ending, Entry, State, Stored
-from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal
+from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Ending, Entry, Journal, State, Stored
 from avsent.errors import OutputError
 
 NO_UTF8 = os.fsdecode(b"sub/caf\xe9.mp4")

@@ -22,10 +22,18 @@ import pytest
 from conftest import ROOT, SHARED
 
 from avsent import __version__
+from avsent.batch.engines import ray_cluster
 from avsent.batch.engines.base import Done, Engine, Event, Job, Work, WorkersError
 from avsent.batch.engines.local import LocalEngine
-from avsent.batch.engines.ray_cluster import GPU_SHARE, Node, fitting, resources_of
-from avsent.batch.engines.ray_engine import NODE_LOST, RayEngine, reason_of
+from avsent.batch.engines.ray_cluster import (
+    GPU_SHARE,
+    NODE_LOST,
+    Node,
+    RayEngine,
+    fitting,
+    reason_of,
+    resources_of,
+)
 from avsent.batch.events import News, Retried, Started
 from avsent.batch.journal import FOLDER_NAME, Journal
 from avsent.batch.run import BatchOptions, Report, run_batch
@@ -186,7 +194,7 @@ def use_a_connection(folder: str, address: str) -> None:
 
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("avsent.batch.engines.ray_engine.__version__", "0.0")
+        patch.setattr("avsent.batch.engines.ray_cluster.__version__", "0.0")
         print(MARK, error_of(Work(device="cpu"), address))
     print(MARK, error_of(Work(checkpoint="no-such-model", device="cpu"), address))
     print(MARK, cut_off_and_go_on(folder, address))
@@ -333,6 +341,12 @@ def test_something_else_at_the_address(
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(UsageError, match=r"--ray-address .*HOST:PORT"):
         RayEngine(Work(), None, address)
+
+
+def test_nothing_private_of_ray_is_used() -> None:
+    source = Path(ray_cluster.__file__).read_text("utf-8")
+    assert "ray._" not in source
+    assert "_private" not in source
 
 
 def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from conftest import ROOT, hear_ctrl_c
 from avsent.batch.engines import local
 from avsent.batch.engines.base import Job, Lost, Work, WorkersError
 from avsent.batch.engines.local import LocalEngine, ending
-from avsent.batch.entries import State
 from avsent.batch.events import Advanced, FileFailed, Finished, Retried
+from avsent.batch.journal import State
 from avsent.errors import CheckpointError
 
 PATIENCE_S = 60.0

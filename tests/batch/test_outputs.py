@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 
 from avsent.batch import outputs as outputs_batch_tables
 from avsent.batch.folders import assign_stems
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Journal, packed, result_of
 from avsent.batch.outputs import CSV_NAME, PARQUET_NAME, SUMMARY_NAME, Outputs, check_out
-from avsent.batch.packing import packed, result_of
 from avsent.errors import OutputError
 from avsent.result.record import Result
 from avsent.result.utterance import Attention, TimeWeight

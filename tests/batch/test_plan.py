@@ -16,10 +16,9 @@ from handmade import make_result
 from media_files import tone, write_sound
 
 from avsent.batch.engines.base import Job
-from avsent.batch.entries import State
 from avsent.batch.events import Looking, News
 from avsent.batch.folders import SourceFile, find_media
-from avsent.batch.journal import FOLDER_NAME, Journal
+from avsent.batch.journal import FOLDER_NAME, Journal, State
 from avsent.batch.lock import HOLDER_NAME, exclusive, is_held
 from avsent.batch.plan import Plan, make_plan
 from avsent.errors import OutputError

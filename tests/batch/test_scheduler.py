@@ -10,9 +10,8 @@ from batching import Walked
 
 from avsent.batch import scheduler
 from avsent.batch.engines.base import Answer, Done, Engine, Event, Failed, Job, Lost, Moved
-from avsent.batch.entries import State
 from avsent.batch.events import Advanced, FileFailed, Finished, News, Retried, Started
-from avsent.batch.journal import Journal
+from avsent.batch.journal import Journal, State
 from avsent.errors import OutputError
 
 

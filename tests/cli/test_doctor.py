@@ -1,19 +1,32 @@
-"""What ``avsent doctor`` thinks of machines that are not as they should be."""
+"""``avsent doctor``: single checks on machines that are not as they should be, and the command here
+and where a library is broken in one way or another."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
+import json
+import os
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
+from conftest import ROOT, run_avsent
 from small_models import flip, save
 
-from avsent.cli.checkup import course, libraries, media, surroundings, versions, working
-from avsent.cli.checkup.check import Check, State, Step, is_broken
+from avsent.cli.checkup import checks as doctor_checks
+from avsent.cli.checkup.checks import STEPS, Check, State, Step, is_broken
+from avsent.cli.doctor import print_table
 from avsent.model.checkpoint import WEIGHTS_FILE
 from avsent.model.index import INDEX_FILE, write_index
+
+NATIVE_CRASH = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,33 +41,39 @@ def states(checks: Iterable[Check]) -> dict[str, State]:
     return {check.name: check.state for check in found}
 
 
+def take(name: str, device: str = "cpu") -> list[Check]:
+    """The checks of the step of that name."""
+    (step,) = (step for step in STEPS if step.name == name)
+    return step.take(device)
+
+
 # --- steps ----------------------------------------------------------------------------------------
 
 
-def broken_look() -> Iterator[Check]:
-    yield Check("first", State.ok, "there")
+def broken_look() -> Iterator[doctor_checks.Found]:
+    yield Check("first", "ok", "there")
     raise ImportError("libcublas.so.12: cannot open\nshared object file")
 
 
-@pytest.mark.parametrize(("needed", "state"), [(True, State.failed), (False, State.warning)])
+@pytest.mark.parametrize(("needed", "state"), [(True, "failed"), (False, "warning")])
 def test_an_error_becomes_a_line(needed: bool, state: State) -> None:
     checks = Step("second", broken_look, "install it", needed).take()
-    assert states(checks) == {"first": State.ok, "second": state}
+    assert states(checks) == {"first": "ok", "second": state}
     assert checks[1].found == "libcublas.so.12: cannot open shared object file"
     assert is_broken(checks) == needed
 
 
 def test_what_needs_a_broken_part_is_not_tried() -> None:
     step = Step("late", broken_look, "install it", needs=("torch", "numpy"))
-    checks = step.take(["numpy", "dlib"])
-    assert checks == [Check("late", State.skipped, "needs numpy, see above")]
+    checks = step.take("cpu", ["numpy", "dlib"])
+    assert checks == [Check("late", "skipped", "needs numpy, see above")]
     assert is_broken(checks)
 
 
 def test_an_endless_error_is_cut_short() -> None:
-    def look() -> Iterator[Check]:
+    def look() -> Iterator[doctor_checks.Found]:
         raise ValueError("long " * 1000)
-        yield
+        yield ("ok", "never reached")
 
     (check,) = Step("name", look, "do").take()
     assert check.found.startswith("ValueError: long long")
@@ -63,43 +82,43 @@ def test_an_endless_error_is_cut_short() -> None:
 
 def test_steps_need_only_steps_before_them() -> None:
     before: set[str] = set()
-    for step in course.steps_for("cpu"):
+    for step in STEPS:
         assert step.name not in before
         assert set(step.needs) <= before, step.name
         assert step.advice
         before.add(step.name)
 
 
-# --- surroundings ---------------------------------------------------------------------------------
+# --- the machine ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("version", "state"),
     [
-        ((3, 10), State.failed),
-        ((3, 11), State.ok),
-        ((3, 13), State.ok),
-        ((3, 14), State.warning),
+        ((3, 10), "failed"),
+        ((3, 11), "ok"),
+        ((3, 13), "ok"),
+        ((3, 14), "warning"),
     ],
 )
 def test_versions_of_python(version: tuple[int, int], state: State) -> None:
-    found, advice = surroundings.judge_python(version)
-    assert found is state
-    assert bool(advice) == (state is not State.ok)
+    found = Step("machine", partial(doctor_checks.look_at_machine, version), "mend it").take()
+    assert states(found)["Python"] == state
 
 
 def test_little_memory_and_a_full_disk_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "usable_bytes", lambda: 100_000_000)
-    monkeypatch.setattr(surroundings, "SPARE_DISK_BYTES", 10**18)
-    assert states(surroundings.look_at_machine()) == {"cores, memory": State.warning}
-    assert states(surroundings.look_at_disk()) == {"current folder": State.warning}
-    assert states(surroundings.look_at_temporary_folder()) == {"temporary folder": State.warning}
+    monkeypatch.setattr(doctor_checks, "usable_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(doctor_checks, "SPARE_DISK_BYTES", 10**18)
+    found = states(take("machine"))
+    assert found["cores, memory"] == "warning"
+    assert found["current folder"] == "warning"
+    assert states(take("temporary folder")) == {"temporary folder": "warning"}
 
 
 def test_output_that_is_not_utf8() -> None:
-    for encoding, state in (("utf-8", State.ok), ("ascii", State.warning)):
+    for encoding, state in (("utf-8", "ok"), ("ascii", "warning")):
         file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-        check = surroundings.look_at_terminal(file)
+        check = doctor_checks.look_at_terminal(file)
         assert (check.name, check.state) == ("output", state)
 
 
@@ -116,74 +135,103 @@ def test_output_that_is_not_utf8() -> None:
         ("2.13.0+cpu", ">=2.4", True),
         ("2.4", ">=2.4.0", True),
         ("1.0", "", True),
-        ("1.0", "!=1.0", True),
+        ("1.0", "!=1.0", False),
+        ("2.14.0a0+git1234", ">=2.14", True),
+        ("of no known form", ">=1", True),
     ],
 )
 def test_ranges_of_versions(version: str, wanted: str, fitting: bool) -> None:
-    assert versions.fits(version, wanted) == fitting
+    assert doctor_checks.fits(version, wanted) == fitting
 
 
-def test_avsent_says_what_it_asks_for() -> None:
-    assert versions.asked_for("opencv_python.headless") == ">=4.10,<5"
-    assert versions.asked_for("face-recognition-models") == ">=0.3"
-    assert versions.asked_for("ray") == ""  # of an extra
+def test_the_versions_avsent_requires() -> None:
+    assert doctor_checks.required("opencv_python.headless") == ">=4.10,<5"
+    assert doctor_checks.required("face-recognition-models") == ">=0.3"
+    assert doctor_checks.required("ray") == ""  # of an extra
+
+
+def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> list[str]:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", missing)
+    assert doctor_checks.required("torch") == ""
+    assert doctor_checks.required("opencv-python-headless") == "<5"
 
 
 def test_another_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert states(libraries.look_at_opencv()) == {"opencv-python-headless": State.ok}
+    assert states(take("opencv-python-headless")) == {"opencv-python-headless": "ok"}
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
-    (check,) = libraries.look_at_opencv()
-    assert check.state is State.warning
+    (check,) = take("opencv-python-headless")
+    assert check.state == "warning"
     assert "pip install 'opencv-python-headless>=4.10,<5'" in check.advice
 
 
 def test_two_wheels_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     both = {"dlib-bin": "20.0.1", "dlib": "20.0.0"}
-    monkeypatch.setattr(libraries, "installed", lambda names: both)
-    (check,) = libraries.look_at_dlib()
-    assert check.state is State.warning
+    monkeypatch.setattr(doctor_checks, "installed", lambda *names: both)
+    (check,) = take("dlib-bin")
+    assert check.state == "warning"
     assert check.advice == "pip uninstall dlib-bin dlib, then pip install dlib-bin"
 
 
 def test_a_device_that_is_not_there() -> None:
-    steps = {step.name: step for step in course.steps_for("cuda:77")}
-    (check,) = steps["device"].take()
-    assert (check.name, check.state) == ("device", State.failed)
+    (check,) = take("device", "cuda:77")
+    assert (check.name, check.state) == ("device", "failed")
     assert "--device cpu" in check.advice
-    assert states(libraries.look_at_device("cpu")) == {"device": State.ok}
+    assert states(take("device")) == {"device": "ok"}
 
 
 def test_options_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = ("no-such-thing", "no_such_thing", "more", "nothing")
     half = ("numpy", "no_such_thing", "more", "nothing")
-    monkeypatch.setattr(libraries, "OPTIONAL", (gone, half))
-    absent, wrong = libraries.look_at_options()
-    assert absent.state is State.absent
+    monkeypatch.setattr(doctor_checks, "OPTIONAL", (gone, half))
+    absent, wrong = take("extras")
+    assert absent.state == "absent"
     assert absent.advice == "for nothing: pip install 'avsent[more]'"
-    assert wrong.state is State.warning
+    assert wrong.state == "warning"
+
+
+def test_soundfile_is_no_extra() -> None:
+    """librosa requires it, so it is there wherever avsent is."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert "train" not in project["optional-dependencies"]
+    requirements = importlib.metadata.requires("librosa") or []
+    assert any(line.startswith("soundfile") and "extra" not in line for line in requirements)
+    assert "soundfile" not in [name for name, *_ in doctor_checks.OPTIONAL]
+    assert states(take("soundfile")) == {"soundfile": "ok"}
+
+
+def test_extras_that_doctor_names_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for name, _, extra, _ in doctor_checks.OPTIONAL:
+        assert any(line.startswith(name) for line in extras[extra]), name
 
 
 # --- media, faces, models -------------------------------------------------------------------------
 
 
 def test_codecs_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert states(media.look_at_codecs()) == {"decoders": State.ok, "encoders": State.ok}
-    monkeypatch.setattr(media, "DECODERS", {"h264": ("h264",), "h999": ("h999", "libh999")})
-    monkeypatch.setattr(media, "ENCODERS", {"h999": ("h999",)})
-    decoders, encoders = media.look_at_codecs()
-    assert decoders.found == "cannot read h999; can read h264"
-    assert (decoders.state, encoders.state) == (State.warning, State.warning)
+    assert states(take("decoders")) == {"decoders": "ok", "encoders": "ok"}
+    monkeypatch.setattr(doctor_checks, "DECODERS", ("h264", "h999", "h998"))
+    monkeypatch.setattr(doctor_checks, "ENCODERS", ("h999",))
+    names = {("h998", "r"): ("libh998", "flac"), ("h999", "r"): ("h999", "libh999")}
+    monkeypatch.setattr(doctor_checks, "CODEC_NAMES", names)
+    decoders, encoders = take("decoders")
+    assert decoders.found == "cannot read h999; can read h264, h998"
+    assert (decoders.state, encoders.state) == ("warning", "warning")
 
 
 def test_missing_face_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert states(working.look_at_face_models()) == {"face models": State.ok}
+    assert states(take("face models")) == {"face models": "ok"}
     import avsent.extraction.faces.landmarks
 
     there = {"shape_predictor_68_face_landmarks.dat": Path("there")}
     monkeypatch.setattr(avsent.extraction.faces.landmarks, "model_file", there.get)
-    assert states(working.look_at_face_models()) == {"face models": State.warning}
+    assert states(take("face models")) == {"face models": "warning"}
     there.clear()
-    assert states(working.look_at_face_models()) == {"face models": State.failed}
+    assert states(take("face models")) == {"face models": "failed"}
 
 
 @pytest.fixture
@@ -198,25 +246,142 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_whole_models(models: Path) -> None:
-    assert states(working.look_at_models()) == {
-        "model default": State.ok,
-        "model other": State.ok,
+    assert states(take("models")) == {
+        "model default": "ok",
+        "model other": "ok",
     }
 
 
 def test_a_damaged_default_model_fails_and_another_warns(models: Path) -> None:
     flip(models / "other" / WEIGHTS_FILE)
-    assert states(working.look_at_models())["model other"] is State.warning
+    assert states(take("models"))["model other"] == "warning"
     flip(models / "default" / WEIGHTS_FILE)
-    checks = list(working.look_at_models())
-    assert states(checks) == {"model default": State.failed, "model other": State.warning}
+    checks = take("models")
+    assert states(checks) == {"model default": "failed", "model other": "warning"}
     assert "SHA-256" in checks[0].found
     assert "restore" in checks[0].advice
 
 
 def test_models_that_are_gone(models: Path) -> None:
     (models / INDEX_FILE).unlink()
-    assert states(working.look_at_models())[f"model {INDEX_FILE}"] is State.warning
+    assert states(take("models"))[f"model {INDEX_FILE}"] == "warning"
     for path in sorted(models.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    assert states(working.look_at_models())["model default"] is State.failed
+    assert states(take("models"))["model default"] == "failed"
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def doctor(
+    *arguments: str, broken: dict[str, str] | None = None, folder: Path | None = None
+) -> tuple[subprocess.CompletedProcess[str], dict[str, dict[str, str]]]:
+    """Run it with ``--json``; ``broken``: what stands in ``folder`` for some modules."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if broken and folder:
+        for module, code in broken.items():
+            (folder / f"{module}.py").write_text(code, encoding="utf-8")
+        paths = [str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    done = run_avsent("doctor", "--json", *arguments, env=environment)
+    assert "Traceback" not in done.stderr
+    plain: dict[str, Any] = json.loads(done.stdout)
+    assert plain["schema"] == "avsent-doctor/1"
+    assert plain["works"] == (done.returncode == 0)
+    return done, {check["name"]: check for check in plain["checks"]}
+
+
+def test_here_avsent_works() -> None:
+    done, checks = doctor("--device", "cpu")
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == ""
+    assert not [check for check in checks.values() if check["state"] in {"failed", "skipped"}]
+    several = {"machine": "Python", "models": "model default", "extras": "ray"}
+    assert {several.get(s.name, s.name) for s in STEPS} <= set(checks)
+    assert checks["prediction"]["state"] == checks["model emotion"]["state"] == "ok"
+
+
+def test_a_library_that_cannot_be_loaded(tmp_path: Path) -> None:
+    broken = {"dlib": "raise ImportError('libcublas.so.12: cannot open shared object file')\n"}
+    done, checks = doctor("--device", "cpu", broken=broken, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cannot work" in done.stderr
+    assert checks["dlib-bin"]["state"] == "failed"
+    assert "libcublas.so.12" in checks["dlib-bin"]["found"]
+    assert "pip install --force-reinstall dlib-bin" in checks["dlib-bin"]["advice"]
+    skipped = {name for name, check in checks.items() if check["state"] == "skipped"}
+    assert skipped == {"face detection", "prediction"}
+    assert checks["model default"]["state"] == "ok"
+
+
+def test_a_library_that_ends_the_process(tmp_path: Path) -> None:
+    broken = {"av": NATIVE_CRASH, "sklearn": "import os\nos._exit(3)\n"}
+    done, checks = doctor("--device", "cpu", broken=broken, folder=tmp_path)
+    assert done.returncode == 1
+    assert checks["av"]["found"] == ("the process was ended by SIGILL: made for another processor")
+    assert checks["round trip"]["state"] == "skipped"
+    # scikit-learn is for training: without it predictions go on.
+    assert checks["scikit-learn"]["state"] == "warning"
+    assert checks["scikit-learn"]["found"] == "the process ended by itself, with code 3"
+    assert checks["filelock"]["state"] == "ok"
+
+
+def test_a_library_that_is_not_there(tmp_path: Path) -> None:
+    code = "raise ModuleNotFoundError(\"No module named 'numpy'\", name='numpy')\n"
+    done, checks = doctor("--device", "cpu", broken={"numpy": code}, folder=tmp_path)
+    assert done.returncode == 1
+    assert checks["numpy"]["state"] == "failed"
+    assert checks["numpy"]["found"] == "No module named 'numpy'"
+    assert checks["models"]["state"] == checks["prediction"]["state"] == "skipped"
+    assert checks["av"]["state"] == "ok"
+
+
+def test_lines_without_a_terminal_nor_other_streams() -> None:
+    def close() -> None:
+        os.close(0)
+        os.close(2)
+
+    done = run_avsent("doctor", "--device", "cpu", preexec_fn=close)
+    assert done.returncode == 0, done.stdout
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert {len(cells) for cells in lines} <= {3, 4}
+    assert {cells[0] for cells in lines} <= {"ok", "warning", "absent"}
+    (output,) = [cells for cells in lines if cells[1] == "output"]
+    assert output[2].startswith("file or pipe, ")
+
+
+def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from avsent.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "doctor"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    assert done.stderr == (
+        "avsent: error: the current folder is gone; change to another one and try again\n"
+    )
+
+
+@pytest.mark.parametrize(("encoding", "arrow"), [("utf-8", "→"), ("ascii", "->")])
+def test_a_table(tmp_path: Path, encoding: str, arrow: str) -> None:
+    checks = [
+        Check("dlib-bin", "failed", "no \x1b[31m[red]such[/red] file", "install it"),
+        Check("torch", "ok", "2.4"),
+    ]
+    path = tmp_path / "table.txt"
+    with path.open("w", encoding=encoding) as file:
+        print_table(checks, file)
+    lines = [" ".join(line.split()) for line in path.read_text(encoding).splitlines()]
+    assert lines == [
+        r"failed dlib-bin no \x1b[31m[red]such[/red] file",
+        f"{arrow} install it",
+        "ok torch 2.4",
+    ]
+
+
+def test_a_wrong_device_is_a_usage_error() -> None:
+    done = run_avsent("doctor", "--device", "abacus")
+    assert done.returncode == 2
+    assert sys.executable not in done.stderr

@@ -35,7 +35,7 @@ def features(path: str) -> None:
 
 def text_corpus(path: str) -> None:
     """Read labelled sentences."""
-    from avsent.training.data.text_corpus import read_text_corpus
+    from avsent.training.data.text import read_text_corpus
 
     read_text_corpus(Path(path))
 

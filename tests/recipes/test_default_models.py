@@ -38,7 +38,7 @@ from avsent.model.networks.encoders import FaceExtras
 from avsent.model.networks.experts import AudioMember, FaceMember
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.data.corpus import Sample
-from avsent.training.data.ravdess import RavdessClip
+from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.metrics import scores
 from avsent.training.seed import Trained
 from recipes import fusion

@@ -11,16 +11,25 @@ import pytest
 from conftest import run_avsent
 from corpora import link, make_mmsa, talking_heads, write
 
-from avsent.progress import Progress
-from avsent.training.data.check import check_rows
-from avsent.training.data.check_labels import LabelCheck
+from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.training.data.check import LabelCheck, Problem, find_problems, probe_files, summary
 from avsent.training.data.corpus import Row
-from avsent.training.data.listing import read_rows
-from avsent.training.data.probe import probe_files
-from avsent.training.data.problem import Problem
-from avsent.training.data.summary import summary
+from avsent.training.data.layouts import read_rows
 
 HEAD = "video,start_s,end_s,speaker,split,label,text\n"
+
+
+def check_rows(
+    rows: list[Row],
+    *,
+    label: str = "label",
+    labels: str = "auto",
+    split_by: str = "speaker",
+    on_progress: ProgressHook = ignore_progress,
+) -> list[Problem]:
+    """What the command finds."""
+    files = probe_files((row.media for row in rows), on_progress)
+    return find_problems(rows, files, LabelCheck(rows, label, labels), split_by)
 
 
 def kinds(problems: list[Problem]) -> list[tuple[str, str]]:
@@ -98,7 +107,7 @@ EXPECTED = [
 ]
 
 
-def test_everything_at_once(bad_corpus: Path) -> None:
+def test_all_problems_are_found_at_once(bad_corpus: Path) -> None:
     steps: list[Progress] = []
     problems = check_rows(read_rows(bad_corpus), on_progress=steps.append)
     assert kinds(problems) == [(f"manifest.csv:{line}", kind) for line, kind, _ in EXPECTED]
@@ -110,7 +119,7 @@ def test_everything_at_once(bad_corpus: Path) -> None:
     assert {step.total for step in steps} == {10}
 
 
-def test_a_sound_corpus_has_no_problem(tmp_path: Path, clips: Path) -> None:
+def test_a_good_corpus_has_no_problem(tmp_path: Path, clips: Path) -> None:
     rows = read_rows(make_mmsa(tmp_path, clips))
     assert kinds(check_rows(rows)) == [("label.csv:4", "no_text")]
     assert kinds(check_rows(rows, split_by="video", labels="3")) == [("label.csv:4", "no_text")]
@@ -122,7 +131,7 @@ def test_no_text_at_all_is_one_note(tmp_path: Path, clips: Path) -> None:
     assert kinds(label_problems(bare)) == [("all", "no_text")]
 
 
-def test_a_film_of_damaged_start_is_readable(clips: Path) -> None:
+def test_damaged_and_partial_files_are_readable(clips: Path) -> None:
     names = ["corrupted_midway.mp4", "failing_audio.mp4", "speech_only.wav", "no_audio_face.mp4"]
     files = [clips / name for name in names]
     for path, facts in probe_files(files).items():
@@ -157,14 +166,14 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
         (["-3", "0.5", "bad"], "7", {"m:2": "'bad' is none of the labels highly negative"}),
     ],
 )
-def test_labels(labels: list[str], kind: str, wrong: dict[str, str]) -> None:
+def test_bad_labels(labels: list[str], kind: str, wrong: dict[str, str]) -> None:
     problems = label_problems(labelled(*labels), kind)
     assert kinds(problems) == [(where, "bad_label") for where in wrong]
     for problem in problems:
         assert problem.detail.startswith(f"label: {wrong[problem.where]}")
 
 
-def test_another_column() -> None:
+def test_missing_label_column() -> None:
     rows = labelled("sad", "happy", " ", column="emotion")
     assert kinds(label_problems(rows, label="emotion")) == [("m:2", "unlabelled")]
     (problem,) = label_problems(rows)
@@ -176,7 +185,7 @@ def test_another_column() -> None:
 # --- splits --------------------------------------------------------------------------------------
 
 
-def test_each_crossing_is_told_once() -> None:
+def test_each_split_crossing_is_reported_once() -> None:
     file = Path("/none/a.mp4")
     rows = [
         Row(file, 0.0, 1.0, "ann", "train", {"label": "x"}, "t", "scene", "m:1"),

@@ -18,13 +18,11 @@ from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.spectrogram import AudioConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.training import metrics
-from avsent.training.bootstrap import interval
 from avsent.training.checkpoint_evaluation import JudgeOptions, judge
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
 from avsent.training.evaluation import Evaluation, Predictions, evaluate
-from avsent.training.metrics import classification_metrics, scores
-from avsent.training.regression_metrics import regression_metrics
+from avsent.training.metrics import classification_metrics, intervals, regression_metrics, scores
 from avsent.training.run import Request, run
 from avsent.training.run_folder import RunFolder
 
@@ -137,8 +135,8 @@ def test_intervals_are_over_videos() -> None:
     predictions = classes_of()
     assert predictions.probabilities is not None
     right = predictions.probabilities.argmax(axis=1) == predictions.truth
-    expected = interval(
-        lambda rows: float(right[rows].mean()), predictions.videos, draws=150, seed=9
+    (expected,) = intervals(
+        lambda rows: [float(right[rows].mean())], predictions.videos, draws=150, seed=9
     )
     found = evaluate(predictions, draws=150, seed=9)
     accuracy = found.intervals[metrics.ACCURACY]

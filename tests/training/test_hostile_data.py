@@ -1,11 +1,13 @@
-"""Tables, subtitles and arrays that lie: refused in one line before memory is taken."""
+"""Hostile tables, arrays, results and journals: refused in one line before memory is taken."""
 
 from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,28 @@ import pytest
 from handmade import make_result
 from small_runs import feature_file
 
-from avsent.errors import BoundariesError, DatasetError, InputError
+from avsent.batch.journal import (
+    FILE_NAME,
+    FOLDER_NAME,
+    Ending,
+    Journal,
+    State,
+    Stored,
+    packed,
+    result_of,
+    rows_of,
+)
+from avsent.errors import BoundariesError, DatasetError, InputError, OutputError
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.utterances import boundaries
 from avsent.extraction.utterances.boundaries import read_boundaries
 from avsent.options import FaceChoice
 from avsent.result.record import Result
-from avsent.training.data import npz, table
+from avsent.training.data import arrays, manifest
+from avsent.training.data.arrays import load_arrays
 from avsent.training.data.feature_cache import FeatureCache, Settings
 from avsent.training.data.feature_files import read_features
-from avsent.training.data.manifest import read_manifest
-from avsent.training.data.npz import load_arrays
-from avsent.training.data.table import read_table
+from avsent.training.data.manifest import read_manifest, read_table
 from avsent.views.report.timeline import save_timeline
 
 
@@ -46,7 +58,7 @@ def test_more_utterances_than_any_video_has(
 
 
 def test_a_table_with_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "MAX_ROWS", 2)
+    monkeypatch.setattr(manifest, "MAX_ROWS", 2)
     path = tmp_path / "m.csv"
     path.write_text("video,label\n" + "a.mp4,x\n" * 3)
     with pytest.raises(DatasetError, match=r"m\.csv:4: more than 2 rows"):
@@ -62,7 +74,7 @@ def test_a_heading_of_thousands_of_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../a.mp4", "sub/../../a.mp4", ".."])
-def test_a_manifest_leads_nowhere_else(name: str, tmp_path: Path) -> None:
+def test_paths_in_a_manifest_stay_below_its_folder(name: str, tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text(f"video,label\n{name},x\n")
     with pytest.raises(
@@ -99,7 +111,7 @@ def described(dtype: str, shape: str) -> str:
         "",
     ],
 )
-def test_arrays_that_lie(header: str, tmp_path: Path) -> None:
+def test_arrays_with_false_headers(header: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"damaged or no \.npz file"):
         load_arrays(array_file(tmp_path / "a.npz", header))
 
@@ -107,7 +119,7 @@ def test_arrays_that_lie(header: str, tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_to_gigabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(npz, "_ALWAYS_BYTES", 2**20)
+    monkeypatch.setattr(arrays, "_ALWAYS_BYTES", 2**20)
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in "abc":
@@ -118,7 +130,7 @@ def test_an_archive_that_unpacks_to_gigabytes(
         load_arrays(path)
 
 
-def test_packed_as_numpy_never_does(tmp_path: Path) -> None:
+def test_compression_that_numpy_does_not_use(tmp_path: Path) -> None:
     header = described("'<f4'", "(1,)")
     path = array_file(tmp_path / "a.npz", header, body=bytes(4), packing=zipfile.ZIP_LZMA)
     with pytest.raises(DatasetError, match="numpy does not use"):
@@ -126,7 +138,7 @@ def test_packed_as_numpy_never_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("about", [[], {"duration_s": 10**400, "warnings": []}, {}, 5])
-def test_a_spoilt_cache_counts_as_missing(about: object, tmp_path: Path) -> None:
+def test_a_damaged_cache_counts_as_missing(about: object, tmp_path: Path) -> None:
     saved = io.BytesIO()
     np.savez(saved, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
     (tmp_path / "a.npz").write_bytes(saved.getvalue())
@@ -134,7 +146,7 @@ def test_a_spoilt_cache_counts_as_missing(about: object, tmp_path: Path) -> None
     assert cache.load(tmp_path / "a.npz", 1) is None
 
 
-def test_offsets_of_nothing(tmp_path: Path) -> None:
+def test_empty_offsets(tmp_path: Path) -> None:
     path = feature_file(tmp_path / "f.npz", speakers=2)
     arrays = {**load_arrays(path), "audio_offsets": np.zeros(0, np.int64)}
     np.savez(path, **arrays)
@@ -150,7 +162,7 @@ def test_a_result_with_numbers_out_of_range(key: str, value: object) -> None:
         Result.from_dict({**make_result().to_dict(), key: value})
 
 
-def test_names_of_a_hundred_thousand_letters_are_drawn_short(tmp_path: Path) -> None:
+def test_very_long_names_are_drawn_short(tmp_path: Path) -> None:
     """They were made to fit letter by letter, each time measured anew."""
     plain = make_result(source="x" * 100_000).to_dict()
     plain["model"]["labels"][1] = "y" * 100_000
@@ -163,7 +175,100 @@ def test_names_of_a_hundred_thousand_letters_are_drawn_short(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 9000, "1" * 5000, "\ufeff{}", ""])
-def test_json_that_is_too_deep_or_none(text: str, tmp_path: Path) -> None:
+def test_json_that_is_too_deep_or_invalid(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(InputError, match=r"r\.json: is not JSON"):
         Result.load(tmp_path / "r.json")
+
+
+# --- the journal of a batch that somebody else wrote ---------------------------------------------
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A batch of one file."""
+    with Journal(tmp_path, write=True) as journal:
+        journal.survey({"a.mp4": "a.mp4"})
+        ending = Ending("a.mp4", State.done, "config", 1, 2, 3.0, content_sha256="content")
+        journal.succeed(ending, Stored(*packed(make_result())))
+        journal.keep_fact("options", {"adapt": "none"})
+    return tmp_path
+
+
+def change(out: Path, *statements: str) -> None:
+    with sqlite3.connect(out / FOLDER_NAME / FILE_NAME) as db:
+        db.execute("PRAGMA ignore_check_constraints = 1")
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+
+
+@pytest.mark.parametrize("column", ["name", "stem"])
+@pytest.mark.parametrize(
+    "value", ["'../up'", "'/etc/up'", "'a/../../up'", "'..'", "''", "'a'||char(0)", "7", "1e308"]
+)
+def test_paths_in_a_journal_stay_below_its_folder(column: str, value: str, out: Path) -> None:
+    change(out, f"UPDATE files SET {column} = {value}")
+    with Journal(out, write=True) as journal, pytest.raises(OutputError, match="damaged; remove"):
+        journal.entries()
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["state = 'odd'", "size = 'much'", "duration_s = 9e999", "error = x'00'", "utterances = 'few'"],
+)
+def test_journal_values_that_avsent_never_writes(assignment: str, out: Path) -> None:
+    change(out, f"UPDATE files SET {assignment}")
+    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
+        journal.entries()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER UPDATE ON files BEGIN DELETE FROM results; END",
+        "CREATE VIEW v AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n FROM c) "
+        "SELECT n FROM c",
+        "ALTER TABLE files ADD COLUMN more TEXT",
+        "DROP TABLE outputs",
+    ],
+)
+def test_a_journal_with_another_schema_is_refused(statement: str, out: Path) -> None:
+    change(out, statement)
+    for write in (False, True):
+        with pytest.raises(OutputError, match="none of its journals"):
+            Journal(out, write=write)
+
+
+@pytest.mark.parametrize("value", ["'{'", "replace(hex(zeroblob(50000)), '0', '[')", "x'00'"])
+def test_journal_facts_that_are_no_json(value: str, out: Path) -> None:
+    change(out, f"UPDATE meta SET value = {value}")
+    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
+        journal.fact("options")
+
+
+def test_journal_results_of_another_type(out: Path) -> None:
+    change(out, "UPDATE results SET result = 'text'")
+    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
+        journal.stored("a.mp4")
+
+
+def test_journal_outputs_of_an_unknown_format(out: Path) -> None:
+    change(out, "INSERT INTO outputs VALUES ('a.mp4', '../x', 1)")
+    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
+        journal.outputs()
+
+
+@pytest.mark.parametrize("rows", ["{", "[" * 90_000, "5", "[[1]]", '[{"a": 1}]'])
+def test_journal_rows_that_are_no_rows(rows: str) -> None:
+    with pytest.raises(OutputError, match="damaged"):
+        rows_of(rows)
+    assert len(rows_of(packed(make_result())[1])) == 3
+
+
+def test_a_result_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avsent.batch.journal.MAX_FILE_BYTES", 1000)
+    with pytest.raises(OutputError, match="damaged"):
+        result_of(zlib.compress(b" " * 1001))
+    with pytest.raises(OutputError, match="damaged"):
+        result_of(zlib.compress(b"[" * 900))

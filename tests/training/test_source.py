@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avsent.errors import DatasetError
 from avsent.model.networks.target import Utterances
-from avsent.training.data.text_corpus import TextItem
+from avsent.training.data.text import TextItem
 from avsent.training.seed import Where, make_teaching, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.source import (

@@ -37,7 +37,7 @@ from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training import augmentation
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
-from avsent.training.data.ravdess import RavdessClip, read_ravdess
+from avsent.training.data.ravdess_landmarks import RavdessClip, read_ravdess
 from avsent.training.metrics import expected_calibration_error, majority, scores
 from avsent.training.seed import Trained, Where, make_teaching, train_seed
 from avsent.training.settings import TrainSettings

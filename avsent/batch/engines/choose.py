@@ -65,7 +65,7 @@ def make_engine(
         UsageError: there is no such engine or device. WorkersError: the cluster is out of reach.
     """
     if name == "ray":
-        from avsent.batch.engines.ray_engine import RayEngine
+        from avsent.batch.engines.ray_cluster import RayEngine
 
         return RayEngine(work, workers, ray_address, jobs=jobs)
     if name != "local":

@@ -1,4 +1,11 @@
-"""The connection to a Ray cluster, made without a hang and without a word on the terminal."""
+"""The Ray engine: its workers are actors on the nodes of a cluster, or on this machine alone.
+
+No job waits inside Ray: an actor gets one when its model is loaded and it has no other, so no job
+is with an actor that cannot be placed. Ray restarts no actor: a lost job goes back to
+:mod:`avsent.batch.scheduler`, and a new actor is started wherever there is room.
+
+Actors import this module before they set their number of threads, so it imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +16,45 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from avsent.batch.engines.base import Work, WorkersError
-from avsent.errors import UsageError
+from avsent import __version__
+from avsent.batch.engines.base import (
+    Done,
+    Engine,
+    Event,
+    Failed,
+    Job,
+    Lost,
+    Moved,
+    Work,
+    WorkersError,
+)
+from avsent.batch.engines.worker import Ready, Unfit
+from avsent.errors import AvsentError, UsageError
+from avsent.machine import default_workers
 
-KNOCK_LIMIT_S = 10.0
-"""How long a host may take to answer at all."""
-TRIAL_LIMIT_S = 60.0
-"""How long a cluster may take to let a program in."""
-STORE_BYTES = 200_000_000
-"""Of shared memory for a local Ray: results of a few files, each far below a megabyte."""
-GPU_SHARE = 0.25
-"""Of a GPU, for each worker: a worker uses little of its time, and 1 to 2 GB of its memory."""
+if TYPE_CHECKING:
+    from avsent.batch.engines.worker import Doer
 
-_QUIET = {
+PROGRESS_INTERVAL_S = 1.0  # between questions to a busy worker
+NODES_INTERVAL_S = 3.0  # between looks at which nodes there are
+START_LIMIT_S = 600.0  # without any worker: others may use the cluster, or nodes be on their way
+FETCH_LIMIT_S = 60.0  # for an answer that is there to arrive
+CONNECT_LIMIT_S = 10.0  # for a host to answer at all
+TRIAL_LIMIT_S = 60.0  # for a cluster to let a program in
+FAILED_STARTS_LIMIT = 3  # workers in a row that end before their model is loaded, on living nodes
+STORE_BYTES = 200_000_000  # of a local Ray, for the results of a few files
+GPU_SHARE = 0.25  # for each worker, which uses little of its time, and 1 to 2 GB of its memory
+NODE_LOST = "its node was lost"
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_RAY_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or `uv run` would send the current folder to all nodes
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or there is a warning about its future
@@ -38,108 +65,196 @@ _TRIAL = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A living node and all that it has, free or not."""
+    """A living node, with all its cores and GPUs, free or not."""
 
     id: str
     cpus: float
     gpus: float
 
 
-class Cluster:
-    """A connection to the cluster at ``address``, or to a Ray started on this machine alone.
+@dataclass(slots=True)
+class _Worker:
+    """``answer``: Ray's reference to the reply to its last order; ``progress``: to its progress."""
 
-    ``cpus``: that such a Ray of our own may give away. A Ray that this process is connected to
-    already is used as it is, and left so.
+    number: int
+    actor: Any
+    answer: Any
+    node: str | None = None
+    ready: bool = False
+    job: Job | None = None
+    progress: Any = None
+    asked_s: float = field(default_factory=time.monotonic)
+
+
+class RayEngine(Engine):
+    """Actors on the cluster at ``address``, "auto" for the one this machine belongs to; None for
+    a Ray that is started here and ended afterwards. A Ray that this process has connected to
+    before is used as it is, and left so.
+
+    ``workers``: None for as many as the nodes have room for, also when nodes come and go; never
+    more than ``jobs``. All nodes need the same version of avsent, and the files, the checkpoint
+    and the landmarks file under the same paths: a file that a node cannot see cannot be read.
+
+    Where the head of the cluster goes down, or the node on which this runs, Ray ends this process
+    within a minute; the journal has what was done.
 
     Raises:
         UsageError: Ray is not installed, or the address is of a kind that cannot be used.
         WorkersError: the cluster is out of reach.
     """
 
-    def __init__(self, address: str | None, *, cpus: int = 1, debug: bool = False) -> None:
+    retries: ClassVar[int] = 2  # that a node is lost is not the file's fault
+
+    def __init__(
+        self, work: Work, workers: int | None, address: str | None, *, jobs: int | None = None
+    ) -> None:
         if find_spec("ray") is None:
             raise UsageError("--engine ray needs Ray; install it with pip install 'avsent[ray]'")
-        self._before: dict[str, str | None] = {}
-        self._set(_QUIET)
-        if address is None:
-            self._lock()
-        import ray
+        self._work = work
+        self._wanted = workers
+        self._jobs = jobs
+        self._living: dict[int, _Worker] = {}
+        self._failed_starts = 0
+        self._last_ready_s = time.monotonic()
+        with ExitStack() as stack:
+            cpus = work.threads * (workers or default_workers())
+            self._ray = stack.enter_context(_connection(address, cpus, work.debug))
+            self._read_nodes()
+            self._connection = stack.pop_all()
 
-        self.ray: Any = ray
-        self._ours = not self.ray.is_initialized()
-        self._unhush: Callable[[], None] = lambda: None
-        try:
-            if self._ours:
-                self._unhush = _hush(debug)
-                self._connect(address, cpus, debug)
-        except BaseException:
-            self.close()
-            raise
+    @property
+    def workers(self) -> int:
+        return self._count
 
-    def nodes(self) -> list[Node]:
-        """Those that are alive."""
-        return [
-            Node(
-                node["NodeID"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)
-            )
-            for node in self.ray.nodes()
-            if node["Alive"]
-        ]
+    def free(self) -> int:
+        return sum(worker.ready and worker.job is None for worker in self._living.values())
+
+    def start(self, job: Job) -> int:
+        worker = next(w for w in self._living.values() if w.ready and w.job is None)
+        worker.job, worker.answer = job, worker.actor.outcome.remote(job)
+        worker.asked_s = time.monotonic()
+        return worker.number
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        self._adjust_workers()
+        workers = self._living.values()
+        awaited = {r: w for w in workers for r in (w.progress, w.answer) if r is not None}
+        events: list[Event] = []
+        if not awaited:
+            time.sleep(timeout_s)
+            return events
+        there, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
+        if there:
+            there, _ = self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+        for reference in there:
+            self._receive(awaited[reference], reference, events)
+        for worker in list(self._living.values()):
+            if worker.node is not None and worker.node not in self._nodes:
+                self._lose(worker, NODE_LOST, events)
+        return events
+
+    def abandon(self, job: Job) -> None:
+        for worker in list(self._living.values()):
+            if worker.job == job:
+                self._end(worker)
 
     def close(self) -> None:
-        """End the connection, and Ray itself where it was started here; may be called again."""
-        if self._ours and self.ray.is_initialized():
-            self.ray.shutdown()
-        self._ours = False
-        self._unhush()
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        self._before.clear()
+        for worker in list(self._living.values()):
+            self._end(worker)
+        self._connection.close()
 
-    def _connect(self, address: str | None, cpus: int, debug: bool) -> None:
-        settings: dict[str, Any] = {
-            "log_to_driver": debug,
-            "logging_level": logging.INFO if debug else logging.ERROR,
-        }
-        if address is None:
-            settings |= {
-                "address": "local",
-                "num_cpus": cpus,
-                "include_dashboard": False,
-                "object_store_memory": STORE_BYTES,
-            }
+    def _adjust_workers(self) -> None:
+        """Start or end workers as the nodes have room, and ask busy ones for their progress."""
+        now_s = time.monotonic()
+        if now_s - self._read_s >= NODES_INTERVAL_S:
+            self._read_nodes()
+        for worker in sorted(self._living.values(), key=lambda worker: -worker.number):
+            if len(self._living) > self._count and not worker.ready:
+                self._end(worker)  # there is no room for it any more
+        while len(self._living) < self._count:
+            number = next(n for n in range(self._count) if n not in self._living)
+            options = {**self._resources, "max_restarts": 0, "max_concurrency": 2}
+            factory = self._ray.remote(RayWorker).options(scheduling_strategy="SPREAD", **options)
+            actor = factory.remote(self._work.threads)
+            self._living[number] = _Worker(number, actor, actor.greet.remote())
+        for worker in self._living.values():
+            due = now_s - worker.asked_s >= PROGRESS_INTERVAL_S
+            if worker.job is not None and worker.progress is None and due:
+                worker.progress, worker.asked_s = worker.actor.progress.remote(), now_s
+        if any(worker.ready for worker in self._living.values()):
+            self._last_ready_s = now_s
+        elif now_s - self._last_ready_s > START_LIMIT_S:
+            needs = " and ".join(f"{size:g} {name}" for name, size in self._resources.items())
+            raise WorkersError(
+                f"no worker came up on the Ray cluster in {START_LIMIT_S:.0f} s; each needs "
+                f"{needs} of one node: see ray status"
+            )
+
+    def _read_nodes(self) -> None:
+        """Which nodes are alive, and how many workers they have room for."""
+        nodes = []
+        for node in self._ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                nodes.append(Node(node["NodeID"], has.get("CPU", 0.0), has.get("GPU", 0.0)))
+        self._read_s = time.monotonic()
+        self._nodes = {node.id for node in nodes}
+        self._resources = resources_of(self._work, nodes)
+        count = fitting(nodes, self._resources) if self._wanted is None else self._wanted
+        # One waits even where there is no room: a node may be on its way.
+        self._count = max(1, count if self._jobs is None else min(count, self._jobs))
+
+    def _receive(self, worker: _Worker, reference: Any, events: list[Event]) -> None:
+        of_progress = reference == worker.progress
+        if of_progress:
+            worker.progress = None
         else:
-            settings["address"] = address
-            _try(address)
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        handler = signal.getsignal(signal.SIGTERM) if in_main_thread else None
+            worker.answer = None
+        errors = self._ray.exceptions
         try:
-            self.ray.init(**settings)
-        except Exception as error:
-            where = "Ray cannot be started here" if address is None else _where(address)
-            raise WorkersError(f"{where}: {in_a_line(str(error))}") from error
-        finally:
-            if in_main_thread:  # Ray puts one of its own
-                signal.signal(signal.SIGTERM, handler)
+            message = self._ray.get(reference, timeout=FETCH_LIMIT_S)
+        except errors.RayError as error:
+            if isinstance(error, errors.RayTaskError) and worker.job is None:
+                cause = error.cause or error
+                text = _one_line(f"{type(cause).__name__}: {cause}")
+                raise WorkersError(f"a worker on the Ray cluster cannot start: {text}") from error
+            if not of_progress:  # otherwise the answer tells the same
+                self._lose(worker, reason_of(error), events)
+            return
+        match message:
+            case (version, node, host):
+                if version != __version__:
+                    raise WorkersError(
+                        f"node {host} has avsent {version}, here it is {__version__}; install "
+                        "the same on all nodes"
+                    )
+                worker.node, worker.answer = node, worker.actor.prepare.remote(self._work)
+            case Ready():
+                worker.ready, self._failed_starts = True, 0
+            case Unfit(reason):
+                raise reason
+            case Done() | Failed():
+                worker.job = None
+                events.append(message)
+            case Moved(job) if job == worker.job:
+                events.append(message)
 
-    def _lock(self) -> None:
-        """Nobody else may use a Ray of our own, although it listens on the network.
+    def _lose(self, worker: _Worker, reason: str, events: list[Event]) -> None:
+        self._end(worker)
+        if worker.job is not None:
+            events.append(Lost(worker.job, reason))
+        elif not worker.ready and reason != NODE_LOST:
+            self._failed_starts += 1
+            if self._failed_starts >= FAILED_STARTS_LIMIT:
+                raise WorkersError(
+                    f"workers on the Ray cluster end as they start ({reason}); is avsent "
+                    "installed on all nodes? --debug tells more"
+                )
 
-        By itself Ray would make a token too, but keep it in the user's home folder. It reads
-        these when it is imported.
-        """
-        if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
-            self._set({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
-
-    def _set(self, variables: Mapping[str, str]) -> None:
-        """Environment variables; those of the user stay as they are."""
-        for name, value in variables.items():
-            if name not in os.environ:
-                self._before[name] = None
-                os.environ[name] = value
+    def _end(self, worker: _Worker) -> None:
+        self._living.pop(worker.number, None)
+        if self._ray.is_initialized():
+            self._ray.kill(worker.actor)
 
 
 def resources_of(work: Work, nodes: list[Node]) -> dict[str, float]:
@@ -150,49 +265,133 @@ def resources_of(work: Work, nodes: list[Node]) -> dict[str, float]:
 
 def fitting(nodes: list[Node], resources: Mapping[str, float]) -> int:
     """How many workers there is room for; each must fit into one node."""
-    count = 0
-    for node in nodes:
-        room = node.cpus // resources["num_cpus"]
-        if resources["num_gpus"]:
-            room = min(room, node.gpus // resources["num_gpus"])
-        count += int(room)
-    return count
+    cpus, gpus = resources["num_cpus"], resources["num_gpus"]
+    room = [min(n.cpus // cpus, n.gpus // gpus) if gpus else n.cpus // cpus for n in nodes]
+    return int(sum(room))
 
 
-def _hush(debug: bool) -> Callable[[], None]:
-    """Keep what Ray prints of lost workers from standard output, where results may go.
+def reason_of(error: Exception) -> str:
+    """Why a worker is gone, in words, from what Ray says about it."""
+    text, kind = str(error), type(error).__name__
+    if "node has died" in text or kind == "NodeDiedError":
+        return NODE_LOST
+    if "low on memory" in text or kind == "OutOfMemoryError":
+        return "its worker was killed: its node ran out of memory"
+    if "No module named" in text:
+        return _one_line(text[text.index("No module named") :])
+    return "its worker ended unexpectedly"
 
-    ``log_to_driver`` does not, and there is no other setting. Returns what undoes it.
-    """
-    from ray._private import worker
 
-    printing = getattr(worker, "print_to_stdstream", None)
-    if printing is None:
-        return lambda: None
+class RayWorker:
+    """An actor of two threads: one does the jobs, the other replies about progress."""
 
-    def instead(data: dict[str, Any], *arguments: Any, **options: Any) -> None:
-        if debug:
-            printing({**data, "is_err": True}, *arguments, **options)
+    def __init__(self, threads: int) -> None:
+        # Libraries read these when they are imported.
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        os.dup2(2, 1)  # with --debug Ray prints it where the batch runs: not among the results
+        self._doer: Doer | None = None
+        self._moved: Moved | None = None
 
-    def undo() -> None:
-        worker.print_to_stdstream = printing
+    def greet(self) -> tuple[str, str, str]:
+        """Version of avsent, node and its address: before the worker gets anything that another
+        version may not understand."""
+        import ray
 
-    worker.print_to_stdstream = instead
-    return undo
+        ours: Any = ray
+        node = ours.get_runtime_context().get_node_id()
+        return __version__, node, ours.util.get_node_ip_address()
+
+    def prepare(self, work: Work) -> Ready | Unfit:
+        """Load the model."""
+        try:
+            from avsent.batch.engines.worker import Doer
+
+            self._doer = Doer(work)
+        except AvsentError as error:
+            return Unfit(error)
+        return Ready()
+
+    def outcome(self, job: Job) -> Done | Failed | Unfit:
+        """Process one file; only after :meth:`prepare`."""
+        if self._doer is None:
+            raise RuntimeError("asked for a job before its model is loaded")
+        self._moved = None
+        try:
+            return self._doer.outcome(job, self._keep)
+        except AvsentError as error:
+            return Unfit(error)
+
+    def progress(self) -> Moved | None:
+        """The job's progress, where it has moved since it was asked last."""
+        moved, self._moved = self._moved, None
+        return moved
+
+    def _keep(self, moved: Moved) -> None:
+        self._moved = moved
+
+
+@contextmanager
+def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
+    """Ray, connected inside the block; ``cpus``: what a Ray of our own may give away."""
+    variables = dict(_RAY_VARIABLES)
+    if not debug:
+        # Ray prints what it notices of lost workers on standard output, where results may go, and
+        # log_to_driver does not end that; this skips all lines. Ray reads it when imported.
+        variables["RAY_DEDUP_LOGS_SKIP_REGEX"] = "^"
+    if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        # Nobody else may use a Ray of our own, although it listens on the network. By itself Ray
+        # would keep its token in the user's home folder.
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    added = variables.keys() - os.environ.keys()
+    os.environ.update({name: variables[name] for name in added})
+    ours = False
+    try:
+        import ray
+
+        if ray.is_initialized():
+            yield ray
+            return
+        if address is not None:
+            _try(address)
+        ours = True
+        level = logging.INFO if debug else logging.ERROR
+        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+        options: dict[str, Any] = local if address is None else {}
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address or "local", log_to_driver=debug, logging_level=level, **options)
+        except Exception as error:
+            where = "Ray cannot be started here" if address is None else _cannot_reach(address)
+            raise WorkersError(f"{where}: {_one_line(str(error))}") from error
+        finally:
+            if signal.getsignal(signal.SIGTERM) is not handler:  # Ray sets one of its own
+                signal.signal(signal.SIGTERM, handler)
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _try(address: str) -> None:
-    """Raises WorkersError where a program cannot join the cluster, UsageError for ``ray://``.
+    """Join the cluster in a child process: Ray may go on trying for minutes, or end its process.
 
-    Ray itself would go on trying for minutes, and could end this process: a child goes first.
+    Raises:
+        UsageError: the address is of no known kind. WorkersError: the cluster cannot be joined.
     """
-    if "://" in address:
-        raise UsageError(
-            f"--ray-address {address}: start the command on a node of the cluster, and give "
-            "'auto' or HOST:PORT"
-        )
     if address not in ("auto", "local"):
-        _knock(address)
+        host, _, port = address.rpartition(":")
+        if "://" in address or not host or not port.isdecimal() or int(port) > 65535:
+            raise UsageError(
+                f"--ray-address {address}: start the command on a node of the cluster, and give "
+                "'auto' or HOST:PORT"
+            )
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
+        except OSError as error:
+            reason = f"{error.strerror or error}; is it running?"
+            raise WorkersError(f"{_cannot_reach(address)}: {reason}") from error
     try:
         trial = subprocess.run(
             [sys.executable, "-c", _TRIAL, address],
@@ -202,44 +401,27 @@ def _try(address: str) -> None:
             timeout=TRIAL_LIMIT_S,
             check=False,
         )
+        if trial.returncode == 0:
+            return
+        output = trial.stdout.decode("utf-8", "replace").strip()
+        reason = _one_line(output.rpartition("\n")[2]) or "it ended the connection"
     except subprocess.TimeoutExpired as error:
-        said = (error.output or b"").decode("utf-8", "replace")
-        reason = _reason(said) or f"no answer in {TRIAL_LIMIT_S:.0f} s; is it Ray that is there?"
-        raise WorkersError(f"{_where(address)}: {reason}") from None
-    if trial.returncode != 0:
-        said = trial.stdout.decode("utf-8", "replace")
-        lines = [line for line in said.splitlines() if line.strip()]
-        reason = _reason(said) or (in_a_line(lines[-1]) if lines else "it closed the door")
-        raise WorkersError(f"{_where(address)}: {reason}")
+        output = (error.output or b"").decode("utf-8", "replace")
+        reason = f"no answer in {TRIAL_LIMIT_S:.0f} s; is it Ray that is there?"
+    if "InvalidAuthToken" in output or "AuthenticationError" in output:
+        reason = "it wants its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+    elif "ersion mismatch" in output:
+        versions = _one_line(output.partition("ersion mismatch")[2])
+        reason = f"another version of Ray or Python{versions}"
+    elif "Could not find any running Ray" in output:
+        reason = "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
+    raise WorkersError(f"{_cannot_reach(address)}: {reason}")
 
 
-def _knock(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"--ray-address {address}: give HOST:PORT, or 'auto'")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_LIMIT_S).close()
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise WorkersError(f"{_where(address)}: {why}; is it running?") from error
-
-
-def _reason(said: str) -> str | None:
-    """The reasons that are worth words of our own."""
-    if "InvalidAuthToken" in said or "AuthenticationError" in said:
-        return "it wants its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
-    if "ersion mismatch" in said:
-        found = said[said.index("ersion mismatch") + len("ersion mismatch") :]
-        return "another version of Ray or Python" + in_a_line(found)
-    if "Could not find any running Ray" in said:
-        return "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
-    return None
-
-
-def _where(address: str) -> str:
+def _cannot_reach(address: str) -> str:
     return f"cannot reach the Ray cluster at {address}"
 
 
-def in_a_line(text: str) -> str:
+def _one_line(text: str) -> str:
     """The beginning of what Ray says, without line breaks and tracebacks."""
     return " ".join(text.partition("Traceback")[0].split())[:300]

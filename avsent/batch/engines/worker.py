@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from avsent.batch.engines.base import Answer, Done, Failed, Job, Moved, Work, WorkersError
-from avsent.batch.packing import packed, packed_representations
+from avsent.batch.journal import packed, packed_representations
 from avsent.errors import AvsentError, InputError, MediaError
 from avsent.extraction.extractor import FileFacts, each_of_file, extract_file
 from avsent.extraction.utterances.voice_activity import default_detector

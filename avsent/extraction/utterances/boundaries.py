@@ -16,6 +16,8 @@ from avsent.text import csv_rows, number, printable, quoted, read_text
 MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
 MAX_UTTERANCES = 3_000
 """Two to four hours of talk: each looks at each other one, so that memory grows with the square."""
+MAX_GIVEN_S = 300.0
+"""A longer utterance given by the user is refused: it would be kept in memory whole."""
 FORMATS = (".srt", ".vtt", ".csv")
 START_COLUMN, END_COLUMN, TEXT_COLUMN = "start_s", "end_s", "text"
 

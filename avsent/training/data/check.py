@@ -2,40 +2,198 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from avsent.progress import ProgressHook, ignore_progress
-from avsent.text import printable, quoted
-from avsent.training.data.check_labels import LabelCheck
-from avsent.training.data.corpus import Row
+from avsent.errors import DatasetError, MediaError
+from avsent.extraction.media.events import Damage
+from avsent.extraction.media.reader import MediaReader
+from avsent.labels import LABEL_COLUMNS, POLARITY_LABELS, LabelSet, canonical, label_set
+from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.text import number, printable, quoted
+from avsent.training.data.corpus import SPLITS, Row
 from avsent.training.data.manifest import default_context
-from avsent.training.data.probe import FileFacts, probe_files, shown
-from avsent.training.data.problem import EVERY_ROW, Problem
 
 MIN_DURATION_S = 0.2
 """Shorter than nearly any word: too little to make features of."""
-
 SLACK_S = 0.1
 """How far an utterance may end after its file: annotations and containers round."""
+MAX_LABELS = 12
+"""So many labels are counted in the summary."""
+_MAX_THREADS = 4  # FFmpeg starts threads of its own
+
+Kind: TypeAlias = Literal[
+    "missing",
+    "unreadable",
+    "too_short",
+    "unlabelled",
+    "bad_label",
+    "duplicate",
+    "out_of_file",
+    "shared_speaker",
+    "no_text",
+]
+NOTES: frozenset[Kind] = frozenset({"no_text"})
+"""Kinds that do not prevent training: audio and face need no text."""
+EVERY_ROW = "all"
+"""``where`` of a problem of the corpus as a whole."""
 
 
-def check_rows(
-    rows: Sequence[Row],
-    *,
-    label: str = "label",
-    labels: str = "auto",
-    split_by: str = "speaker",
-    on_progress: ProgressHook = ignore_progress,
-) -> list[Problem]:
-    """Everything that is wrong with ``rows``, in their order. Each file is opened once, and not
-    decoded further than its first picture or sound.
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """``where``: as in ``Row.where``; ``detail``: what is wrong, in one line."""
 
-    ``label``: the column of ``LABEL_COLUMNS``; ``labels``: as ``avsent.labels.label_set`` takes
-    it; ``split_by``: what may be in one split only, "speaker" or "video".
+    where: str
+    kind: Kind
+    detail: str
+
+    @property
+    def is_note(self) -> bool:
+        return self.kind in NOTES
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of one file.
+
+    ``duration_s``: as the container states it, None where it states none. ``problem``: why the
+    file cannot be used ("" where it can), ``missing`` where that is because it is not there.
+    ``identity``: the same for files of the same content.
     """
-    files = probe_files((row.media for row in rows), on_progress)
-    return find_problems(rows, files, LabelCheck(rows, label, labels), split_by)
+
+    duration_s: float | None = None
+    problem: str = ""
+    missing: bool = False
+    identity: str = ""
+
+
+def probe_files(
+    paths: Iterable[Path], on_progress: ProgressHook = ignore_progress
+) -> dict[Path, FileFacts]:
+    """Open each file once, and decode it up to its first picture or sound."""
+    files = list(dict.fromkeys(paths))
+    identities = _identities(files)
+    facts: dict[Path, FileFacts] = {}
+    workers = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
+    try:
+        for path, found in zip(files, workers.map(_look, files), strict=True):
+            duration_s, problem = found
+            missing = bool(problem) and not os.path.exists(path)
+            facts[path] = FileFacts(duration_s, problem, missing, identities[path])
+            on_progress(Progress("checking", path.name, len(facts), len(files)))
+    finally:
+        workers.shutdown(cancel_futures=True)  # Ctrl-C waits for no more than is under way
+    return facts
+
+
+def display_path(path: Path) -> str:
+    """The path for messages: relative to the current folder if it is below it."""
+    here = os.path.realpath(os.curdir)
+    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _look(path: Path) -> tuple[float | None, str]:
+    """Duration in seconds, and what is wrong with the file."""
+    try:
+        with MediaReader(path) as reader:
+            next(event for event in reader if not isinstance(event, Damage))
+            return reader.info.duration_s, ""
+    except MediaError as error:
+        return None, str(error).replace(printable(str(path)), display_path(path))
+
+
+def _identities(files: Iterable[Path]) -> dict[Path, str]:
+    """The real path of each file, or the digest of its content where several have its size."""
+    real = {path: os.path.realpath(path) for path in files}
+    same_size: dict[int, set[str]] = defaultdict(set)
+    for name in set(real.values()):
+        if os.path.isfile(name):
+            same_size[os.path.getsize(name)].add(name)
+    digests = {
+        name: digest
+        for size, names in same_size.items()
+        if size and len(names) > 1
+        for name in names
+        if (digest := _digest(name))
+    }
+    return {path: digests.get(name, name) for path, name in real.items()}
+
+
+def _digest(name: str) -> str:
+    try:
+        with open(name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # named as unreadable anyway
+        return ""
+
+
+class LabelCheck:
+    """Checks one column of labels.
+
+    With ``labels`` "auto" the majority decides whether they are names or numbers, so that a single
+    mistake does not turn a column of numbers into names. Else ``labels`` is as ``label_set`` takes
+    it.
+    """
+
+    def __init__(self, rows: Sequence[Row], column: str, labels: str) -> None:
+        self._column = column
+        there = {name for row in rows for name in row.labels}
+        self._there = [name for name in LABEL_COLUMNS if name in there]
+        given = [text for row in rows if (text := self._text(row))]
+        self._auto = labels.strip().casefold() == "auto"
+        self.label_set: LabelSet | None = None
+        """None where there are no labels, or where they make no set."""
+        self._refused = ""
+        try:
+            if given:
+                self.label_set = _most_likely(given) if self._auto else label_set(given, labels)
+        except DatasetError as error:
+            self._refused = str(error)
+
+    def overall(self) -> Iterator[Problem]:
+        """What is wrong with the column as a whole."""
+        if self._column not in self._there:
+            others = " and ".join(self._there)
+            hint = f"; there is {others}: give --label" if others else ""
+            yield Problem(EVERY_ROW, "unlabelled", f"no column {self._column}{hint}")
+        elif self._refused:
+            yield Problem(EVERY_ROW, "bad_label", f"{self._column}: {self._refused}")
+
+    def problems(self, row: Row) -> Iterator[Problem]:
+        """What is wrong with the label of one row."""
+        if self._column not in self._there:
+            return
+        text = self._text(row)
+        if not text:
+            yield Problem(row.where, "unlabelled", f"{self._column} is empty")
+        elif self.label_set is not None and (mistake := self._mistake(self.label_set, text)):
+            yield Problem(row.where, "bad_label", f"{self._column}: {mistake}")
+
+    def _mistake(self, labels: LabelSet, text: str) -> str:
+        if self._auto and labels.real != (number(text) is not None):
+            kinds = ("not a number", "are") if labels.real else ("a number", "are not")
+            return f"{quoted(text)} is {kinds[0]}, the other labels {kinds[1]}; mend it"
+        try:
+            labels.encode(text)
+        except DatasetError as error:
+            return str(error)
+        return ""
+
+    def _text(self, row: Row) -> str:
+        return row.labels.get(self._column, "").strip()
+
+
+def _most_likely(given: Sequence[str]) -> LabelSet:
+    names = [text for text in given if number(text) is None]
+    if 2 * len(names) < len(given):
+        return LabelSet(POLARITY_LABELS, real=True)
+    return label_set(names)
 
 
 def find_problems(
@@ -44,16 +202,21 @@ def find_problems(
     label_check: LabelCheck,
     split_by: str,
 ) -> list[Problem]:
-    """:func:`check_rows` for files that were looked at before (``probe_files``)."""
-    duplicates = _Duplicates(files)
-    crossings = _Crossings(split_by)
+    """Everything that is wrong with ``rows``, in their order.
+
+    ``files``: what :func:`probe_files` found of their media; ``split_by``: what may be in one
+    split only, "speaker" or "video".
+    """
     any_text = any(row.text.strip() for row in rows)
+    seen: dict[tuple[str, float | None, float | None], Row] = {}
+    split_of: dict[str, dict[str, str]] = defaultdict(dict)
     problems = list(label_check.overall())
     for row in rows:
-        problems += _of_file(row, files[row.media])
+        facts = files[row.media]
+        problems += _file_problems(row, facts)
         problems += label_check.problems(row)
-        problems += duplicates.problems(row)
-        problems += crossings.problems(row)
+        problems += _duplicates(row, seen.setdefault((facts.identity, row.start_s, row.end_s), row))
+        problems += _split_crossings(row, split_by, split_of)
         if any_text and not row.text.strip():
             problems.append(Problem(row.where, "no_text", "text is empty"))
     if not any_text:
@@ -61,19 +224,19 @@ def find_problems(
     return problems
 
 
-def _of_file(row: Row, facts: FileFacts) -> Iterator[Problem]:
+def _file_problems(row: Row, facts: FileFacts) -> Iterator[Problem]:
     if facts.missing:
-        yield Problem(row.where, "missing", f"no such file: {shown(row.media)}")
+        yield Problem(row.where, "missing", f"no such file: {display_path(row.media)}")
         return
     if facts.problem:
         yield Problem(row.where, "unreadable", facts.problem)
     length_s = length_of(row, facts)
     if length_s is not None and length_s < MIN_DURATION_S:
-        detail = f"{shown(row.media)}: {length_s:.3g} s, less than {MIN_DURATION_S:g} s"
+        detail = f"{display_path(row.media)}: {length_s:.3g} s, less than {MIN_DURATION_S:g} s"
         yield Problem(row.where, "too_short", detail)
     end_s = facts.duration_s
     if row.end_s is not None and end_s is not None and row.end_s > end_s + SLACK_S:
-        detail = f"ends at {row.end_s:g} s, {shown(row.media)} at {end_s:.2f} s"
+        detail = f"ends at {row.end_s:g} s, {display_path(row.media)} at {end_s:.2f} s"
         yield Problem(row.where, "out_of_file", detail)
 
 
@@ -84,45 +247,83 @@ def length_of(row: Row, facts: FileFacts) -> float | None:
     return row.end_s - row.start_s
 
 
-class _Duplicates:
-    """Utterances that were there before: the same stretch of the same content."""
-
-    def __init__(self, files: Mapping[Path, FileFacts]) -> None:
-        self._files = files
-        self._first: dict[tuple[str, float | None, float | None], Row] = {}
-
-    def problems(self, row: Row) -> Iterator[Problem]:
-        key = (self._files[row.media].identity, row.start_s, row.end_s)
-        first = self._first.setdefault(key, row)
-        if first is not row:
-            same = "the same utterance" if first.media == row.media else "the same content"
-            detail = f"{same} as {first.where or shown(first.media)}"
-            if first.media != row.media:
-                detail += f": {shown(row.media)} and {shown(first.media)}"
-            yield Problem(row.where, "duplicate", detail)
+def _duplicates(row: Row, first: Row) -> Iterator[Problem]:
+    """``first``: the first row with the same stretch of the same content."""
+    if first is row:
+        return
+    same = "the same utterance" if first.media == row.media else "the same content"
+    detail = f"{same} as {first.where or display_path(first.media)}"
+    if first.media != row.media:
+        detail += f": {display_path(row.media)} and {display_path(first.media)}"
+    yield Problem(row.where, "duplicate", detail)
 
 
-class _Crossings:
-    """Speakers, or videos, that are in more than one split: told once for each further split."""
+def _split_crossings(
+    row: Row, split_by: str, found: dict[str, dict[str, str]]
+) -> Iterator[Problem]:
+    """Speakers, or videos, in more than one split: reported once for each further split.
 
-    def __init__(self, split_by: str) -> None:
-        self._split_by = split_by
-        self._first: dict[str, tuple[str, str]] = {}
-        self._told: set[tuple[str, str]] = set()
+    ``found``: by speaker or video, the splits so far and the first row in each.
+    """
+    for who in _split_groups(row, split_by) if row.split else ():
+        splits = found[who]
+        if splits and row.split not in splits:
+            split, where = next(iter(splits.items()))
+            detail = f"{who} is in {row.split}, and in {split} ({where}); keep it in one split"
+            yield Problem(row.where, "shared_speaker", detail)
+        splits.setdefault(row.split, row.where)
 
-    def problems(self, row: Row) -> Iterator[Problem]:
-        for who in self._groups(row) if row.split else ():
-            split, where = self._first.setdefault(who, (row.split, row.where))
-            if split != row.split and (who, row.split) not in self._told:
-                self._told.add((who, row.split))
-                detail = f"{who} is in {row.split}, and in {split} ({where}); keep it in one split"
-                yield Problem(row.where, "shared_speaker", detail)
 
-    def _groups(self, row: Row) -> Iterator[str]:
-        if self._split_by == "speaker":
-            if row.speaker:
-                yield f"speaker {quoted(row.speaker)}"
-            return
-        yield f"video {shown(row.media)}"
-        if row.context and row.context != default_context(row.media):
-            yield f"context {printable(row.context)}"
+def _split_groups(row: Row, split_by: str) -> Iterator[str]:
+    if split_by == "speaker":
+        if row.speaker:
+            yield f"speaker {quoted(row.speaker)}"
+        return
+    yield f"video {display_path(row.media)}"
+    if row.context and row.context != default_context(row.media):
+        yield f"context {printable(row.context)}"
+
+
+def summary(
+    rows: Sequence[Row], files: Mapping[Path, FileFacts], column: str, labels: LabelSet | None
+) -> str:
+    """Utterances, files, speakers, hours as far as known, and how many of each split and label."""
+    speakers = len({row.speaker for row in rows if row.speaker})
+    size = [
+        f"{counted(len(rows), 'utterance')} in {counted(len(files), 'file')}",
+        counted(speakers, "speaker") if speakers else "speakers unknown",
+        _time(rows, files),
+    ]
+    splits = Counter(row.split for row in rows)
+    parts = [", ".join(size)]
+    if set(splits) != {""}:
+        names = [(split, splits[split]) for split in SPLITS if splits[split]]
+        names += [("no split", splits[""])] if splits[""] else []
+        parts.append(", ".join(f"{name} {count}" for name, count in names))
+    parts.append(_labels([row.labels.get(column, "") for row in rows], labels))
+    return "; ".join(filter(None, parts))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _time(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> str:
+    lengths = [length_of(row, files[row.media]) for row in rows]
+    known = [length for length in lengths if length is not None]
+    if not known:
+        return "duration unknown"
+    minutes = sum(known) / 60
+    text = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
+    return text if len(known) == len(lengths) else f"at least {text}"
+
+
+def _labels(given: Sequence[str], labels: LabelSet | None) -> str:
+    texts = [text for text in given if text.strip()]
+    if labels is not None and labels.real:
+        values = [value for text in texts if (value := number(text.strip())) is not None]
+        return f"labels from {min(values):g} to {max(values):g}" if values else ""
+    counts = Counter(canonical(text) for text in texts).most_common()
+    named = [f"{printable(name)} {count}" for name, count in counts[:MAX_LABELS]]
+    return ", ".join(named + ["…"] * (len(counts) > MAX_LABELS))

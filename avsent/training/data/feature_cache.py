@@ -1,8 +1,8 @@
-"""Features of media files, kept between runs: one file per media file, named by what went in.
+"""Features of media files, kept between runs: one file per media file.
 
-The name is a digest of the content of the media file, the utterances in it and all settings: a
-file that was renamed or copied is found again, and one that was changed is analysed anew. A run
-that was killed goes on with the files that are missing.
+Its name is a digest of the content of the media file, its utterances and all settings: a media
+file that was renamed or copied is found again, one that was changed is analysed anew. A run that
+was killed continues with the files that are missing.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from avsent.extraction.features.face import PICTURE_EVERY, PICTURE_PX
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice
-from avsent.training.data.npz import load_arrays, save_arrays
-from avsent.training.data.packing import pack, pack_json, unpack
+from avsent.training.data.arrays import load_arrays, pack, pack_json, save_arrays, unpack
 
 PARTS = ("audio", "face", "neutral", "pictures", "prosody")
 FEATURE_VERSION = 3
-"""To be raised whenever the same settings begin to give other features."""
+"""Raise it when the same settings give other features."""
 
 
 def default_cache() -> Path:
-    """The folder for what can be made again: ``AVSENT_CACHE``, else avsent's in the user's."""
+    """The folder for files that can be made again: ``AVSENT_CACHE``, else avsent's folder in the
+    user's cache."""
     own = os.environ.get("AVSENT_CACHE")
     if own:
         return Path(own)
@@ -64,9 +64,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MediaFeatures:
-    """What one media file gave: for each of its segments the mel power [mel, N], the landmarks
-    [T, 51, 2], the speaker's neutral [51, 2], the pictures [⌈T/2⌉, 48, 48] in grey levels and the
-    prosody [24], or None; ``warnings`` on the file, and its duration."""
+    """Features of one media file, for each of its segments: mel power [mel, N], landmarks
+    [T, 51, 2], the speaker's neutral face [51, 2], pictures [⌈T/2⌉, 48, 48] in grey levels and
+    prosody [24], each of them or None."""
 
     audio: tuple[NDArray[np.float32] | None, ...]
     face: tuple[NDArray[np.float32] | None, ...]
@@ -102,7 +102,7 @@ class FeatureCache:
         return self.folder / f"{hashlib.sha256(parts.encode()).hexdigest()[:32]}.npz"
 
     def load(self, place: Path, count: int) -> MediaFeatures | None:
-        """What is kept there for ``count`` segments; None where there is nothing, or damage."""
+        """The features kept there for ``count`` segments; None if they are missing or damaged."""
         if not place.is_file():
             return None
         damage = (ValueError, TypeError, LookupError, RecursionError, OverflowError)
@@ -128,7 +128,7 @@ class FeatureCache:
         save_arrays(place, arrays)
 
     def prepare(self) -> None:
-        """Find out before the work whether something can be kept. Raises OutputError."""
+        """Check before the work that the folder can be written. Raises OutputError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,15 +1,15 @@
 """Corpora that come as features: CMU-MOSI's utterance vectors, and avsent's own feature files.
 
 A feature file is one .npz: ``header`` (JSON: format, name, licence, vector sizes, feature
-settings), ``samples`` (JSON: all text of each sample), and for each of audio, face and words the
-numbers of all samples one after the other, with ``<name>_offsets`` [N+1] and ``<name>_shapes``
-[N, 3] (−1 where there are fewer dimensions; all −1 where the modality is missing).
+settings), ``samples`` (JSON: all text of each sample), and for each field a column of arrays, see
+``avsent.training.data.arrays``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 from avsent.errors import DatasetError
 from avsent.extraction.features.config import FeatureConfig
 from avsent.schema import build
-from avsent.training.data.corpus import Corpus, Sample
+from avsent.training.data.arrays import (
+    array_names,
+    load_arrays,
+    pack,
+    pack_json,
+    save_arrays,
+    unpack,
+)
+from avsent.training.data.corpus import ARRAYS, Corpus, Sample
 from avsent.training.data.feature_cache import faces_fit, voice_fits
-from avsent.training.data.npz import array_names, load_arrays, save_arrays
-from avsent.training.data.packing import pack, pack_json, unpack
 
 FORMAT = "avsent-features/1"
-FIELDS = ("audio", "face", "words")
-EXTRAS = ("neutral", "pictures", "prosody")
-"""Of raw faces and voices; files that were written before there were any lack them."""
 MODALITY_OF_FIELD = {"audio": "audio", "face": "face", "words": "text"}
 
 _MOSI = ("video_id", "utt_no", "transcript", "label", "sentiment", "bclstm_split")
@@ -42,7 +45,9 @@ def read_features(path: Path) -> Corpus:
     """
     names = array_names(path)
     if "header" in names:
-        return _read_own(path)
+        # Files of the first versions lack neutral, pictures and prosody.
+        fields = [name for name in ARRAYS if name in MODALITY_OF_FIELD or name in names]
+        return _read_own(path, fields)
     if {"video_id", "bclstm_split"} <= names:
         return _read_mosi(path)
     raise DatasetError(
@@ -66,15 +71,13 @@ def write_features(path: Path, corpus: Corpus) -> None:
     }
     texts = [[s.key, s.video, s.speaker, s.split, s.text, s.labels] for s in corpus.samples]
     arrays = {"header": pack_json(header), "samples": pack_json(texts)}
-    for field in (*FIELDS, *EXTRAS):
+    for field in ARRAYS:
         arrays |= pack(field, [getattr(sample, field) for sample in corpus.samples])
     save_arrays(path, arrays)
 
 
-def _read_own(path: Path) -> Corpus:
-    keys = [f"{field}{part}" for field in FIELDS for part in ("", "_offsets", "_shapes")]
-    there = [field for field in EXTRAS if field in array_names(path)]
-    keys += [f"{field}{part}" for field in there for part in ("", "_offsets", "_shapes")]
+def _read_own(path: Path, fields: Sequence[str]) -> Corpus:
+    keys = [f"{field}{part}" for field in fields for part in ("", "_offsets", "_shapes")]
     arrays = load_arrays(path, ["header", "samples", *keys])
     try:
         header, texts = (json.loads(arrays[key].tobytes()) for key in ("header", "samples"))
@@ -86,7 +89,7 @@ def _read_own(path: Path) -> Corpus:
         if not all(type(size) is int and size > 0 for size in vectors.values()):
             raise ValueError("a vector size is no positive number")
         features = header["features"]
-        columns = {field: unpack(field, arrays) for field in (*FIELDS, *there)}
+        columns = {field: unpack(field, arrays) for field in fields}
         if any(len(column) != len(texts) for column in columns.values()):
             raise ValueError("as many texts as features are needed")
         samples = tuple(
@@ -100,7 +103,7 @@ def _read_own(path: Path) -> Corpus:
             None if features is None else build(FeatureConfig, features, "features"),
             _text(header["licence"]),
         )
-        check_shapes(corpus)
+        _check_shapes(corpus)
         return corpus
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(
@@ -108,7 +111,7 @@ def _read_own(path: Path) -> Corpus:
         ) from error
 
 
-def check_shapes(corpus: Corpus) -> None:
+def _check_shapes(corpus: Corpus) -> None:
     """Raise ValueError where a sample's features are not what the corpus says of them."""
     for sample in corpus.samples:
         for field, modality in MODALITY_OF_FIELD.items():

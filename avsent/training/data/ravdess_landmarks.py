@@ -1,4 +1,4 @@
-"""RAVDESS: 1,440 acted speech clips of 24 actors, landmarks and sound of the same clips.
+"""RAVDESS as landmarks and sound: 1,440 acted speech clips of 24 actors.
 
 Livingstone and Russo 2018, CC BY-NC-SA 4.0. Each clip is one spoken sentence; its utterance is
 found by the same voice activity detection, its landmarks smoothed by the same filter and its
@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,21 @@ from avsent.extraction.media.video import FrameSampler
 from avsent.extraction.utterances.segmentation import SpeechSegmenter
 from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
 from avsent.labels import EMOTIONS, polarity_of
+from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack
 from avsent.training.data.feature_cache import FEATURE_VERSION, content_digest
-from avsent.training.data.npz import Arrays, load_arrays, save_arrays
+from avsent.training.data.layouts import STATEMENTS
 
-CLIP_VERSION = 3
-"""To be raised when what is read of the same clips, besides their features, becomes other."""
+CLIP_VERSION = 4
+"""Raise it when the same clips and settings give other clips, or are kept in another form."""
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 pictures per second."""
 FULL_SCALE = 32_767
-SOUNDS = ("mel_power", "prosody", "speech")
-STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
+KEPT = {
+    **dict.fromkeys(("mel_power", "prosody", "landmarks", "neutral"), np.float32),
+    "times_s": np.float64,
+    "speech": np.int16,
+}
+"""Arrays of a clip in the cache, and their type."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,14 +156,10 @@ def cached_ravdess(
     size = "" if shrink == 1 else f"-{shrink:g}"
     kept = cache / f"ravdess-features-{_digest(folder, config)}{size}.npz"
     if kept.is_file():
-        with contextlib.suppress(DatasetError, KeyError, ValueError, IndexError):
-            arrays = load_arrays(kept)
-            return [_unpacked(arrays, index) for index in range(int(arrays["count"]))]
+        with contextlib.suppress(DatasetError, LookupError, ValueError, TypeError, RecursionError):
+            return _unpacked(load_arrays(kept))
     clips = read_ravdess(folder, config, shrink=shrink, on_progress_s=on_progress_s)
-    made: dict[str, NDArray[Any]] = {"count": np.array(len(clips))}
-    for index, clip in enumerate(clips):
-        made |= _packed(clip, index)
-    save_arrays(kept, made)
+    save_arrays(kept, _packed(clips))
     return clips
 
 
@@ -194,37 +195,38 @@ def _digest(folder: Path, config: FeatureConfig) -> str:
     return state.hexdigest()[:12]
 
 
-def _packed(clip: RavdessClip, index: int) -> dict[str, NDArray[Any]]:
-    polarity = -1 if clip.polarity is None else clip.polarity
+def _packed(clips: Sequence[RavdessClip]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
-        f"{index}/what": np.array([clip.clip_id, clip.emotion]),
-        f"{index}/numbers": np.array([clip.actor, polarity]),
+        "clips": pack_json([(c.clip_id, c.actor, c.emotion, c.polarity) for c in clips])
     }
-    for name in SOUNDS:
-        if (array := getattr(clip, name)) is not None:
-            arrays[f"{index}/{name}"] = array
-    if clip.face is not None:
-        arrays[f"{index}/times_s"] = clip.face.times_s
-        arrays[f"{index}/landmarks"] = clip.face.landmarks
-        if clip.face.neutral is not None:
-            arrays[f"{index}/neutral"] = clip.face.neutral
+    for name, dtype in KEPT.items():
+        of_face = name in ("times_s", "landmarks", "neutral")
+        holders = [clip.face if of_face else clip for clip in clips]
+        arrays |= pack(name, [getattr(holder, name, None) for holder in holders], dtype)
     return arrays
 
 
-def _unpacked(data: Arrays, index: int) -> RavdessClip:
-    clip_id, emotion = (str(word) for word in data[f"{index}/what"])
-    actor, polarity = (int(number) for number in data[f"{index}/numbers"])
-    face = None
-    if f"{index}/landmarks" in data:
-        face = FaceFeatures(
-            data[f"{index}/times_s"],
-            data[f"{index}/landmarks"],
-            neutral=data.get(f"{index}/neutral"),
+def _unpacked(arrays: Arrays) -> list[RavdessClip]:
+    columns = {name: unpack(name, arrays, dtype) for name, dtype in KEPT.items()}
+    faces = [
+        None
+        if times_s is None or landmarks is None
+        else FaceFeatures(times_s, landmarks, None, neutral)
+        for times_s, landmarks, neutral in zip(
+            columns["times_s"], columns["landmarks"], columns["neutral"], strict=True
         )
-    sounds = {name: data.get(f"{index}/{name}") for name in SOUNDS}
-    return RavdessClip(
-        clip_id, actor, emotion, None if polarity < 0 else polarity, face=face, **sounds
-    )
+    ]
+    return [
+        RavdessClip(*facts, *values)
+        for facts, *values in zip(
+            json.loads(arrays["clips"].tobytes()),
+            columns["mel_power"],
+            faces,
+            columns["prosody"],
+            columns["speech"],
+            strict=True,
+        )
+    ]
 
 
 def speech_span(

@@ -12,11 +12,11 @@ from avsent.labels import POLARITY_LABELS
 from avsent.options import FaceChoice
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.extracted import extract_rows
 from avsent.training.data.feature_cache import Settings, default_cache
 from avsent.training.data.feature_files import read_features
-from avsent.training.data.listing import read_rows
-from avsent.training.data.ravdess import RavdessClip, cached_ravdess, statements
+from avsent.training.data.features import extract_rows
+from avsent.training.data.layouts import read_rows
+from avsent.training.data.ravdess_landmarks import RavdessClip, cached_ravdess, statements
 
 RAVDESS_LICENCE = "CC BY-NC-SA 4.0"
 
@@ -44,7 +44,7 @@ def open_corpus(
     on_warning: Callable[[str], None] = lambda warning: None,
 ) -> Corpus:
     """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or anything
-    that names raw media (a manifest or one of the known layouts, see ``avsent.training.data.listing``).
+    that names raw media (a manifest or one of the known layouts, see ``avsent.training.data.layouts``).
 
     ``on_warning`` is called with what the user should know, such as utterances left out.
 

@@ -1,4 +1,4 @@
-"""Labelled utterances of raw media → a corpus: each file is analysed once, and kept.
+"""Labelled utterances of raw media → a corpus: each file is analysed once, its features are kept.
 
 The features come from :class:`avsent.extraction.extractor.Extraction`, as for prediction.
 """
@@ -15,29 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, MediaError, UsageError
-from avsent.extraction.extractor import (
-    MAX_GIVEN_S,
-    Extraction,
-    ExtractionOptions,
-    UtteranceFeatures,
-)
+from avsent.extraction.extractor import Extraction, ExtractionOptions
 from avsent.extraction.features.face import pictures_of
 from avsent.extraction.media.reader import MediaReader
+from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.corpus import Corpus, Row, Sample
-from avsent.training.data.feature_cache import FeatureCache, MediaFeatures, Settings
+from avsent.training.data.feature_cache import PARTS, FeatureCache, MediaFeatures, Settings
 from avsent.training.data.manifest import MANIFEST_NAME, default_context
 
 CHECK = "run 'avsent data check'"
 _DAMAGE = re.compile("(picture|sound|file)( at|:)")
-"""What an extraction says of damage; that a file has no face or no sound is counted instead."""
+"""Begins a warning of damage. Other warnings (no face, no sound) are counted instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A corpus, and what its user should know of it."""
+    """A corpus, and warnings for its user."""
 
     corpus: Corpus
     warnings: tuple[str, ...] = ()
@@ -45,7 +41,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A media file, the segments wanted of it, and which of them each of its rows means."""
+    """A media file, its rows, and the segments of the file that they name."""
 
     media: Path
     name: str
@@ -159,39 +155,25 @@ def _analysed(
         report,
     )
     # In the order of their ends; one for each segment, as one face is chosen.
-    found = {utterance.segment: _small(utterance) for utterance in extraction}
-    utterances = [found[segment] for segment in file.segments]
+    found: dict[Segment, dict[str, NDArray[np.float32] | None]] = {}
+    track_of: dict[Segment, int | None] = {}
+    for utterance in extraction:
+        audio, face = utterance.audio, utterance.face
+        crops = None if face is None else face.crops
+        found[utterance.segment] = {
+            "audio": None if audio is None else audio.power,
+            "face": None if face is None else face.landmarks,
+            "pictures": None if crops is None else pictures_of(crops).astype(np.float32),
+            "prosody": None if audio is None else audio.prosody,
+        }
+        track_of[utterance.segment] = utterance.track
+    # A track's neutral is known when the whole file was seen.
+    for segment, features in found.items():
+        features["neutral"] = extraction.neutral(track_of[segment])
     return MediaFeatures(
-        audio=tuple(one.audio for one in utterances),
-        face=tuple(one.face for one in utterances),
-        neutral=tuple(extraction.neutral(one.track) for one in utterances),
-        pictures=tuple(one.pictures for one in utterances),
-        prosody=tuple(one.prosody for one in utterances),
+        **{part: tuple(found[segment][part] for segment in file.segments) for part in PARTS},
         duration_s=extraction.duration_s,
         warnings=tuple(extraction.warnings),
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Small:
-    """What is kept of an utterance's features, see :class:`MediaFeatures`."""
-
-    track: int | None
-    audio: NDArray[np.float32] | None
-    face: NDArray[np.float32] | None
-    pictures: NDArray[np.float32] | None
-    prosody: NDArray[np.float32] | None
-
-
-def _small(utterance: UtteranceFeatures) -> _Small:
-    audio, face = utterance.audio, utterance.face
-    crops = None if face is None else face.crops
-    return _Small(
-        track=utterance.track,
-        audio=None if audio is None else audio.power,
-        face=None if face is None else face.landmarks,
-        pictures=None if crops is None else pictures_of(crops).astype(np.float32),
-        prosody=None if audio is None else audio.prosody,
     )
 
 
@@ -231,11 +213,7 @@ def _assembled(
                 split=row.split,
                 labels=dict(row.labels),
                 text=row.text,
-                audio=found.audio[place],
-                face=found.face[place],
-                neutral=found.neutral[place],
-                pictures=found.pictures[place],
-                prosody=found.prosody[place],
+                **{part: getattr(found, part)[place] for part in PARTS},
             )
         )
     if not samples:
@@ -243,9 +221,9 @@ def _assembled(
     voiceless = [sample.key for sample in samples if sample.audio is None]
     faceless = [sample.key for sample in samples if sample.face is None]
     warnings = (
-        *_told(empty, "without a voice or a face, left out"),
-        *_told(voiceless, "without a voice"),
-        *_told(faceless, "without a face"),
+        *_counted(empty, "without a voice or a face, left out"),
+        *_counted(voiceless, "without a voice"),
+        *_counted(faceless, "without a face"),
         *(
             f"{file.name}: {warning}"
             for file in files
@@ -268,7 +246,7 @@ def _name(data: Path) -> str:
     return real.parent.name if real.name == MANIFEST_NAME else real.stem
 
 
-def _told(which: Sequence[str], what: str) -> Iterable[str]:
+def _counted(which: Sequence[str], what: str) -> Iterable[str]:
     if which:
         plural = "s" if len(which) > 1 else ""
         yield f"{len(which)} utterance{plural} {what}: {which[0]}{' …' if plural else ''}"

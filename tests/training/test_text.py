@@ -1,23 +1,87 @@
-"""Sentences as vectors: TF-IDF with SVD, and sentence-transformers models."""
+"""Text that teaches: corpora of labelled sentences, and sentences as vectors."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import MELD, MOSI, needs_meld, needs_mosi
 
 from avsent.errors import DatasetError, UsageError
-from avsent.training.data.text_features import (
+from avsent.training.data.open import open_corpus
+from avsent.training.data.text import (
     SentenceEncoder,
     TextEncoder,
     TfidfSvd,
     make_text_encoder,
+    read_text_corpus,
 )
+
+# --- corpora of sentences ------------------------------------------------------------------------
+
+
+@needs_meld
+def test_meld_gives_train_and_dev() -> None:
+    items = read_text_corpus(MELD)
+    assert len(items) == 9989 + 1109
+    assert len({item.context for item in items}) == len(
+        {item.context for item in read_text_corpus(MELD / "train_sent_emo.csv")}
+    ) + len({item.context for item in read_text_corpus(MELD / "dev_sent_emo.csv")})
+    assert items[0].text.startswith("also I was the point person")
+    assert items[0].labels == {"emotion": "neutral", "sentiment": "neutral"}
+    assert items[0].context == items[1].context == "train_sent_emo/0"
+    assert Counter(item.labels["sentiment"] for item in items).keys() == {
+        "positive",
+        "neutral",
+        "negative",
+    }
+
+
+@needs_mosi
+def test_only_the_train_part_of_a_feature_file_is_read() -> None:
+    items, samples = read_text_corpus(MOSI), open_corpus(MOSI).samples
+    assert len(items) == 1447
+    assert {item.context for item in items} == {s.video for s in samples if s.split == "train"}
+    assert items[0].labels.keys() == {"label", "sentiment"}
+
+
+def test_a_list_of_texts(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text('Text,LABEL,context\n"good, really",happy,d1\n,sad,d1\nwell,,d1\nbad,sad,\n')
+    items = read_text_corpus(path)
+    assert [item.text for item in items] == ["good, really", "well", "bad"]
+    assert [item.labels for item in items] == [{"label": "happy"}, {}, {"label": "sad"}]
+    assert [item.context for item in items] == ["texts/d1", "texts/d1", "texts.csv:5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"texts\.csv: nothing in it"),
+        (b"label\nhappy\n", r"texts\.csv:1: no column text"),
+        (b"text\ngood\n", r"texts\.csv:1: no column label"),
+        (b"text,label\n", r"texts\.csv: no rows"),
+        (b"text,label\ngood,\n", r"texts\.csv: no text with a label"),
+        (b"text,label\ngood,happy\nb\xffd,sad\n", r"texts\.csv:3: not UTF-8"),
+        (b"text,label\ngood,happy,more\n", r"texts\.csv:2: 3 cells"),
+    ],
+)
+def test_bad_text_corpora_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=message):
+        read_text_corpus(tmp_path / "texts.csv")
+    with pytest.raises(DatasetError, match="neither train_sent_emo"):
+        read_text_corpus(tmp_path)
+
+
+# --- sentences as vectors ------------------------------------------------------------------------
+
 
 TEXTS = [
     "I love this film, it is so good",
@@ -34,7 +98,7 @@ def fitted(texts: list[str], size: int = 100) -> TfidfSvd:
     return encoder
 
 
-def test_tfidf_puts_like_beside_like() -> None:
+def test_tfidf_vectors_of_similar_texts_are_close() -> None:
     encoder = fitted(TEXTS, 4)
     good, also_good, bad = encoder.encode(["so good", "good film", "bad ending"])
     assert good @ also_good > good @ bad
@@ -51,7 +115,7 @@ def test_tfidf_gives_unit_vectors_and_zero_for_no_words() -> None:
     assert encoder.encode([]).shape == (0, 3)
 
 
-def test_tfidf_is_the_same_each_time_and_knows_only_its_training_texts() -> None:
+def test_tfidf_is_deterministic_and_fitted_on_training_texts_only() -> None:
     one, other = fitted(TEXTS).encode(TEXTS), fitted(TEXTS).encode(TEXTS)
     np.testing.assert_array_equal(one, other)
     encoder = fitted(TEXTS)
@@ -60,7 +124,7 @@ def test_tfidf_is_the_same_each_time_and_knows_only_its_training_texts() -> None
     np.testing.assert_array_equal(encoder.encode(["so good"]), before)
 
 
-def test_a_single_vector_does_not_depend_on_its_company() -> None:
+def test_a_vector_does_not_depend_on_the_other_texts() -> None:
     encoder = fitted(TEXTS)
     together = encoder.encode(TEXTS)
     for index, text in enumerate(TEXTS):
@@ -76,7 +140,7 @@ def test_few_texts_give_short_vectors(texts: list[str], size: int) -> None:
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(texts[:1])), 1, rtol=1e-5)
 
 
-def test_scripts_without_spaces_have_words_too() -> None:
+def test_scripts_without_spaces_are_split_into_characters() -> None:
     encoder = fitted(["今天天气很好", "今天天气不好", "very 好 day"])
     good, bad, shared = encoder.encode(["很好", "不好", "好"])
     assert min(shared @ good, shared @ bad) > 0.3 > good @ bad  # they share a character
@@ -102,7 +166,7 @@ def test_any_text_is_encoded_or_refused(texts: list[str], others: list[str], siz
     assert ((np.abs(lengths - 1) < 1e-4) | (lengths == 0)).all()
 
 
-def test_no_words_at_all() -> None:
+def test_texts_without_words_are_refused() -> None:
     with pytest.raises(DatasetError, match="hold no words"):
         TfidfSvd().fit(["", "...", "  "])
     with pytest.raises(RuntimeError, match="fit the encoder"):
@@ -172,7 +236,7 @@ def test_without_the_package() -> None:
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "from avsent.errors import UsageError\n"
-        "from avsent.training.data.text_features import make_text_encoder\n"
+        "from avsent.training.data.text import make_text_encoder\n"
         "assert make_text_encoder('tfidf', 7).size == 7\n"
         "try:\n"
         "    make_text_encoder('some/model', 7)\n"
@@ -183,10 +247,10 @@ def test_without_the_package() -> None:
     assert "pip install 'avsent[text]'" in done.stdout
 
 
-def test_the_heavy_libraries_wait(tmp_path: Path) -> None:
+def test_heavy_libraries_are_loaded_late(tmp_path: Path) -> None:
     """TF-IDF needs neither torch nor transformers, importing not even scikit-learn."""
     code = (
-        "import sys, avsent.training.data.text_features as text\n"
+        "import sys, avsent.training.data.text as text\n"
         "assert not {'sklearn', 'transformers', 'sentence_transformers'} & set(sys.modules)\n"
         "text.make_text_encoder('tfidf', 5).fit(['good film'])\n"
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)\n"
