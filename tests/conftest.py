@@ -8,10 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from browser import chromium, open_page, sample_page  # noqa: F401  (fixtures: one browser for all tests)
 
-pytest.register_assert_rewrite("media_files")  # they check, too
+pytest.register_assert_rewrite("media_files")  # it checks, too
+
+hypothesis.settings.register_profile("avsent", deadline=None)  # no test depends on the load
+hypothesis.settings.load_profile("avsent")
 
 LONGEST_FIRST = (
     *("test_gpu", "test_batch_ray", "test_invariance", "test_run", "test_predictor"),

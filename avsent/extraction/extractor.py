@@ -29,8 +29,8 @@ from avsent.extraction.media.reader import MediaReader, prefetch
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
 from avsent.extraction.utterances.segmentation import (
     MAX_UTTERANCE_S,
-    SILENCE_FLOOR_DB,
     Segment,
+    SilenceMeter,
     SpeechSegmenter,
     WindowSegmenter,
 )
@@ -93,18 +93,18 @@ def listened(
 
 def watched_for_silence(reader: MediaReader) -> Generator[Frame | Heard | Damage, None, None]:
     """The reader's events; its sound is only watched for silence, the utterances are given."""
-    heard = False
+    silence = SilenceMeter()
+    end_s: float | None = None
     for event in reader:
         if not isinstance(event, Sound):
             yield event
             continue
-        level = (
-            float(np.mean(np.square(event.samples, dtype=np.float64)))
-            if len(event.samples)
-            else 0.0
-        )
-        heard = heard or level > 10 ** (SILENCE_FLOOR_DB / 10)
-        yield Heard(event, [], np.inf, heard)
+        end_s = event.start_s + event.samples.size / SAMPLE_RATE_HZ
+        silence.push(event.samples)
+        yield Heard(event, [], np.inf, silence.heard)
+    if end_s is not None:
+        silence.flush()
+        yield Heard(Sound(end_s, np.zeros(0, dtype=np.float32)), [], np.inf, silence.heard)
 
 
 MAX_LAG_S = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import math
 import warnings
@@ -16,8 +17,10 @@ import pytest
 from conftest import SAMPLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_files import LevelDetector, SoundArray, frames, segment, times
+from media_files import LevelDetector, SoundArray, frames, segment, times, write_sound
 
+from avsent.extraction.extractor import each_of_file, extract_file
+from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.extraction.utterances import segmentation
 from avsent.extraction.utterances.segmentation import (
@@ -27,6 +30,7 @@ from avsent.extraction.utterances.segmentation import (
     MIN_UTTERANCE_S,
     PAD_S,
     Segment,
+    SilenceMeter,
     SpeechSegmenter,
     WindowSegmenter,
 )
@@ -40,12 +44,48 @@ from avsent.extraction.utterances.voice_activity import (
     default_detector,
     fastest_network,
 )
+from avsent.options import PredictOptions
 
 
 def test_hysteresis_and_padding() -> None:
     sound = frames((10, 0.4), (10, 0.5), (10, 0.36), (3, 0.34), (20, 0.4))
     start_s, end_s = 10 * FRAME_S - PAD_S, 30 * FRAME_S + PAD_S
     assert times(segment(sound)) == times([Segment(start_s, end_s)])
+
+
+@given(st.lists(st.integers(1, 3000), max_size=12), st.integers(0, 9000))
+def test_silence_does_not_depend_on_the_chunks(sizes: list[int], place: int) -> None:
+    """A click of one frame at -55 dBFS, silent in the mean over 0.2 s."""
+    sound = np.zeros(10_000, np.float32)
+    sound[place : place + FRAME_SAMPLES] = 10 ** (-55 / 20)
+    meters = SilenceMeter(), SilenceMeter()
+    meters[0].push(sound)
+    start = 0
+    for size in sizes:
+        meters[1].push(sound[start : start + size])
+        start += size
+    meters[1].push(sound[start:])
+    for meter in meters:
+        meter.flush()
+    assert meters[0].heard
+    assert meters[1].heard
+    quiet = SilenceMeter()
+    quiet.push(sound * 0.1)
+    quiet.flush()
+    assert not quiet.heard
+
+
+def test_given_utterances_change_nothing_about_silence(tmp_path: Path) -> None:
+    """One frame of a click is not silence, whether the utterances are found or given."""
+    click = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    click[8000 : 8000 + FRAME_SAMPLES] = 10 ** (-55 / 20)
+    path = write_sound(tmp_path / "click.wav", click, codec="pcm_s16le")
+    boundaries = tmp_path / "given.csv"
+    boundaries.write_text("start_s,end_s\n0.2,0.8\n", encoding="utf-8")
+    for given_file in (None, boundaries):
+        options = PredictOptions(utterances=given_file)
+        facts = each_of_file(extract_file(path, FeatureConfig(), options), lambda features: None)
+        assert not facts.silent
 
 
 def test_first_chunk_may_start_at_any_time() -> None:
@@ -305,6 +345,25 @@ def test_fallback_when_silero_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) 
     assert default_detector().name == "silero"
     monkeypatch.setitem(__import__("sys").modules, "silero_vad", None)
     assert default_detector().name == "energy"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_out_of_memory_does_not_fall_back(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("silero_vad.load_silero_vad", fail)
+    with pytest.raises(MemoryError):
+        default_detector()
 
 
 def test_silero_leaves_the_threads_as_they_were(silero: SileroSpeechDetector) -> None:

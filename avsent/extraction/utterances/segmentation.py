@@ -51,6 +51,34 @@ class Segment:
     text: str | None = None
 
 
+class SilenceMeter:
+    """Tells whether any frame (32 ms) of a stream of sound is louder than ``SILENCE_FLOOR_DB``.
+
+    Frames are counted from the start of the stream, so chunk sizes make no difference.
+    """
+
+    def __init__(self) -> None:
+        self.heard = False
+        self._rest: Samples = np.zeros(0, np.float32)  # less than a frame
+
+    def push(self, samples: Samples) -> None:
+        """Take the next samples [N], 16 kHz mono, full scale ±1."""
+        sound = np.concatenate([self._rest, samples])
+        frames = sound[: sound.size - sound.size % FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        self._rest = sound[frames.size :].copy()  # a view would keep all of ``sound`` alive
+        self._measure(frames)
+
+    def flush(self) -> None:
+        """End the stream: its last frame may be a short one."""
+        if self._rest.size:
+            self._measure(self._rest[None])
+            self._rest = self._rest[:0]
+
+    def _measure(self, frames: Samples) -> None:
+        loudest = power(frames).max(initial=0.0)
+        self.heard = self.heard or bool(loudest > 10 ** (SILENCE_FLOOR_DB / 10))
+
+
 class SpeechSegmenter:
     """Cuts a stream of sound into utterances.
 
@@ -62,7 +90,7 @@ class SpeechSegmenter:
 
     def __init__(self, detector: SpeechDetector | None = None) -> None:
         self._detector = detector or default_detector()
-        self._heard = False
+        self._silence = SilenceMeter()
         self._restart(0.0)
 
     def _restart(self, origin_s: float) -> None:
@@ -86,8 +114,8 @@ class SpeechSegmenter:
 
     @property
     def heard(self) -> bool:
-        """Whether any frame so far was louder than ``SILENCE_FLOOR_DB``."""
-        return self._heard
+        """Whether the sound so far is more than silence; see :class:`SilenceMeter`."""
+        return self._silence.heard
 
     def push(self, start_s: float, samples: Samples) -> list[Segment]:
         """Take the next chunk; return the segments that became final, in order.
@@ -100,10 +128,11 @@ class SpeechSegmenter:
         clean = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
         if not self._received:
             self._restart(start_s)
-        clean = np.concatenate([self._rest, clean.clip(-1, 1)])
+        clean = clean.clip(-1, 1)
+        self._silence.push(clean)
+        clean = np.concatenate([self._rest, clean])
         self._received += samples.size
         frames = clean[: clean.size - clean.size % FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-        self._heard = self._heard or _loud(power(frames))
         whole = len(frames) - len(frames) % BATCH_FRAMES
         for begin in range(0, whole, BATCH_FRAMES):
             batch = frames[begin : begin + BATCH_FRAMES]
@@ -114,13 +143,13 @@ class SpeechSegmenter:
     def flush(self) -> list[Segment]:
         """End the stream: return what was still open. A later push begins a new stream."""
         final: list[Segment] = []
+        self._silence.flush()
         if self._rest.size:
             filled = np.pad(self._rest, (0, -self._rest.size % FRAME_SAMPLES))
             frames = filled.reshape(-1, FRAME_SAMPLES)
             powers = power(frames)
             # The loudness of the last is that of the sound it holds, not of the zeros after it.
             powers[-1] = power(self._rest[(len(frames) - 1) * FRAME_SAMPLES :])
-            self._heard = self._heard or _loud(powers)
             self._judge(frames, powers, final)
         self._close(PAD_S, final)
         self._restart(self._now_s)
@@ -223,7 +252,3 @@ class WindowSegmenter:
             return [Segment(start_s, min(end_s, start_s + MAX_WINDOW_S))]
         middle_s = (start_s + end_s) / 2
         return [Segment(start_s, middle_s), Segment(middle_s, end_s)]
-
-
-def _loud(powers: NDArray[np.float64]) -> bool:
-    return bool((powers > 10 ** (SILENCE_FLOOR_DB / 10)).any())

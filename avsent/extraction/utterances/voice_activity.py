@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import warnings
 from collections.abc import Iterator
@@ -193,11 +194,32 @@ class EnergySpeechDetector:
 
 
 def default_detector() -> SpeechDetector:
-    """silero-vad, or the energy-based fallback (see ``name``) where that cannot be loaded."""
+    """silero-vad, or the energy-based fallback (see ``name``) if it cannot be loaded.
+
+    Raises:
+        MemoryError: there is not enough memory to load it. The fallback would hide that, and a
+            batch would keep the poorer result.
+    """
     try:
         return SileroSpeechDetector()
-    except Exception:  # whatever keeps a foreign package from loading, the fallback works
+    except MemoryError:
+        raise
+    except Exception as error:  # another version may fail in any way, and the fallback works
+        if _out_of_memory(error):
+            raise MemoryError("not enough memory to load silero-vad") from error
         return EnergySpeechDetector()
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error`` or a cause of it says so. torch raises RuntimeError, the loader OSError."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if "not enough memory" in text or "cannot allocate memory" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def power(samples: Samples) -> NDArray[np.float64]:
