@@ -13,6 +13,8 @@ import numpy as np
 from handmade import make_result, make_utterance
 from media_files import MS, RATE_HZ, sound_frames, tone
 
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame, Sound
+from avsent.extraction.media.reader import MediaReader
 from avsent.result.record import Result
 
 Shown = tuple[float, np.ndarray]
@@ -80,6 +82,20 @@ def onset_s(path: Path) -> float:
     raise AssertionError("never loud")
 
 
+def analysed(path: Path) -> tuple[list[float], float]:
+    """Times of all pictures, and when the sound gets loud, as the analysis has them."""
+    found: list[float] = []
+    loud_s: list[float] = []
+    with MediaReader(path, analysis_rate_hz=1000) as reader:
+        for event in reader:
+            if isinstance(event, Frame):
+                found.append(event.time_s)
+            elif isinstance(event, Sound):
+                loud = np.flatnonzero(np.abs(event.samples) > 0.25)
+                loud_s += [event.start_s + n / SAMPLE_RATE_HZ for n in loud[:1]]
+    return found, loud_s[0]
+
+
 def write_clip(
     path: Path,
     times_ms: Sequence[int],
@@ -89,10 +105,12 @@ def write_clip(
     onset_s: float = 0.5,
     picture: str = "mpeg4",
     clock_s: float = 0.0,
+    sound_clock_s: float | None = None,
 ) -> Path:
     """A grey video, with a tone from ``onset_s`` on if there is a codec for ``sound``; its clock
-    begins at ``clock_s``."""
-    with av.open(str(path), "w") as out:
+    begins at ``clock_s``, that of the sound too, unless it begins at ``sound_clock_s``."""
+    options = {} if sound_clock_s is None else {"avoid_negative_ts": "disabled"}
+    with av.open(str(path), "w", options=options) as out:
         video: Any = out.add_stream(picture, rate=25)
         video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.codec_context.time_base = MS
@@ -107,7 +125,8 @@ def write_clip(
         if audio is not None:
             seconds = times_ms[-1] / 1000 + 0.04
             resampler = av.AudioResampler(audio.codec.audio_formats[0], "mono", RATE_HZ)
-            starts_s = [clock_s + i * seconds / 40 for i in range(40)]
+            begin_s = clock_s if sound_clock_s is None else sound_clock_s
+            starts_s = [begin_s + i * seconds / 40 for i in range(40)]
             for block in sound_frames(tone(seconds, onset_s), starts_s):
                 for ready in resampler.resample(block):
                     ready.time_base = Fraction(1, RATE_HZ)

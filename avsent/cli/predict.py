@@ -251,7 +251,7 @@ class Products:
     ) -> None:
         """Make all of them of the video ``path``; ``wrote`` is called with each file."""
         if self.plot is not None:
-            from avsent.views.report.timeline import save_timeline
+            from avsent.views.timeline import save_timeline
 
             save_timeline(self.plot, result)
             wrote(self.plot)

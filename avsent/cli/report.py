@@ -273,7 +273,7 @@ def _draw_result(source: Path, output: Path | None, format: PictureFormat | None
 
     result = Result.load(source)
 
-    from avsent.views.report.timeline import save_timeline
+    from avsent.views.timeline import save_timeline
 
     save_timeline(target, result)
     return target

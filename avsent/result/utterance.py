@@ -194,3 +194,31 @@ def _plain_frames(frames: tuple[TimeWeight, ...]) -> list[dict[str, float]]:
         {"time_s": round_time(frame.time_s), "weight": weight}
         for frame, weight in zip(frames, weights, strict=True)
     ]
+
+
+def lanes(
+    spans: Sequence[tuple[float, float]], *, slack: float = 0.0, most: int | None = None
+) -> list[int]:
+    """The lane of each (start, end), counted from 0: spans of one lane do not overlap.
+
+    Each span, in the order of starts, gets the first free lane.
+
+    Parameters
+    ----------
+    slack
+        An overlap this long is ignored.
+    most
+        No more lanes than these: a span for which none is free shares the last one.
+    """
+    chosen = [0] * len(spans)
+    ends: list[float] = []
+    for place in sorted(range(len(spans)), key=lambda place: spans[place][0]):
+        start, end = spans[place]
+        lane = next((n for n, until in enumerate(ends) if until <= start + slack), len(ends))
+        if most is not None:
+            lane = min(lane, most - 1)
+        if lane == len(ends):
+            ends.append(end)
+        ends[lane] = max(ends[lane], end)
+        chosen[place] = lane
+    return chosen

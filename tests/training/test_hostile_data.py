@@ -37,7 +37,7 @@ from avsent.training.data.arrays import load_arrays
 from avsent.training.data.feature_cache import FeatureCache, Settings
 from avsent.training.data.feature_files import read_features
 from avsent.training.data.manifest import read_manifest, read_table
-from avsent.views.report.timeline import save_timeline
+from avsent.views.timeline import save_timeline
 
 
 def test_a_character_reference_of_thousands_of_digits(tmp_path: Path) -> None:

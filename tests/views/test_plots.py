@@ -37,7 +37,7 @@ from avsent.training.plots import (
 )
 from avsent.training.run_folder import RunFolder
 from avsent.views.figures import PALETTE, colours_of, save_figure
-from avsent.views.report.timeline import save_timeline
+from avsent.views.timeline import save_timeline
 
 EPOCHS = [
     {

@@ -24,11 +24,16 @@ from avsent.labels import EMOTIONS, SENTIMENT_7
 from avsent.result.colours import colour_of_score
 from avsent.result.record import Result
 from avsent.result.utterance import Attention, ModalityShare, UtteranceResult
+from avsent.views import timeline
 from avsent.views.figures import settings
-from avsent.views.report import timeline
-from avsent.views.report.layers import MAX_LABELS, MAX_ROWS
-from avsent.views.report.timeline import WIDTH_INCHES, save_timeline
-from avsent.views.report.trend import binned, trend_of
+from avsent.views.timeline import (
+    MAX_LABELS,
+    MAX_ROWS,
+    WIDTH_INCHES,
+    binned,
+    save_timeline,
+    trend_of,
+)
 
 
 @pytest.fixture

@@ -1,219 +1,451 @@
-"""Everything that is drawn on one picture, by its time."""
+"""What is drawn at which time: boxes and labels at the faces, the card with what is being said,
+and the timeline of the whole video at the bottom."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+import statistics
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from PIL.Image import Image
 
 from avsent.extraction.faces.types import Box, Sighting
 from avsent.result.record import Result
 from avsent.result.utterance import UtteranceResult
-from avsent.views.annotate.boxes import FaceBoxes
-from avsent.views.annotate.labels import Area, Wanted, draw_label, label_text, place_labels
-from avsent.views.annotate.panel import Said, Words, card_height, card_width, draw_card
-from avsent.views.annotate.plates import Canvas, Colour, ColourSpace, Painter, Plate
-from avsent.views.annotate.schedule import Schedule
-from avsent.views.annotate.style import PANEL, UNHEARD, WHITE, Style, even
-from avsent.views.annotate.timeline import draw_strip, head_x, strip_height
+from avsent.views.annotate.drawing import (
+    NEUTRAL_BOX,
+    PANEL,
+    PANEL_ALPHA,
+    SOFT,
+    WHITE,
+    Colour,
+    PixelArea,
+    Style,
+    blend,
+    blend_frame,
+    even,
+    new_plate,
+    round_box,
+)
 
-_PLATES_KEPT = 128
-_MOST_BOXES_COMPARED = 400
+MAX_GAP_S = 0.35
+"""A face not found for longer was away: no box is drawn across the gap."""
+LINES_AT_ONCE = 2
+"""Lines of an utterance's text on the card; longer texts are turned over like pages."""
+MAX_LANES = 4
+
+_GAP_IN_INTERVALS = 1.75  # the same where fewer frames were analysed: one missing is a gap
+_TIME_TOLERANCE_S = 0.002  # times that went through a file are rounded
+_MAX_CARD_SHARE = 0.4  # of the picture's height
+_BAR_SHARE, _WORDS_SHARE = 0.34, 0.6  # of the card's width
+_BAR_RAIL: Colour = (71, 85, 105)
+_TIMELINE_RAIL: Colour = (51, 65, 85)
+_MAX_BOXES_COMPARED = 400
+
+Pages = tuple[tuple[str, ...], ...]
+"""The text of one utterance, broken into pages of a few lines"""
 
 
 class Overlay:
-    """Draws the result of one video, picture after picture.
-
-    Words are laid out once, when they are needed for the first time; the last plates are kept.
-    """
+    """Draws the result of one video on its pictures, in the order of their times."""
 
     def __init__(
-        self,
-        style: Style,
-        space: ColourSpace,
-        result: Result,
-        sightings: Sequence[Sighting],
-        duration_s: float,
+        self, style: Style, result: Result, sightings: Sequence[Sighting], duration_s: float
     ) -> None:
         self._style = style
-        self._space = space
         self._faces = FaceBoxes(sightings)
-        self._schedule = Schedule(result.utterances)
+        self._utterances = result.utterances
         self._duration_s = duration_s
-        self._plates: OrderedDict[Hashable, Plate] = OrderedDict()
-        self._words: OrderedDict[UtteranceKey, Words] = OrderedDict()
-        self._place: tuple[tuple[UtteranceKey, ...], int] = ((), 0)
-        self._strip_top = style.height - style.height % 2 - strip_height(style)
-        self._strip = Plate.of(draw_strip(style, result.utterances, duration_s), space)
+        self._strip = draw_strip(style, result.utterances, duration_s)
+        self._strip_top = style.height - self._strip.height
+        self._label = lru_cache(maxsize=128)(draw_label)
+        # The card of the utterances that are on: it stays in its place while they last.
+        self._on: list[UtteranceResult] = []
+        self._pages: list[Pages] = []
+        self._page_numbers: list[int] | None = None
+        self._card, self._card_top = new_plate(1, 1), 0
 
-    def draw(self, painter: Painter, time_s: float, scale: tuple[float, float]) -> None:
-        """Draw what belongs to ``time_s``; ``scale``: pixels here for each analysed one."""
-        said = self._schedule.at(time_s)
+    def draw(self, picture: Image, time_s: float, scale: tuple[float, float]) -> None:
+        """Draw what belongs to ``time_s`` on an RGBA picture; ``scale``: pixels of this picture
+        for each analysed one, across and down."""
+        on = utterances_at(self._utterances, time_s)
         faces = {
             track: _scaled(box, scale) for track, box in sorted(self._faces.at(time_s).items())
         }
-        speaking = {u.track: u for u in said if u.track is not None and u.track in faces}
+        speaking = {u.track: u for u in on if u.track is not None and u.track in faces}
         for track in sorted(faces, key=lambda track: track in speaking):
-            self._draw_box(painter, faces[track], speaking.get(track))
+            self._draw_box(picture, faces[track], speaking.get(track))
         if not self._style.has_words:
             return
-        blocked = self._draw_card(painter, said, time_s, scale)
-        self._draw_labels(painter, faces, speaking, blocked)
-        self._draw_strip(painter, time_s)
+        blocked = []
+        if on:
+            self._draw_card(picture, on, time_s, scale)
+            left, top = self._style.margin, self._card_top
+            blocked.append((left, top, left + self._card.width, top + self._card.height))
+        self._draw_labels(picture, faces, speaking, blocked)
+        self._draw_timeline(picture, time_s)
 
-    def _draw_box(self, painter: Painter, box: Box, utterance: UtteranceResult | None) -> None:
+    def _draw_box(self, picture: Image, box: Box, utterance: UtteranceResult | None) -> None:
         style = self._style
         left, top, right, bottom = (round(edge) for edge in box)
-        if utterance is None:
-            line, colour, alpha = max(1, style.line // 2), UNHEARD, 0.75
-        else:
+        line, colour, alpha = max(1, style.line // 2), NEUTRAL_BOX, 0.75
+        if utterance is not None:
             line, colour, alpha = style.line, style.line_colour(utterance.sentiment), 1.0
-        _frame(painter, (left, top, right, bottom), line, colour, alpha)
-        # A dark edge outside, so that the line is seen on any ground.
+        blend_frame(picture, (left, top, right, bottom), line, colour, alpha)
+        # A dark edge outside sets the line off from any background.
         edge = max(1, round(style.unit / 2))
         outer = (left - edge, top - edge, right + edge, bottom + edge)
-        _frame(painter, outer, edge, PANEL, 0.5 * alpha)
+        blend_frame(picture, outer, edge, PANEL, 0.5 * alpha)
 
     def _draw_labels(
         self,
-        painter: Painter,
+        picture: Image,
         faces: dict[int, Box],
         speaking: dict[int, UtteranceResult],
-        blocked: Sequence[Area],
+        blocked: Sequence[PixelArea],
     ) -> None:
-        order = sorted(faces, key=lambda track: (track not in speaking, track))
-        plates = [
-            [self._label(track, speaking.get(track), short=short) for short in (False, True)]
-            for track in order
-        ]
-        wanted = [
-            Wanted(
-                faces[track],
-                (long.width, long.height),
-                (short.width, short.height),
-                track in speaking,
-            )
-            for track, (long, short) in zip(order, plates, strict=True)
-        ]
+        wanted = []
+        for track in sorted(faces, key=lambda track: (track not in speaking, track)):
+            said = speaking.get(track)
+            colour = None if said is None else self._style.colour(said.sentiment)
+            texts = (label_text(track, said, short=short) for short in (False, True))
+            long, short = (self._label(self._style, text, colour) for text in texts)
+            wanted.append(WantedLabel(faces[track], long, short, said is not None))
         room = (0, 0, self._style.width, self._strip_top)
-        for place, pair in zip(place_labels(wanted, room, blocked), plates, strict=True):
-            if place is not None:
-                short, left, top = place
-                painter.put(pair[short], left, top)
-
-    def _label(self, track: int, utterance: UtteranceResult | None, *, short: bool) -> Plate:
-        text = label_text(track, utterance, short=short)
-        colour = None if utterance is None else self._style.colour(utterance.sentiment)
-        return self._plate((text, colour), lambda: draw_label(self._style, text, colour))
+        for plate, left, top in place_labels(wanted, room, blocked):
+            picture.paste(plate, (left, top), plate)
 
     def _draw_card(
         self,
-        painter: Painter,
-        said: Sequence[UtteranceResult],
+        picture: Image,
+        on: list[UtteranceResult],
         time_s: float,
         scale: tuple[float, float],
-    ) -> list[Area]:
-        """Draw the card, if anything is said; the areas it covers."""
-        if not said:
-            return []
-        shown, pages = [], []
-        for utterance in _once(said):
-            words = self._words_of(utterance)
-            length_s = max(1e-6, utterance.end_s - utterance.start_s)
-            number = words.page_at((time_s - utterance.start_s) / length_s)
-            page = words.pages[number] if words.pages else ()
-            lines = max(map(len, words.pages), default=0)
-            shown.append(Said(utterance, page, lines))
-            pages.append((_key(utterance), number))
-        height = card_height(self._style, shown)
-        top = self._card_top(said, height, scale)
-        plate = self._plate(tuple(pages), lambda: draw_card(self._style, shown))
-        painter.put(plate, self._style.margin, top)
-        left = self._style.margin
-        return [(left, top, left + card_width(self._style), top + height)]
-
-    def _card_top(
-        self, said: Sequence[UtteranceResult], height: int, scale: tuple[float, float]
-    ) -> int:
-        """Below, or above where it would cover less of the faces; one place for one set of
-        utterances, so that it does not jump while they last."""
-        keys = tuple(map(_key, said))
-        if self._place[0] == keys:
-            return self._place[1]
-        margin = even(self._style.margin * 0.6)
-        places = [self._strip_top - margin - height, margin]
-        start_s, end_s = min(u.start_s for u in said), max(u.end_s for u in said)
-        boxes = self._faces.between(start_s, end_s)
-        boxes = boxes[:: 1 + len(boxes) // _MOST_BOXES_COMPARED]
-        covered = [
-            sum(_covered(_scaled(box, scale), top, top + height) for box in boxes) for top in places
+    ) -> None:
+        changed = on != self._on
+        if changed:
+            self._on = on
+            self._pages = [pages_of(u.text, self._style) for u in _without_repeated_text(on)]
+            self._page_numbers = None
+        numbers = [
+            page_at(pages, (time_s - u.start_s) / max(1e-6, u.end_s - u.start_s))
+            for u, pages in zip(on, self._pages, strict=True)
         ]
-        top = places[1] if covered[1] < 0.7 * covered[0] else places[0]
-        self._place = (keys, top)
-        return top
+        if numbers != self._page_numbers:
+            self._page_numbers = numbers
+            rows = [
+                CardRow(u, pages[number] if pages else (), max(map(len, pages), default=0))
+                for u, pages, number in zip(on, self._pages, numbers, strict=True)
+            ]
+            self._card = draw_card(self._style, rows)
+        if changed:
+            self._card_top = self._place_card(scale)
+        picture.paste(self._card, (self._style.margin, self._card_top), self._card)
 
-    def _draw_strip(self, painter: Painter, time_s: float) -> None:
-        painter.put(self._strip, 0, self._strip_top)
-        x = head_x(self._style, time_s, self._duration_s)
+    def _place_card(self, scale: tuple[float, float]) -> int:
+        """The top of the card: below, or above where it would cover less of the faces."""
+        margin, height = even(self._style.margin * 0.6), self._card.height
+        below, above = self._strip_top - margin - height, margin
+        start_s, end_s = min(u.start_s for u in self._on), max(u.end_s for u in self._on)
+        boxes = self._faces.between(start_s, end_s)
+        boxes = boxes[:: 1 + len(boxes) // _MAX_BOXES_COMPARED]
+
+        def covered(top: int) -> float:
+            return sum(
+                max(0.0, min(box[3], top + height) - max(box[1], top)) * (box[2] - box[0])
+                for box in (_scaled(box, scale) for box in boxes)
+            )
+
+        return above if covered(above) < 0.7 * covered(below) else below
+
+    def _draw_timeline(self, picture: Image, time_s: float) -> None:
+        picture.paste(self._strip, (0, self._strip_top), self._strip)
+        x = play_head_x(self._style, time_s, self._duration_s)
         half = max(1, round(self._style.unit))
         top, bottom = self._strip_top + half, self._strip_top + self._strip.height - half
-        painter.fill((x - 2 * half, top, x + 2 * half, bottom), PANEL)
-        painter.fill((x - half, top, x + half, bottom), WHITE)
-
-    def _words_of(self, utterance: UtteranceResult) -> Words:
-        key = _key(utterance)
-        if key not in self._words:
-            self._words[key] = Words.of(utterance.text, self._style)
-            _forget(self._words)
-        return self._words[key]
-
-    def _plate(self, key: Hashable, draw: Callable[[], Canvas]) -> Plate:
-        if key not in self._plates:
-            self._plates[key] = Plate.of(draw(), self._space)
-            _forget(self._plates)
-        self._plates.move_to_end(key)
-        return self._plates[key]
+        blend(picture, (x - 2 * half, top, x + 2 * half, bottom), PANEL)
+        blend(picture, (x - half, top, x + half, bottom), WHITE)
 
 
-UtteranceKey = tuple[int, float, float]
+class FaceBoxes:
+    """The boxes of all tracks over time, linear between two sightings of the same face."""
+
+    def __init__(self, sightings: Sequence[Sighting]) -> None:
+        self._tracks: dict[int, tuple[list[float], list[Box]]] = defaultdict(lambda: ([], []))
+        for sighting in sorted(sightings, key=lambda sighting: sighting.time_s):
+            times, boxes = self._tracks[sighting.track]
+            times.append(sighting.time_s)
+            boxes.append(sighting.box)
+        gaps_s = [b - a for times, _ in self._tracks.values() for a, b in pairwise(times)]
+        usual_s = statistics.median(gaps_s) if gaps_s else 0.0
+        self.max_gap_s = max(MAX_GAP_S, _GAP_IN_INTERVALS * usual_s)
+
+    def at(self, time_s: float) -> dict[int, Box]:
+        """Track → box of every face that is in the picture at ``time_s``."""
+        found = {track: self._box(*tracked, time_s) for track, tracked in self._tracks.items()}
+        return {track: box for track, box in found.items() if box is not None}
+
+    def between(self, start_s: float, end_s: float) -> list[Box]:
+        """All boxes found from ``start_s`` to ``end_s``, of all faces."""
+        return [
+            box
+            for times, boxes in self._tracks.values()
+            for box in boxes[bisect_right(times, start_s) : bisect_right(times, end_s)]
+        ]
+
+    def _box(self, times: list[float], boxes: list[Box], time_s: float) -> Box | None:
+        after = bisect_right(times, time_s)
+        for near in (after - 1, after):
+            if 0 <= near < len(times) and abs(time_s - times[near]) <= _TIME_TOLERANCE_S:
+                return boxes[near]
+        if after in (0, len(times)) or times[after] - times[after - 1] > self.max_gap_s:
+            return None
+        share = (time_s - times[after - 1]) / (times[after] - times[after - 1])
+        left, top, right, bottom = (
+            a + share * (b - a) for a, b in zip(boxes[after - 1], boxes[after], strict=True)
+        )
+        return left, top, right, bottom
 
 
-def _key(utterance: UtteranceResult) -> UtteranceKey:
-    return utterance.index, utterance.start_s, utterance.end_s
+def utterances_at(utterances: Sequence[UtteranceResult], time_s: float) -> list[UtteranceResult]:
+    """Those that have begun and not ended at ``time_s``, the earliest first."""
+    on = [u for u in utterances if u.start_s <= time_s < u.end_s]
+    return sorted(on, key=lambda u: (u.start_s, u.end_s, u.index))
 
 
-def _forget(kept: OrderedDict[Any, Any]) -> None:
-    while len(kept) > _PLATES_KEPT:
-        kept.popitem(last=False)
-
-
-def _once(said: Sequence[UtteranceResult]) -> list[UtteranceResult]:
-    """The utterances, the same words at the same time (one for each face) only with the last."""
-    shown = []
-    for number, utterance in enumerate(said):
-        same = [u for u in said[number + 1 :] if _words_key(u) == _words_key(utterance)]
-        shown.append(dataclasses.replace(utterance, text=None) if same else utterance)
-    return shown
-
-
-def _words_key(utterance: UtteranceResult) -> tuple[str | None, float, float]:
-    return utterance.text, utterance.start_s, utterance.end_s
+def _without_repeated_text(on: Sequence[UtteranceResult]) -> list[UtteranceResult]:
+    """Text that several utterances (one for each face) share at the same time is only left to
+    the last of them."""
+    last = {(u.text, u.start_s, u.end_s): number for number, u in enumerate(on)}
+    return [
+        u if last[u.text, u.start_s, u.end_s] == number else dataclasses.replace(u, text=None)
+        for number, u in enumerate(on)
+    ]
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> Box:
     return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
 
 
-def _covered(box: Box, top: int, bottom: int) -> float:
-    """How much of ``box`` lies between two rows, in pixels."""
-    return max(0.0, min(box[3], bottom) - max(box[1], top)) * (box[2] - box[0])
+# Labels at the faces
 
 
-def _frame(painter: Painter, area: Area, line: int, colour: Colour, alpha: float) -> None:
-    """The four sides of a box, ``line`` pixels inside ``area``."""
-    left, top, right, bottom = area
-    painter.fill((left, top, right, top + line), colour, alpha)
-    painter.fill((left, bottom - line, right, bottom), colour, alpha)
-    painter.fill((left, top + line, left + line, bottom - line), colour, alpha)
-    painter.fill((right - line, top + line, right, bottom - line), colour, alpha)
+def signed(score: float) -> str:
+    """A score with its sign, a true minus: ``+0.63``, ``−0.20``, ``0.00``."""
+    text = f"{score:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def label_text(track: int, utterance: UtteranceResult | None, *, short: bool) -> str:
+    """The label of a face: ``track 1 · positive +0.63``; short: ``1 · +0.63``."""
+    if utterance is None:
+        return f"{track}" if short else f"track {track}"
+    if short:
+        return f"{track} · {signed(utterance.score)}"
+    return f"track {track} · {utterance.sentiment} {signed(utterance.score)}"
+
+
+def draw_label(style: Style, text: str, colour: Colour | None) -> Image:
+    """The plate with ``text``; no colour: the face belongs to no utterance at the time."""
+    text = style.label.shortened(text, round(0.9 * style.width))
+    pad = even(5 * style.unit)
+    plate = new_plate(style.label.width(text) + 2 * pad, style.label.line_height + pad)
+    ground, alpha = (PANEL, 0.6) if colour is None else (colour, 0.94)
+    round_box(plate, (0, 0, *plate.size), 3 * style.unit, ground, alpha)
+    style.label.write(plate, text, pad, pad // 2, WHITE, plate.width)
+    return plate
+
+
+class WantedLabel(NamedTuple):
+    """A label at a face, in a long and a short form; ``needed``: draw it even where no place is
+    free."""
+
+    box: Box
+    long: Image
+    short: Image
+    needed: bool
+
+
+def place_labels(
+    wanted: Sequence[WantedLabel], room: PixelArea, blocked: Sequence[PixelArea] = ()
+) -> list[tuple[Image, int, int]]:
+    """The labels that are drawn, in one of their forms, each with its left and top.
+
+    Tried in this order: above the box, below it, and inside at its top; the long form before the
+    short one, which is preferred at boxes much narrower than the long form, if there are
+    several. No label lies on another or on what is ``blocked``; the first in the list choose
+    first.
+    """
+    taken = list(blocked)
+    places = []
+    for label in wanted:
+        box_left, box_top, box_right, box_bottom = map(round, label.box)
+        crowded = len(wanted) > 1 and label.long.width > 2.5 * (box_right - box_left)
+        options = []
+        for plate in (label.short, label.long) if crowded else (label.long, label.short):
+            left = min(max(box_left, room[0]), max(room[0], room[2] - plate.width))
+            outside = (box_top - plate.height - 2, box_bottom + 2)
+            tops = [top for top in outside if room[1] <= top <= room[3] - plate.height]
+            tops.append(min(max(box_top + 2, room[1]), room[3] - plate.height))
+            options += [(plate, left, top) for top in tops]
+        for number, (plate, left, top) in enumerate(options, start=1):
+            area = (left, top, left + plate.width, top + plate.height)
+            free = not any(overlap(area, other) for other in taken)
+            if free or (label.needed and number == len(options)):
+                taken.append(area)
+                places.append((plate, left, top))
+                break
+    return places
+
+
+def overlap(one: PixelArea, other: PixelArea) -> bool:
+    """Whether two areas have a pixel in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+# The card: sentiment, bar from −1 to 1, and the words
+
+
+def pages_of(text: str | None, style: Style) -> Pages:
+    """``text`` as it fits on the card; no pages if there is none."""
+    lines = style.text.wrap(text or "", style.width - 2 * (style.margin + style.padding))
+    starts = range(0, len(lines), LINES_AT_ONCE)
+    return tuple(tuple(lines[start : start + LINES_AT_ONCE]) for start in starts)
+
+
+def page_at(pages: Pages, share: float) -> int:
+    """Which page to show when a ``share`` of the utterance's time has gone by: each has as much
+    of the time as it has of the letters."""
+    letters = [sum(map(len, page)) for page in pages]
+    due, number = share * sum(letters), 0
+    while number < len(letters) - 1 and due >= letters[number]:
+        due -= letters[number]
+        number += 1
+    return number
+
+
+class CardRow(NamedTuple):
+    """One utterance on the card: the page to show, and the lines of its longest page."""
+
+    utterance: UtteranceResult
+    page: tuple[str, ...] = ()
+    lines: int = 0
+
+
+def draw_card(style: Style, rows: Sequence[CardRow]) -> Image:
+    """The card for utterances at the same time. Where there are many, the words are left out,
+    then the last utterances are only counted."""
+    pad, text = style.padding, style.text
+    row_height = style.heading.line_height + round(3 * style.unit)
+    room = _MAX_CARD_SHARE * style.height - 2 * pad
+    most_rows = max(1, int(room // row_height))
+    lines = sum(row.lines for row in rows)
+    if len(rows) > 1 and len(rows) * row_height + lines * text.line_height > room:
+        lines = 0
+    inside = min(len(rows), most_rows) * row_height + lines * text.line_height
+    card = new_plate(style.width - 2 * style.margin, even(inside + 2 * pad))
+    round_box(card, (0, 0, *card.size), 6 * style.unit, PANEL, PANEL_ALPHA)
+    top = pad
+    for number, row in enumerate(rows):
+        if number == most_rows - 1 and len(rows) > most_rows:
+            more = f"and {len(rows) - number} more at the same time"
+            text.write(card, more, pad, top, SOFT, card.width)
+            break
+        _draw_heading(card, style, row.utterance, top)
+        top += row_height
+        if lines:
+            for line_number, line in enumerate(row.page):
+                line_top = top + line_number * text.line_height
+                text.write(card, line, pad, line_top, WHITE, card.width)
+            top += row.lines * text.line_height
+    return card
+
+
+def _draw_heading(card: Image, style: Style, utterance: UtteranceResult, top: int) -> None:
+    """Label, score and track on the left, the bar on the right."""
+    left, size, height = style.padding, style.heading.size, style.heading.line_height
+    dot = round(0.62 * size)
+    above = top + (height - dot) // 2
+    colour = style.line_colour(utterance.sentiment)
+    round_box(card, (left, above, left + dot, above + dot), dot / 2, colour)
+    left += dot + round(0.45 * size)
+    end = round(_WORDS_SHARE * card.width)
+    label = f"{utterance.sentiment} {signed(utterance.score)}"
+    left = style.heading.write(card, label, left, top, WHITE, end) + round(0.6 * size)
+    who = "voice alone" if utterance.track is None else f"track {utterance.track}"
+    if left + style.text.width(who) <= end:
+        style.text.write(card, who, left, top, SOFT, card.width)
+    _draw_bar(card, style, colour, utterance.score, top)
+
+
+def _draw_bar(card: Image, style: Style, colour: Colour, score: float, text_top: int) -> None:
+    """A rail from −1 to 1 with the score on it."""
+    right = card.width - style.padding
+    left = round(right - _BAR_SHARE * card.width)
+    middle = text_top + style.heading.line_height // 2
+    thick = max(2.0, 5 * style.unit)
+    knob = 1.1 * thick
+    gap = round(0.3 * style.heading.size + knob)
+    right -= style.text.width("+1")
+    style.text.write(card, "+1", right, text_top, SOFT, card.width)
+    left = style.text.write(card, "−1", left, text_top, SOFT, card.width) + gap
+    right -= gap
+    round_box(card, (left, middle - thick / 2, right, middle + thick / 2), thick / 2, _BAR_RAIL)
+    centre = (left + right) / 2
+    at = centre + max(-1.0, min(1.0, score)) * (right - left) / 2
+    start, end = sorted((centre, at))
+    round_box(card, (start, middle - thick / 2, end, middle + thick / 2), 0, colour)
+    tick = max(1.0, style.unit) / 2
+    round_box(card, (centre - tick, middle - thick, centre + tick, middle + thick), 0, SOFT)
+    for radius, disc in ((knob, WHITE), (0.62 * knob, colour)):
+        area = (at - radius, middle - radius, at + radius, middle + radius)
+        round_box(card, area, radius, disc)
+
+
+# The timeline: all utterances of the video in their colours
+
+
+def play_head_x(style: Style, time_s: float, duration_s: float) -> int:
+    """Where the play head is at ``time_s``: pixels from the picture's left."""
+    share = min(1.0, max(0.0, time_s / duration_s)) if duration_s > 0 else 0.0
+    return round(style.margin + share * max(2, style.width - 2 * style.margin))
+
+
+def draw_strip(style: Style, utterances: Sequence[UtteranceResult], duration_s: float) -> Image:
+    """The strip as wide as the picture, without the play head."""
+    gap = even(4 * style.unit)
+    strip = new_plate(style.width, even(style.timeline + 2 * gap))
+    strip.paste((*PANEL, round(255 * PANEL_ALPHA)), (0, 0, *strip.size))
+    left, right = (play_head_x(style, time_s, 1.0) for time_s in (0.0, 1.0))
+    strip.paste(_TIMELINE_RAIL, (left, gap, right, gap + style.timeline))
+    chosen, count = lanes(utterances, min(MAX_LANES, max(1, style.timeline // 2)))
+    high = style.timeline / count
+    for utterance, lane in zip(utterances, chosen, strict=True):
+        start = play_head_x(style, utterance.start_s, duration_s)
+        # One pixel stays free between neighbours; the shortest utterances keep one of their own.
+        end = max(start + 1, play_head_x(style, utterance.end_s, duration_s) - 1)
+        area = (start, round(gap + lane * high), end, round(gap + (lane + 1) * high))
+        strip.paste(style.line_colour(utterance.sentiment), area)
+    return strip
+
+
+def lanes(utterances: Sequence[UtteranceResult], most: int) -> tuple[list[int], int]:
+    """A lane for each of the utterances, so that those of one lane do not overlap, and the number
+    of lanes; with more than ``most`` at once, the last lane is shared."""
+    ends_s: list[float] = []
+    chosen: dict[int, int] = {}
+    for number in sorted(range(len(utterances)), key=lambda n: utterances[n].start_s):
+        utterance = utterances[number]
+        free = [lane for lane, end_s in enumerate(ends_s) if end_s <= utterance.start_s]
+        if not free and len(ends_s) < most:
+            free = [len(ends_s)]
+            ends_s.append(0.0)
+        lane = free[0] if free else most - 1
+        ends_s[lane] = max(ends_s[lane], utterance.end_s)
+        chosen[number] = lane
+    return [chosen[number] for number in range(len(utterances))], max(1, len(ends_s))

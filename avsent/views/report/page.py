@@ -1,35 +1,47 @@
-"""The report of one video: a single page that works offline, in any browser, years from now."""
+"""The report of one video: a single page that works offline in any browser.
+
+Template, styles, scripts and data are all in one file. Nothing that comes from outside becomes
+markup: data is JSON in script elements that no browser runs, and the page's own scripts show it
+as text. A Content-Security-Policy allows these scripts alone, by their hashes, and no network.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import json
+import mimetypes
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from avsent import __version__
 from avsent.errors import InputError
-from avsent.extraction.faces.types import Sighting
 from avsent.files import atomic_text
+from avsent.labels import valence_of
 from avsent.progress import ProgressHook, ignore_progress
+from avsent.result.colours import colour_of_score, colours_of
 from avsent.result.record import Result
-from avsent.views.report.gather import Gathered, gather
-from avsent.views.report.html import json_block, page
-from avsent.views.report.linking import check_embeddable, embedded, kind_of, link, media_head
-from avsent.views.report.moments import Sizes, sizes_for
-from avsent.views.report.payload import head_of, part_of
+from avsent.result.utterance import TimeWeight, UtteranceResult, lanes
+from avsent.text import one_line
 
-OTHER_MEDIA_S = 1.0
-"""A file this much longer or shorter than the result says may be another one."""
-_STYLES = ("base.css", "timeline.css", "chosen.css", "list.css", "report.css")
-_SCRIPTS = (
-    "dom.js",
-    "player.js",
-    "timeline.js",
-    "list.js",
-    "detail.js",
-    "attention.js",
-    "report.js",
-)
+if TYPE_CHECKING:
+    from avsent.extraction.faces.types import Sighting
+    from avsent.views.report.pictures import Gathered, UtterancePictures
+
+DURATION_TOLERANCE_S = 1.0  # between media file and result: beyond, it may be the wrong file
+MAX_EMBED_BYTES = 1_000_000_000  # browsers do not open pages much larger than this
+_CHUNK_BYTES = 3 * 2**20  # a multiple of 3, so that each chunk is whole base64
+_LANE_SLACK_S = 0.01
+_MODALITIES = ("audio", "face")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
+_ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_report(
@@ -47,12 +59,12 @@ def write_report(
     Parameters
     ----------
     media
-        The video or sound file, which the page links to; None for a page without pictures.
+        The video or sound file that the page links to; None for a page without media.
     sightings
-        Where the faces were (``Analysis.sightings``); None to look for them again.
+        Where the faces are (``Analysis.sightings``); None to detect them again.
     pictures
-        Whether to show faces and spectrograms, for which the media file is gone through again;
-        without, it is linked unseen.
+        Whether to show faces and spectrograms. They need another pass over the media file;
+        without them it is linked without being opened.
     embed
         Whether to put the media file into the page instead of linking it.
 
@@ -61,62 +73,247 @@ def write_report(
     MediaError
         The media file cannot be read.
     InputError
-        It is too large to be put into a page.
+        The media file is too large to embed.
     OutputError
         The page cannot be written.
     """
-    sizes = sizes_for(len(result.utterances))
-    gathered = None
-    about = None
-    warnings: list[str] = []
+    gathered, about = None, None
+    warnings = list(result.warnings)
     if media is not None:
-        if embed:
-            check_embeddable(media)
+        if embed and (size := media.stat().st_size) > MAX_EMBED_BYTES:
+            raise InputError(
+                f"{media} has {size / 1e9:.1f} GB, too much for a page; leave out --embed to "
+                "link it"
+            )
         if pictures:
-            gathered = gather(media, result, sightings, sizes, on_progress)
-            warnings += _doubts(result, gathered)
-        kind = gathered.kind if gathered is not None else kind_of(media)
-        about = media_head(media, kind, None if embed else link(media, target))
-    parts = _parts(head_of(result, about, warnings), result, gathered, sizes)
+            from avsent.views.report.pictures import gather
+
+            gathered = gather(media, result, sightings, on_progress)
+            if abs(gathered.end_s - result.duration_s) > DURATION_TOLERANCE_S:
+                warnings.append(
+                    f"the media file lasts {gathered.end_s:.1f} s, the one that was analysed "
+                    f"{result.duration_s:.1f} s: is it the right one?"
+                )
+        about = {
+            "kind": gathered.kind if gathered is not None else media_kind(media),
+            "url": None if embed else link(media, target),
+            "type": mimetypes.guess_type(media.name)[0] or "",
+            "name": media.name,
+        }
+    name = re.split(r"[\\/]", result.source.rstrip("\\/"))[-1] or result.source
     with atomic_text(target) as file:
         file.writelines(
             page(
-                "report.html",
-                title=f"{_name(result.source)}: sentiment",
-                styles=_STYLES,
-                early=("theme.js",),
-                scripts=_SCRIPTS,
-                blocks=parts,
-                tail=_carried(media) if media is not None and embed else (),
+                "report",
+                title=f"{name}: sentiment",
+                blocks=_blocks(_head_of(result, about, warnings), result, gathered),
+                tail=embedded(media) if media is not None and embed else (),
             )
         )
 
 
-def _name(source: str) -> str:
-    """The name at the end of a path of whatever system."""
-    return re.split(r"[\\/]", source.rstrip("\\/"))[-1] or source
+# --- Any page ------------------------------------------------------------------------------------
 
 
-def _doubts(result: Result, gathered: Gathered) -> list[str]:
-    if abs(gathered.end_s - result.duration_s) <= OTHER_MEDIA_S:
-        return []
-    return [
-        f"the media file lasts {gathered.end_s:.1f} s, the one that was analysed "
-        f"{result.duration_s:.1f} s: is it the right one?"
-    ]
-
-
-def _parts(
-    head: dict[str, Any], result: Result, gathered: Gathered | None, sizes: Sizes
+def page(
+    name: str, *, title: str, blocks: Iterable[str], tail: Iterable[str] = ()
 ) -> Iterator[str]:
-    yield json_block("head", head)
-    for place, utterance in enumerate(result.utterances):
-        pictures = gathered.pictures[place] if gathered is not None else None
-        yield json_block(f"part-{place}", part_of(utterance, pictures, sizes.row))
+    """The parts of a page, to be written one after the other.
+
+    Parameters
+    ----------
+    name
+        The page consists of ``name.html``, ``name.css`` and ``name.js`` in the assets, beside
+        what all pages share: ``base.css``, and ``shared.js``, which runs before anything is shown.
+    title
+        Of the window; any text.
+    blocks
+        From :func:`json_block`; taken one by one, so that a large page is never in memory.
+    tail
+        Elements after the scripts, which therefore do not wait for them.
+    """
+    style = _asset("base.css") + _asset(f"{name}.css")
+    shared = _asset("shared.js")
+    script = '(() => {\n"use strict";\n' + _asset(f"{name}.js") + "})();"
+    policy = (
+        f"default-src 'none'; script-src {_hash(shared)} {_hash(script)}; "
+        f"style-src {_hash(style)}; img-src data:; media-src 'self' file: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts: dict[str, Iterable[str]] = {
+        "policy": [html.escape(policy)],
+        "title": [html.escape(one_line(title))],
+        "style": [style],
+        "shared": [shared],
+        "script": [script],
+        "data": blocks,
+        "tail": tail,
+    }
+    for number, part in enumerate(_PLACEHOLDER.split(_asset(f"{name}.html"))):
+        yield from parts[part] if number % 2 else [part]
 
 
-def _carried(media: Path) -> Iterator[str]:
+def json_block(identity: str, plain: Any) -> str:
+    """``plain`` as JSON in a script element of the id ``identity``, which is not escaped.
+
+    No text in ``plain`` can end the element or begin another one.
+    """
+    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text.translate(_ESCAPES))
+    return f'<script type="application/json" id="{identity}">{text}</script>\n'
+
+
+def _asset(name: str) -> str:
+    return files("avsent.views.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+# --- The media file ------------------------------------------------------------------------------
+
+
+def link(media: Path, target: Path) -> str:
+    """URL of ``media`` relative to the page ``target``, so that both can be moved together; every
+    character with a meaning in a URL is percent-encoded."""
     try:
-        yield from embedded(media)
+        relative = os.path.relpath(media, target.parent)
+    except ValueError:  # on another drive
+        return media.absolute().as_uri()
+    return quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+def media_kind(media: Path) -> str:
+    """``audio`` or ``video``, guessed from the name."""
+    guessed = mimetypes.guess_type(media.name)[0] or ""
+    return "audio" if guessed.startswith("audio/") else "video"
+
+
+def embedded(media: Path) -> Iterator[str]:
+    """The file as script elements of base64, a few megabytes each.
+
+    Not as a ``data:`` URL: browsers cannot seek in these, and some limit their length.
+
+    Raises:
+        InputError: the file cannot be read any more.
+    """
+    try:
+        with media.open("rb") as file:
+            while content := file.read(_CHUNK_BYTES):
+                text = base64.b64encode(content).decode("ascii")
+                yield f'<script type="text/plain" class="media">{text}</script>\n'
     except OSError as error:
         raise InputError(f"{media} cannot be read any more: {error.strerror}") from error
+
+
+# --- The data ------------------------------------------------------------------------------------
+
+
+def _blocks(head: dict[str, Any], result: Result, gathered: Gathered | None) -> Iterator[str]:
+    """A head, then a part for each utterance, which the page reads when the utterance is chosen:
+    so it opens at once, however many there are."""
+    yield json_block("head", head)
+    rows = context_rows(len(result.utterances))
+    for place, utterance in enumerate(result.utterances):
+        pictures = gathered.pictures[place] if gathered is not None else None
+        yield json_block(f"part-{place}", part_of(utterance, pictures, rows))
+
+
+def context_rows(utterances: int) -> int | None:
+    """How many utterances the context of each one lists; None for all of them."""
+    return 100 if utterances > 400 else None
+
+
+def _head_of(
+    result: Result, media: dict[str, Any] | None, warnings: Sequence[str]
+) -> dict[str, Any]:
+    labels = result.model.labels
+    colours = dict(zip(labels, colours_of(labels), strict=True))
+    # Labels that are neither good nor bad have no score: utterances get the colour of their label.
+    scored = any(map(valence_of, labels))
+    utterances = [
+        {
+            "index": one.index,
+            "start": round(one.start_s, 3),
+            "end": round(one.end_s, 3),
+            "track": one.track,
+            "label": one.sentiment,
+            "score": round(one.score, 4),
+            "colour": colour_of_score(one.score)
+            if scored
+            else colours.get(one.sentiment, colour_of_score(0)),
+            "p": [round(one.probabilities.get(label, 0.0), 4) for label in labels],
+            "shares": {
+                name: [round(share.weight, 4), share.effective]
+                for name, share in one.modalities.items()
+            },
+            "text": one.text,
+            "warnings": list(one.warnings),
+        }
+        for one in result.utterances
+    ]
+    spans = [(one.start_s, one.end_s) for one in result.utterances]
+    return {
+        "version": __version__,
+        "source": result.source,
+        "duration": round(result.duration_s, 3),
+        "model": {"name": result.model.name, "sha256": result.model.sha256},
+        "labels": list(labels),
+        "colours": list(colours.values()),
+        "tracks": len(result.tracks),
+        "warnings": list(warnings),
+        "media": media,
+        "lanes": lanes(spans, slack=_LANE_SLACK_S),
+        "utterances": utterances,
+    }
+
+
+def part_of(
+    utterance: UtteranceResult, pictures: UtterancePictures | None, rows: int | None
+) -> dict[str, Any]:
+    """What the page shows of a chosen utterance; ``rows``: at most so many of its context."""
+    attention = utterance.attention
+    plain: dict[str, Any] = {
+        "audio": _frames(attention.audio_frames),
+        "face": _frames(attention.face_frames),
+        "context": _context(attention.context, rows),
+    }
+    if pictures is not None:
+        plain["faces"] = [
+            [round(face.time_s, 4), round(face.weight, 5), _webp_url(face.webp)]
+            for face in pictures.faces
+        ]
+        if (drawn := pictures.spectrogram) is not None:
+            plain["spectrogram"] = {
+                "url": _webp_url(drawn.webp),
+                "start": round(drawn.start_s, 4),
+                "end": round(drawn.end_s, 4),
+            }
+    return plain
+
+
+def _webp_url(content: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _frames(frames: Sequence[TimeWeight]) -> list[list[float]]:
+    return [[round(f.time_s, 3) for f in frames], [round(f.weight, 5) for f in frames]]
+
+
+def _context(context: dict[str, tuple[float, ...]], rows: int | None) -> list[list[int | None]]:
+    """Utterance, weight by voice and by face, the largest first.
+
+    Weights are in ten-thousandths: in a long video that halves the size. None: the modality has
+    no weights.
+    """
+    weights = [context.get(name, ()) for name in _MODALITIES]
+    count = max(map(len, weights))
+    # Results from elsewhere may hold rows of different lengths.
+    even = [one + (0.0,) * (count - len(one)) if one else () for one in weights]
+    order = sorted(range(count), key=lambda place: (-sum(one[place] for one in even if one), place))
+    return [
+        [place, *(round(10_000 * one[place]) if one else None for one in even)]
+        for place in order[:rows]
+    ]

@@ -1,12 +1,19 @@
-"""Faces in colour, cut from the pictures of a video at wanted moments."""
+"""Faces and spectrograms for the report of a video, gathered in one pass over the file.
+
+Pictures are cut and compressed as they come, and sound is dropped once its utterance is over, so
+memory grows only by the few kilobytes that the page shows of each utterance.
+"""
 
 from __future__ import annotations
 
+import bisect
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -14,8 +21,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.types import Box
-from avsent.extraction.media.events import Frame, Sound
+from avsent.extraction.buffers import RecentSound
+from avsent.extraction.extractor import Extraction, ExtractionOptions
+from avsent.extraction.faces.types import Box, Sighting
+from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.features.spectrogram import AudioConfig, mel_power, normalised_log
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame, Sound
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import (
     _ZERO_TOLERANCE_S,
@@ -23,96 +34,223 @@ from avsent.extraction.media.video import (
     FrameSampler,
     PictureTrack,
 )
+from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.result.record import Result
+from avsent.result.utterance import TimeWeight
 
 Picture: TypeAlias = NDArray[np.uint8]
 """BGR [height, width, 3], upright"""
-See: TypeAlias = Callable[[float, Picture], None]
+TakePicture: TypeAlias = Callable[[float, Picture], None]
 
-FACE_MARGIN = 0.3
-"""Kept around a face's box on each side, in parts of its longer side: hair and chin."""
-
-
-class WantedTimes(FrameSampler):
-    """Takes the frames at given presentation times, and no other."""
-
-    def __init__(self, times_s: Sequence[float]) -> None:
-        """``times_s``: as they stand in a result, so rounded to microseconds."""
-        self._times_s = np.unique(np.asarray(times_s, dtype=np.float64))
-
-    def take(self, time_s: float) -> bool:
-        """Whether ``time_s`` is one of the times."""
-        after = int(np.searchsorted(self._times_s, time_s))
-        near = self._times_s[max(0, after - 1) : after + 1]
-        return bool(near.size and np.abs(near - time_s).min() <= SAMPLER_TOLERANCE_S)
+FACE_MARGIN = 0.3  # around a face's box, relative to its longer side: hair and chin
+SAME_TIME_S = 5e-4  # times closer than this are equal: results are rounded to microseconds
+MAX_APART_S = 0.3  # between crops of a long utterance: neighbours look the same
+_QUIET_POWER = 1e-9  # less in every band and frame counts as silence
+_USUAL_RATE_HZ = 10.0
+_HIGHEST_RATE_HZ = 60.0
+_MIN_FRAMES = 8
 
 
-class ColourReader(MediaReader):
-    """One pass over a file: gives its sound, and shows ``see`` the pictures at ``times_s``.
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much to show of each utterance: at most so many ``faces``, at most ``face_px`` wide, in
+    WebP ``quality`` 0 to 100; ``columns``: greatest width of the spectrogram."""
 
-    Streams, clocks and the times of pictures are those of :class:`MediaReader`, so a picture
-    has the very time it had when the file was analysed. Iterate over :meth:`sounds` alone.
+    faces: int = 6
+    face_px: int = 160
+    quality: int = 78
+    columns: int = 720
+
+
+def sizes_for(utterances: int) -> Sizes:
+    """The more utterances, the less of each: the page of an hour stays below about 10 MB."""
+    if utterances <= 80:
+        return Sizes()
+    if utterances <= 400:
+        return Sizes(faces=5, face_px=112, quality=70, columns=480)
+    return Sizes(faces=4, face_px=80, quality=60, columns=240)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCrop:
+    """The face of an utterance's track at one moment, as WebP, with its attention."""
+
+    time_s: float
+    weight: float
+    webp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrogram:
+    """WebP with time to the right and low tones at the bottom, from ``start_s`` to ``end_s``."""
+
+    webp: bytes
+    start_s: float
+    end_s: float
+
+
+@dataclass(slots=True)
+class UtterancePictures:
+    """The pictures of one utterance; ``faces``: most attention first."""
+
+    faces: list[FaceCrop] = field(default_factory=list)
+    spectrogram: Spectrogram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """``kind``: ``video`` or ``audio``; ``end_s``: where the media really ends; ``pictures``: in
+    the order of the utterances."""
+
+    kind: str
+    end_s: float
+    pictures: tuple[UtterancePictures, ...]
+
+
+def gather(
+    path: Path,
+    result: Result,
+    sightings: Sequence[Sighting] | None,
+    on_progress: ProgressHook = ignore_progress,
+    sizes: Sizes | None = None,
+) -> Gathered:
+    """Read the file once for all pictures of its report.
+
+    ``sightings``: where the faces were when it was analysed; None to detect them again, which
+    takes as long as the analysis did.
+
+    Raises:
+        MediaError: the file cannot be read.
     """
+    sizes = sizes or sizes_for(len(result.utterances))
+    if sightings is None:
+        wanted = any(utterance.attention.face_frames for utterance in result.utterances)
+        sightings = find_sightings(path, result, on_progress) if wanted else ()
+    pictures = tuple(UtterancePictures() for _ in result.utterances)
+    crops = sorted(_planned_crops(result, sightings, sizes.faces))
+    times_s = [time_s for time_s, *_ in crops]
+    heard = RecentSound(SAMPLE_RATE_HZ)
+    waiting = sorted((one.end_s, one.start_s, n) for n, one in enumerate(result.utterances))
+    # The earliest start of the last 0, 1, 2, ... utterances: sound before it can be dropped.
+    starts_s = (start_s for _, start_s, _ in reversed(waiting))
+    needed_s = list(accumulate(starts_s, min, initial=np.inf))
 
-    def __init__(self, path: Path, times_s: Sequence[float], see: See) -> None:
-        """Raises MediaError."""
-        super().__init__(path)
-        if self._media.video is None:
-            return
-        if len(times_s):
-            origin_s = self._media.origin_s
-            self._picture = _ColourTrack(
-                self._media.video, self.info.format, origin_s, WantedTimes(times_s), see
-            )
-        else:  # the packets of its pictures are passed over
-            self._media = replace(self._media, video=None)
-            self._picture = None
+    def take_picture(time_s: float, picture: Picture) -> None:
+        first = int(np.searchsorted(times_s, time_s - SAME_TIME_S))
+        last = int(np.searchsorted(times_s, time_s + SAME_TIME_S, side="right"))
+        for _, weight, place, box in crops[first:last]:
+            face = face_crop(picture, box, sizes.face_px)
+            if face is not None:
+                crop = FaceCrop(time_s, weight, _webp(face, sizes.quality))
+                bisect.insort(pictures[place].faces, crop, key=lambda c: (-c.weight, c.time_s))
 
-    def sounds(self) -> Iterator[Sound]:
-        """The sound, in order; what cannot be read was told of when the file was analysed."""
-        for event in self._streams():
-            if isinstance(event, Sound):
-                yield event
+    def draw_spectrogram() -> None:
+        end_s, start_s, place = waiting.pop(0)
+        samples, from_s = heard.between(start_s, end_s)
+        drawn = spectrogram_of(samples, from_s, sizes.columns, sizes.quality)
+        pictures[place].spectrogram = drawn
 
-
-class _ColourTrack(PictureTrack):
-    """Decodes as the analysis did, but hands wanted pictures to ``see`` and gives no events."""
-
-    def __init__(
-        self, stream: Any, format_name: str, origin_s: float, wanted: WantedTimes, see: See
-    ) -> None:
-        super().__init__(stream, format_name, origin_s, analysis_rate_hz=1.0)
-        self._sampler = self._planner._sampler = wanted
-        self._see = see
-
-    def _pass_on(self) -> Iterator[Frame]:
-        time_s, _, frame = heapq.heappop(self._heap)
-        if time_s > -_ZERO_TOLERANCE_S and time_s > self._last_s:
-            self._last_s = time_s = max(time_s, 0.0)
-            self._see_end(frame, time_s)
-            if self._sampler.take(time_s):
-                self._see(time_s, colour_picture(frame, self._reformatter))
-        yield from ()
+    with ColourReader(path, times_s, take_picture) as reader:
+        total_s = reader.info.duration_s
+        for sound in reader.sounds():
+            heard.add(sound.start_s, sound.samples)
+            while waiting and waiting[0][0] <= heard.end_s:
+                draw_spectrogram()
+            heard.forget(min(needed_s[len(waiting)], heard.end_s))
+            done_s = reader.position_s if total_s is None else min(reader.position_s, total_s)
+            on_progress(Progress("report", str(path), done_s, total_s))
+        while waiting:  # utterances that last longer than the sound
+            draw_spectrogram()
+        return Gathered(
+            kind="video" if reader.info.has_video else "audio",
+            end_s=max(reader.end_s, total_s or 0.0),
+            pictures=pictures,
+        )
 
 
-def colour_picture(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
-    """``frame`` as BGR, rotation tag applied: the colours of what the analysis saw in grey."""
-    picture = reformatter.reformat(frame, format="bgr24").to_ndarray()
-    turned = np.rot90(picture, round(frame.rotation / 90) % 4)
-    return np.ascontiguousarray(turned, dtype=np.uint8)
+def find_sightings(
+    path: Path, result: Result, on_progress: ProgressHook = ignore_progress
+) -> list[Sighting]:
+    """Detect the faces of a video again, with the settings of its analysis: tracks get the same
+    numbers.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    options = ExtractionOptions(
+        segments=(), sightings=True, analysis_rate_hz=analysis_rate_of(result)
+    )
+    extraction = Extraction(path, FeatureConfig(), options, on_progress)
+    for _ in extraction:
+        pass
+    return extraction.sightings
+
+
+def analysis_rate_of(result: Result) -> float:
+    """Frames per second of the analysis, estimated from the times in ``result``.
+
+    A face that is not always visible leads to a lower estimate, never to a higher one, so the
+    densest utterance counts. Near the usual rate, or without an estimate, it is the usual one.
+    """
+    densest = 0.0
+    for utterance in result.utterances:
+        frames = utterance.attention.face_frames
+        if len(frames) >= _MIN_FRAMES and frames[-1].time_s > frames[0].time_s:
+            lasted_s = frames[-1].time_s - frames[0].time_s
+            densest = max(densest, (len(frames) - 1) / lasted_s)
+    if densest < 1 or abs(densest - _USUAL_RATE_HZ) < 0.15 * _USUAL_RATE_HZ:
+        return _USUAL_RATE_HZ
+    return min(_HIGHEST_RATE_HZ, float(round(densest)))
+
+
+# --- Faces ---------------------------------------------------------------------------------------
+
+
+def _planned_crops(
+    result: Result, sightings: Sequence[Sighting], most: int
+) -> Iterator[tuple[float, float, int, Box]]:
+    """Time, weight, place of the utterance and box of each crop to make."""
+    by_track: dict[int, list[Sighting]] = defaultdict(list)
+    for sighting in sightings:
+        by_track[sighting.track].append(sighting)
+    times = {track: np.array([s.time_s for s in own]) for track, own in by_track.items()}
+    for place, utterance in enumerate(result.utterances):
+        if utterance.track is None or utterance.track not in by_track:
+            continue
+        seen_s = times[utterance.track]
+        for moment in strongest(utterance.attention.face_frames, most):
+            after = int(np.searchsorted(seen_s, moment.time_s - SAME_TIME_S))
+            if after < len(seen_s) and abs(seen_s[after] - moment.time_s) <= SAME_TIME_S:
+                box = by_track[utterance.track][after].box
+                yield moment.time_s, moment.weight, place, box
+
+
+def strongest(frames: Sequence[TimeWeight], most: int) -> list[TimeWeight]:
+    """Up to ``most`` moments of the greatest weights, greatest first, no close neighbours."""
+    if not frames or most < 1:
+        return []
+    lasted_s = frames[-1].time_s - frames[0].time_s
+    apart_s = min(MAX_APART_S, lasted_s / (2 * most)) - SAME_TIME_S
+    chosen: list[TimeWeight] = []
+    for frame in sorted(frames, key=lambda one: (-one.weight, one.time_s)):
+        if all(abs(frame.time_s - other.time_s) >= apart_s for other in chosen):
+            chosen.append(frame)
+        if len(chosen) == most:
+            break
+    return chosen
 
 
 def face_crop(picture: Picture, box: Box, side_px: int) -> Picture | None:
-    """The square around ``box``, at most ``side_px`` wide and never enlarged; where the picture
-    ends, it is moved inside. None where the box lies outside the picture."""
+    """The square around ``box``, reduced to ``side_px`` but never enlarged, and moved inside the
+    picture. None if the box lies outside the picture."""
     height, width = picture.shape[:2]
     left, top, right, bottom = box
-    longer = max(right - left, bottom - top)
-    side = round(min(longer * (1 + 2 * FACE_MARGIN), height, width))
+    side = round(min(max(right - left, bottom - top) * (1 + 2 * FACE_MARGIN), height, width))
     inside = left < width and top < height and right > 0 and bottom > 0
     if side < 2 or not inside:
         return None
-    x = _fitted((left + right - side) / 2, side, width)
-    y = _fitted((top + bottom - side) / 2, side, height)
+    x = max(0, min(round((left + right - side) / 2), width - side))
+    y = max(0, min(round((top + bottom - side) / 2), height - side))
     crop = picture[y : y + side, x : x + side]
     if side <= side_px:
         return np.ascontiguousarray(crop)
@@ -120,13 +258,111 @@ def face_crop(picture: Picture, box: Box, side_px: int) -> Picture | None:
     return np.asarray(smaller, dtype=np.uint8)
 
 
-def webp(picture: Picture, quality: int) -> bytes:
-    """``picture`` as WebP, which every browser since 2020 shows."""
+def _webp(picture: Picture, quality: int) -> bytes:
+    """WebP: every browser since 2020 shows it."""
     done, encoded = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
     if not done:
         raise ValueError("OpenCV cannot write WebP")
     return encoded.tobytes()
 
 
-def _fitted(start: float, length: int, limit: int) -> int:
-    return max(0, min(round(start), limit - length))
+# --- Spectrograms --------------------------------------------------------------------------------
+
+
+def spectrogram_of(
+    samples: NDArray[np.float32], start_s: float, columns: int, quality: int
+) -> Spectrogram | None:
+    """Of mono ``samples`` [N] that start at ``start_s``; None for silence."""
+    levels = spectrogram_levels(samples)
+    if levels is None:
+        return None
+    step_s = AudioConfig().hop_samples / AudioConfig().sample_rate_hz
+    lasted_s = levels.shape[1] * step_s
+    if levels.shape[1] > columns:
+        narrower = cv2.resize(levels, (columns, levels.shape[0]), interpolation=cv2.INTER_AREA)
+        levels = np.asarray(narrower, dtype=np.uint8)
+    # Magma is perceptually uniform, also for colour-blind readers.
+    picture = cv2.applyColorMap(levels[::-1], cv2.COLORMAP_MAGMA)
+    return Spectrogram(
+        webp=_webp(np.asarray(picture, dtype=np.uint8), quality),
+        start_s=start_s - step_s / 2,  # a frame is centred on its time
+        end_s=start_s - step_s / 2 + lasted_s,
+    )
+
+
+def spectrogram_levels(samples: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """Log-mel levels [mel, N], 0 at the floor and 255 at the peak, a frame each 10 ms; as in
+    :mod:`avsent.extraction.features.spectrogram`, but with the quiet ends. None for silence."""
+    config = AudioConfig()
+    if samples.size < config.hop_samples:
+        return None
+    power = mel_power(samples, config)
+    if power.max() < _QUIET_POWER:
+        return None
+    level = normalised_log(power, config.floor_db)
+    level = (level - level.min()) / max(float(np.ptp(level)), 1e-6)
+    levels: NDArray[np.uint8] = np.round(255 * level).astype(np.uint8)
+    return levels
+
+
+# --- Reading -------------------------------------------------------------------------------------
+
+
+class ColourReader(MediaReader):
+    """One pass over a file: yields its sound, and calls ``take`` with the frames at ``times_s``.
+
+    Streams, clocks and times are those of :class:`MediaReader`, so a frame has exactly the time
+    it had in the analysis. Iterate over :meth:`sounds` only.
+    """
+
+    def __init__(self, path: Path, times_s: Sequence[float], take: TakePicture) -> None:
+        """Raises MediaError."""
+        super().__init__(path)
+        video, origin_s = self._media.video, self._media.origin_s
+        if video is not None and len(times_s):
+            self._picture = _ColourTrack(video, self.info.format, origin_s, 1.0)
+            self._picture.take_only(times_s, take)
+        else:  # skip the packets of the video
+            self._media = replace(self._media, video=None)
+            self._picture = None
+
+    def sounds(self) -> Iterator[Sound]:
+        """The sound, in order; the analysis has reported what cannot be read."""
+        for event in self._streams():
+            if isinstance(event, Sound):
+                yield event
+
+
+class _GivenTimes(FrameSampler):
+    """Takes the frames at given times, which results round to microseconds, and no others."""
+
+    def __init__(self, times_s: Sequence[float]) -> None:
+        self._times_s = np.unique(np.asarray(times_s, dtype=np.float64))
+
+    def take(self, time_s: float) -> bool:
+        after = int(np.searchsorted(self._times_s, time_s))
+        near = self._times_s[max(0, after - 1) : after + 1]
+        return bool(near.size and np.abs(near - time_s).min() <= SAMPLER_TOLERANCE_S)
+
+
+class _ColourTrack(PictureTrack):
+    """Decodes like the analysis, but passes the frames at given times on in colour."""
+
+    def take_only(self, times_s: Sequence[float], take: TakePicture) -> None:
+        self._sampler = self._planner._sampler = _GivenTimes(times_s)
+        self._take = take
+
+    def _pass_on(self) -> Iterator[Frame]:
+        time_s, _, frame = heapq.heappop(self._heap)
+        if time_s > -_ZERO_TOLERANCE_S and time_s > self._last_s:
+            self._last_s = time_s = max(time_s, 0.0)
+            self._see_end(frame, time_s)
+            if self._sampler.take(time_s):
+                self._take(time_s, _colour_picture(frame, self._reformatter))
+        yield from ()
+
+
+def _colour_picture(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
+    picture = reformatter.reformat(frame, format="bgr24").to_ndarray()
+    turned = np.rot90(picture, round(frame.rotation / 90) % 4)
+    return np.ascontiguousarray(turned, dtype=np.uint8)

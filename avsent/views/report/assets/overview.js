@@ -1,0 +1,739 @@
+/* The overview of a batch: charts, and tables of its files and its utterances, whose data are
+   columns of numbers. */
+
+const head = readBlock("head");
+const data = readBlock("data");
+const LABELS = data.labels;
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+
+/* Whole numbers of a unit as numbers; null becomes NaN. */
+const scaled = (values, unit) => Float64Array.from(values, (value) => (value === null ? NaN : value / unit));
+
+/* {row: value} as a full column. */
+function spread(byRow, count, none) {
+  const column = new Array(count).fill(none);
+  for (const [row, value] of Object.entries(byRow)) column[row] = value;
+  return column;
+}
+
+const files = {
+  ...data.files,
+  total: data.files.name.length,
+  state: data.files.state.map((number) => data.states[number]),
+  duration: scaled(data.files.duration, 1000),
+  mean: scaled(data.files.mean, 10000),
+  remarks: spread(data.files.remarks, data.files.name.length, []),
+  error: spread(data.files.error, data.files.name.length, ""),
+};
+files.labels = new Uint32Array(files.total * LABELS.length); // utterances of each label, by file
+files.warnings = Float64Array.from(files.remarks, (remarks) => remarks.length);
+
+const utterances = {
+  total: data.utterances.start.length,
+  start: scaled(data.utterances.start, 1000),
+  length: scaled(data.utterances.length, 1000),
+  score: scaled(data.utterances.score, 10000),
+  probability: scaled(data.utterances.probability, 1000),
+  label: Int16Array.from(data.utterances.label),
+  text: data.utterances.text,
+  remark: spread(data.utterances.remarks, data.utterances.start.length, -1),
+};
+utterances.file = new Uint32Array(utterances.total);
+utterances.place = new Float64Array(utterances.total); // in the file, from 1
+for (let file = 0, one = 0; file < files.total; file++) {
+  for (let place = 1; place <= files.count[file]; place++, one++) {
+    utterances.file[one] = file;
+    utterances.place[one] = place;
+    if (utterances.label[one] >= 0) files.labels[file * LABELS.length + utterances.label[one]]++;
+    if (utterances.remark[one] >= 0) files.warnings[file]++;
+  }
+}
+
+/* --- Order and choice -------------------------------------------------------------------------- */
+
+/* `compute` called once, when its value is needed. */
+function once(compute) {
+  let value = null;
+  return () => (value ??= compute());
+}
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+
+/* The place of each text in the alphabet: equal texts have the same, empty ones NaN. */
+function ranks(texts) {
+  const order = Uint32Array.from(texts.keys()).sort((a, b) => collator.compare(texts[a], texts[b]));
+  const places = new Float64Array(texts.length);
+  let place = 0;
+  order.forEach((row, number) => {
+    if (number && collator.compare(texts[row], texts[order[number - 1]]) !== 0) place = number;
+    places[row] = texts[row] === "" ? NaN : place;
+  });
+  return places;
+}
+
+const nameRanks = once(() => ranks(files.name));
+
+/* All rows in the order of their keys; NaN comes last in either direction. */
+function ordered(keys, down) {
+  const sign = down ? -1 : 1;
+  return Uint32Array.from(keys.keys()).sort((a, b) => {
+    const [x, y] = [keys[a], keys[b]];
+    if (x < y) return -sign;
+    if (x > y) return sign;
+    return Number.isNaN(x) - Number.isNaN(y) || a - b;
+  });
+}
+
+/* A text as it is compared in a search. */
+const folded = (text) => text.normalize("NFC").toLowerCase();
+
+const foldedNames = once(() => files.name.map(folded));
+const foldedTexts = once(() => (utterances.text ?? []).map(folded));
+
+const ALL = { words: "", label: -1, low: -1, high: 1, open: false, file: -1, warned: false };
+const query = { files: { words: "", state: "" }, utterances: { ...ALL } };
+
+/* A function that tells whether a file passes the filter. */
+function fileFilter() {
+  const { state } = query.files;
+  const words = folded(query.files.words.trim());
+  const hits = words ? foldedNames().map((name) => name.includes(words)) : null;
+  return (file) =>
+    (!hits || hits[file]) &&
+    (state === "" || files.state[file] === state || (state === "warned" && files.warnings[file] > 0));
+}
+
+function utteranceFilter() {
+  const { label, low, high, open, file, warned } = query.utterances;
+  const words = folded(query.utterances.words.trim());
+  const names = words ? foldedNames().map((name) => name.includes(words)) : null;
+  const end = open ? high : high + 1e-9; // an open range excludes its upper edge
+  return (one) =>
+    (file < 0 || utterances.file[one] === file) &&
+    (label < 0 || utterances.label[one] === label) &&
+    utterances.score[one] >= low && utterances.score[one] < end &&
+    (!warned || utterances.remark[one] >= 0) &&
+    (!words || names[utterances.file[one]] || (foldedTexts()[one]?.includes(words) ?? false));
+}
+
+/* --- A table of any length: only the rows in view are in the document -------------------------- */
+
+const MAX_HEIGHT = 8e6; // of an element, in pixels: above some ten million browsers lose count
+const SPARE_ROWS = 6; // beyond either edge, so that the keyboard has them
+
+class Table {
+  /* `name`: id of the element with the role "grid"; `columns`: {title, kind, keys, hint, make(cell),
+     fill(cell, row)}, where `keys` gives the numbers to sort by; `filter`: gives a function that
+     tells whether to show a row; `onOpen`: called with a row that is clicked or entered. */
+  constructor(name, { total, columns, filter, onOpen, onShow = () => {}, selected = () => false }) {
+    Object.assign(this, { name, total, columns, filter, onOpen, onShow, selected });
+    this.root = byId(name);
+    this.rows = new Map(); // by place in the view
+    this.spare = [];
+    this.made = 0;
+    this.active = -1;
+    this.headers = columns.map((column) => this.makeHeader(column));
+    const row = make("div.row", { role: "row", "aria-rowindex": 1 }, ...this.headers);
+    this.head = make("div.head", { role: "rowgroup" }, row);
+    this.body = make("div.body", { role: "rowgroup", onclick: (event) => this.click(event) });
+    this.makeSorter();
+    this.root.append(this.head, this.body);
+    this.root.style.setProperty("--all", total);
+    this.root.setAttribute("aria-colcount", columns.length);
+    this.root.addEventListener("scroll", () => this.render(), { passive: true });
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    this.root.addEventListener("focus", () => this.activate(Math.max(0, this.active), false));
+    this.sort(columns[0], false);
+    new ResizeObserver(() => this.measure()).observe(this.root);
+  }
+
+  makeHeader(column) {
+    const { title, kind, keys, hint } = column;
+    const onclick = () => {
+      // A first click sorts numbers downwards, texts upwards.
+      this.sort(column, this.column === column ? !this.down : kind.includes("number"));
+    };
+    const content = keys ? make("button.sort", { title: hint || null, onclick }, title) : title;
+    return make("div", { class: `cell ${kind}`, role: "columnheader" }, content);
+  }
+
+  /* The list to sort by, which replaces the heads of the columns where there is no room. */
+  makeSorter() {
+    this.sortable = this.columns.filter((column) => column.keys);
+    this.select = make("select.field", { "aria-label": "Sort by" });
+    this.select.append(...this.sortable.map(({ title }) => new Option(title)));
+    this.select.addEventListener("change", () => {
+      this.sort(this.sortable[this.select.selectedIndex], this.down);
+    });
+    this.turn = make("button.button.square", { onclick: () => this.sort(this.column, !this.down) });
+    byId(`${this.name}-sorter`).append("Sort by", this.select, this.turn);
+  }
+
+  sort(column, down) {
+    Object.assign(this, { column, down, order: ordered(column.keys(), down) });
+    const direction = down ? "descending" : "ascending";
+    this.columns.forEach((other, number) => {
+      if (other.keys) this.headers[number].setAttribute("aria-sort", other === column ? direction : "none");
+    });
+    this.select.selectedIndex = this.sortable.indexOf(column);
+    this.turn.textContent = down ? "↓" : "↑";
+    this.turn.setAttribute("aria-label", down ? "Sort upwards" : "Sort downwards");
+    this.show();
+  }
+
+  /* Shows the rows that pass the filter, from the top. */
+  show() {
+    this.view = this.order.filter(this.filter());
+    const some = this.view.length === this.total ? "" : `${counted(this.view.length)} of `;
+    byId(`${this.name}-count`).textContent = some + counted(this.total);
+    this.root.setAttribute("aria-rowcount", this.view.length + 1);
+    this.active = -1;
+    this.root.scrollTop = 0;
+    this.measure();
+    this.onShow(this.view);
+  }
+
+  measure() {
+    this.rowHeight = parseFloat(getComputedStyle(this.root).getPropertyValue("--row"));
+    this.window = this.root.clientHeight - this.head.offsetHeight;
+    this.refresh();
+  }
+
+  /* Fills all rows in view anew. */
+  refresh() {
+    for (const place of this.rows.keys()) this.release(place);
+    this.render();
+  }
+
+  release(place) {
+    const row = this.rows.get(place);
+    this.rows.delete(place);
+    row.hidden = true;
+    this.spare.push(row);
+  }
+
+  render() {
+    const { rowHeight, window, view } = this;
+    const height = view.length * rowHeight;
+    const shown = Math.min(height, MAX_HEIGHT);
+    this.body.style.height = `${shown}px`;
+    // A table longer than an element can be scrolls faster than its bar.
+    this.pace = shown < height ? (height - window) / (shown - window) : 1;
+    const { scrollTop } = this.root;
+    const top = scrollTop * this.pace;
+    const first = Math.max(0, Math.floor(top / rowHeight) - SPARE_ROWS);
+    const end = Math.min(view.length, Math.ceil((top + window) / rowHeight) + SPARE_ROWS);
+    for (const place of this.rows.keys()) if (place < first || place >= end) this.release(place);
+    for (let place = first; place < end; place++) {
+      const row = this.rows.get(place) ?? this.fill(this.spare.shift() ?? this.makeRow(), place);
+      row.style.transform = `translateY(${place * rowHeight - (top - scrollTop)}px)`;
+    }
+    this.mark();
+  }
+
+  makeRow() {
+    const row = make("div.row", { role: "row", id: `${this.name}-row-${++this.made}` });
+    row.cells = this.columns.map((column, number) => {
+      const options = { class: `cell ${column.kind}`, role: "gridcell", "aria-colindex": number + 1 };
+      const cell = make("div", options);
+      column.make?.(cell);
+      return cell;
+    });
+    row.append(...row.cells);
+    this.body.append(row);
+    return row;
+  }
+
+  fill(row, place) {
+    this.rows.set(place, row);
+    row.hidden = false;
+    row.place = place;
+    row.setAttribute("aria-rowindex", place + 2);
+    row.setAttribute("aria-selected", this.selected(this.view[place]));
+    this.columns.forEach((column, number) => column.fill(row.cells[number], this.view[place]));
+    return row;
+  }
+
+  /* Marks the row of the keyboard; only its links are in the order of Tab. */
+  mark() {
+    this.root.removeAttribute("aria-activedescendant");
+    for (const [place, row] of this.rows) {
+      const active = place === this.active;
+      row.classList.toggle("active", active);
+      for (const link of row.querySelectorAll("a")) link.tabIndex = active ? 0 : -1;
+      if (active) this.root.setAttribute("aria-activedescendant", row.id);
+    }
+  }
+
+  activate(place, follow = true) {
+    if (!this.view.length) return;
+    this.active = Math.max(0, Math.min(this.view.length - 1, place));
+    const top = this.active * this.rowHeight;
+    const now = this.root.scrollTop * this.pace;
+    const last = top + this.rowHeight - this.window;
+    if (follow && top < now) this.root.scrollTop = top / this.pace;
+    else if (follow && last > now) this.root.scrollTop = last / this.pace;
+    this.render();
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(1, Math.floor(this.window / this.rowHeight) - 1);
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page };
+    Object.assign(steps, { Home: -Infinity, End: Infinity });
+    if (event.target !== this.root) {
+      // From the links of a row back to the table.
+      if (event.target.closest(".head") || !["ArrowLeft", "Escape"].includes(event.key)) return;
+      this.root.focus({ preventScroll: true });
+    } else if (event.key in steps) this.activate(this.active + steps[event.key]);
+    else if (event.key === "Enter" && this.active >= 0) this.onOpen(this.view[this.active], false);
+    else if (event.key === "ArrowRight") {
+      this.rows.get(this.active)?.querySelector("a:not([hidden])")?.focus({ preventScroll: true });
+    } else return;
+    event.preventDefault();
+  }
+
+  click(event) {
+    const row = event.target.closest(".row");
+    if (!row || event.target.closest("a") || String(getSelection())) return; // text is being copied
+    this.activate(row.place, false);
+    this.onOpen(this.view[row.place], true);
+  }
+}
+
+/* --- Columns: a cell is made once, and filled whenever its row changes ------------------------- */
+
+/* A column of texts. */
+function textColumn(title, kind, keys, text, hint = "") {
+  const fill = (cell, row) => {
+    const now = text(row);
+    if (cell.textContent === now) return;
+    cell.textContent = now;
+    cell.title = now;
+  };
+  return { title, kind, keys, hint, fill, make: (cell) => kind === "text" && (cell.dir = "auto") };
+}
+
+/* A name; if it is too long, its folders are cut first. */
+function nameColumn(keys, fileOf) {
+  return {
+    title: "File", kind: "name", keys,
+    make: (cell) => cell.append(...["folder", "last"].map((part) => make(`span.${part}`, { dir: "auto" }))),
+    fill(cell, row) {
+      const name = files.name[fileOf(row)];
+      if (cell.title === name) return;
+      const cut = name.lastIndexOf("/") + 1;
+      cell.firstChild.textContent = name.slice(0, cut);
+      cell.lastChild.textContent = name.slice(cut);
+      cell.title = name;
+    },
+  };
+}
+
+function scoreColour(score) {
+  const most = data.scoreColours.length - 1;
+  return data.scoreColours[Math.max(0, Math.min(most, Math.round(((score + 1) / 2) * most)))];
+}
+
+/* A score as a number and a bar from zero. */
+function scoreColumn(title, scores) {
+  return {
+    title, kind: "number score", keys: () => scores,
+    make: (cell) => cell.append(make("span.score-bar", { "aria-hidden": "true" }), make("span.figure")),
+    fill(cell, row) {
+      const score = scores[row];
+      cell.lastChild.textContent = signed(score);
+      cell.firstChild.hidden = Number.isNaN(score);
+      set(cell.firstChild, { share: score, hue: scoreColour(score) });
+    },
+  };
+}
+
+/* Links to the page and the result; of an utterance, the page shows more than the result. */
+function linkColumn(fileOf, anchorOf) {
+  return {
+    title: "Open", kind: "links",
+    make: (cell) => cell.append(make("a", "page"), " ", make("a", "result")),
+    fill(cell, row) {
+      const file = fileOf(row);
+      const anchor = anchorOf(row);
+      const [page, result] = cell.children;
+      page.hidden = !files.page[file];
+      result.hidden = !files.result[file] || (!page.hidden && anchor !== "");
+      if (files.page[file]) page.href = files.page[file] + anchor;
+      if (files.result[file]) result.href = files.result[file];
+      page.setAttribute("aria-label", `page of ${files.name[file]}`);
+      result.setAttribute("aria-label", `result of ${files.name[file]}`);
+    },
+  };
+}
+
+/* The share of each label in a file, or why it has no utterances. */
+const labelsColumn = {
+  title: "Sentiments", kind: "shares",
+  hint: LABELS.length ? `Sort by the share of ${LABELS.at(-1)}` : "",
+  keys: once(() => Float64Array.from(files.count, (all, file) =>
+    all ? files.labels[(file + 1) * LABELS.length - 1] / all : NaN)),
+  make(cell) {
+    cell.parts = LABELS.map((_, label) => make("span", { hue: data.labelColours[label] }));
+    const reason = make("span.reason", { dir: "auto" });
+    cell.append(make("span.stack", { role: "img" }, ...cell.parts), reason);
+  },
+  fill(cell, file) {
+    const [stack, reason] = cell.children;
+    const state = files.state[file];
+    const counts = files.labels.subarray(file * LABELS.length, (file + 1) * LABELS.length);
+    stack.hidden = !files.count[file];
+    reason.hidden = !stack.hidden;
+    reason.textContent = state === "done" ? "no utterances" : files.error[file] || state;
+    reason.classList.toggle("failed", state === "failed");
+    cell.parts.forEach((part, label) => (part.style.flexGrow = counts[label]));
+    const words = LABELS.map((name, label) => `${name} ${counts[label]}`).join(", ");
+    cell.title = stack.hidden ? reason.textContent : words;
+    stack.setAttribute("aria-label", words);
+  },
+};
+
+function fileRemarks(file) {
+  const own = files.remarks[file].map((remark) => data.remarks[remark]);
+  const inside = files.warnings[file] - own.length;
+  return [...own, ...(inside ? [`${counted(inside)} in utterances`] : [])].join("; ");
+}
+
+const fileColumns = [
+  nameColumn(nameRanks, (file) => file),
+  textColumn("Duration", "number duration", () => files.duration, (file) => clock(files.duration[file])),
+  textColumn("Utterances", "number count", () => files.count, (file) =>
+    files.state[file] === "done" ? counted(files.count[file]) : "–"),
+  labelsColumn,
+  scoreColumn("Mean score", files.mean),
+  textColumn("Warnings", "remarks number-first", () => files.warnings, fileRemarks),
+  linkColumn((file) => file, () => ""),
+];
+
+const remarkRanks = once(() => ranks(data.remarks));
+const fileRanks = once(() => Float64Array.from(utterances.file, (file) => nameRanks()[file]));
+const utteranceColumns = [
+  nameColumn(fileRanks, (one) => utterances.file[one]),
+  textColumn("#", "number place", () => utterances.place, (one) => String(utterances.place[one]),
+    "Its number in the file, from 1"),
+  textColumn("Start", "number start", () => utterances.start, (one) => clock(utterances.start[one])),
+  textColumn("Length", "number length", () => utterances.length, (one) =>
+    `${utterances.length[one].toFixed(1)} s`),
+  ...(utterances.text
+    ? [textColumn("Text", "text", once(() => ranks(utterances.text)), (one) => utterances.text[one])]
+    : []),
+  {
+    title: "Sentiment", kind: "label",
+    keys: once(() => Float64Array.from(utterances.label, (label) => (label < 0 ? NaN : label))),
+    make: (cell) => cell.append(make("span.swatch"), make("span")),
+    fill(cell, one) {
+      const label = utterances.label[one];
+      set(cell.firstChild, { hue: data.labelColours[label] ?? "#888888" });
+      cell.lastChild.textContent = LABELS[label] ?? "–";
+    },
+  },
+  scoreColumn("Score", utterances.score),
+  textColumn("Probability", "number probability", () => utterances.probability, (one) =>
+    Number.isNaN(utterances.probability[one]) ? "–" : percent(utterances.probability[one]),
+    "Of this sentiment, as the model has it"),
+  textColumn("Warnings", "remarks",
+    once(() => Float64Array.from(utterances.remark, (remark) => remarkRanks()[remark] ?? NaN)),
+    (one) => data.remarks[utterances.remark[one]] ?? ""),
+  linkColumn((one) => utterances.file[one], (one) => `#u${utterances.place[one]}`),
+];
+
+/* --- Charts ------------------------------------------------------------------------------------ */
+
+/* How often each label or score occurs: pale among all utterances, in full colour among those
+   shown; as shares, so that a single file can be compared with the whole. */
+class Bars {
+  /* `bars`: their buttons, with `all` and `some` elements; `side`: the CSS property of their
+     lengths; `binOf`: the bar of an utterance, -1 for none; `tell`: writes a count at a bar. */
+  constructor(bars, side, binOf, tell) {
+    Object.assign(this, { bars, side, binOf, tell });
+    this.shares = this.count(utterances.label.keys(), utterances.total).map(([, share]) => share);
+  }
+
+  /* Number and share of each bar. */
+  count(rows, total) {
+    const counts = new Array(this.bars.length).fill(0);
+    for (const row of rows) counts[this.binOf(row)]++;
+    return counts.map((count) => [count, total ? count / total : 0]);
+  }
+
+  show(view) {
+    const shown = this.count(view, view.length);
+    const most = Math.max(...this.shares, ...shown.map(([, share]) => share));
+    // Never so short that something looks like nothing.
+    const length = (share) => (share > 0 ? `max(1.5px, ${(100 * share) / most}%)` : "0");
+    this.bars.forEach((button, bin) => {
+      button.querySelector(".all").style[this.side] = length(this.shares[bin]);
+      button.querySelector(".some").style[this.side] = length(shown[bin][1]);
+      this.tell(button, bin, ...shown[bin], view.length);
+    });
+  }
+}
+
+function makeLabelBars() {
+  const whole = LABELS.map(() => 0);
+  for (const label of utterances.label) whole[label]++;
+  const bars = LABELS.map((name, label) => {
+    const onclick = () => pickLabel(query.utterances.label === label ? -1 : label);
+    const title = `${counted(whole[label])} of all ${counted(utterances.total)}`;
+    const options = { hue: data.labelColours[label], title, onclick };
+    const track = make("span.track", make("span.all"), make("span.some"));
+    const parts = [make("span.name", { dir: "auto" }, name), track, make("span.count")];
+    const button = make("button.bar-row", options, ...parts);
+    byId("labels").append(make("li", button));
+    return button;
+  });
+  return new Bars(bars, "width", (one) => utterances.label[one], (button, label, count, share, total) => {
+    const words = total ? percent(share) : "–";
+    button.lastChild.replaceChildren(make("b", words), ` ${counted(count)}`);
+    button.setAttribute("aria-pressed", query.utterances.label === label);
+  });
+}
+
+const BINS = 20;
+
+function makeScoreBars() {
+  // The edges as the fields of the filter have them.
+  const edges = Array.from({ length: BINS + 1 }, (_, bin) => Number((bin / (BINS / 2) - 1).toFixed(3)));
+  const chosen = (bin) => query.utterances.low === edges[bin] && query.utterances.high === edges[bin + 1];
+  const bars = edges.slice(0, BINS).map((low, bin) => {
+    const onclick = () => (chosen(bin) ? pickRange(-1, 1) : pickRange(low, edges[bin + 1]));
+    const hue = scoreColour((low + edges[bin + 1]) / 2);
+    return make("button.column", { hue, onclick }, make("span.all"), make("span.some"));
+  });
+  byId("scores").append(...bars);
+  // The last bar holds 1, too.
+  const binOf = (one) => {
+    const bin = Math.floor((utterances.score[one] + 1) * (BINS / 2) + 1e-9);
+    return Math.max(0, Math.min(BINS - 1, bin));
+  };
+  return new Bars(bars, "height", binOf, (button, bin, count) => {
+    const [low, high] = [edges[bin], edges[bin + 1]].map((edge) => signed(edge, 1));
+    button.title = `${counted(count)} utterances with scores ${low} to ${high}`;
+    set(button, { "aria-label": button.title, "aria-pressed": String(chosen(bin)) });
+  });
+}
+
+/* The mean score of each file, from the lowest to the highest, as bars on a canvas. */
+const WIDEST_BAR = 28;
+const TIGHT = 4; // narrower bars stand without a gap
+const canvas = byId("strip");
+const tip = byId("tip");
+const means = ordered(files.mean, false).filter((file) => !Number.isNaN(files.mean[file]));
+
+function buildStrip() {
+  const range = byId("strip-range");
+  range.textContent = "No file has utterances";
+  if (means.length) {
+    const [lowest, highest] = [means[0], means.at(-1)].map((file) => signed(files.mean[file]));
+    range.textContent = `${counted(means.length)} files, lowest ${lowest}, highest ${highest}`;
+  }
+  canvas.setAttribute("aria-label", `${range.textContent}; the table of files has each`);
+  canvas.addEventListener("pointermove", showTip);
+  canvas.addEventListener("pointerleave", () => (tip.hidden = true));
+  canvas.addEventListener("click", (event) => {
+    const file = fileAt(event);
+    if (file !== undefined) pickFile(file);
+  });
+  new ResizeObserver(drawStrip).observe(canvas);
+  new MutationObserver(drawStrip).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+}
+
+/* Width of a bar, and where the first one begins. */
+function stripLayout() {
+  const width = canvas.clientWidth;
+  const bar = Math.min(WIDEST_BAR, width / Math.max(1, means.length));
+  return { width, bar, left: (width - bar * means.length) / 2 };
+}
+
+function fileAt(event) {
+  const { bar, left } = stripLayout();
+  return means[Math.floor((event.offsetX - left) / bar)];
+}
+
+function drawStrip() {
+  const { width, bar, left } = stripLayout();
+  const height = canvas.clientHeight;
+  const { file: chosen } = query.utterances;
+  canvas.width = Math.round(width * devicePixelRatio);
+  canvas.height = Math.round(height * devicePixelRatio);
+  const pen = canvas.getContext("2d");
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  const { color: ink, borderTopColor: line, fontFamily } = getComputedStyle(canvas);
+  const probe = make("span.probe");
+  canvas.after(probe); // gives the colours as they are in this theme
+  const colours = new Map();
+  for (const hue of data.scoreColours) {
+    colours.set(hue, getComputedStyle(set(probe, { hue })).backgroundColor);
+  }
+  probe.remove();
+  // The scale is a round number that no bar exceeds.
+  const most = Math.max(0, ...means.map((file) => Math.abs(data.files.mean[file])));
+  const reach = Math.min(1, Math.max(0.1, Math.ceil(most / 1000) / 10));
+  const middle = height / 2;
+  // With more files than pixels, each pixel shows the file in its middle.
+  const steps = bar < 1 ? Math.floor(width) : means.length;
+  const step = bar < 1 ? 1 : bar;
+  for (let place = 0; place < steps; place++) {
+    const file = means[Math.floor(((place + 0.5) / steps) * means.length)];
+    const mean = files.mean[file];
+    const size = Math.max(1, (Math.abs(mean) * (middle - 2)) / reach);
+    pen.globalAlpha = chosen < 0 || chosen === file ? 1 : 0.35;
+    pen.fillStyle = colours.get(scoreColour(mean));
+    const y = mean < 0 ? middle : middle - size;
+    pen.fillRect(left + place * step, y, bar >= TIGHT ? step - 1 : step, size);
+  }
+  pen.globalAlpha = 1;
+  pen.fillStyle = line;
+  pen.fillRect(0, Math.round(middle), width, 1);
+  pen.fillStyle = ink;
+  pen.font = `11px ${fontFamily}`;
+  pen.fillText(signed(reach, 1), 0, 10);
+  pen.textAlign = "right";
+  pen.fillText(signed(-reach, 1), width, height - 3);
+  // A line at the chosen file, which may be too thin to be seen.
+  const place = means.indexOf(chosen);
+  if (place >= 0) pen.fillRect(left + (place + 0.5) * bar - 0.75, 0, 1.5, height);
+}
+
+function showTip(event) {
+  const file = fileAt(event);
+  tip.hidden = file === undefined;
+  if (tip.hidden) return;
+  const name = make("span", { dir: "auto" }, files.name[file]);
+  tip.replaceChildren(make("b", signed(files.mean[file])), " ", name);
+  const room = canvas.clientWidth - tip.offsetWidth;
+  tip.style.left = `${Math.max(0, Math.min(room, event.offsetX - tip.offsetWidth / 2))}px`;
+}
+
+/* --- The page ---------------------------------------------------------------------------------- */
+
+/* At most once in a frame, however fast somebody types. */
+function soon(act) {
+  let waiting = 0;
+  return () => {
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(act);
+  };
+}
+
+function pickFile(file) {
+  const own = query.utterances;
+  own.file = own.file === file ? -1 : file;
+  const chip = byId("utterances-file");
+  const name = files.name[own.file] ?? "";
+  chip.hidden = own.file < 0;
+  chip.replaceChildren(make("span", { dir: "auto" }, name), make("span", "×"));
+  chip.setAttribute("aria-label", `Only ${name}: show all files`);
+  drawStrip();
+  fileTable.refresh();
+  show.utterances();
+}
+
+function pickLabel(label) {
+  query.utterances.label = label;
+  byId("utterances-label").value = String(label);
+  show.utterances();
+}
+
+function pickRange(low, high) {
+  Object.assign(query.utterances, { low, high, open: high < 1 });
+  byId("utterances-low").value = low;
+  byId("utterances-high").value = high;
+  show.utterances();
+}
+
+function showHead() {
+  byId("title").textContent = head.title;
+  byId("facts").textContent = head.facts.join(" · ");
+  for (const [name, figure, aside, kind] of head.tiles) {
+    const parts = [make("dt", name), make("dd.figure", figure), make("dd.aside", aside)];
+    byId("tiles").append(make("div", { class: `tile ${kind}` }, ...parts));
+  }
+  byId("notes").append(...head.notes.map((note) => make("p.note", note)));
+  const states = byId("files-state");
+  states.append(new Option("All files", ""));
+  for (const state of data.states) {
+    const count = files.state.filter((other) => other === state).length;
+    if (count && count < files.total) states.append(new Option(`${state} (${counted(count)})`, state));
+  }
+  const warned = files.warnings.filter((count) => count > 0).length;
+  if (warned) states.append(new Option(`with warnings (${counted(warned)})`, "warned"));
+  states.hidden = states.options.length < 2;
+  byId("utterances-label").append(new Option("All sentiments", "-1"));
+  byId("utterances-label").append(...LABELS.map((name, label) => new Option(name, String(label))));
+}
+
+/* A field of a filter, and the property that holds its value. */
+function bind(table, name, property = "value") {
+  byId(`${table}-${name}`).addEventListener("input", ({ target }) => {
+    query[table][name] = target[property];
+    show[table]();
+  });
+}
+
+function listen() {
+  bind("files", "words");
+  bind("files", "state");
+  bind("utterances", "words");
+  bind("utterances", "warned", "checked");
+  const field = (id, kind, act) => byId(id).addEventListener(kind, () => act(byId(id)));
+  const score = () => {
+    const [low, high] = ["low", "high"].map((end) => byId(`utterances-${end}`).valueAsNumber);
+    // The value of an empty field is NaN.
+    const range = { low: low > -1 ? low : -1, high: high < 1 ? high : 1, open: false };
+    Object.assign(query.utterances, range);
+    show.utterances();
+  };
+  field("utterances-label", "change", ({ value }) => pickLabel(Number(value)));
+  field("utterances-low", "input", score);
+  field("utterances-high", "input", score);
+  field("utterances-file", "click", () => {
+    pickFile(query.utterances.file);
+    byId("utterances").focus({ preventScroll: true });
+  });
+  field("utterances-all", "click", () => {
+    query.utterances.words = byId("utterances-words").value = "";
+    query.utterances.warned = byId("utterances-warned").checked = false;
+    if (query.utterances.file >= 0) pickFile(query.utterances.file);
+    pickLabel(-1);
+    pickRange(-1, 1);
+  });
+}
+
+showHead();
+const labelBars = makeLabelBars();
+const scoreBars = makeScoreBars();
+const fileTable = new Table("files", {
+  total: files.total,
+  columns: fileColumns,
+  filter: fileFilter,
+  onOpen: pickFile,
+  selected: (file) => file === query.utterances.file,
+});
+byId("utterances").classList.toggle("with-text", utterances.text !== null);
+const utteranceTable = new Table("utterances", {
+  total: utterances.total,
+  columns: utteranceColumns,
+  filter: utteranceFilter,
+  onOpen(one, clicked) {
+    const page = files.page[utterances.file[one]];
+    if (page && !clicked) location.href = `${page}#u${utterances.place[one]}`;
+  },
+  onShow(view) {
+    labelBars.show(view);
+    scoreBars.show(view);
+    const whole = view.length === utterances.total;
+    for (const note of document.querySelectorAll(".against")) note.hidden = whole;
+    const unfiltered = Object.keys(ALL).every((key) => query.utterances[key] === ALL[key]);
+    byId("utterances-all").disabled = whole && unfiltered;
+  },
+});
+const show = { files: soon(() => fileTable.show()), utterances: soon(() => utteranceTable.show()) };
+buildStrip();
+listen();
