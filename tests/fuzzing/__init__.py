@@ -1,7 +1,6 @@
 """Hostile input by the thousand: ``python -m tests.fuzzing``, started by ``make fuzz``.
 
-``seeds`` makes small valid files, ``mutate`` and ``texts`` spoil them, ``crafted`` writes files
-that lie, ``kinds`` says which command reads each, ``lane`` runs every case in a child process of
-its own and judges how it ended, ``report`` writes the dated file. Case N is the same in every run
-with the same libraries: ``--only N`` does it again and keeps what it read.
+``media`` makes small valid files and others that lie on purpose; ``mutate`` damages bytes, texts,
+arrays and journals; ``kinds`` says which file is damaged how and which command reads it; ``lane``
+runs each case in a child process with limits and judges it.
 """

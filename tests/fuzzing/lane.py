@@ -85,15 +85,17 @@ def _called(case: Case) -> int:
 def _watch(pid: int, began_s: float) -> tuple[int, str, float]:
     """Wait for the child, or stop it: its status, why it was stopped, the most memory it held."""
     peak_mb = 0.0
+    too_much = f"more than {MEMORY_LIMIT_MB} MB of memory"
     while True:
         done, status, used = os.wait4(pid, os.WNOHANG)
-        if done:
-            return status, "", max(peak_mb, used.ru_maxrss / 1024)
+        if done:  # it may have taken too much and ended between two looks
+            peak_mb = max(peak_mb, used.ru_maxrss / 1024)
+            return status, too_much if peak_mb > MEMORY_LIMIT_MB else "", peak_mb
         memory_mb, cpu_s = _usage(pid)
         peak_mb = max(peak_mb, memory_mb)
         stopped = ""
         if peak_mb > MEMORY_LIMIT_MB:
-            stopped = f"more than {MEMORY_LIMIT_MB} MB of memory"
+            stopped = too_much
         elif cpu_s > CPU_LIMIT_S or time.monotonic() - began_s > WALL_LIMIT_S:
             stopped = f"not done after {cpu_s:.0f} s of work"
         if stopped:
