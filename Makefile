@@ -66,7 +66,14 @@ fuzz: dev        ## 3,000 hostile files, each in a child process with limits (ab
 bench-predict: dev   ## speed, memory, time stamps: a dated file under docs/benchmarks
 	$(BIN)/python benchmarks/bench_predict.py --clips $(SHARED)/clips --out docs/benchmarks
 
+cache/bench/fer-venv:   # the peer of bench-batch; what its default detector needs
+	test -x $@/bin/python || $(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --no-input tensorflow-cpu 'opencv-contrib-python-headless<5' \
+		'setuptools<81' requests Pillow av && $@/bin/python -m pip install --quiet --no-deps fer \
+		|| { rm -rf $@; false; }
+
 bench-batch: dev     ## speed of batches, one worker and two, and a peer's (about 20 minutes)
+	-$(MAKE) cache/bench/fer-venv
 	$(BIN)/python benchmarks/bench_batch.py --clips $(SHARED)/clips --out docs/benchmarks \
 		--peer cache/bench/fer-venv
 

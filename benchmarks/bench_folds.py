@@ -1,91 +1,140 @@
-"""The shipped models' recipe on RAVDESS's five published folds: ``make bench-folds``.
+"""``make bench-folds``: the shipped models' recipe on RAVDESS's five published folds.
 
 For each fold the recipe runs anew on the actors of the other four: members by cross-fitting,
-fusion, temperature; the fold's own actors are judged once, at the end. One dated report.
+fusion, temperature; the fold's own actors are judged once, at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
+import dataclasses
+import functools
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from experiments import host_block, mean_sd, table
-from folds_figures import Figures, FoldKnown, ablation_figures, recipe_figures
+from harness import Report, Spread, mean, option_parser, run
 
 from avsent.labels import EMOTIONS, POLARITY_LABELS
-from avsent.model.networks.config import ExpertsConfig
+from avsent.model.networks.adaptation import PRIOR
+from avsent.model.networks.config import ExpertsConfig, FusionConfig
+from avsent.model.networks.target import TargetModel
+from avsent.training.metrics import Scores, majority
+from recipes.card import adapted_scores, in_company, judge, summed
 from recipes.corpora import FOLDS, load_clips, load_stills, of_actors
-from recipes.default_models import Timer
-from recipes.fusion import cross_fitted, know_clips, know_stills, know_strangers, together
+from recipes.default_models import STILLS_HELD, Timer
+from recipes.fusion import (
+    Fusing,
+    Known,
+    Pool,
+    Posteriors,
+    by_speaker,
+    cross_fitted,
+    fuse,
+    know_clips,
+    know_stills,
+    know_strangers,
+    split_pool,
+    together,
+    vote_streams,
+)
 from recipes.members import Workshop
 from recipes.pixels import pixel_network
 
 GROUPS_PER_FOLD = 4
-SMALL = 0.17
-"""The landmarks of a face 25 pixels between the eyes instead of 149."""
+SMALL = 0.17  # the landmarks of a face 25 pixels between the eyes instead of 149
 LABELS = {"polarity": POLARITY_LABELS, "8 emotions": EMOTIONS}
 ABLATION_SEEDS = 2
-Found = dict[str, list[Figures]]
+METRICS = ("accuracy", "balanced", "ece")
+OWN = 11  # log probabilities of one stream: eight emotions, three polarities
+STREAMS = {
+    "without the spectrogram": ("audio", slice(0, OWN)),
+    "without prosody": ("audio", slice(OWN, 2 * OWN)),
+    "without the still face": ("face", slice(0, OWN)),
+    "without movement": ("face", slice(OWN, 2 * OWN)),
+}
+SETTINGS = {
+    "without votes: the network alone": Fusing(vote=False),
+    "no modality ever missing in training": Fusing(missing=0.0),
+    **{f"head: {n}": Fusing(fusion=FusionConfig(n)) for n in ("concat", "fbp", "tfn")},
+}
+NOTE = """Folds of Luna-Jiménez et al. 2022, speaker-independent. Experts, fusion, temperature are
+made anew for every fold; four groups of training actors cross-fit the members, one validates the
+fusion. FER2013's training part teaches the still face, its public test part the fusion. RAVDESS
+has no pictures here: the pixel network has no vote. Means over folds ± sd over them of the means
+over seeds. Ablation: one thing changed, the fusion trained anew, first two seeds."""
+
+Figures = dict[str, float]
+Line = tuple[str, Scores, Figures]  # name, scores, further figures
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = option_parser(__doc__, data="the shared folder data")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2)
-    given = parser.parse_args()
+    return run(parser, measure, arguments)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Report]:
+    """What the folds share is made first; then they are measured side by side."""
     torch.set_num_threads(1)
-    shop = Workshop(given.data, given.cache, given.jobs, Timer())
-    # What the folds share is made before they are measured side by side.
+    shop = Workshop(options.data, options.cache, options.jobs, Timer())
     load_clips(shop.data, shop.cache, shrink=SMALL)
     config = ExpertsConfig(pixels=pixel_network(shop).config)
     for fold in range(len(FOLDS)):
         cross_fitted(config, groups_of(fold), pixel_network(shop), 1 + fold, shop)
     shop.say("members")
-    figures: Found = {}
+    figures: dict[str, list[Figures]] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(shop.jobs, mp_context=context) as pool:
         waiting = [
-            pool.submit(measured, fold, given.data, given.cache, tuple(given.seeds))
+            pool.submit(measure_fold, fold, options.data, options.cache, tuple(options.seeds))
             for fold in range(len(FOLDS))
         ]
         for done in as_completed(waiting):
             for key, values in done.result().items():
                 figures.setdefault(key, []).extend(values)
-    given.out.mkdir(parents=True, exist_ok=True)
-    stem = given.out / f"{datetime.date.today().isoformat()}-folds"
-    stem.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    stem.with_suffix(".md").write_text(report(figures, given.seeds), "utf-8")
-    return 0
+    report = Report("folds", "The shipped models' recipe on RAVDESS's five folds", NOTE)
+    report.facts["seeds"] = str(options.seeds)
+    report.figures["runs"] = figures
+    for labels in LABELS:
+        rows = []
+        for key, values in figures.items():
+            if key.startswith(f"{labels}, "):
+                row: dict[str, Any] = {"": key.removeprefix(f"{labels}, ")}
+                folds = [[v for v in values if v["fold"] == fold] for fold in range(len(FOLDS))]
+                for metric in [m for m in METRICS if m in values[0]]:
+                    row[metric] = Spread(mean([one[metric] for one in fold]) for fold in folds)
+                rows.append(row)
+        report.section(labels, rows)
+    yield report
 
 
-def measured(fold: int, data: Path, cache: Path, seeds: tuple[int, ...]) -> Found:
-    """All figures of a fold, by label set and name."""
+def measure_fold(
+    fold: int, data: Path, cache: Path, seeds: tuple[int, ...]
+) -> dict[str, list[Figures]]:
+    """All figures of a fold, by label set and name; a line for each seed."""
     torch.set_num_threads(1)
     shop = Workshop(data, cache, 1, Timer())
-    known = meet(fold, shop)
-    shop.say(f"fold {fold + 1}: posteriors")
-    figures: Found = {}
+    known = FoldKnown(fold, shop)
+    found: dict[str, list[Figures]] = {}
     for name, labels in LABELS.items():
         for place, seed in enumerate(seeds):
-            found = dict(recipe_figures(known, labels, seed))
+            lines = [*recipe_scores(known, labels, seed)]
             if place < ABLATION_SEEDS:
-                found |= ablation_figures(known, labels, seed)
-            for key, value in found.items():
-                line = {"fold": float(fold), "seed": float(seed)} | value
-                figures.setdefault(f"{name}, {key}", []).append(line)
+                lines += ablation_scores(known, labels, seed)
+            for key, scores, more in lines:
+                line = {"fold": fold, "seed": seed, "accuracy": scores.accuracy}
+                line |= {"balanced": scores.balanced_accuracy, **more}
+                found.setdefault(f"{name}, {key}", []).append(line)
             shop.say(f"fold {fold + 1}, {name}, seed {seed}: measured")
-    return figures
+    return found
 
 
 def groups_of(fold: int) -> list[tuple[int, ...]]:
@@ -95,62 +144,88 @@ def groups_of(fold: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(ordered[k::GROUPS_PER_FOLD])) for k in range(GROUPS_PER_FOLD)]
 
 
-def meet(fold: int, shop: Workshop) -> FoldKnown:
-    """The experts of a fold judge strangers."""
-    pixels = pixel_network(shop)
-    config = ExpertsConfig(pixels=pixels.config)
-    groups = groups_of(fold)
-    experts = cross_fitted(config, groups, pixels, 1 + fold, shop)
-    everyone, clips = together(experts), load_clips(shop.data, shop.cache)
-    small = load_clips(shop.data, shop.cache, shrink=SMALL)
-    test = of_actors(clips, FOLDS[fold])
-    return FoldKnown(
-        clips=know_strangers(config, experts, groups, clips, seed=0),
-        validation=tuple(f"actor {actor}" for actor in groups[-1]),
-        stills=know_stills(config, everyone, load_stills(shop.data, shop.cache, "valid")),
-        test=know_clips(config, everyone, test),
-        test_small=know_clips(config, everyone, of_actors(small, FOLDS[fold])),
-        test_single=know_clips(config, experts[0], test),
-    )
+class FoldKnown:
+    """Posteriors of the experts of one fold for people they were not trained on: to learn from,
+    to validate, to test; the test clips also with a small face, and by a single member."""
+
+    def __init__(self, fold: int, shop: Workshop) -> None:
+        pixels = pixel_network(shop)
+        config = ExpertsConfig(pixels=pixels.config)
+        groups = groups_of(fold)
+        experts = cross_fitted(config, groups, pixels, 1 + fold, shop)
+        everyone, clips = together(experts), load_clips(shop.data, shop.cache)
+        small = load_clips(shop.data, shop.cache, shrink=SMALL)
+        test = of_actors(clips, FOLDS[fold])
+        self.clips: Known = know_strangers(config, experts, groups, clips, seed=0)
+        self.validation = tuple(f"actor {actor}" for actor in groups[-1])
+        self.stills = know_stills(config, everyone, load_stills(shop.data, shop.cache, "valid"))
+        self.test = know_clips(config, everyone, test)
+        self.test_small = know_clips(config, everyone, of_actors(small, FOLDS[fold]))
+        self.test_single = know_clips(config, experts[0], test)
 
 
-HEAD = """# The shipped models' recipe on RAVDESS's five folds
-
-`make bench-folds` (`benchmarks/bench_folds.py`): speaker-independent, the folds of Luna-Jiménez et
-al. 2022. Experts, fusion and temperature are made anew for every fold from the actors of the other
-folds; four groups of these cross-fit the members, and one group validates the fusion. FER2013's
-training part teaches the still face, its public test part the fusion. RAVDESS has no pictures
-here: the pixel network has no say. Figures are means over the folds, ± the sd over them of the
-means over seeds {seeds} (ablation: the first two). In the ablation one thing is changed, and the
-fusion learns anew; "both" is voice and face.
-
-{host}
-"""
-
-
-def report(figures: dict[str, list[Figures]], seeds: Sequence[int]) -> str:
-    """The figures as Markdown."""
-    parts = [HEAD.format(host=host_block(), seeds=", ".join(map(str, seeds)))]
-    for name in LABELS:
-        rows = []
-        for key, values in figures.items():
-            if key.startswith(f"{name}, "):
-                cells = [_cell(values, metric) for metric in ("accuracy", "balanced", "ece")]
-                rows.append((key.removeprefix(f"{name}, "), *cells))
-        heads = ("", "accuracy", "balanced accuracy", "calibration error")
-        parts.append(f"## {name}\n\n" + table(heads, rows))
-    return "\n\n".join(parts) + "\n"
+def recipe_scores(known: FoldKnown, labels: tuple[str, ...], seed: int) -> Iterator[Line]:
+    """What ships."""
+    clips, test = known.clips.pool(labels), known.test.pool(labels)
+    truth = (pool.labels[pool.labels >= 0] for pool in (clips, test))
+    yield "majority class", majority(*truth, len(labels)), {}
+    model, temperature = _train(known, labels, Fusing(), seed)
+    judged = judge(model, test, temperature)
+    yield "voice and face", judged.both, {"ece": judged.calibration_error}
+    yield "face alone", judged.face, {}
+    yield "voice alone", judged.audio, {}
+    shrunk = judge(model, known.test_small.pool(labels), temperature)
+    yield "voice and face, landmarks shrunk to 17%", shrunk.both, {}
+    yield "face alone, landmarks shrunk to 17%", shrunk.face, {}
+    for kind, value in in_company(model, test, seed).items():
+        yield f"company: {kind}", value, {}
+    for count in (3, 5, 10):
+        for title, prior in (("plain", None), ("adapted", PRIOR)):
+            value = adapted_scores(model, test, count, prior, seed)
+            yield f"{count} utterances of a speaker, {title}", value, {}
+    single = judge(model, known.test_single.pool(labels), temperature)
+    for kind in ("both", "face", "audio"):
+        yield f"ablation: one member of each expert, {kind}", getattr(single, kind), {}
 
 
-def _cell(values: Sequence[Figures], metric: str) -> str:
-    by_fold: dict[float, list[float]] = {}
-    for value in values:
-        if metric in value:
-            by_fold.setdefault(value["fold"], []).append(value[metric])
-    if not by_fold:
-        return ""
-    mean, sd = mean_sd([float(np.mean(found)) for found in by_fold.values()])
-    return f"{mean:.3f} ± {sd:.3f}"
+def ablation_scores(known: FoldKnown, labels: tuple[str, ...], seed: int) -> Iterator[Line]:
+    """The recipe with one thing changed."""
+    test = known.test.pool(labels)
+    for key, value in summed(test, vote_streams(labels)).items():
+        yield f"ablation: nothing learnt, log probabilities summed, {key}", value, {}
+    changes: dict[str, Callable[[Pool], Pool]] = {
+        name: functools.partial(_without, modality=modality, columns=columns)
+        for name, (modality, columns) in STREAMS.items()
+    }
+    for name in (*STREAMS, *SETTINGS):
+        change = changes.get(name, lambda pool: pool)
+        model, temperature = _train(known, labels, SETTINGS.get(name, Fusing()), seed, change)
+        judged = judge(model, change(test), temperature)
+        for kind in ("both", "face", "audio"):
+            yield f"ablation: {name}, {kind}", getattr(judged, kind), {}
+
+
+def _without(pool: Pool, modality: str, columns: slice) -> Pool:
+    """``pool`` as if a stream of experts (its ``columns`` in ``modality``) did not exist."""
+    versions = []
+    for said in pool.versions:
+        vectors = {"audio": said.audio.copy(), "face": said.face.copy()}
+        vectors[modality][:, columns] = np.nan
+        versions.append(Posteriors(**vectors))
+    return dataclasses.replace(pool, versions=tuple(versions))
+
+
+def _train(
+    known: FoldKnown,
+    labels: tuple[str, ...],
+    settings: Fusing,
+    seed: int,
+    changed: Callable[[Pool], Pool] = lambda pool: pool,
+) -> tuple[TargetModel, float]:
+    clips = changed(known.clips.pool(labels))
+    stills = split_pool(changed(known.stills.pool(labels)), STILLS_HELD, 0)
+    found = fuse(by_speaker(clips, known.validation), stills, settings, seed)
+    return found.model, found.calibration.temperature
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """RAVDESS as one vector per modality and clip, none of them fitted to labels.
 
-The features of the corpus (mel power, landmarks) are summed up by statistics, so that a training
-run takes seconds and 1,000 runs an afternoon. Nothing here is learnt: the scale is taken from the
-training part by the model's vector encoder. Level and duration are left out, they do not carry
-over to other recordings (see ``avsent.extraction.features.spectrogram``).
+Statistics of mel power and landmarks, so that a training run takes seconds. Nothing is learnt: the
+model's vector encoder takes the scale from the training part. Level and duration are left out, as
+they do not carry over to other recordings.
 """
 
 from __future__ import annotations
@@ -22,16 +21,12 @@ from avsent.training.data.open import CorpusOptions, open_corpus
 
 Array = NDArray[np.float64]
 
-VERSION = 2
-"""Of the statistics below; another number, another file in the cache."""
+VERSION = 2  # of the statistics below; another number, another file in the cache
 PERCENTILES = (10, 25, 50, 75, 90)
 CEPSTRA = 20
-LOWEST_PITCH_HZ = 70.0
-HIGHEST_PITCH_HZ = 600.0
-PITCH_WINDOW = 640
-"""40 ms: more than two periods of the lowest pitch."""
-VOICED = 0.45
-"""Autocorrelation from which a frame counts as voiced."""
+LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 70.0, 600.0
+PITCH_WINDOW = 640  # 40 ms: more than two periods of the lowest pitch
+VOICED = 0.45  # autocorrelation from which a frame counts as voiced
 OCTAVE_COST = 0.01
 """Taken off the autocorrelation for each octave below the highest pitch: of two periods that fit
 equally well the shorter one is right."""
@@ -65,49 +60,40 @@ def adapted(corpus: Corpus) -> Corpus:
     rows_of: dict[str, list[int]] = {}
     for row, sample in enumerate(corpus.samples):
         rows_of.setdefault(sample.speaker, []).append(row)
-    audio, face = vectors_of(corpus, "audio"), vectors_of(corpus, "face")
-    for array in (audio, face):
+    made = {}
+    for name in ("audio", "face"):
+        array = np.stack([getattr(sample, name) for sample in corpus.samples]).astype(np.float64)
         for rows in rows_of.values():
             own = array[rows]
             array[rows] = (own - own.mean(axis=0)) / np.maximum(own.std(axis=0), 1e-6)
+        made[name] = array.astype(np.float32)
     return corpus.subset(
-        dataclasses.replace(
-            sample, audio=audio[row].astype(np.float32), face=face[row].astype(np.float32)
-        )
+        dataclasses.replace(sample, **{name: array[row] for name, array in made.items()})
         for row, sample in enumerate(corpus.samples)
     )
-
-
-def vectors_of(corpus: Corpus, modality: str) -> Array:
-    """All vectors [N, R] of a modality."""
-    return np.stack(
-        [sample.audio if modality == "audio" else sample.face for sample in corpus.samples]
-    ).astype(np.float64)
 
 
 def voice_vector(sample: Sample, folder: Path) -> NDArray[np.float32]:
     """Statistics of cepstrum, energy, spectral shape and pitch, 126 of them."""
     import soundfile
 
-    if sample.audio is None:
-        raise ValueError(f"{sample.key}: no voice")
-    log_mel = normalised_log(sample.audio, FLOOR_DB).astype(np.float64)
-    cepstra = _cosines(len(log_mel), CEPSTRA) @ log_mel
+    power = np.asarray(sample.audio)
+    log_mel = normalised_log(power, FLOOR_DB).astype(np.float64)
+    # Rows of the discrete cosine transform, without the constant one.
+    places = (np.arange(len(log_mel)) + 0.5) / len(log_mel)
+    cosines = np.cos(np.pi * np.arange(1, CEPSTRA + 1)[:, None] * places) / np.sqrt(
+        len(log_mel) / 2
+    )
     sound, _ = soundfile.read(folder / "audio" / f"{sample.key}.flac", dtype="float64")
-    parts = [
-        statistics(cepstra.T, ()),
-        _contours(sample.audio.astype(np.float64)),
-        _pitch_statistics(*pitch(sound)),
-    ]
+    cepstra = statistics((cosines @ log_mel).T, ())
+    parts = [cepstra, _contours(power.astype(np.float64)), _pitch_statistics(*pitch(sound))]
     return np.concatenate(parts).astype(np.float32)
 
 
 def face_vector(sample: Sample) -> NDArray[np.float32]:
     """Mean place of each landmark, and logarithms of how much it spreads and how fast it moves:
     306 values."""
-    if sample.face is None:
-        raise ValueError(f"{sample.key}: no face")
-    points = sample.face.reshape(len(sample.face), -1).astype(np.float64)
+    points = np.asarray(sample.face, dtype=np.float64).reshape(len(sample.face), -1)
     mean, spread, steps = np.split(statistics(points, ()), 3)
     return np.concatenate([mean, np.log(spread + 1e-3), np.log(steps + 1e-3)]).astype(np.float32)
 
@@ -161,11 +147,7 @@ def pitch(sound: Array) -> tuple[Array, Array, Array]:
     peak[:, 1:-1] = (strength[:, 1:-1] >= strength[:, :-2]) & (strength[:, 1:-1] >= strength[:, 2:])
     judged = np.where(peak, strength - OCTAVE_COST * np.log2(lags / shortest), -1.0)
     best = judged.argmax(axis=1)
-    return (
-        SAMPLE_RATE_HZ / lags[best],
-        np.clip(strength[np.arange(len(best)), best], 0, 1),
-        level,
-    )
+    return (SAMPLE_RATE_HZ / lags[best], np.clip(strength[np.arange(len(best)), best], 0, 1), level)
 
 
 def _pitch_statistics(hertz: Array, strength: Array, level: Array) -> Array:
@@ -189,9 +171,3 @@ def _pitch_statistics(hertz: Array, strength: Array, level: Array) -> Array:
             [np.percentile(strength[heard], 25)],
         ]
     )
-
-
-def _cosines(size: int, count: int) -> Array:
-    """Rows of the discrete cosine transform [count, size], without the constant one."""
-    places = (np.arange(size) + 0.5) / size
-    return np.cos(np.pi * np.arange(1, count + 1)[:, None] * places) / np.sqrt(size / 2)
