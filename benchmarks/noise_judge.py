@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avsent.model.networks.modality_check import PAIR, Guard
+from avsent.labels import MODALITIES
+from avsent.model.networks.modality_check import Guard
 from avsent.model.networks.target import TargetModel
 from avsent.training.dataset import Videos, batches, encoded
 from avsent.training.metrics import scores
@@ -66,8 +67,8 @@ def judged_by(
     for ineffectual."""
     model.put_on(guards.plain if protection.plain else guards.full)
     decided, truth = [], []
-    dropped = dict.fromkeys(PAIR, 0)
-    there = dict.fromkeys(PAIR, 0)
+    dropped = dict.fromkeys(MODALITIES, 0)
+    there = dict.fromkeys(MODALITIES, 0)
     for rows in batches(videos, 64, 4096, None):
         utterances = encoded(model, videos, rows, CPU)
         guarded = model.guarded(utterances, check=protection.check, proxy=protection.proxy)
@@ -77,12 +78,12 @@ def judged_by(
         decided.append(logits[known].argmax(dim=-1).numpy())
         truth.append(labels[known].numpy().astype(np.int64))
         if protection.check and guarded.checked is not None:
-            for modality in PAIR:
+            for modality in MODALITIES:
                 present = utterances.present[modality]
                 there[modality] += int(present.sum())
                 dropped[modality] += int((present & ~guarded.checked.effective[modality]).sum())
     found = scores(np.concatenate(truth), np.concatenate(decided), len(model.config.labels))
-    shares = {m: dropped[m] / max(there[m], 1) for m in PAIR}
+    shares = {m: dropped[m] / max(there[m], 1) for m in MODALITIES}
     return found.balanced_accuracy, shares
 
 

@@ -13,7 +13,7 @@ from experiments import Cache, progress
 from mosi_runs import STRONG, Mosi, Setup
 from noise_judge import CPU, PROTECTIONS, Guards, guards_of, hits, judged_by, replaced
 
-from avsent.model.networks.modality_check import PAIR
+from avsent.labels import MODALITIES
 from avsent.model.networks.target import TargetModel
 from avsent.training.dataset import Videos
 from avsent.training.modality_check import GuardMaterial, drowned
@@ -81,7 +81,7 @@ def _tests(test: Videos, seed: int, rng: np.random.Generator) -> Mapping[str, Vi
     either = {"audio": hit & voice, "face": hit & ~voice}
     return {
         "clean": test,
-        "noise": replaced(test, dict.fromkeys(PAIR, noisy), either),
+        "noise": replaced(test, dict.fromkeys(MODALITIES, noisy), either),
         "voice missing": replaced(test, {"audio": none}, {"audio": hit}),
         "face missing": replaced(test, {"face": none}, {"face": hit}),
     }
@@ -98,7 +98,7 @@ def _dirty(material: Material, test: Videos, seed: int) -> dict[str, float]:
         hit, voice = hits(shape, rng), rng.random(shape) < 0.5
         either = {"audio": hit & voice, "face": hit & ~voice}
         noisy = drowned(videos, 2000 + seed)
-        parts[name] = replaced(videos, dict.fromkeys(PAIR, noisy), either)
+        parts[name] = replaced(videos, dict.fromkeys(MODALITIES, noisy), either)
     dirty = dataclasses.replace(material, **parts)
     found = {}
     for name, check in (("unprotected", False), ("check (training and test)", True)):

@@ -28,9 +28,8 @@ from avsent.extraction.features.quality import (
     voice_fault,
 )
 from avsent.extraction.features.voice import audio_features
-from avsent.labels import POLARITY_LABELS
+from avsent.labels import MODALITIES, POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
-from avsent.model.networks.modality_check import PAIR
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import Videos, make_videos
@@ -115,9 +114,9 @@ class Ravdess:
         nothing = np.zeros(len(self.test), dtype=bool)
         if kind in MISSING:
             gone = MISSING[kind]
-            said = {m: getattr(self.clean, m) for m in PAIR}
+            said = {m: getattr(self.clean, m) for m in MODALITIES}
             said[gone] = np.full_like(said[gone], np.nan)
-            return Spoilt(Posteriors(**said), dict.fromkeys(PAIR, nothing))
+            return Spoilt(Posteriors(**said), dict.fromkeys(MODALITIES, nothing))
         damaged, faults = [], nothing.copy()
         for row, clip in enumerate(self.test):
             changed, fault = self._damaged(clip, kind, rng)
@@ -187,7 +186,7 @@ def _measured(ravdess: Ravdess, seed: int) -> Figures:
     systems = {dropout: _trained(ravdess, dropout, seed) for dropout in (False, True)}
     rng = np.random.default_rng([seed, 3])
     order = _order(ravdess.test, rng)
-    nothing = {m: np.zeros(len(ravdess.test), dtype=bool) for m in PAIR}
+    nothing = {m: np.zeros(len(ravdess.test), dtype=bool) for m in MODALITIES}
     tests = {"clean": (ravdess.clean, nothing)}
     made = {}
     for kind in (*SOUNDS, *FACES, *MISSING):
@@ -211,7 +210,7 @@ def _measured(ravdess: Ravdess, seed: int) -> Figures:
                 m: float(faults[m].mean() + (1 - faults[m].mean()) * shares[m])
                 if signals
                 else shares[m]
-                for m in PAIR
+                for m in MODALITIES
             }
     chosen = {
         "with dropout" if dropout else "without": dataclasses.asdict(guards.full.config)
@@ -246,8 +245,8 @@ def _hit(
         np.where(hit[:, None], spoilt.said.audio, clean.audio),
         np.where(hit[:, None], spoilt.said.face, clean.face),
     )
-    before = faults or {m: np.zeros(len(hit), dtype=bool) for m in PAIR}
-    return said, {m: before[m] | (hit & spoilt.faults[m]) for m in PAIR}
+    before = faults or {m: np.zeros(len(hit), dtype=bool) for m in MODALITIES}
+    return said, {m: before[m] | (hit & spoilt.faults[m]) for m in MODALITIES}
 
 
 def _order(clips: Sequence[RavdessClip], rng: np.random.Generator) -> list[list[int]]:

@@ -95,6 +95,15 @@ def test_a_finished_run_does_nothing(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
 
 
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    begun(tmp_path / "out")
+    before = files(tmp_path / "out")
+    for folder in ("out", "out/seed-0"):
+        (tmp_path / folder / ".avsent-0123.tmp").write_bytes(b"half")
+    begun(tmp_path / "out")
+    assert files(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [
