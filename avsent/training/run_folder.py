@@ -300,8 +300,8 @@ class RunFolder:
         config = self.path / "config.json"
         if config.is_file() and not fresh:
             self._compare(read_run_file(config), told)
-            for left in self.path.rglob(f"{TEMPORARY}*.tmp"):  # by a run that was killed
-                left.unlink(missing_ok=True)
+            for half_written in self.path.rglob(f"{TEMPORARY}*.tmp"):  # by a killed run
+                half_written.unlink(missing_ok=True)
             return True
         self.check()
         try:

@@ -74,7 +74,7 @@ class _Table:
     def __init__(self, width: int, *, utf8: bool) -> None:
         self.width = width
         glyphs = "–·█─│“”" if utf8 else '--#-|""'
-        self.dash, self.dot, self.block, self.rule, self.axis, *self.quotes = glyphs
+        self.dash, self.dot, self.block, self.rule, self.axis, *self.quotes = list(glyphs)
 
     def lines(self, result: Result, *, attention: bool) -> Iterable[Text]:
         utterances = result.utterances
