@@ -32,11 +32,11 @@ __all__ = [
     "predict",
 ]
 
-# Loaded when first used: torch takes seconds, and `avsent --help` should not.
+# Imported on first use: torch takes seconds, and `avsent --help` must not wait for it.
 _LAZY = {
     "Adapt": "avsent.options",
     "FaceChoice": "avsent.options",
-    "PredictOptions": "avsent.predictor",
+    "PredictOptions": "avsent.options",
     "Predictor": "avsent.predictor",
     "Result": "avsent.result.record",
     "load": "avsent.predictor",

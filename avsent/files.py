@@ -1,4 +1,4 @@
-"""Where results are written: names, checks before the work, and files that are never half there."""
+"""Files that results are written to: checked before the work, and never half there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from typing import TextIO
 
 from avsent.errors import OutputError, UsageError
 
+TEMPORARY = ".avsent-"
+"""How the names of half-written files begin; ``kill -9`` may leave such files behind."""
+
 
 def prepare_folder(folder: Path) -> None:
     """Make the folder for outputs where there is none."""
@@ -23,26 +26,19 @@ def prepare_folder(folder: Path) -> None:
 
 
 def check_target(target: Path, inputs: Iterable[Path], *, makes_folder: bool = False) -> None:
-    """Find out before the work whether the file can be written.
+    """Check before the work that the file ``target`` can be written.
 
-    Parameters
-    ----------
-    inputs
-        Files that must not be overwritten.
-    makes_folder
-        Whether the target's folder will be made where there is none.
+    ``makes_folder``: whether the target's folder will be made where there is none.
 
-    Raises
-    ------
-    UsageError
-        Where writing would overwrite one of the inputs.
-    OutputError
-        Where there is no such folder, or no right to write in it.
+    Raises:
+        UsageError: writing would overwrite one of the ``inputs``.
+        OutputError: there is no such folder, or no right to write in it.
     """
     real = Path(os.path.realpath(target))
     for source in inputs:
-        if _same_file(real, source):
-            raise UsageError(f"the output {target} is an input; choose another name with -o")
+        with contextlib.suppress(OSError):
+            if os.path.samefile(real, source):
+                raise UsageError(f"the output {target} is an input; choose another name with -o")
     try:
         mode = real.lstat().st_mode
     except FileNotFoundError:
@@ -66,34 +62,43 @@ def atomic_text(target: Path, workshop: Path | None = None) -> Iterator[TextIO]:
     """Open a text file that takes its name only when all of it is written.
 
     If the block raises (Ctrl-C included), what was written is removed, and an older file of that
-    name stays as it was. Pipes and devices (``/dev/null``) are written in place.
+    name stays as it was. Links are followed; pipes and devices (``/dev/null``) are written in
+    place. ``workshop``: a folder of the same file system to write in, by default the target's own.
 
-    Parameters
-    ----------
-    workshop
-        A folder of the same file system to write in; by default the target's own.
+    Raises:
+        OutputError: the file cannot be written.
     """
     real = Path(os.path.realpath(target))
-    if real.exists() and not real.is_file():
-        with _refused(target), _open(real, "w") as file:
-            yield file
-        return
-    with _refused(target), _atomic(real, workshop) as temporary, _open(temporary, "x") as file:
+    in_place = real.exists() and not real.is_file()
+    with (
+        _naming(target),
+        contextlib.nullcontext(real) if in_place else _renamed(real, workshop) as path,
+        # UTF-8 on every system; a name that is no valid text must not stop the writing.
+        path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         yield file
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path, workshop: Path | None = None) -> Iterator[Path]:
-    """The name of a file to be made, which becomes ``target`` when the block is left; as
-    :func:`atomic_text` for what others write."""
-    with _refused(target), _atomic(target, workshop) as temporary:
-        yield temporary
+    """As :func:`atomic_text` for what others write: the name of a new file, which becomes
+    ``target`` when the block ends."""
+    with _naming(target), _renamed(target, workshop) as path:
+        yield path
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write a file that takes its name only when all of it is on the disk. Raises OutputError."""
+    with atomic_path(target) as path, path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _atomic(target: Path, workshop: Path | None) -> Iterator[Path]:
-    # The old file's folder, as a rename is only atomic there; a short name always fits.
-    temporary = (workshop or target.parent) / f".avsent-{secrets.token_hex(6)}.tmp"
+def _renamed(target: Path, workshop: Path | None) -> Iterator[Path]:
+    # A rename is atomic within one file system only; a short name fits in every one.
+    temporary = (workshop or target.parent) / f"{TEMPORARY}{secrets.token_hex(6)}.tmp"
     try:
         yield temporary
         os.replace(temporary, target)
@@ -103,23 +108,12 @@ def _atomic(target: Path, workshop: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _refused(target: Path) -> Iterator[None]:
-    """Turn an error of the file system into a line that names ``target``."""
+def _naming(target: Path) -> Iterator[None]:
+    """Turn an error of the file system into a message that names ``target``."""
     try:
         yield
     except OSError as error:
         raise OutputError(f"cannot write {target}: {_reason(error)}") from error
-
-
-def _open(path: Path, mode: str) -> TextIO:
-    # UTF-8 on every system; a name that is no valid text must not stop the writing.
-    return path.open(mode, encoding="utf-8", errors="backslashreplace", newline="")  # type: ignore[return-value]
-
-
-def _same_file(target: Path, source: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samefile(target, source)
-    return False
 
 
 def _reason(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""Labels are data: which classes there are, what polarity each has, and numbers to classes."""
+"""Labels of utterances: which classes there are, the polarity of each, and numbers as classes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from avsent.errors import DatasetError
+from avsent.text import number
+
+MODALITIES = ("audio", "face")
+"""What a model knows of an utterance, in the order of its inputs."""
 
 POLARITY_LABELS = ("negative", "neutral", "positive")
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
@@ -28,7 +32,7 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 MAX_CLASSES = 64
 
 LABEL_COLUMNS = ("label", "emotion", "sentiment")
-"""Columns of a corpus that can be learnt."""
+"""Columns of a corpus that a model can learn."""
 
 _SYNONYMS = {
     "happiness": "happy",
@@ -51,29 +55,29 @@ _ORDER = (*POLARITY_LABELS, *(name for name in EMOTIONS if name not in POLARITY_
 
 
 def canonical(label: str) -> str:
-    """``label`` in lower case; the emotions' nouns and adjectives under one name (joy → happy)."""
+    """``label`` in lower case, with one name for an emotion's noun and adjective (joy → happy)."""
     name = " ".join(label.split()).casefold()
     return _SYNONYMS.get(name, name)
 
 
 def polarity_of(label: str) -> int | None:
     """Index in ``POLARITY_LABELS`` of a sentiment or emotion; None for surprise, which may be joy
-    or fright, and for names that are neither."""
+    or fright, and for unknown names."""
     return _POLARITY.get(canonical(label))
 
 
 def valence_of(label: str) -> float:
-    """−1 for what is negative, 1 for what is positive, 0 for the rest: what ``score`` sums."""
+    """−1 of a negative label, 1 of a positive one, else 0: the weights of ``score``."""
     polarity = polarity_of(label)
     return 0.0 if polarity is None else float(polarity - NEUTRAL)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """What a model tells apart.
+    """The classes that a model distinguishes.
 
     ``names``: the classes. ``real``: labels are numbers (sentiment, −3 … 3) and the model has a
-    regression head; ``names`` are then the polarities its numbers are turned into.
+    regression head; ``names`` are then the polarities that its numbers are turned into.
     """
 
     names: tuple[str, ...]
@@ -88,44 +92,37 @@ class LabelSet:
         """
         if not label.strip():
             return None
-        number = _number(label)
+        value = number(label.strip())
         if self.real:
-            if number is None:
+            if value is None:
                 raise DatasetError(f"{label!r} is not a number; use a column of numbers")
-            return number
-        if number is not None and not self._holds(label):
-            return self._of_number(number, label)
-        name = canonical(label)
-        if self._holds(label):
-            return float([canonical(known) for known in self.names].index(name))
-        if set(self.names) <= set(POLARITY_LABELS) and (name in _POLARITY or name in EMOTIONS):
-            polarity = _POLARITY.get(name)
-            if polarity is None or POLARITY_LABELS[polarity] not in self.names:
-                return None
-            return float(self.names.index(POLARITY_LABELS[polarity]))
+            return value
+        name, known = canonical(label), [canonical(one) for one in self.names]
+        if name in known:
+            return float(known.index(name))
+        if value is not None:
+            index = self._class_of(value)
+            if index is not None:
+                return float(index)
+        elif set(self.names) <= set(POLARITY_LABELS) and (name in _POLARITY or name in EMOTIONS):
+            polarity = "" if name not in _POLARITY else POLARITY_LABELS[_POLARITY[name]]
+            return float(self.names.index(polarity)) if polarity in self.names else None
         raise DatasetError(
             f"{label!r} is none of the labels {', '.join(self.names)}; mend it or give --labels"
         )
 
-    def _holds(self, label: str) -> bool:
-        return canonical(label) in {canonical(known) for known in self.names}
-
-    def _of_number(self, number: float, label: str) -> float:
+    def _class_of(self, value: float) -> int | None:
         if self.names == SENTIMENT_7:
-            return float(round_half_away(min(3.0, max(-3.0, number))) + 3)
+            return round_half_away(min(3.0, max(-3.0, value))) + 3
         if self.names == POLARITY_LABELS:
-            return float(POSITIVE if number > 0 else NEGATIVE if number < 0 else NEUTRAL)
-        if self.names == ("negative", "positive"):
-            return float(number >= 0)  # as CMU-MOSI's binary labels
-        raise DatasetError(
-            f"{label!r} is none of the labels {', '.join(self.names)}; mend it or give --labels"
-        )
+            return POSITIVE if value > 0 else NEGATIVE if value < 0 else NEUTRAL
+        return int(value >= 0) if self.names == ("negative", "positive") else None  # as CMU-MOSI
 
 
 def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
-    """The label set that ``kind`` asks for: ``2``, ``3``, ``7``, ``real``, names with commas
-    between them, or ``auto``: real where all ``labels`` are numbers (other than 0
-    and 1 alone), else the names that occur.
+    """The label set that ``kind`` names: ``2``, ``3``, ``7``, ``real``, names separated by
+    commas, or ``auto``: real where all ``labels`` are numbers (but not only 0 and 1), else the
+    names that occur.
 
     Raises:
         DatasetError: there are no labels, fewer than two classes, or more than ``MAX_CLASSES``.
@@ -140,9 +137,11 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
     if kind in fixed:
         return fixed[kind]
     given = [label for label in labels if label.strip()] if kind == "auto" else kind.split(",")
-    if kind == "auto" and given and all(_number(label) is not None for label in given):
-        values = {_number(label) for label in given}
-        if values != {0.0, 1.0}:  # a yes or no is no measure of sentiment
+    if kind == "auto":
+        values = {number(label.strip()) for label in given}
+        if (
+            values and None not in values and values != {0.0, 1.0}
+        ):  # yes or no is not a measure of sentiment
             return fixed["real"]
     names = sorted({canonical(label) for label in given if label.strip()}, key=_place)
     if len(names) < 2:
@@ -154,18 +153,10 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
     return LabelSet(tuple(names))
 
 
-def round_half_away(number: float) -> int:
-    """Nearest whole number; halves go away from zero, as CMU's scripts round."""
-    return int(math.copysign(math.floor(abs(number) + 0.5), number))
+def round_half_away(value: float) -> int:
+    """Nearest whole number; halves away from zero, as CMU's scripts round."""
+    return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
 def _place(name: str) -> tuple[int, str]:
     return (_ORDER.index(name), "") if name in _ORDER else (len(_ORDER), name)
-
-
-def _number(label: str) -> float | None:
-    try:
-        number = float(label)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""How much this machine lends us: cores and memory, as far as a container may use them."""
+"""What this machine offers: cores and memory, as far as a container may use them, and devices."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 WORKER_BYTES = 800_000_000
-"""Memory to reckon with for one worker. Where workers are forked, 0.2 GB of a worker's 0.5 were its
-own, at 640x360; elsewhere they share nothing, and large pictures take more."""
+"""Memory to plan for one worker. Measured at 640x360: 0.5 GB, of which forked workers share
+0.3; elsewhere they share nothing, and large pictures take more."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -26,42 +26,29 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _quota() or cores))
+    quota = _read(_CGROUP / "cpu.max").split()  # "max 100000" where there is none
+    if len(quota) == 2 and all(part.isdecimal() for part in quota):
+        cores = min(cores, int(quota[0]) // max(1, int(quota[1])))
+    return max(1, cores)
 
 
 def usable_bytes() -> int | None:
-    """Memory that can be had without pushing others out; None where that is unknown."""
-    found = [size for size in (_available(), _limit()) if size is not None]
-    return min(found) if found else None
+    """Memory that is free without pushing other processes out; None where that is unknown."""
+    found = [
+        int(line.split()[1]) * 1024
+        for line in _read(Path("/proc/meminfo")).splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    limit, used = (_read(_CGROUP / f"memory.{name}").strip() for name in ("max", "current"))
+    if limit.isdecimal() and used.isdecimal():
+        found.append(max(0, int(limit) - int(used)))
+    return min(found, default=None)
 
 
 def default_workers() -> int:
     """One for each core, as far as memory reaches."""
-    memory = usable_bytes()
-    fitting = usable_cores() if memory is None else memory // WORKER_BYTES
-    return max(1, min(usable_cores(), fitting))
-
-
-def _quota() -> int | None:
-    """Whole cores of a control group's quota."""
-    text = _read(_CGROUP / "cpu.max").split()
-    if len(text) != 2 or not all(part.isdecimal() for part in text):
-        return None  # "max", or no such file
-    return max(1, int(text[0]) // max(1, int(text[1])))
-
-
-def _available() -> int | None:
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _limit() -> int | None:
-    limit, used = _read(_CGROUP / "memory.max").strip(), _read(_CGROUP / "memory.current").strip()
-    if not limit.isdecimal() or not used.isdecimal():
-        return None
-    return max(0, int(limit) - int(used))
+    cores, memory = usable_cores(), usable_bytes()
+    return cores if memory is None else max(1, min(cores, memory // WORKER_BYTES))
 
 
 def _read(path: Path) -> str:
@@ -75,7 +62,7 @@ def torch_device(device: str) -> torch.device:
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        UsageError: it is none of these, or not there.
+        UsageError: it is none of these, or this machine has no such device.
     """
     import torch
 
@@ -93,10 +80,10 @@ def torch_device(device: str) -> torch.device:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Run what is inside on one CPU thread of torch.
+    """Run the block on one CPU thread of torch.
 
-    Networks as small as ours gain nothing by a second one, and lose up to tenfold where the
-    other cores are busy with decoding.
+    Networks as small as ours gain nothing from a second one, and become up to ten times slower
+    where the other cores are busy with decoding.
     """
     import torch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Adapt(StrEnum):
-    """``--adapt``: that of the training data, of each track, or of all files given together."""
+    """``--adapt``: normalise by the training data, by each track, or by all files together."""
 
     none = "none"
     speaker = "speaker"
@@ -16,7 +16,7 @@ class Adapt(StrEnum):
 
 
 class FaceChoice(StrEnum):
-    """``--face``: the most likely speaker, the largest face, or one record for every face."""
+    """``--face``: the most likely speaker, the largest face, or every face by itself."""
 
     speaking = "speaking"
     largest = "largest"
@@ -27,13 +27,17 @@ class FaceChoice(StrEnum):
 class PredictOptions:
     """How a file is analysed.
 
-    ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them;
-    ``face``: which of several; ``analysis_rate_hz``: pictures per second in which faces are
-    looked for, by default as the model was trained; ``strict``: damage is an error;
-    ``landmarks``: the user's own dlib model file; ``adapt``: to each track, or to all files;
-    ``threads``: 1 to do all of it in one thread, None for as many as help; ``sightings``: keep
-    where each face was; ``check``: whether damaged and doubtful modalities are left out; ``proxy``:
-    whether proxies stand in for them, None for what the model was found best with.
+    - ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them
+    - ``face``: which of several faces
+    - ``analysis_rate_hz``: pictures per second in which faces are searched; by default as in
+      training
+    - ``strict``: whether damage in the file is an error
+    - ``landmarks``: the user's own dlib model file
+    - ``adapt``: what representations are normalised by
+    - ``threads``: 1 to do everything in one thread, None for as many as help
+    - ``sightings``: whether to keep where each face was
+    - ``check``: whether damaged and doubtful modalities are left out of the decision
+    - ``proxy``: whether proxies stand in for these; None for the model's default
     """
 
     utterances: Path | None = None

@@ -1,7 +1,7 @@
-"""One progress-hook protocol for everything that takes long.
+"""How far a long step has come: one hook protocol for prediction, training and reports.
 
-The pipeline calls a hook; what a hook does with it (a bar, a log line, nothing) is not the
-pipeline's business, so no part below the command line imports a terminal library.
+The code that works calls the hook and does not know what it does (a bar, a log line, nothing), so
+nothing below the command line imports a terminal library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain JSON, read field by field: what is wrong is named by its place."""
+"""Dataclasses from plain JSON: every wrong entry is refused, and the message names its place."""
 
 from __future__ import annotations
 
@@ -7,139 +7,112 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-from avsent.errors import CheckpointError, InputError
+from avsent.errors import AvsentError, CheckpointError
+from avsent.text import printable
 
 T = TypeVar("T")
 
+MAX_CONFIG_BYTES = 1_000_000
+"""Of a checkpoint's configuration, and of the index of a folder of models."""
+MAX_TIME_S = 1e9
+"""Thirty years: no file lasts longer, and a page would draw a time scale to its end."""
+MAX_WHOLE = 2**53
+"""Larger whole numbers are not exact in the JSON of other programs."""
 
-def build(kind: type[T], data: Any, where: str = "config") -> T:
+
+def build(
+    kind: type[T], data: Any, where: str = "config", *, may_lack: Collection[str] | None = None
+) -> T:
     """An instance of the dataclass ``kind`` from the mapping ``data``.
 
-    Fields may be int, float, str, bool, tuples of one of these, optional ones, and dataclasses.
+    Fields may be int, float, str, bool, dataclasses, tuples and dictionaries of these, and
+    optional ones. Times, whose names end in ``_s``, are at most ``MAX_TIME_S``.
+
+    ``where``: with which places in messages begin. ``may_lack``: for files of other programs, the
+    fields that may be absent; then unknown keys are ignored, 3.0 is a whole number, and whole
+    numbers are at most ``MAX_WHOLE``. By default every field with a default may be absent, and
+    unknown keys are refused.
 
     Raises:
         ValueError: a key is unknown or missing, or a value has the wrong type; says where.
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is not an object")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(fields))
+    fields = _fields(kind)  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(fields)) if may_lack is None else []
     if unknown:
         raise ValueError(f"{where} has the unknown key {unknown[0]!r}")
     values: dict[str, Any] = {}
-    for name, field in fields.items():
+    for name, (hint, has_default) in fields.items():
         if name in data:
-            values[name] = _value(hints[name], data[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            values[name] = _value(hint, data[name], f"{where}.{name}", may_lack)
+        elif not (has_default if may_lack is None else name in may_lack):
             raise ValueError(f"{where} lacks the key {name!r}")
     return kind(**values)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
+@cache
+def _fields(kind: type) -> dict[str, tuple[Any, bool]]:
+    """Type of each field, and whether it has a default."""
+    hints = typing.get_type_hints(kind)
+    missing = dataclasses.MISSING
+    return {
+        field.name: (
+            hints[field.name],
+            field.default is not missing or field.default_factory is not missing,
+        )
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _value(hint: Any, value: Any, where: str, may_lack: Collection[str] | None) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, where)
-    origin = typing.get_origin(hint)
+        return build(hint, value, where, may_lack=may_lack)
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} is not a list")
-        item = typing.get_args(hint)[0]
-        return tuple(_value(item, entry, f"{where}[{index}]") for index, entry in enumerate(value))
+        if parts[0] is float and all(type(v) is float and math.isfinite(v) for v in value):
+            return tuple(value)  # the attention of two hours of talk has millions of them
+        return tuple(
+            _value(parts[0], entry, f"{where}[{index}]", may_lack)
+            for index, entry in enumerate(value)
+        )
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{where} is not an object")
+        return {
+            key: _value(parts[1], entry, f"{where}.{printable(key)}", may_lack)
+            for key, entry in value.items()
+        }
     if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        (inner,) = (option for option in typing.get_args(hint) if option is not type(None))
-        return _value(inner, value, where)
+        (inner,) = (option for option in parts if option is not type(None))
+        return None if value is None else _value(inner, value, where, may_lack)
+    return _scalar(hint, value, where, tolerant=may_lack is not None)
+
+
+def _scalar(hint: Any, value: Any, where: str, *, tolerant: bool) -> Any:
+    if tolerant and hint is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:
-            return float(value)
+            value = float(value)
         except OverflowError:
-            raise ValueError(f"{where} is not a finite number") from None
+            value = math.inf
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{where} should be {hint.__name__}, not {type(value).__name__}")
     if hint is float and not math.isfinite(value):
         raise ValueError(f"{where} is not a finite number")
+    if hint is float and where.endswith("_s") and abs(value) > MAX_TIME_S:
+        raise ValueError(f"{where} is not a time in seconds")
+    if tolerant and hint is int and abs(value) > MAX_WHOLE:
+        raise ValueError(f"{where} is too large")
     return value
-
-
-MAX_WHOLE = 2**53
-MAX_TIME_S = 1e9
-"""Thirty years: more is no time in a file, and a page would draw a scale to its end."""
-
-
-class Fields:
-    """A JSON object whose fields are read by type; a wrong one is an InputError that names it."""
-
-    def __init__(self, plain: object, where: str) -> None:
-        if not isinstance(plain, dict) or not all(isinstance(key, str) for key in plain):
-            raise InputError(f"{where} must be an object with text keys")
-        self.mapping: dict[str, object] = plain
-        self.where = where
-
-    def value(self, key: str) -> object:
-        if key not in self.mapping:
-            raise InputError(f"{self.where}.{key} is missing")
-        return self.mapping[key]
-
-    def text(self, key: str) -> str:
-        value = self.value(key)
-        return value if isinstance(value, str) else self._refuse(key, "text")
-
-    def flag(self, key: str) -> bool:
-        value = self.value(key)
-        return value if isinstance(value, bool) else self._refuse(key, "true or false")
-
-    def number(self, key: str) -> float:
-        return self._as_number(self.value(key), key)
-
-    def whole(self, key: str) -> int:
-        number = self.number(key)
-        fits = number.is_integer() and abs(number) <= MAX_WHOLE
-        return int(number) if fits else self._refuse(key, "a whole number")
-
-    def time(self, key: str) -> float:
-        number = self.number(key)
-        return number if abs(number) <= MAX_TIME_S else self._refuse(key, "a time in seconds")
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        return tuple(self._as_number(value, key) for value in self._list(key))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        values = self._list(key)
-        return tuple(v if isinstance(v, str) else self._refuse(key, "text only") for v in values)
-
-    def fields(self, key: str) -> Fields:
-        return Fields(self.value(key), f"{self.where}.{key}")
-
-    def items(self, key: str) -> list[Fields]:
-        found = enumerate(self._list(key))
-        return [Fields(item, f"{self.where}.{key}[{number}]") for number, item in found]
-
-    def _list(self, key: str) -> list[object]:
-        value = self.value(key)
-        return value if isinstance(value, list) else self._refuse(key, "a list")
-
-    def _as_number(self, value: object, key: str) -> float:
-        # bool is an int to Python; a whole number beyond float's range raises OverflowError.
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            try:
-                number = float(value)
-            except OverflowError:
-                number = math.inf
-            if math.isfinite(number):
-                return number
-        return self._refuse(key, "a finite number")
-
-    def _refuse(self, key: str, expected: str) -> NoReturn:
-        raise InputError(f"{self.where}.{key} must be {expected}")
-
-
-MAX_CONFIG_BYTES = 1_000_000
-"""The index of a folder of models may be as large, too."""
 
 
 def read_json(
@@ -152,19 +125,35 @@ def read_json(
     Raises:
         CheckpointError: the file cannot be read, or is damaged or made for another version.
     """
+    data = read_object(path, CheckpointError, remedy, max_bytes=MAX_CONFIG_BYTES)
+    if data.get("format") != form:
+        raise CheckpointError(
+            f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
+            f"{form!r}; use a matching version"
+        )
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError("it is far too large")
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(data, dict) and data.get("format") != form:
-            raise CheckpointError(
-                f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
-                f"{form!r}; use a matching version"
-            )
         found = build(kind, data, path.stem)
         check(found)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: damaged, {error}; {remedy}") from error
     return found
+
+
+def read_object(
+    path: Path, error_class: type[AvsentError], remedy: str, *, max_bytes: int | None = None
+) -> dict[str, Any]:
+    """The object in a JSON file; ``remedy`` ends the messages.
+
+    Raises ``error_class`` where the file cannot be read, is larger than ``max_bytes`` or damaged.
+    """
+    try:
+        if max_bytes is not None and path.stat().st_size > max_bytes:
+            raise ValueError("it is far too large")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"{path.stem} is not an object")
+    except OSError as error:
+        raise error_class(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise error_class(f"{path}: damaged, {error}; {remedy}") from error
+    return data

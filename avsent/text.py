@@ -1,7 +1,4 @@
-"""Text and CSV files given by the user: decoded, split into rows, refused in one line.
-
-Every function takes the class of the error to raise, so that each reader keeps its own.
-"""
+"""Text: read from the user's files, and written such that a terminal or page shows all of it."""
 
 from __future__ import annotations
 
@@ -20,26 +17,45 @@ from avsent.errors import InputError
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BLANKS = re.compile(r"\s+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 def one_line(text: str) -> str:
-    """The text in one line that cannot control a terminal.
+    """Running text (transcripts, labels, messages) in one line that cannot control a terminal.
 
     Line breaks and tabs become single blanks; other control characters, lone surrogates and
-    changes of the direction of writing are shown as escapes such as ``\\x1b``.
+    changes of the direction of writing are shown as escapes such as ``\\x1b``. Joiners stay, as
+    some scripts and emoji need them.
     """
-    return "".join(map(_visible, _BLANKS.sub(" ", text).strip()))
+    return "".join(
+        _escape(c) if c in _BIDI_CONTROLS or unicodedata.category(c) in _UNPRINTABLE else c
+        for c in _BLANKS.sub(" ", text).strip()
+    )
 
 
-def _visible(character: str) -> str:
-    if character in _BIDI_CONTROLS or unicodedata.category(character) in _UNPRINTABLE:
-        code = ord(character)
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    return character
+def printable(value: object) -> str:
+    """An exact value (path, name, cell) in one line: every character that cannot be seen is shown
+    as an escape, line breaks, tabs and joiners, too."""
+    return "".join(c if c.isprintable() else _escape(c) for c in str(value))
+
+
+def _escape(character: str) -> str:
+    return ascii(character)[1:-1]
+
+
+def valid_utf8(text: str) -> str:
+    """The text with escapes for lone surrogates, which a file name may hold and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def quoted(cell: str) -> str:
+    """A cell in quotes, :func:`printable` and cut where it is long."""
+    text = printable(cell.strip())
+    return f"“{text if len(text) <= 40 else text[:39] + '…'}”"
 
 
 def clock(seconds: float) -> str:
-    """A time as people read it, to a tenth of a second: ``0:07.5``, ``1:02:03.0``."""
+    """A time to a tenth of a second: ``0:07.5``, ``1:02:03.0``."""
     tenths = round(abs(seconds) * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -48,7 +64,15 @@ def clock(seconds: float) -> str:
     return f"{sign}{hours}:{minutes:02d}:{tail}" if hours else f"{sign}{minutes}:{tail}"
 
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+def score_text(score: float) -> str:
+    """A score with its sign: ``+0.63``, ``-0.20``; zero is ``+0.00``."""
+    return f"{round(score, 2) + 0.0:+.2f}"  # adding 0.0 turns a rounded -0.0 into 0.0
+
+
+def number(cell: str) -> float | None:
+    """The finite number that a cell holds, written with ASCII digits; None for anything else."""
+    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what: str) -> str:
@@ -57,7 +81,7 @@ def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what
     ``what``: what the file should be, as in "give {what}". Raises ``error_class`` for anything
     that is no regular file, cannot be read, is larger than ``max_bytes`` or no text.
     """
-    name = printable(str(path))
+    name = printable(path)
     try:
         if path.is_dir():
             raise error_class(f"{name}: is a folder; give {what}")
@@ -68,19 +92,14 @@ def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        reason = printable(getattr(error, "strerror", None) or str(error))
+        reason = printable(getattr(error, "strerror", None) or error)
         raise error_class(f"{name}: cannot be read ({reason}); check the path") from error
     if len(data) > max_bytes:
         limit_mb = max_bytes // 1024**2
         raise error_class(f"{name}: over {limit_mb} MB, too large; give {what}")
-    return _decode(data, name, error_class)
-
-
-def _decode(data: bytes, name: str, error_class: type[InputError]) -> str:
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = "utf-16" if utf16 else "utf-8-sig"
     try:
-        text = data.decode(encoding)
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         # Line ends are single bytes in UTF-8 only; elsewhere say how far into the file.
         place = f"byte {error.start}" if utf16 else str(data.count(b"\n", 0, error.start) + 1)
@@ -102,34 +121,12 @@ def csv_rows(
     """
     rows = csv.reader(io.StringIO(text, newline=""), strict=strict)
     line = 1
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            reason = printable(str(error))
-            raise error_class(f"{name}:{line}: not a CSV row ({reason}); correct it") from error
-        if row is None:
-            return
-        if any(cell.strip() for cell in row):
-            yield line, row
-        line = rows.line_num + 1
-
-
-def number(cell: str) -> float | None:
-    """The finite number that a cell holds, written with ASCII digits; None for anything else."""
-    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
-    return value if math.isfinite(value) else None
-
-
-def quoted(text: str) -> str:
-    """The text in quotes on one line, cut where it is long."""
-    text = printable(text.strip())
-    return f"“{text if len(text) <= 40 else text[:39] + '…'}”"
-
-
-def printable(text: str) -> str:
-    """The text on one line, with whatever a terminal could not show written as ``\\x…``."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-__all__ = ["clock", "one_line"]
+    try:
+        for row in rows:
+            if any(cell.strip() for cell in row):
+                yield line, row
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise error_class(
+            f"{name}:{line}: not a CSV row ({printable(error)}); correct it"
+        ) from error

@@ -35,7 +35,7 @@ from avsent.extraction.features.quality import (
 from avsent.extraction.features.voice import audio_features
 from avsent.labels import POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
-from avsent.model.networks.modality_check import PAIR, Guard
+from avsent.model.networks.modality_check import Guard
 from avsent.model.networks.target import TargetModel
 from avsent.options import PredictOptions
 from avsent.predictor import Predictor
@@ -205,7 +205,7 @@ def write_damages(report: Report, corpus: str, found: Sequence[Figures], note: s
     for row in rows:
         lost = whole - mean(row[unprotected])
         shares = {n: (whole - mean(row[n])) / lost if lost >= LEAST_LOSS else None for n in others}
-        out = {f"{m} dropped": mean(values(row["damage"], SHIPS, m)) for m in PAIR}
+        out = {f"{m} dropped": mean(values(row["damage"], SHIPS, m)) for m in MODALITIES}
         losses.append({"damage": row["damage"], "unprotected loses": lost, **shares, **out})
     report.section(
         f"{corpus}: what is lost",
@@ -233,7 +233,7 @@ def judge(
     model, full, plain = guarded
     model.put_on(plain if protection.plain else full)
     decided, truth = [], []
-    dropped, there = dict.fromkeys(PAIR, 0), dict.fromkeys(PAIR, 0)
+    dropped, there = dict.fromkeys(MODALITIES, 0), dict.fromkeys(MODALITIES, 0)
     for rows in batches(videos, 64, 4096, None):
         utterances = encoded(model, videos, rows, CPU)
         found = model.guarded(utterances, check=protection.check, proxy=protection.proxy)
@@ -243,12 +243,12 @@ def judge(
         decided.append(logits[known].argmax(dim=-1).numpy())
         truth.append(labels[known].numpy().astype(np.int64))
         if protection.check and found.checked is not None:
-            for modality in PAIR:
+            for modality in MODALITIES:
                 present = utterances.present[modality]
                 there[modality] += int(present.sum())
                 dropped[modality] += int((present & ~found.checked.effective[modality]).sum())
     measured = scores(np.concatenate(truth), np.concatenate(decided), len(model.config.labels))
-    return measured.balanced_accuracy, {m: dropped[m] / max(there[m], 1) for m in PAIR}
+    return measured.balanced_accuracy, {m: dropped[m] / max(there[m], 1) for m in MODALITIES}
 
 
 def judge_all(
@@ -262,14 +262,14 @@ def judge_all(
     chosen = {names[d]: dataclasses.asdict(full.config) for d, (_, full, _) in systems.items()}
     found: Figures = {"chosen": chosen, "damages": {}}
     for kind, (plain, checked, faults) in tests.items():
-        lost = {m: float(np.mean(faults[m])) for m in PAIR}
+        lost = {m: float(np.mean(faults[m])) for m in MODALITIES}
         found["damages"][kind] = {}
         for name, protection in PROTECTIONS.items():
             signals = protection.check and not protection.plain
             videos = checked if signals else plain
             value, shares = judge(systems[protection.dropout], protection, videos)
             if signals:
-                shares = {m: lost[m] + (1 - lost[m]) * shares[m] for m in PAIR}
+                shares = {m: lost[m] + (1 - lost[m]) * shares[m] for m in MODALITIES}
             found["damages"][kind][name] = {"balanced": value, **shares}
     return found
 
@@ -297,7 +297,7 @@ class Ravdess:
         progress("RAVDESS: posteriors")
         self._known = meet(self._config, experts, shop)
         self._clean = of_clips(self._config, self._everyone, self._test)
-        self._no_faults: Faults = {m: np.zeros(len(self._test), dtype=bool) for m in PAIR}
+        self._no_faults: Faults = {m: np.zeros(len(self._test), dtype=bool) for m in MODALITIES}
 
     def measured(self, seed: int) -> Figures:
         systems = {dropout: self._trained(dropout, seed) for dropout in (False, True)}
@@ -330,7 +330,7 @@ class Ravdess:
 
     def _spoilt(self, kind: str, rng: Rng) -> tuple[Posteriors, Faults]:
         """Posteriors of all test clips with damage ``kind``, and where a signal check finds it."""
-        said = {m: getattr(self._clean, m) for m in PAIR}
+        said = {m: getattr(self._clean, m) for m in MODALITIES}
         if kind in MISSING:
             said[MISSING[kind]] = np.full_like(said[MISSING[kind]], np.nan)
             return Posteriors(**said), self._no_faults
@@ -373,7 +373,7 @@ class Ravdess:
         samples = []
         for number, rows in enumerate(order):
             for row in rows:
-                vectors = {m: getattr(said, m)[row] for m in PAIR}
+                vectors = {m: getattr(said, m)[row] for m in MODALITIES}
                 there = {
                     m: None if faults[m][row] or np.isnan(vector).all() else vector
                     for m, vector in vectors.items()
@@ -381,7 +381,7 @@ class Ravdess:
                 key = self._test[row].clip_id
                 samples.append(Sample(key=key, video=f"video {number}", **there))
         labels = {clip.clip_id: float(clip.polarity or 0) for clip in self._test}
-        videos = make_videos(samples, labels, {m: getattr(said, m).shape[1] for m in PAIR})
+        videos = make_videos(samples, labels, {m: getattr(said, m).shape[1] for m in MODALITIES})
         vectors = {m: torch.as_tensor(v) for m, v in videos.vectors.items()}
         return dataclasses.replace(videos, vectors=vectors)
 
@@ -390,9 +390,9 @@ def _mixed(
     before: tuple[Posteriors, Faults], spoilt: tuple[Posteriors, Faults], hit: NDArray[np.bool_]
 ) -> tuple[Posteriors, Faults]:
     """``before`` with what is ``spoilt`` where it is ``hit`` [N]."""
-    pairs = {m: (getattr(spoilt[0], m), getattr(before[0], m)) for m in PAIR}
+    pairs = {m: (getattr(spoilt[0], m), getattr(before[0], m)) for m in MODALITIES}
     said = {m: np.where(hit[:, None], damaged, clean) for m, (damaged, clean) in pairs.items()}
-    return Posteriors(**said), {m: before[1][m] | (hit & spoilt[1][m]) for m in PAIR}
+    return Posteriors(**said), {m: before[1][m] | (hit & spoilt[1][m]) for m in MODALITIES}
 
 
 def measure_mosi(mosi: Mosi, seed: int) -> Figures:
@@ -418,7 +418,7 @@ def measure_mosi(mosi: Mosi, seed: int) -> Figures:
         "voice missing": _replaced(test, {"audio": absent}, {"audio": hit}),
         "face missing": _replaced(test, {"face": absent}, {"face": hit}),
     }
-    no_faults: Faults = {m: np.zeros(1, dtype=bool) for m in PAIR}
+    no_faults: Faults = {m: np.zeros(1, dtype=bool) for m in MODALITIES}
     found = judge_all(systems, {kind: (v, v, no_faults) for kind, v in tests.items()})
     rng = np.random.default_rng([seed, 2])
     parts = {p: _noisy(getattr(material, p), 2000 + seed, rng) for p in ("train", "valid")}
@@ -439,7 +439,7 @@ def _noisy(videos: Videos, seed: int, rng: Rng) -> Videos:
     shape = tuple(videos.labels.shape)
     hit, voice = hits(shape, rng), rng.random(shape) < 0.5
     which = {"audio": hit & voice, "face": hit & ~voice}
-    return _replaced(videos, dict.fromkeys(PAIR, drowned(videos, seed)), which)
+    return _replaced(videos, dict.fromkeys(MODALITIES, drowned(videos, seed)), which)
 
 
 def _replaced(videos: Videos, damaged: Mapping[str, Videos], which: Faults) -> Videos:
@@ -478,7 +478,7 @@ def _damage_clip(
     copy, file, spoken = damage.read_copy(clip), work / "copy.mkv", work / "utterances.csv"
     damage.write_copy(copy, file)
     analysis = predictor.analyse(file, options=PredictOptions(check=False, sightings=True))
-    both = [u for u in predictor.conclude(analysis).utterances if _effective(u) == set(PAIR)]
+    both = [u for u in predictor.conclude(analysis).utterances if _effective(u) == set(MODALITIES)]
     if not both:
         return
     lines = ["start_s,end_s", *(f"{u.start_s:.3f},{u.end_s:.3f}" for u in both)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.files import atomic_text
+from avsent.labels import EMOTIONS, MODALITIES, POLARITY_LABELS
 from avsent.model.decision import NAMES
 from avsent.model.networks.adaptation import MIN_UTTERANCES, PRIOR, about_own_mean
 from avsent.model.networks.config import VoteConfig
-from avsent.model.networks.modality_check import PAIR, Guard
+from avsent.model.networks.modality_check import Guard
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.metrics import (
     Scores,
@@ -190,7 +190,7 @@ def guard_text(guard: Guard | None) -> str:
     )
     far = " and ".join(
         f"{NAMES[modality]} {limit:.2f}"
-        for modality, limit in zip(PAIR, config.farthest, strict=True)
+        for modality, limit in zip(MODALITIES, config.farthest, strict=True)
         if limit < NEVER
     )
     kind = (
@@ -254,9 +254,8 @@ def validation_of(trained: Sequence[Trained]) -> list[float]:
 
 def write_card(folder: Path, report: Report, model: TargetModel) -> None:
     """Write ``CARD.md`` into ``folder``, whole or not at all."""
-    new = folder / f".{CARD_FILE}.new"
-    new.write_text(card_text(report, model), encoding="utf-8")
-    os.replace(new, folder / CARD_FILE)
+    with atomic_text(folder / CARD_FILE) as file:
+        file.write(card_text(report, model))
 
 
 def card_text(report: Report, model: TargetModel) -> str:

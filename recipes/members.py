@@ -26,6 +26,7 @@ from torch.nn import functional
 from avsent.errors import DatasetError
 from avsent.extraction.features.voice import SIZE, prosody
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.files import atomic_path
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
@@ -333,9 +334,8 @@ def _make(task: Task, data: Path, cache: Path) -> None:
         member = train_face_member(task.config, clips, stills, task.seed, task.face)
     file = task.file(cache)
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"unfinished-{file.name}")
-    save_file({k: v.contiguous() for k, v in member.state_dict().items()}, unfinished)
-    unfinished.replace(file)
+    with atomic_path(file) as path:
+        save_file({k: v.contiguous() for k, v in member.state_dict().items()}, path)
 
 
 def _taken(task: Task, cache: Path) -> nn.Module:

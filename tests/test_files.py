@@ -10,7 +10,7 @@ import pytest
 
 from avsent.cli.predict import names_folder, targets_in_folder
 from avsent.errors import OutputError, UsageError
-from avsent.files import atomic_text, check_target
+from avsent.files import atomic_text, check_target, write_bytes
 from avsent.result.writers import Format, format_of
 
 
@@ -72,6 +72,18 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, error: BaseException) -> 
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
     assert target.read_text() == "old"
+
+
+def test_bytes_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    for data in (b"old", b"new"):
+        write_bytes(target, data)
+        assert target.read_bytes() == data
+    (tmp_path / "folder").mkdir()
+    for wrong in (tmp_path / "folder", tmp_path / "no" / "a.bin"):
+        with pytest.raises(OutputError, match=f"cannot write {wrong}: "):
+            write_bytes(wrong, b"")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.bin", "folder"]
 
 
 def test_a_file_has_the_usual_permissions_and_any_name(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from avsent.batch.journal import (
     result_of,
     unpacked_representations,
 )
+from avsent.labels import MODALITIES
 from avsent.model.encoding import Represented
 from avsent.model.networks.adaptation import MIN_UTTERANCES, about_own_mean, has_company
-from avsent.model.networks.target import MODALITIES
 from avsent.options import Adapt
 from avsent.predictor import Analysis, Predictor
 from avsent.result.record import Result

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from avsent.errors import InputError, OutputError
+from avsent.labels import MODALITIES
 from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
 from avsent.result.record import MAX_FILE_BYTES, Result
 from avsent.result.writers import Format
-from avsent.result.writers.csv import result_cells
+from avsent.text import valid_utf8
 
 if TYPE_CHECKING:
     from avsent.model.encoding import Represented
@@ -362,7 +363,7 @@ class Journal:
 def packed(result: Result) -> tuple[bytes, str]:
     """A result, compressed, and its rows of the table of all utterances."""
     text = json.dumps(result.to_dict(), allow_nan=False)
-    return zlib.compress(text.encode("ascii")), json.dumps(list(result_cells(result)))
+    return zlib.compress(text.encode("ascii")), json.dumps(list(result.cells()))
 
 
 def result_of(stored: bytes) -> Result:
@@ -418,7 +419,7 @@ def packed_representations(represented: Sequence[Represented]) -> bytes:
             "face_frames": [(frame.time_s, frame.weight) for frame in one.face_frames],
             **{
                 modality: None if (value := one.of(modality)) is None else value.tolist()
-                for modality in ("audio", "face")
+                for modality in MODALITIES
             },
         }
         for one in represented
@@ -480,7 +481,7 @@ def _text_of(key: str | bytes) -> str:
 
 def _line_of(text: str | None) -> str | None:
     """Text that SQLite can hold: file names in it may be no UTF-8."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return None if text is None else valid_utf8(text)
 
 
 def _advice(error: sqlite3.Error) -> str:

@@ -26,11 +26,11 @@ from avsent.batch.config import BatchConfig
 from avsent.batch.journal import FOLDER_NAME, Entry, Journal, State, rows_of
 from avsent.errors import OutputError
 from avsent.files import atomic_path, atomic_text, prepare_folder
-from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
+from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell, column_names, valid_cell
 from avsent.result.record import Result
 from avsent.result.utterance import DECIMALS
 from avsent.result.writers import Format, make_writer
-from avsent.result.writers.csv import cell_text, csv_columns
+from avsent.result.writers.csv import cell_text
 
 GROUP_ROWS = 50_000
 """Rows written at once: memory does not grow with the table."""
@@ -50,22 +50,15 @@ def write_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = csv_columns(labels)
+    names = column_names(labels)
     assert len(names) == len(FIRST_COLUMNS) + len(labels) + len(LAST_COLUMNS)
     schema = pa.schema([(name, pa.type_for_alias(_KINDS.get(name, "double"))) for name in names])
     remaining = iter(rows)
     with atomic_path(target, workshop) as path, pq.ParquetWriter(path, schema) as writer:
         while group := list(islice(remaining, GROUP_ROWS)):
-            columns = zip(*([_valid(cell) for cell in row] for row in group), strict=True)
+            columns = zip(*([valid_cell(cell) for cell in row] for row in group), strict=True)
             arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
             writer.write_table(pa.table(arrays, schema))
-
-
-def _valid(cell: Cell) -> Cell:
-    """Parquet holds UTF-8 only; a file name may be none."""
-    if isinstance(cell, str):
-        return cell.encode("utf-8", "backslashreplace").decode("utf-8")
-    return cell
 
 
 CSV_NAME = "utterances.csv"
@@ -116,7 +109,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, whole: Whole) -> b
     counts = _Counts()
     with atomic_text(out / CSV_NAME, workshop) as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(csv_columns(whole.labels))
+        table.writerow(column_names(whole.labels))
         for row in _rows(journal, whole.done):
             counts.add(row)
             table.writerow([cell_text(cell) for cell in row])

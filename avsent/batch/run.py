@@ -21,6 +21,7 @@ from avsent.batch.plan import Plan, make_plan
 from avsent.batch.scheduler import Course
 from avsent.errors import InputError, OutputError, UsageError
 from avsent.result.writers import Format
+from avsent.text import valid_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class _Batch:
 
     def _refuse_other_folder(self, folder: Path, known: Mapping[str, str]) -> None:
         """A folder may have moved; but in that case most of what was in it still is."""
-        place = os.path.realpath(folder).encode("utf-8", "backslashreplace").decode("utf-8")
+        place = valid_utf8(os.path.realpath(folder))
         moved = self._journal.fact(_FOLDER_KEY) != place
         if known and moved and len(known.keys() & self._files.keys()) < len(known) / 2:
             raise UsageError(f"{self._out} holds the results of another folder; give another -o")

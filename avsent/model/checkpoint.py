@@ -6,10 +6,9 @@ code from the folder; sizes are checked before anything is allocated.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +22,8 @@ from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import POINTS
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
-from avsent.files import file_sha256
+from avsent.files import atomic_text, file_sha256, prepare_folder, write_bytes
+from avsent.labels import MODALITIES
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
 from avsent.model.networks.config import (
     AudioEncoderConfig,
@@ -37,7 +37,7 @@ from avsent.model.networks.config import (
 )
 from avsent.model.networks.encoders import VectorEncoder
 from avsent.model.networks.fusion import HEADS
-from avsent.model.networks.target import MODALITIES, TargetModel
+from avsent.model.networks.target import TargetModel
 from avsent.schema import read_json
 
 MAX_FFT_SAMPLES = 8192
@@ -48,7 +48,7 @@ MIN_AUDIO_BLOCKS = 3
 MAX_PIXEL_BLOCKS = 5
 """More would halve a picture of 48 pixels to nothing."""
 MAX_MEMBERS = 32
-MODALITY_CHOICES = (("audio",), ("face",), ("audio", "face"), ("text",))
+MODALITY_CHOICES = (("audio",), ("face",), MODALITIES, ("text",))
 MAX_VECTOR = 65536
 MAX_LAYER_SIZE = 4096
 """No size in a config may be larger: a damaged one must not allocate the machine's memory."""
@@ -256,34 +256,25 @@ def save_checkpoint(
     Raises:
         OutputError: the folder cannot be written.
     """
-    weights, settings = folder / f".{WEIGHTS_FILE}.new", folder / f".{CONFIG_FILE}.new"
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for target in (folder / WEIGHTS_FILE, folder / CONFIG_FILE):
-            if target.exists() and not target.is_file():
-                raise OutputError(f"{target}: is in the way; give another folder")
-        # Written by us and not by safetensors, which makes files that only their owner may read.
-        weights.write_bytes(save(tensors))
-        config = CheckpointConfig(
-            format=FORMAT,
-            name=name,
-            weights_sha256=file_sha256(weights),
-            licence=licence,
-            model=model.config,
-            features=features,
-            calibration=calibration,
-        )
-        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-        settings.write_text(text, encoding="utf-8")
-        os.replace(weights, folder / WEIGHTS_FILE)
-        os.replace(settings, folder / CONFIG_FILE)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
-    finally:
-        for left in (weights, settings):
-            with contextlib.suppress(OSError):
-                left.unlink(missing_ok=True)
+    # Saved by us and not by safetensors, which makes files that only their owner may read.
+    weights = save({key: value.contiguous() for key, value in model.state_dict().items()})
+    config = CheckpointConfig(
+        format=FORMAT,
+        name=name,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        licence=licence,
+        model=model.config,
+        features=features,
+        calibration=calibration,
+    )
+    prepare_folder(folder)
+    for target in (folder / WEIGHTS_FILE, folder / CONFIG_FILE):
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{target}: is in the way; give another folder")
+    with atomic_text(folder / CONFIG_FILE) as file:
+        json.dump(dataclasses.asdict(config), file, indent=2)
+        file.write("\n")
+        write_bytes(folder / WEIGHTS_FILE, weights)
     return config
 
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from avsent.errors import CheckpointError
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.config import FeatureConfig
-from avsent.labels import valence_of
+from avsent.labels import MODALITIES, valence_of
 from avsent.model.calibration import probabilities_of
 from avsent.model.checkpoint import Checkpoint
 from avsent.model.encoding import EncodedUtterance, Encoder, LeanFeatures, Represented
 from avsent.model.networks.adaptation import NO_GROUP, about_own_mean, has_company
 from avsent.model.networks.modality_check import OTHER
-from avsent.model.networks.target import MODALITIES, Guarded, TargetOutput, Utterances
+from avsent.model.networks.target import Guarded, TargetOutput, Utterances
 from avsent.options import Adapt
 from avsent.result.utterance import Attention, ModalityShare, UtteranceResult, round_shares
 

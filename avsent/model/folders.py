@@ -6,8 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from avsent.errors import CheckpointError
+from avsent.schema import MAX_CONFIG_BYTES, read_object
 
 CONFIG_FILE = "config.json"
+RUN_FORMAT = "avsent-run/1"
+"""Of the configuration of a training run, whose best checkpoint is in ``checkpoint/``."""
 
 
 def shipped_folder() -> Path:
@@ -27,7 +30,7 @@ def checkpoint_folder(checkpoint: str | Path) -> Path:
     """Where a checkpoint lies: by shipped name, by path, or in the folder of a training run.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the run has not finished.
     """
     text = str(checkpoint)
     if text in shipped_names():
@@ -42,6 +45,11 @@ def checkpoint_folder(checkpoint: str | Path) -> Path:
     except (OSError, ValueError):  # a name no file can have
         there = holds_config = False
     if holds_config:
+        if _is_unfinished_run(folder):
+            raise CheckpointError(
+                f"{folder}: this training run has not finished; resume it with the 'avsent train' "
+                f"command that began it (-o {folder})"
+            )
         return folder
     if there:
         raise CheckpointError(
@@ -52,3 +60,13 @@ def checkpoint_folder(checkpoint: str | Path) -> Path:
         f"unknown checkpoint {text[:200]!r}; shipped: {', '.join(shipped_names()) or 'none'}; "
         "or give the path of a checkpoint folder"
     )
+
+
+def _is_unfinished_run(folder: Path) -> bool:
+    """Whether the folder is a training run's without a checkpoint."""
+    try:
+        config = read_object(folder / CONFIG_FILE, CheckpointError, "", max_bytes=MAX_CONFIG_BYTES)
+    except CheckpointError:
+        return False  # whoever loads it says what is wrong
+    finished = (folder / "checkpoint" / CONFIG_FILE).is_file()
+    return config.get("format") == RUN_FORMAT and not finished

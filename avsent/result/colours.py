@@ -1,8 +1,8 @@
 """Colours of labels and scores, the same in report, plots, video and subtitles.
 
-Chosen such that they are told apart with protanopia, deuteranopia and tritanopia, too, and that
-white text on each of them has a contrast of at least 4.5 (WCAG 2.2, level AA). What is negative
-is orange, what is positive a blue teal, what is neither a warm grey.
+Negative is orange, positive a blue teal, neutral a warm grey. All can be distinguished with
+protanopia, deuteranopia and tritanopia, too, and white text on each has a contrast of at least 4.5
+(WCAG 2.2, level AA).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _OF_LABEL = {
     "calm": "#3f3b37",
     "surprised": "#7c5cbf",
 }
-"""Labels that a model tells apart from others of the same valence."""
+"""Labels that a model distinguishes from others of the same valence."""
 _SPARE = (
     *("#7c5cbf", "#3f3b37", "#86195c", "#713f12", "#164e63", "#5f0f0f"),
     *("#1d4ed8", "#4d7c0f", "#be185d"),
 )
-"""For labels that mean nothing to us, so that a chart can tell them apart."""
+"""For labels without a known meaning, so that a chart can distinguish them."""
 
 
 def colour_of(label: str) -> str:
@@ -40,8 +40,8 @@ def colour_of(label: str) -> str:
 
 
 def colours_of(labels: Sequence[str]) -> tuple[str, ...]:
-    """A colour for each label of a model: :func:`colour_of`, but another one where an earlier
-    label has it already. Beyond ten unknown labels they come again."""
+    """A colour for each label of a model: :func:`colour_of`, or a spare one where an earlier label
+    has that already. From the eleventh unknown label on, colours repeat."""
     given: list[str] = []
     own = [colour_of(label) for label in labels]
     for colour in own:
@@ -55,7 +55,7 @@ def colours_of(labels: Sequence[str]) -> tuple[str, ...]:
 def colour_of_score(score: float) -> str:
     """The colour ``#rrggbb`` of a score in −1..1: grey at 0, to orange below and to teal above.
 
-    Scores outside are taken for the nearest end, what is no number for 0.
+    Scores outside count as the nearest end, NaN as 0.
     """
     if math.isnan(score):
         score = 0.0

@@ -1,16 +1,17 @@
-"""An utterance as one row of cells: the columns of CSV, Parquet and data frames.
+"""The table of utterances: the columns of CSV, Parquet and data frames.
 
-``docs/results.md`` tells what is in each.
+``docs/results.md`` explains each column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from avsent.errors import UsageError
-from avsent.result.utterance import TimeWeight, UtteranceResult
+from avsent.result.utterance import UtteranceResult
+from avsent.text import one_line, valid_utf8
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,31 +20,31 @@ Cell: TypeAlias = str | int | float | bool | None
 
 FIRST_COLUMNS = ("source", "index", "start_s", "end_s", "track", "sentiment", "score")
 LAST_COLUMNS = (
-    "audio_weight",
-    "face_weight",
-    "audio_effective",
-    "face_effective",
-    "face_peak_s",
-    "audio_peak_s",
-    "text",
-    "warnings",
+    *("audio_weight", "face_weight", "audio_effective", "face_effective"),
+    *("face_peak_s", "audio_peak_s", "text", "warnings"),
 )
+_PANDAS_TYPES = {
+    **dict.fromkeys(("source", "sentiment", "text", "warnings"), "string"),
+    "index": "int64",
+    "track": "Int64",
+    **dict.fromkeys(("audio_effective", "face_effective"), "boolean"),
+}
+"""Of columns that hold something else than numbers."""
 
 
-def column_names(labels: Sequence[str]) -> list[str]:
-    """The names of the columns; the probabilities' are those of a model's ``labels``."""
-    return [*FIRST_COLUMNS, *(f"p_{label}" for label in labels), *LAST_COLUMNS]
+def column_names(labels: Iterable[str]) -> list[str]:
+    """Names of all columns; a column of probabilities for each of a model's ``labels``."""
+    return [*FIRST_COLUMNS, *(f"p_{one_line(label)}" for label in labels), *LAST_COLUMNS]
 
 
 def utterance_cells(utterance: UtteranceResult, labels: Sequence[str]) -> list[Cell]:
-    """The cells of an utterance as what they are, in the order of the columns behind ``source``;
-    ``labels`` may be those of another model, the probabilities of which it may lack."""
-    # The rounding of JSON, so that both views show the same numbers. No column needs the context,
-    # which grows with the square of the video's length.
+    """The cells of an utterance, without ``source``; ``labels`` may be those of another model,
+    whose probabilities are then None."""
+    # Rounded as in JSON, so that both show the same numbers; without the context, which no column
+    # needs and which grows with the square of the video's length.
     attention = replace(utterance.attention, context={})
     plain = replace(utterance, attention=attention).to_dict()
-    audio = plain["modalities"].get("audio", {})
-    face = plain["modalities"].get("face", {})
+    audio, face = (plain["modalities"].get(name, {}) for name in ("audio", "face"))
     return [
         *(plain[name] for name in FIRST_COLUMNS[1:]),
         *(plain["probabilities"].get(label) for label in labels),
@@ -51,36 +52,23 @@ def utterance_cells(utterance: UtteranceResult, labels: Sequence[str]) -> list[C
         face.get("weight"),
         audio.get("effective"),
         face.get("effective"),
-        _peak(plain["attention"]["face_frames"]),
-        _peak(plain["attention"]["audio_frames"]),
+        *(
+            peak_time((frame["time_s"], frame["weight"]) for frame in plain["attention"][frames])
+            for frames in ("face_frames", "audio_frames")
+        ),
         utterance.text,
         "; ".join(utterance.warnings),
     ]
 
 
-def peak_time(frames: Sequence[TimeWeight]) -> float | None:
-    """The moment that drew most attention; None without frames."""
-    if not frames:
-        return None
-    return max(frames, key=lambda frame: frame.weight).time_s
+def peak_time(frames: Iterable[tuple[float, float]]) -> float | None:
+    """The time of the largest weight among (time, weight); None without frames."""
+    peak = max(frames, key=lambda frame: frame[1], default=None)
+    return None if peak is None else peak[0]
 
 
-def _peak(frames: list[dict[str, float]]) -> float | None:
-    """:func:`peak_time` of rounded weights."""
-    return max(frames, key=lambda frame: frame["weight"])["time_s"] if frames else None
-
-
-_TYPES = {
-    **dict.fromkeys(("source", "sentiment", "text", "warnings"), "string"),
-    "index": "int64",
-    "track": "Int64",
-    **dict.fromkeys(("audio_effective", "face_effective"), "boolean"),
-}
-"""pandas' names; what is not here is a number."""
-
-
-def data_frame(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> pd.DataFrame:
-    """The table of ``rows`` under the columns ``names``.
+def data_frame(labels: Sequence[str], rows: Sequence[Sequence[Cell]]) -> pd.DataFrame:
+    """The table of ``rows`` for a model with these ``labels``.
 
     Raises:
         UsageError: pandas is not installed.
@@ -92,14 +80,12 @@ def data_frame(names: Sequence[str], rows: Sequence[Sequence[Cell]]) -> pd.DataF
             f"to_dataframe needs pandas ({error}); run pip install 'avsent[pandas]'"
         ) from error
     columns = {}
-    for place, name in enumerate(names):
-        cells = [_valid(row[place]) for row in rows]
-        columns[_valid(name)] = pd.Series(cells, dtype=_TYPES.get(name, "float64"))
+    for place, name in enumerate(column_names(labels)):
+        cells = [valid_cell(row[place]) for row in rows]
+        columns[name] = pd.Series(cells, dtype=_PANDAS_TYPES.get(name, "float64"))
     return pd.DataFrame(columns)
 
 
-def _valid(cell: Cell) -> Cell:
-    """Text as UTF-8 can hold it, which is how pandas keeps it; a file name may be none."""
-    if isinstance(cell, str):
-        return cell.encode("utf-8", "backslashreplace").decode("utf-8")
-    return cell
+def valid_cell(cell: Cell) -> Cell:
+    """The cell as pandas and Parquet can keep it: in UTF-8, which a file name need not be."""
+    return valid_utf8(cell) if isinstance(cell, str) else cell

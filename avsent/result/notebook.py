@@ -1,4 +1,4 @@
-"""A result as a small table of HTML, for notebooks: complete in itself, nothing is loaded."""
+"""A result as a small HTML table for notebooks; it loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from html import escape
 
 from avsent.result.colours import colour_of, colour_of_score
 from avsent.result.utterance import More, UtteranceResult, shortened
-from avsent.text import clock, one_line
+from avsent.text import clock, one_line, score_text
 
 ENDS = 10
 """Utterances shown at the beginning and at the end where there are many."""
 BAR_EM = 3.0
 """Length of the bar of a score of 1."""
 
-# Styles stand on each element: notebooks and GitHub drop style sheets, and some rules, too; what
-# is left is a plain table. No colours of text or ground but the chips': pages may be dark.
+# Styles are on each element, as notebooks and GitHub drop style sheets; where they drop rules, too,
+# a plain table is left. Only the chips set colours: pages may be dark.
 _CELL = "text-align:left;vertical-align:top;padding:.2em .6em"
 _NUMBER = "text-align:right;vertical-align:top;padding:.2em .6em;white-space:nowrap"
 _CHIP = "color:#fff;background:{};border-radius:.3em;padding:0 .4em;white-space:nowrap"
@@ -35,14 +35,14 @@ def html_table(
     warnings: Sequence[str],
 ) -> str:
     """The table; of many utterances the first and last ``ENDS``."""
-    count = len(utterances)
-    facts = f"{clock(duration_s)} · {count:,} utterance{'' if count == 1 else 's'} · model"
-    lines = [f"<div><p><strong>{_text(source)}</strong> · {facts} {_text(model)}</p>"]
+    count = f"{len(utterances):,} utterance{'' if len(utterances) == 1 else 's'}"
+    facts = f"{clock(duration_s)} · {count} · model {_text(model)}"
+    lines = [f"<div><p><strong>{_text(source)}</strong> · {facts}</p>"]
     if utterances:
         spoken = any(utterance.text is not None for utterance in utterances)
         headings = _HEADINGS if spoken else _HEADINGS[:-1]
         cells = "".join(f'<th scope="col" style="{how}">{name}</th>' for name, how in headings)
-        # Said because pages without a document type do not hand colours down to tables.
+        # In pages without a document type, tables do not inherit the colour.
         lines.append(f'<table style="color:inherit"><thead><tr>{cells}</tr></thead><tbody>')
         for one in shortened(utterances, ENDS):
             if isinstance(one, More):
@@ -63,7 +63,7 @@ def _row(one: UtteranceResult, spoken: bool) -> str:
         f'<td style="{_NUMBER}">{one.index}</td>',
         f'<td style="{_NUMBER}">{clock(one.start_s)}–{clock(one.end_s)}</td>',
         f'<td style="{_CELL}"><span style="{chip}">{_text(one.sentiment)}</span>{notes}</td>',
-        f'<td style="{_NUMBER}">{_bar(one.score)} {round(one.score, 2) + 0.0:+.2f}</td>',
+        f'<td style="{_NUMBER}">{_bar(one.score)} {score_text(one.score)}</td>',
         f'<td style="{_NUMBER}">{_share(one, "audio")}</td>',
         f'<td style="{_NUMBER}">{_share(one, "face")}</td>',
         f'<td style="{_NUMBER}">{"–" if one.track is None else one.track}</td>',
@@ -91,6 +91,6 @@ def _share(one: UtteranceResult, modality: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text from outside: one line, escaped, without characters that steer what follows them."""
-    # Apart from its neighbours: words that run from right to left turn nothing else round.
+    """Text from outside in one line, escaped."""
+    # Isolated, so that words written from right to left do not reorder their neighbours.
     return f"<bdi>{escape(one_line(text))}</bdi>"

@@ -7,54 +7,39 @@ modality that is ineffectual in an utterance has weight 0 and empty attention li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avsent.errors import InputError
-from avsent.result.columns import column_names, utterance_cells
+from avsent.result.columns import Cell, data_frame, utterance_cells
 from avsent.result.utterance import (
-    DECIMALS,
-    Attention,
-    ModalityShare,
     ModelInfo,
-    TimeWeight,
     Track,
     UtteranceResult,
     round_time,
+    short_repr,
     shortened,
 )
-from avsent.schema import Fields
+from avsent.schema import build
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "DECIMALS",
-    "SCHEMA",
-    "Attention",
-    "ModalityShare",
-    "ModelInfo",
-    "Result",
-    "TimeWeight",
-    "Track",
-    "UtteranceResult",
-]
-
 SCHEMA = "avsent/1"
 MAX_FILE_BYTES = 512 * 1024**2
-"""Four hours of talk: it grows with the square. Reading takes some times as much memory."""
-
+"""Four hours of talk, as a file grows with the square of their number. Reading takes some times
+as much memory."""
 REPR_ENDS = 2
-"""How many utterances at the beginning and at the end are told of where there are many."""
+"""Utterances printed at the beginning and at the end where there are many."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """All decisions on one media file.
 
-    A notebook shows it as a table, everything else in a few words; :meth:`to_dict` has it all.
+    A notebook shows it as a table, ``print`` in a few words; :meth:`to_dict` has all of it.
     """
 
     source: str
@@ -63,7 +48,7 @@ class Result:
     tracks: tuple[Track, ...] = ()
     utterances: tuple[UtteranceResult, ...] = ()
     warnings: tuple[str, ...] = ()
-    schema: str = field(default=SCHEMA)
+    schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready types, keys in the order of the schema."""
@@ -76,44 +61,27 @@ class Result:
                 "sha256": self.model.sha256,
                 "labels": list(self.model.labels),
             },
-            "tracks": [
-                {
-                    "track": int(track.track),
-                    "start_s": round_time(track.start_s),
-                    "end_s": round_time(track.end_s),
-                    "frames": int(track.frames),
-                }
-                for track in self.tracks
-            ],
+            "tracks": [track.to_dict() for track in self.tracks],
             "utterances": [utterance.to_dict() for utterance in self.utterances],
             "warnings": list(self.warnings),
         }
 
     @classmethod
     def from_dict(cls, plain: object) -> Result:
-        """Read back what :meth:`to_dict` gave; keys that are not known are ignored.
+        """Read back what :meth:`to_dict` gave; unknown keys are ignored.
 
         Raises
         ------
         InputError
-            Where ``plain`` is not a result of schema ``avsent/1``, naming the first wrong field.
+            ``plain`` is not a result of schema ``avsent/1``; names the first wrong field.
         """
-        root = Fields(plain, "result")
-        schema = root.text("schema")
+        schema = plain.get("schema", SCHEMA) if isinstance(plain, dict) else SCHEMA
         if schema != SCHEMA:
-            raise InputError(f"result.schema is {schema!r}; this version reads {SCHEMA!r} only")
-        model = root.fields("model")
-        return cls(
-            source=root.text("source"),
-            duration_s=root.time("duration_s"),
-            model=ModelInfo(model.text("name"), model.text("sha256"), model.texts("labels")),
-            tracks=tuple(
-                Track(t.whole("track"), t.time("start_s"), t.time("end_s"), t.whole("frames"))
-                for t in root.items("tracks")
-            ),
-            utterances=tuple(_read_utterance(u) for u in root.items("utterances")),
-            warnings=root.texts("warnings"),
-        )
+            raise InputError(f"result.schema is {schema!r:.50}; this version reads {SCHEMA!r} only")
+        try:
+            return build(cls, plain, "result", may_lack=("proxy", "text"))
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -146,6 +114,15 @@ class Result:
         except InputError as error:
             raise InputError(f"{path}: {error}; give what --format json wrote") from error
 
+    def cells(self, labels: Sequence[str] | None = None) -> Iterator[list[Cell]]:
+        """One row per utterance, as in CSV but with numbers and truth values as what they are.
+
+        ``labels``: the columns of probabilities, those of this model by default; what is unknown
+        is None.
+        """
+        for utterance in self.utterances:
+            yield [self.source, *utterance_cells(utterance, labels or self.model.labels)]
+
     def to_dataframe(self) -> pd.DataFrame:
         """One row per utterance as a pandas table, with the columns of CSV (``docs/results.md``).
 
@@ -158,15 +135,9 @@ class Result:
         UsageError
             pandas is not installed.
         """
-        from avsent.result.columns import data_frame
+        return data_frame(self.model.labels, list(self.cells()))
 
-        labels = self.model.labels
-        rows = [[self.source, *utterance_cells(one, labels)] for one in self.utterances]
-        return data_frame(column_names(labels), rows)
-
-    def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({told})"
+    __repr__ = short_repr
 
     def __rich_repr__(self) -> Iterator[tuple[str, object]]:
         """What rich prints: as ``repr``, but in colours and over several lines."""
@@ -185,40 +156,3 @@ class Result:
         return html_table(
             self.source, self.duration_s, self.model.name, self.utterances, self.warnings
         )
-
-
-def _read_utterance(plain: Fields) -> UtteranceResult:
-    probabilities, modalities = plain.fields("probabilities"), plain.fields("modalities")
-    shares = {name: modalities.fields(name) for name in modalities.mapping}
-    attention = plain.fields("attention")
-    context = attention.fields("context")
-    return UtteranceResult(
-        index=plain.whole("index"),
-        start_s=plain.time("start_s"),
-        end_s=plain.time("end_s"),
-        track=None if plain.value("track") is None else plain.whole("track"),
-        sentiment=plain.text("sentiment"),
-        score=plain.number("score"),
-        probabilities={name: probabilities.number(name) for name in probabilities.mapping},
-        modalities={
-            name: ModalityShare(
-                share.number("weight"),
-                share.flag("effective"),
-                share.flag("proxy") if "proxy" in share.mapping else False,
-            )
-            for name, share in shares.items()
-        },
-        attention=Attention(
-            context={name: context.numbers(name) for name in context.mapping},
-            face_frames=_read_frames(attention, "face_frames"),
-            audio_frames=_read_frames(attention, "audio_frames"),
-        ),
-        warnings=plain.texts("warnings"),
-        text=plain.text("text") if "text" in plain.mapping else None,
-    )
-
-
-def _read_frames(attention: Fields, key: str) -> tuple[TimeWeight, ...]:
-    return tuple(
-        TimeWeight(frame.time("time_s"), frame.number("weight")) for frame in attention.items(key)
-    )

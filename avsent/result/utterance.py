@@ -1,7 +1,4 @@
-"""What a result is made of: one utterance's decision, and where the model looked.
-
-Told about in :mod:`avsent.result.record`, from which all of it is imported.
-"""
+"""The parts of a result: the decision on each utterance, and the attention behind it."""
 
 from __future__ import annotations
 
@@ -11,10 +8,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+DECIMALS = 6
+"""Places kept in files: microseconds, and millionths of a weight."""
+
+
+def short_repr(self: Any) -> str:
+    """``__repr__`` of a class that tells rich what is worth printing."""
+    parts = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+    return f"{type(self).__name__}({parts})"
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class More:
-    """Stands for what was left out: ``… 380 more``."""
+    """Stands for items left out: ``… 380 more``."""
 
     count: int
 
@@ -28,10 +34,6 @@ def shortened(items: Sequence[T], ends: int) -> list[T | More]:
     if left_out <= 1:
         return list(items)
     return [*items[:ends], More(left_out), *items[-ends:]]
-
-
-DECIMALS = 6
-"""Places kept in files: microseconds, and millionths of a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,15 @@ class Track:
     start_s: float
     end_s: float
     frames: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The track as plain JSON-ready types."""
+        return {
+            "track": int(self.track),
+            "start_s": round_time(self.start_s),
+            "end_s": round_time(self.end_s),
+            "frames": int(self.frames),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +99,22 @@ class Attention:
     audio_frames: tuple[TimeWeight, ...] = ()
 
     def __repr__(self) -> str:
-        context = ", ".join(f"{name}: {len(found)}" for name, found in self.context.items())
+        context = ", ".join(f"{name}: {len(weights)}" for name, weights in self.context.items())
         return (
             f"Attention(context={{{context}}}, face_frames={len(self.face_frames)}, "
             f"audio_frames={len(self.audio_frames)})"
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """The attention as plain JSON-ready types."""
+        return {
+            "context": {name: round_shares(weights) for name, weights in self.context.items()},
+            "face_frames": _plain_frames(self.face_frames),
+            "audio_frames": _plain_frames(self.audio_frames),
+        }
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class UtteranceResult:
     """The decision on one utterance. ``score`` = P(positive) − P(negative), in −1..1."""
 
@@ -111,12 +130,10 @@ class UtteranceResult:
     warnings: tuple[str, ...] = ()
     text: str | None = None
 
-    def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({told})"
+    __repr__ = short_repr
 
     def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        """The decision, without what it rests on."""
+        """The decision without its probabilities, shares and attention."""
         yield "index", self.index
         yield "start_s", round_time(self.start_s)
         yield "end_s", round_time(self.end_s)
@@ -131,6 +148,7 @@ class UtteranceResult:
     def to_dict(self) -> dict[str, Any]:
         """The utterance as plain JSON-ready types; ``text`` only where the user gave one."""
         shares = round_shares(share.weight for share in self.modalities.values())
+        probabilities = round_shares(self.probabilities.values())
         plain: dict[str, Any] = {
             "index": int(self.index),
             "start_s": round_time(self.start_s),
@@ -138,33 +156,24 @@ class UtteranceResult:
             "track": None if self.track is None else int(self.track),
             "sentiment": self.sentiment,
             "score": round(float(self.score), DECIMALS),
-            "probabilities": dict(
-                zip(self.probabilities, round_shares(self.probabilities.values()), strict=True)
-            ),
+            "probabilities": dict(zip(self.probabilities, probabilities, strict=True)),
             "modalities": {
                 name: share.to_dict(weight)
                 for (name, share), weight in zip(self.modalities.items(), shares, strict=True)
             },
-            "attention": {
-                "context": {
-                    name: round_shares(weights) for name, weights in self.attention.context.items()
-                },
-                "face_frames": _plain_frames(self.attention.face_frames),
-                "audio_frames": _plain_frames(self.attention.audio_frames),
-            },
+            "attention": self.attention.to_dict(),
             "warnings": list(self.warnings),
         }
-        if self.text is not None:
-            plain["text"] = self.text
-        return plain
+        return plain if self.text is None else {**plain, "text": self.text}
 
 
 def round_time(seconds: float) -> float:
+    """Seconds to the microsecond."""
     return round(float(seconds), DECIMALS)
 
 
 def round_shares(weights: Iterable[float]) -> list[float]:
-    """Round weights so that their sum is kept.
+    """Round weights such that their sum is kept.
 
     Rounding each alone would let a thousand equal weights drift by a thousand half-digits;
     rounding the running sum and taking differences keeps the total to half a digit.
@@ -184,8 +193,8 @@ def round_shares(weights: Iterable[float]) -> list[float]:
 
 
 _SHARES: dict[int, float] = {}
-"""Each rounded weight once: two hours of talk have twelve million of them, few of them different,
-and a float of its own for each takes four times the memory. At most a million entries."""
+"""Every rounded weight once: two hours of talk have twelve million weights with few different
+values, and a float object for each takes four times the memory. At most a million entries."""
 
 
 def _plain_frames(frames: tuple[TimeWeight, ...]) -> list[dict[str, float]]:
@@ -201,14 +210,8 @@ def lanes(
 ) -> list[int]:
     """The lane of each (start, end), counted from 0: spans of one lane do not overlap.
 
-    Each span, in the order of starts, gets the first free lane.
-
-    Parameters
-    ----------
-    slack
-        An overlap this long is ignored.
-    most
-        No more lanes than these: a span for which none is free shares the last one.
+    Each span, in the order of starts, gets the first free lane. ``slack``: an overlap this long is
+    ignored; ``most``: lanes, of which spans that find none free share the last.
     """
     chosen = [0] * len(spans)
     ends: list[float] = []

@@ -19,7 +19,7 @@ from avsent.training.dataset import make_videos
 from avsent.training.evaluation import Evaluation, Predictions, evaluate
 from avsent.training.metrics import majority_class
 from avsent.training.run import PARTS_FILE
-from avsent.training.run_folder import read_json
+from avsent.training.run_folder import read_run_file
 from avsent.training.splits import encode_labels
 from avsent.training.validation import judged, predictions_of
 
@@ -97,7 +97,7 @@ def with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
     path = checkpoint_folder(checkpoint) / PARTS_FILE
     if any(sample.split for sample in corpus.samples) or not path.is_file():
         return corpus
-    parts = read_json(path)
+    parts = read_run_file(path)
     if parts.get("sha256") != corpus.digest():
         return corpus
     part_of = {key: part for part in SPLITS for key in parts.get(part, [])}

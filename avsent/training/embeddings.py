@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 from torch import Tensor
 
 from avsent.errors import InputError
-from avsent.files import atomic_path
+from avsent.files import write_bytes
 from avsent.model.networks.target import TargetModel
 from avsent.training.dataset import Videos, batches, encoded
 from avsent.training.trainer import Teacher
@@ -116,8 +116,7 @@ def keep_spaces(path: Path, spaces: Mapping[str, Space]) -> None:
         for modality, space in spaces.items()
         for name in _FIELDS
     }
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(arrays))
+    write_bytes(path, save(arrays))
 
 
 def load_spaces(path: Path) -> dict[str, Space] | None:

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.config import GuardConfig
-from avsent.model.networks.modality_check import OTHER, PAIR, Guard
+from avsent.model.networks.modality_check import OTHER, Guard
 from avsent.model.networks.target import TargetModel, TargetOutput, Utterances
 from avsent.training.augmentation import upright
 from avsent.training.data.corpus import Sample
@@ -106,7 +107,9 @@ LEAST = 32
 """Fewer vectors have no middle."""
 
 
-def screened(videos: Videos, modalities: tuple[str, ...] = PAIR) -> tuple[Videos, dict[str, int]]:
+def screened(
+    videos: Videos, modalities: tuple[str, ...] = MODALITIES
+) -> tuple[Videos, dict[str, int]]:
     """``videos`` without the vectors that stand out, and how many these were by modality."""
     present, found = dict(videos.present), {}
     for modality in modalities:
@@ -264,7 +267,7 @@ def fit_guard(
 
     ``reaches`` and ``alarms``: what the thresholds are chosen from.
     """
-    if model.config.modalities != PAIR:
+    if model.config.modalities != MODALITIES:
         return None
     model.to(device).eval()
     model.put_on(None)
@@ -286,14 +289,14 @@ def fit_guard(
 def projected(known: Whole, seed: int) -> Guard:
     """A guard without thresholds, fitted on the pairs of ``known``."""
     there = known.pairs()
-    pairs = {m: known.utterances.values[m][there].double().cpu().numpy() for m in PAIR}
+    pairs = {m: known.utterances.values[m][there].double().cpu().numpy() for m in MODALITIES}
     rng = np.random.default_rng([seed, 410])
     plain = GuardConfig()
     rows = rng.permutation(len(pairs["audio"]))[: plain.basis]
     config = dataclasses.replace(plain, basis=len(rows))
-    guard = Guard(config, {m: pairs[m].shape[1] for m in PAIR})
+    guard = Guard(config, {m: pairs[m].shape[1] for m in MODALITIES})
     found = canonical(pairs["audio"], pairs["face"], config.components)
-    for modality, space in zip(PAIR, (found.first, found.second), strict=True):
+    for modality, space in zip(MODALITIES, (found.first, found.second), strict=True):
         apart = (pairs[modality] - space.mean) @ space.whitening
         unit = max(float(np.sqrt(np.mean(apart**2))), 1e-9)
         other = pairs[OTHER[modality]]
@@ -352,13 +355,13 @@ def _limits(
     agreement = guard.agreement(values["audio"], values["face"])[there].cpu().double().numpy()
     apart = {
         m: guard.distance(m, values[m])[sound.utterances.present[m]].cpu().double().numpy()
-        for m in PAIR
+        for m in MODALITIES
     }
     for reach in sorted(reaches, reverse=True):
         # In a config, and so in JSON, there is no infinity.
         farthest = tuple(
             min(float(np.quantile(apart[m], min(reach, 1.0))) * max(reach, 1.0), NEVER)
-            for m in PAIR
+            for m in MODALITIES
         )
         for share in alarms:
             # Below every correlation there is: never.

@@ -29,7 +29,7 @@ from avsent.training.plots import draw_seed
 from avsent.training.run_folder import (
     SPACES_FILE,
     RunFolder,
-    read_json,
+    read_run_file,
     scalars,
     summarised,
     told,
@@ -305,6 +305,6 @@ def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
             new.rename(kept)
     except OSError as error:
         raise OutputError(f"{folder.path}: cannot be written ({error.strerror})") from error
-    config = read_json(folder.path / "config.json")
+    config = read_run_file(folder.path / "config.json")
     write_run_card(folder.checkpoint, config, summary, task.labels)
     write_json(folder.path / "summary.json", summary)

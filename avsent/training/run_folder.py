@@ -33,8 +33,10 @@ from typing import Any, TextIO
 import numpy as np
 
 from avsent.errors import InputError, OutputError, UsageError
-from avsent.files import atomic_text
+from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelSet
+from avsent.model.folders import RUN_FORMAT
+from avsent.schema import read_object
 from avsent.training.metrics import TITLES
 from avsent.training.settings import TrainSettings
 
@@ -238,7 +240,6 @@ def _settings(settings: Mapping[str, Any], prefix: str = "") -> str:
     return "\n".join(lines)
 
 
-FORMAT = "avsent-run/1"
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw them anew."""
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
@@ -281,7 +282,7 @@ class RunFolder:
             InputError: none is, or this is no run.
         """
         config = self.path / "config.json"
-        if not config.is_file() or read_json(config).get("format") != FORMAT:
+        if not config.is_file() or read_run_file(config).get("format") != RUN_FORMAT:
             raise InputError(f"{self.path}: is no training run; give the -o OUT of avsent train")
         values = {seed: self.evaluation(seed) for seed in self.finished()}
         if not values:
@@ -298,7 +299,9 @@ class RunFolder:
         """
         config = self.path / "config.json"
         if config.is_file() and not fresh:
-            self._compare(read_json(config), told)
+            self._compare(read_run_file(config), told)
+            for half_written in self.path.rglob(f"{TEMPORARY}*.tmp"):  # by a killed run
+                half_written.unlink(missing_ok=True)
             return True
         self.check()
         try:
@@ -328,7 +331,7 @@ class RunFolder:
         if not config.is_file():
             return self.path.is_dir() and not any(self.path.iterdir())
         try:
-            return read_json(config).get("format") == FORMAT
+            return read_run_file(config).get("format") == RUN_FORMAT
         except InputError:  # damaged
             return any(self.path.glob("seed-*"))
 
@@ -343,7 +346,7 @@ class RunFolder:
     def evaluation(self, seed: int) -> dict[str, Any] | None:
         """What a finished seed scored; None for one that is not finished."""
         path = self.seed(seed) / "evaluation.json"
-        return read_json(path) if path.is_file() else None
+        return read_run_file(path) if path.is_file() else None
 
 
 def told(
@@ -351,7 +354,7 @@ def told(
 ) -> dict[str, Any]:
     """What decides the result of a run, as ``config.json`` keeps it."""
     return {
-        "format": FORMAT,
+        "format": RUN_FORMAT,
         "settings": dataclasses.asdict(settings),
         "seeds": list(seeds),
         "baseline": baseline,
@@ -391,17 +394,9 @@ def write_json(path: Path, data: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_run_file(path: Path) -> dict[str, Any]:
     """Read an object that :func:`write_json` wrote. Raises InputError."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged; restore it, or start again with --fresh") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: damaged; restore it, or start again with --fresh")
-    return data
+    return read_object(path, InputError, "restore it, or start again with --fresh")
 
 
 def write_line(file: TextIO, data: Mapping[str, Any]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from avsent.labels import MODALITIES
 from avsent.model.checkpoint import Calibration
 from avsent.model.networks.config import VectorSizes
-from avsent.model.networks.modality_check import PAIR
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.text import TextItem
 from avsent.training.embeddings import Space, spaces_of, target_embeddings
@@ -167,7 +167,7 @@ def train_seed(
         on_epoch=where.hook("target"),
     )
     progress = fit(model, course)
-    if settings.check and config.modalities == PAIR:
+    if settings.check and config.modalities == MODALITIES:
         guarding = guarding or GuardMaterial(
             material.train, material.valid, drowned(material.valid, seed)
         )

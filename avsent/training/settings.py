@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.config import ContextConfig, FusionConfig, TransferConfig, VoteConfig
 
 
@@ -90,7 +91,7 @@ class TrainSettings:
     :class:`~avsent.model.networks.config.TargetConfig`; ``check``: whether M3ER's modality check leaves
     out what is damaged, and the model gets a guard."""
 
-    target: tuple[str, ...] = ("audio", "face")
+    target: tuple[str, ...] = MODALITIES
     label: str = "label"
     labels: str = "auto"
     context: ContextConfig = field(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
-from avsent.labels import LabelSet, label_set
+from avsent.labels import MODALITIES, LabelSet, label_set
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.text import TextEncoder, TextItem, make_text_encoder
@@ -281,7 +281,7 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
     ]
     check_parts(parts[0], parts[1], settings.target)
     source = settings.transfer.source
-    if source in ("audio", "face") or words:
+    if source in MODALITIES or words:
         check_parts(parts[0], parts[1], (source or "text",))
     found = groups_of(split.train, settings.split.by)
     group_of = {sample.video: group for sample, group in zip(split.train, found, strict=True)}

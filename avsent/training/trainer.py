@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from avsent.errors import DatasetError, OutputError, UsageError
+from avsent.errors import DatasetError, UsageError
+from avsent.files import write_bytes
 from avsent.model.networks.target import TargetModel
 from avsent.model.networks.transfer import Transfer
 from avsent.training.dataset import Videos, batches, encoded
@@ -73,22 +72,8 @@ def save_state(
         "best_value": progress.best_value,
         "history": progress.history,
     }
-    new = path.with_name(f".{path.name}.new")
-    try:
-        data = save(
-            {name: value.contiguous() for name, value in tensors.items()},
-            metadata={"progress": json.dumps(about)},
-        )
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    write_bytes(path, save(contiguous, metadata={"progress": json.dumps(about)}))
 
 
 def load_state(

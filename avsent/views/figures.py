@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-from avsent.files import atomic_path
+from avsent.files import write_bytes
 from avsent.labels import POLARITY_LABELS, SENTIMENT_7
 from avsent.result import colours
 
@@ -71,8 +71,7 @@ def save_figure(figure: Figure, path: Path, dpi: float = DPI) -> None:
         figure.savefig(
             drawn, format=kind[1:], dpi=dpi, metadata=_NO_METADATA[kind], facecolor="white"
         )
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(drawn.getvalue())
+    write_bytes(path, drawn.getvalue())
 
 
 def _settle(figure: Figure) -> None:

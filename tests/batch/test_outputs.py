@@ -24,10 +24,11 @@ from avsent.batch.folders import assign_stems
 from avsent.batch.journal import Journal, packed, result_of
 from avsent.batch.outputs import CSV_NAME, PARQUET_NAME, SUMMARY_NAME, Outputs, check_out
 from avsent.errors import OutputError
+from avsent.result.columns import column_names
 from avsent.result.record import Result
 from avsent.result.utterance import Attention, TimeWeight
 from avsent.result.writers import Format, make_writer
-from avsent.result.writers.csv import CsvWriter, cell_text, csv_columns
+from avsent.result.writers.csv import CsvWriter, cell_text
 
 STEMS = {"a.mp4": "a.mp4", "z/我.mp4": "z/我.mp4", NO_UTF8: NO_UTF8}
 
@@ -229,7 +230,7 @@ def test_both_tables_hold_the_same(
         assert write(tmp_path, journal)[0]
     header, *rows = rows_of(tmp_path / CSV_NAME)
     table = pq.read_table(tmp_path / PARQUET_NAME)
-    assert header == table.column_names == csv_columns(MODEL.labels)
+    assert header == table.column_names == column_names(MODEL.labels)
     assert len(rows) == table.num_rows == 10
     cells = [list(row.values()) for row in table.to_pylist()]
     assert [[cell_text(cell) for cell in row] for row in cells] == rows
@@ -289,7 +290,7 @@ def test_summary_by_hand(tmp_path: Path) -> None:
 def test_nothing_but_failures_and_silence(tmp_path: Path) -> None:
     with journal_of(tmp_path, [make_result(0, "b.wav")], NO_UTF8) as journal:
         write(tmp_path, journal)
-    assert rows_of(tmp_path / CSV_NAME) == [csv_columns(MODEL.labels)]
+    assert rows_of(tmp_path / CSV_NAME) == [column_names(MODEL.labels)]
     assert pq.read_table(tmp_path / PARQUET_NAME).num_rows == 0
     summary = json.loads((tmp_path / SUMMARY_NAME).read_text(encoding="utf-8"))
     assert (summary["utterances"], summary["mean_score"]) == (0, None)

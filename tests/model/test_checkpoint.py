@@ -141,10 +141,13 @@ def test_a_failed_save_changes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [CONFIG_FILE]
 
 
-def test_weights_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / f".{WEIGHTS_FILE}.new").mkdir()  # fails like a full disk: in safetensors
-    with pytest.raises(OutputError, match="cannot be written"):
+def test_weights_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(["config", "weights"])
+    monkeypatch.setattr("avsent.files.secrets.token_hex", lambda count: next(names))
+    (tmp_path / ".avsent-weights.tmp").mkdir()  # in the way of the temporary file
+    with pytest.raises(OutputError, match=rf"cannot write .*{WEIGHTS_FILE}"):
         save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".avsent-weights.tmp"]
 
 
 # --- damage to the weights -----------------------------------------------------------------------
@@ -294,6 +297,22 @@ def test_unknown_names_and_folders_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     for path in (tmp_path, tmp_path / "notes.txt"):
         assert refusal(path).startswith(f"{path}: not a checkpoint, it holds no config.json; give")
+
+
+def test_the_folder_of_an_unfinished_training_run(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / CONFIG_FILE).write_text(json.dumps({"format": "avsent-run/1", "seeds": [0]}))
+    for path in (run, run / CONFIG_FILE):
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(path)
+        assert caught.value.exit_code == 4
+        assert str(caught.value) == (
+            f"{run}: this training run has not finished; resume it with the 'avsent train' "
+            f"command that began it (-o {run})"
+        )
+    folder.rename(run / "checkpoint")
+    assert load_checkpoint(run).config.name == "small"
 
 
 def test_an_endless_name() -> None:

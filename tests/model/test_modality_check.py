@@ -11,8 +11,9 @@ import torch
 from sklearn.cross_decomposition import CCA
 from torch import Tensor
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.config import ContextConfig, GuardConfig, TargetConfig, VectorSizes
-from avsent.model.networks.modality_check import OTHER, PAIR, Guard
+from avsent.model.networks.modality_check import OTHER, Guard
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.modality_check import canonical
 
@@ -85,7 +86,7 @@ def test_pairs_are_needed(counts: tuple[int, int]) -> None:
 def guard(**config: Any) -> Guard:
     """Of two and two dimensions, the components of which are the dimensions themselves."""
     made = Guard(GuardConfig(**{"components": 3, "basis": 4, **config}), {"audio": 3, "face": 3})
-    for modality in PAIR:
+    for modality in MODALITIES:
         made.part(modality, "projection").copy_(torch.eye(3))
     return made
 
@@ -157,7 +158,7 @@ def test_the_default_limits_believe_everything() -> None:
 
 def basis_of(made: Guard) -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)
-    for modality in PAIR:
+    for modality in MODALITIES:
         basis = made.part(modality, "basis")
         basis.copy_(torch.randn(basis.shape))
     return made.part("audio", "basis"), made.part("face", "basis")
@@ -199,7 +200,7 @@ def test_proxies_stand_where_one_modality_alone_is_effective() -> None:
     filled, where = made.stood_in(values, effective)
     assert where["audio"].tolist() == [[False, True, False, False]]
     assert where["face"].tolist() == [[False, False, True, False]]
-    for modality in PAIR:
+    for modality in MODALITIES:
         own = values[modality][0, where[OTHER[modality]][0]]
         assert own.shape == (1, 3)
         changed = (filled[modality] != values[modality]).any(dim=-1)

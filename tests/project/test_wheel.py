@@ -65,7 +65,9 @@ def test_wheel_holds_nothing_it_should_not(wheel: Path) -> None:
     assert "avsent/models/default/model.safetensors" in names
     assert "avsent/models/default/CARD.md" in names
     assert "avsent/py.typed" in names
-    assert {f"avsent/views/report/assets/report.{kind}" for kind in ("html", "css", "js")} <= set(names)
+    assert {f"avsent/views/report/assets/report.{kind}" for kind in ("html", "css", "js")} <= set(
+        names
+    )
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"avsent"}
     assert wheel.stat().st_size < 20_000_000

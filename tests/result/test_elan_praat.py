@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -17,7 +18,7 @@ from reading_annotations import read_eaf, read_textgrid
 from avsent.cli.predict import choose_destination
 from avsent.errors import UsageError
 from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
+from avsent.result.utterance import UtteranceResult, lanes
 from avsent.result.writers import Format, format_of, make_writer
 from avsent.result.writers.elan_praat import annotation, label_of, tiers_of
 
@@ -120,6 +121,20 @@ def test_tiers_hold_every_utterance_once_and_never_overlap(
         assert abs(span.start - span.utterance.start_s * units) <= 0.5
         assert abs(span.end - span.utterance.end_s * units) <= 1.5
     assert len({tier.name for tier in tiers}) == len(tiers)
+
+
+@patient
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9))), st.none() | st.integers(1, 3))
+def test_spans_in_one_lane_do_not_overlap(times: list[tuple[int, int]], most: int | None) -> None:
+    spans = [(start, start + duration) for start, duration in times]
+    chosen = lanes(spans, most=most)
+    assert set(chosen) == set(range(max(chosen, default=-1) + 1))
+    for lane in set(chosen):
+        own = sorted(span for span, place in zip(spans, chosen, strict=True) if place == lane)
+        free = all(one[1] <= other[0] for one, other in itertools.pairwise(own))
+        assert free or (most is not None and lane == most - 1)
+    if most is not None:
+        assert max(chosen, default=0) < most
 
 
 @pytest.mark.parametrize("duration_s", [0.0, 12.5])

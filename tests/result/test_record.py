@@ -25,11 +25,10 @@ from rich.pretty import pretty_repr
 
 import avsent
 from avsent.errors import InputError, UsageError
-from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS
+from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, column_names
 from avsent.result.record import Result
-from avsent.result.utterance import Attention, ModelInfo
+from avsent.result.utterance import Attention, ModelInfo, Track
 from avsent.result.writers import Format, make_writer
-from avsent.result.writers.csv import csv_columns, result_cells
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "docs" / "result.schema.json").read_text(encoding="utf-8")
@@ -144,11 +143,11 @@ def test_malformed_content_is_an_input_error_of_one_line(path: tuple[Any, ...], 
     ("change", "message"),
     [
         ({"schema": "avsent/2"}, "'avsent/2'"),
-        ({"duration_s": "long"}, "result.duration_s must be a finite number"),
-        ({"duration_s": float("nan")}, "result.duration_s must be a finite number"),
-        ({"tracks": {}}, "result.tracks must be a list"),
-        ({"utterances": [3]}, "result.utterances[0] must be an object"),
-        ({"warnings": [3]}, "result.warnings must be text only"),
+        ({"duration_s": "long"}, "result.duration_s should be float, not str"),
+        ({"duration_s": float("nan")}, "result.duration_s is not a finite number"),
+        ({"tracks": {}}, "result.tracks is not a list"),
+        ({"utterances": [3]}, "result.utterances[0] is not an object"),
+        ({"warnings": [3]}, "result.warnings[0] should be str, not int"),
     ],
 )
 def test_malformed_content_is_named(change: dict[str, Any], message: str) -> None:
@@ -157,9 +156,26 @@ def test_malformed_content_is_named(change: dict[str, Any], message: str) -> Non
     assert message in str(caught.value)
 
 
+def test_files_of_other_programs_are_read() -> None:
+    track = {"track": 1.0, "start_s": 0, "end_s": 9.5, "frames": 95, "colour": "red"}
+    result = Result.from_dict({**PLAIN, "tracks": [track], "made_by": "hand"})
+    assert result.tracks == (Track(1, 0.0, 9.5, 95),)
+    for change, message in (
+        ({"track": 1.5}, "result.tracks[0].track should be int, not float"),
+        ({"track": 2**60}, "result.tracks[0].track is too large"),
+        ({"end_s": 1e10}, "result.tracks[0].end_s is not a time in seconds"),
+        ({"frames": True}, "result.tracks[0].frames should be int, not bool"),
+    ):
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+            Result.from_dict({**PLAIN, "tracks": [{**track, **change}]})
+    for name in ("tracks", "utterances", "warnings"):  # the class has defaults, a file has not
+        with pytest.raises(InputError, match=f"result lacks the key '{name}'"):
+            Result.from_dict({key: value for key, value in PLAIN.items() if key != name})
+
+
 def test_missing_field_is_named() -> None:
     plain = {key: value for key, value in PLAIN.items() if key != "model"}
-    with pytest.raises(InputError, match=r"result\.model is missing"):
+    with pytest.raises(InputError, match="result lacks the key 'model'"):
         Result.from_dict(plain)
 
 
@@ -186,11 +202,11 @@ def hostile() -> Result:
 @given(results())
 def test_a_data_frame_holds_what_csv_holds(result: Result) -> None:
     table = result.to_dataframe()
-    assert list(table.columns) == csv_columns(result.model.labels)
+    assert list(table.columns) == column_names(result.model.labels)
     assert {name: str(kind) for name, kind in table.dtypes.items()} == {
         name: TYPES.get(name, "float64") for name in table.columns
     }
-    rows = list(result_cells(result))
+    rows = list(result.cells())
     assert len(table) == len(rows)
     for given_row, row in zip(table.itertuples(index=False), rows, strict=True):
         for value, cell in zip(given_row, row, strict=True):
@@ -418,14 +434,14 @@ def results_columns() -> list[Result]:
 
 def test_the_documentation_names_all_columns_in_their_order() -> None:
     assert list(documented()) == [*FIRST_COLUMNS, "p_<label>", *LAST_COLUMNS]
-    assert list(expanded()) == csv_columns(LABELS)
+    assert list(expanded()) == column_names(LABELS)
     assert {kind for kind, _ in documented().values()} == set(TYPES_COLUMNS)
 
 
 def test_cells_are_of_the_documented_type() -> None:
     seen: set[tuple[str, bool]] = set()
     for result in results_columns():
-        for cells in result_cells(result, LABELS):
+        for cells in result.cells(LABELS):
             for (column, (kind, unknown)), cell in zip(expanded().items(), cells, strict=True):
                 if cell is None:
                     assert not unknown.startswith("never"), column
@@ -454,7 +470,7 @@ def test_parquet_has_them(tmp_path: Path) -> None:
 
     from avsent.batch.outputs import write_parquet
 
-    rows = [cells for result in results_columns() for cells in result_cells(result, LABELS)]
+    rows = [cells for result in results_columns() for cells in result.cells(LABELS)]
     write_parquet(tmp_path / "a.parquet", tmp_path, LABELS, rows)
     table = pq.read_table(tmp_path / "a.parquet")
     assert {field.name: str(field.type) for field in table.schema} == {

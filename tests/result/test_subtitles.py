@@ -194,6 +194,19 @@ def test_nothing_but_blanks_is_lost(text: str, width: int) -> None:
     assert all(line == line.strip() and line for line in lines)
 
 
+@patient
+@given(st.text(), st.integers(2, 60))
+def test_lines_are_measured_in_any_unit_and_filled_where_they_need_not_be_even(
+    text: str, width: int
+) -> None:
+    doubled = wrap(text, 2 * width, measure=lambda part: 2 * columns(part))
+    assert doubled == wrap(text, width)
+    full = wrap(text, width, even=False)
+    assert len(full) == len(doubled)
+    assert "".join(full).replace(" ", "") == "".join(doubled).replace(" ", "")
+    assert wrap("one two three four", 13, even=False) == ["one two three", "four"]
+
+
 def test_columns() -> None:
     assert [columns(text) for text in ("abc", "我很好", "e\u0301", "", "👍")] == [3, 6, 1, 0, 2]
 

@@ -20,7 +20,7 @@ from avsent.result.record import Result
 from avsent.result.writers import Format, make_writer
 from avsent.result.writers.base import Writer
 from avsent.result.writers.terminal import TableWriter
-from avsent.text import clock, one_line
+from avsent.text import clock, one_line, printable, score_text
 
 DOCS = ROOT / "docs"
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -162,6 +162,22 @@ def test_one_line_is_one_printable_line(text: str) -> None:
     assert CONTROLS.findall(line) == []
     assert "\n" not in line
     line.encode()
+
+
+@patient
+@given(st.text())
+def test_printable_shows_every_character(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable("a\n\t\x1b\u200d\udcff b") == "a\\n\\t\\x1b\\u200d\\udcff b"
+    assert one_line("a\n\t\x1b\u200d\udcff b") == "a \\x1b\u200d\\udcff b"
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [(0.634, "+0.63"), (-0.2, "-0.20"), (0.0, "+0.00"), (-0.004, "+0.00"), (1, "+1.00")],
+)
+def test_a_score_has_its_sign(score: float, shown: str) -> None:
+    assert score_text(score) == shown
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_runs import material_of, small_corpus, small_settings
 
-from avsent.model.networks.modality_check import PAIR
+from avsent.labels import MODALITIES
 from avsent.training.data.corpus import Corpus
 from avsent.training.dataset import encoded
 from avsent.training.modality_check import (
@@ -60,7 +60,7 @@ def test_training_gives_a_guard_that_finds_noise_and_believes_the_rest() -> None
     noisy = drowned(material.test, 5)
     rows = range(len(material.test.samples))
     hit = encoded(found.model, noisy, rows, CPU)
-    for modality in PAIR:
+    for modality in MODALITIES:
         other = {**clean.values, modality: hit.values[modality]}
         with torch.inference_mode():
             checked = guard.check(other, clean.present)
@@ -136,7 +136,7 @@ def test_damage_hits_one_modality_of_three_quarters() -> None:
     noisy = encoded(found.model, drowned(material.train, 1), rows, CPU)
     mixed = damaged(clean, noisy, np.random.default_rng(0))
     changed = {
-        m: ((mixed.values[m] != clean.values[m]).any(dim=-1) & clean.present[m]) for m in PAIR
+        m: ((mixed.values[m] != clean.values[m]).any(dim=-1) & clean.present[m]) for m in MODALITIES
     }
     both = clean.present["audio"] & clean.present["face"]
     hit = (changed["audio"] | changed["face"])[both].float().mean().item()

@@ -95,6 +95,15 @@ def test_a_finished_run_does_nothing(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
 
 
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    begun(tmp_path / "out")
+    before = files(tmp_path / "out")
+    for folder in ("out", "out/seed-0"):
+        (tmp_path / folder / ".avsent-0123.tmp").write_bytes(b"half")
+    begun(tmp_path / "out")
+    assert files(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [
@@ -158,7 +167,7 @@ def test_a_checkpoint_is_no_run(tmp_path: Path) -> None:
 def test_a_damaged_config(tmp_path: Path) -> None:
     first = begun(tmp_path / "out")
     (tmp_path / "out/config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config.json: damaged; .*--fresh"):
+    with pytest.raises(InputError, match=r"config.json: damaged, Expecting .*; restore it, .*--fresh"):
         begun(tmp_path / "out")
     assert begun(tmp_path / "out", fresh=True)["target"] == first["target"]
 

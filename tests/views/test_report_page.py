@@ -367,7 +367,7 @@ def test_array_of_one_result(here: Path) -> None:
         ("empty.json", 3, "empty.json is empty"),
         ("broken.json", 3, "broken.json: is not JSON"),
         ("none.json", 3, "none.json: holds the results of 0 files"),
-        ("other.json", 3, "other.json: result.schema is missing"),
+        ("other.json", 3, "other.json: result lacks the key 'source'"),
         ("several.json", 3, "several.json: holds the results of 2 files"),
         ("out/a.wav.json --video gone.mp4", 3, "cannot read gone.mp4: no such file"),
         ("out/a.wav.json --video broken.json", 3, "broken.json is not a media file"),

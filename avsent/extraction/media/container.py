@@ -27,6 +27,7 @@ from avsent.extraction.media.events import (
     MediaInfo,
     impossible_sound,
 )
+from avsent.text import printable
 
 # Formats that open other files or devices, or that make a "video" of plain text.
 _REFUSED_FORMATS = frozenset(
@@ -73,13 +74,6 @@ class OpenMedia:
     damage: tuple[Damage, ...]
 
 
-def shown(path: Path) -> str:
-    """``path`` as one line of printable text: newlines and broken bytes are escaped."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path)
-    )
-
-
 def open_media(path: Path, threads: int | None = None) -> OpenMedia:
     """Open ``path`` and choose its best video and sound stream; ``threads``: of the decoder, by
     default as many as help.
@@ -97,7 +91,7 @@ def open_media(path: Path, threads: int | None = None) -> OpenMedia:
 
 
 def _check_file(path: Path) -> None:
-    name = shown(path)
+    name = printable(path)
     try:
         if path.is_dir():
             raise MediaError(f"{name} is a folder; give the media files in it")
@@ -138,13 +132,13 @@ def _open_container(path: Path) -> InputContainer:
         if path.suffix.lower() in _PICTURE_SUFFIXES:
             raise _still_picture(path) from error
         raise MediaError(
-            f"{shown(path)} is not a media file that avsent reads, or it is damaged from the "
+            f"{printable(path)} is not a media file that avsent reads, or it is damaged from the "
             "start; check that it plays, or convert it to mp4"
         ) from error
     # Playlists are refused by the whitelist already; old FFmpegs spell some names differently.
     if _REFUSED_FORMATS & set(container.format.name.split(",")):
         container.close()
-        raise MediaError(f"{shown(path)} only refers to other files; give the video itself")
+        raise MediaError(f"{printable(path)} only refers to other files; give the video itself")
     brand = container.metadata.get("major_brand", "").strip()
     if container.format.name.endswith("_pipe") or brand in _PICTURE_BRANDS:
         container.close()
@@ -153,7 +147,9 @@ def _open_container(path: Path) -> InputContainer:
 
 
 def _still_picture(path: Path) -> MediaError:
-    return MediaError(f"{shown(path)} is a still picture, not a video; give a video or sound file")
+    return MediaError(
+        f"{printable(path)} is a still picture, not a video; give a video or sound file"
+    )
 
 
 def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[Any, bool]:
@@ -178,7 +174,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
         context = audio.codec_context
         if wrong := impossible_sound(context.sample_rate or 0, context.channels or 0):
             if video is None:
-                raise MediaError(f"{shown(path)} has {wrong}; convert it to 16000 Hz mono")
+                raise MediaError(f"{printable(path)} has {wrong}; convert it to 16000 Hz mono")
             audio = None
             notes.append(Damage("audio", None, wrong))
     if video is None and audio is None:
@@ -187,7 +183,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
             if unknown_picture or unknown_sound
             else "holds neither picture nor sound; give a video or sound file"
         )
-        raise MediaError(f"{shown(path)} {why}")
+        raise MediaError(f"{printable(path)} {why}")
     if video is None and unknown_picture:
         notes.append(Damage("video", None, "no decoder for the format of the picture"))
     if audio is None and unknown_sound:
@@ -233,8 +229,8 @@ def _prepare_video(path: Path, stream: VideoStream, threads: int | None) -> None
 
 def _too_large(path: Path, width: int, height: int) -> MediaError:
     return MediaError(
-        f"{shown(path)} has pictures of {width}x{height} pixels, too large to analyse; scale it "
-        "down to at most 8192x4608"
+        f"{printable(path)} has pictures of {width}x{height} pixels, too large to analyse; "
+        "scale it down to at most 8192x4608"
     )
 
 
@@ -245,8 +241,8 @@ def nothing_decodes(info: MediaInfo) -> MediaError:
         return _too_large(info.path, width, height)
     limit = " (pictures may have at most 8192x4608 pixels)" if info.has_video else ""
     return MediaError(
-        f"{shown(info.path)} has no picture and no sound that can be decoded{limit}; check that it "
-        "plays, or convert it to mp4"
+        f"{printable(info.path)} has no picture and no sound that can be decoded{limit}; check "
+        "that it plays, or convert it to mp4"
     )
 
 

@@ -40,7 +40,7 @@ def read_boundaries(path: Path | str) -> list[Segment]:
     Raises ``BoundariesError`` for anything that cannot be read or makes no sense.
     """
     path = Path(path)
-    name = printable(str(path))
+    name = printable(path)
     if path.suffix.lower() not in FORMATS and os.path.isfile(path):
         raise BoundariesError(f"{name}: unknown kind of file; give a .srt, .vtt or .csv")
     what = "a .srt, .vtt or .csv file of utterances"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from avsent.labels import MODALITIES
+
 
 @dataclass(frozen=True, slots=True)
 class AudioEncoderConfig:
@@ -174,7 +176,7 @@ class TargetConfig:
     """
 
     labels: tuple[str, ...] = ("negative", "neutral", "positive")
-    modalities: tuple[str, ...] = ("audio", "face")
+    modalities: tuple[str, ...] = MODALITIES
     real: bool = False
     audio: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
     face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)

@@ -22,9 +22,9 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.config import GuardConfig
 
-PAIR = ("audio", "face")
 OTHER = {"audio": "face", "face": "audio"}
 LEAST_SPREAD = 1e-6
 """Of a projection: one that is the same in all components correlates with nothing."""
@@ -47,7 +47,7 @@ class Guard(nn.Module):
 
     def __init__(self, config: GuardConfig, sizes: dict[str, int]) -> None:
         super().__init__()
-        if tuple(sizes) != PAIR:
+        if tuple(sizes) != MODALITIES:
             raise ValueError("a guard needs voice and face")
         self.config = config
         for modality, size in sizes.items():
@@ -68,7 +68,7 @@ class Guard(nn.Module):
         correlation over the canonical components of each utterance."""
         first, second = (
             self._centred(modality, values) @ self.part(modality, "projection")
-            for modality, values in zip(PAIR, (audio, face), strict=True)
+            for modality, values in zip(MODALITIES, (audio, face), strict=True)
         )
         first = first - first.mean(dim=-1, keepdim=True)
         second = second - second.mean(dim=-1, keepdim=True)
@@ -93,20 +93,20 @@ class Guard(nn.Module):
         nothing = torch.full_like(both, torch.nan, dtype=values["audio"].dtype)
         agreement = torch.where(both, self.agreement(values["audio"], values["face"]), nothing)
         distance, beyond = {}, {}
-        limits = dict(zip(PAIR, self.config.farthest, strict=True))
-        for modality in PAIR:
+        limits = dict(zip(MODALITIES, self.config.farthest, strict=True))
+        for modality in MODALITIES:
             far = self.distance(modality, values[modality])
             distance[modality] = torch.where(present[modality], far, nothing)
             beyond[modality] = present[modality] & (far > limits[modality])
-        strange = {m: beyond[m] & present[OTHER[m]] & ~beyond[OTHER[m]] for m in PAIR}
-        apart = {m: distance[m] / limits[m] for m in PAIR}
+        strange = {m: beyond[m] & present[OTHER[m]] & ~beyond[OTHER[m]] for m in MODALITIES}
+        apart = {m: distance[m] / limits[m] for m in MODALITIES}
         # Of two that contradict each other, one stays; NaN compares as False.
         contrary = both & ~beyond["audio"] & ~beyond["face"] & (agreement < self.config.agreement)
         blamed = {
             "audio": contrary & (apart["audio"] > apart["face"]),
             "face": contrary & (apart["audio"] <= apart["face"]),
         }
-        effective = {m: present[m] & ~strange[m] & ~blamed[m] for m in PAIR}
+        effective = {m: present[m] & ~strange[m] & ~blamed[m] for m in MODALITIES}
         return Checked(agreement, distance, beyond, effective)
 
     def proxy(self, modality: str, values: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class Guard(nn.Module):
         """``values`` [B, U, R] with a proxy wherever one modality alone is ``effective`` [B, U],
         and where that is."""
         filled, where = dict(values), {}
-        for modality in PAIR:
+        for modality in MODALITIES:
             other = OTHER[modality]
             where[modality] = effective[other] & ~effective[modality]
             made = self.proxy(other, values[other][where[modality]])

@@ -14,15 +14,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, FaceExtras, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
 from avsent.model.networks.fusion import Decision, Embedded, FusedHead, HeadSizes, make_head
-from avsent.model.networks.modality_check import PAIR, Checked, Guard
-
-MODALITIES = ("audio", "face")
-"""What a model that predicts may use; text only teaches."""
+from avsent.model.networks.modality_check import Checked, Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +102,11 @@ class TargetModel(nn.Module):
             cast(FusedHead, self.head).start_silent()
         self.guard: Guard | None = None
         if config.guard is not None:
-            self.put_on(Guard(config.guard, {m: config.representation_size(m) for m in PAIR}))
+            self.put_on(Guard(config.guard, {m: config.representation_size(m) for m in MODALITIES}))
 
     def put_on(self, guard: Guard | None) -> None:
         """Let ``guard`` check what is decided on from now on."""
-        if guard is not None and self.config.modalities != PAIR:
+        if guard is not None and self.config.modalities != MODALITIES:
             raise ValueError("a guard needs voice and face")
         self.guard = guard
         self.config = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""The formats by name, and by the extension of a file."""
+"""The output formats by name, and by the extension of a file."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ class Format(StrEnum):
 
 
 _BY_EXTENSION = {format.extension.lower(): format for format in Format}
+_WITHOUT_OPTIONS: dict[Format, type[Writer]] = {
+    Format.jsonl: JsonLinesWriter,
+    Format.csv: CsvWriter,
+    Format.srt: SrtWriter,
+    Format.vtt: VttWriter,
+    Format.eaf: EafWriter,
+    Format.textgrid: TextGridWriter,
+}
 
 
 def format_of(name: str) -> Format | None:
@@ -41,33 +49,11 @@ def format_of(name: str) -> Format | None:
 def make_writer(format: Format, *, several: bool = False, attention: bool = False) -> Writer:
     """The writer of a format.
 
-    Parameters
-    ----------
-    several
-        Whether the output is for several media files (even if only one of them succeeds).
-    attention
-        Whether the table shows the context attention as well.
+    ``several``: whether the output is for several media files (even if only one of them succeeds);
+    ``attention``: whether the table shows the context attention as well.
     """
-    match format:
-        case Format.table:
-            # Here, because rich is not needed for the others, nor for --help.
-            from avsent.result.writers.terminal import TableWriter
+    if format is Format.table:
+        from avsent.result.writers.terminal import TableWriter  # imports rich
 
-            return TableWriter(attention=attention)
-        case Format.json:
-            return JsonWriter(array=several)
-        case Format.jsonl:
-            return JsonLinesWriter()
-        case Format.csv:
-            return CsvWriter()
-        case Format.srt:
-            return SrtWriter()
-        case Format.vtt:
-            return VttWriter()
-        case Format.eaf:
-            return EafWriter()
-        case Format.textgrid:
-            return TextGridWriter()
-
-
-__all__ = ["Format", "Writer", "make_writer"]
+        return TableWriter(attention=attention)
+    return JsonWriter(array=several) if format is Format.json else _WITHOUT_OPTIONS[format]()

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, TextIO
 
+from avsent.errors import UsageError
 from avsent.result.record import Result
 
 
@@ -26,6 +27,13 @@ class Writer(ABC):
     @abstractmethod
     def write(self, results: Iterable[Result], file: TextIO) -> None:
         """Write all results to an open text file."""
+
+    def only(self, results: Iterable[Result]) -> Result:
+        """The one result for a format that does not combine several. Raises UsageError."""
+        result, *others = results
+        if others:
+            raise UsageError(f"one .{self.extension} file is for one video; name a folder with -o")
+        return result
 
 
 def is_utf8(file: TextIO) -> bool:

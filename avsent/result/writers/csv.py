@@ -6,29 +6,10 @@ import csv
 from collections.abc import Iterable
 from typing import TextIO
 
-from avsent.result.columns import (
-    FIRST_COLUMNS,
-    LAST_COLUMNS,
-    Cell,
-    column_names,
-    peak_time,
-    utterance_cells,
-)
+from avsent.result.columns import Cell, column_names
 from avsent.result.record import Result
 from avsent.result.writers.base import Writer
 from avsent.text import one_line
-
-__all__ = [
-    "FIRST_COLUMNS",
-    "LAST_COLUMNS",
-    "Cell",
-    "CsvWriter",
-    "cell_text",
-    "csv_columns",
-    "csv_rows",
-    "peak_time",
-    "result_cells",
-]
 
 
 class CsvWriter(Writer):
@@ -46,28 +27,10 @@ class CsvWriter(Writer):
         for result in results:
             if labels is None:
                 labels = result.model.labels
-                rows.writerow(csv_columns(labels))
-            for row in csv_rows(result, labels):
-                rows.writerow(row)
+                rows.writerow(column_names(labels))
+            for cells in result.cells(labels):
+                rows.writerow(map(cell_text, cells))
             file.flush()
-
-
-def csv_rows(result: Result, labels: tuple[str, ...]) -> Iterable[list[str]]:
-    """The cells of each utterance as text, in the order of the columns."""
-    for cells in result_cells(result, labels):
-        yield [cell_text(value) for value in cells]
-
-
-def csv_columns(labels: tuple[str, ...]) -> list[str]:
-    """The names of the columns."""
-    return column_names([one_line(label) for label in labels])
-
-
-def result_cells(result: Result, labels: tuple[str, ...] | None = None) -> Iterable[list[Cell]]:
-    """The cells of each utterance as what they are, in the order of the columns; ``labels``:
-    those of another model, the probabilities of which this result may lack."""
-    for utterance in result.utterances:
-        yield [result.source, *utterance_cells(utterance, labels or result.model.labels)]
 
 
 def cell_text(value: Cell) -> str:

@@ -1,24 +1,28 @@
-"""ELAN: the utterances as annotations that belong to the video (EAF 3.0)."""
+"""Files for ELAN (EAF 3.0) and Praat (TextGrid): the utterances as annotations of the video."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TextIO, TypeAlias
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from avsent.errors import UsageError
 from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
+from avsent.result.utterance import UtteranceResult, lanes
 from avsent.result.writers.base import Writer, is_utf8
-from avsent.text import one_line
+from avsent.text import one_line, score_text
 
-# Beside what `one_line` escapes, XML forbids these two.
-_NO_CHARACTERS = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
+ELAN_UNITS = 1000
+"""A second in ELAN's milliseconds."""
+PRAAT_UNITS = 1_000_000
+"""Praat's times are written in seconds, to the microsecond."""
+SENTIMENT, SCORE, TEXT = "sentiment", "score", "text"
+"""Kinds of tiers."""
+# Besides what `one_line` escapes, XML forbids these two.
+_NOT_IN_XML = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """``name`` tells whose utterances these are, such as ``track 1``; ``spans`` follow each other
-    and never overlap."""
+    """The utterances of one face, in their order and without overlaps; ``name``: ``track 1``."""
 
     name: str
     track: int | None
@@ -49,47 +52,40 @@ def tiers_of(result: Result, units: int) -> tuple[Tier, ...]:
     found: list[Tier] = []
     tracks = {utterance.track for utterance in result.utterances}
     for track in sorted(tracks, key=lambda track: (track is None, track)):
+        spans = []
+        for utterance in sorted(result.utterances, key=lambda utterance: utterance.start_s):
+            if utterance.track == track:
+                start = max(0, round(utterance.start_s * units))
+                spans.append(Span(start, max(round(utterance.end_s * units), start + 1), utterance))
+        chosen = lanes([(span.start, span.end) for span in spans])
         name = "no face" if track is None else f"track {track}"
-        own = (utterance for utterance in result.utterances if utterance.track == track)
-        for number, lane in enumerate(_lanes(own, units), start=1):
-            found.append(Tier(name if number == 1 else f"{name} ({number})", track, tuple(lane)))
+        for lane in range(max(chosen) + 1):
+            own = tuple(span for span, place in zip(spans, chosen, strict=True) if place == lane)
+            found.append(Tier(f"{name} ({lane + 1})" if lane else name, track, own))
     return tuple(found)
+
+
+def annotation(text: str) -> str:
+    """The text in one line, of characters that both programs read."""
+    return one_line(text).translate(_NOT_IN_XML)
 
 
 def label_of(utterance: UtteranceResult) -> str:
     """``positive +0.63``."""
-    return annotation(f"{utterance.sentiment} {round(utterance.score, 2) + 0.0:+.2f}")
+    return annotation(f"{utterance.sentiment} {score_text(utterance.score)}")
 
 
-def annotation(text: str) -> str:
-    """The text in one line, of characters that every such tool reads."""
-    return one_line(text).translate(_NO_CHARACTERS)
+# --- ELAN ----------------------------------------------------------------------------------------
 
-
-def _lanes(utterances: Iterable[UtteranceResult], units: int) -> list[list[Span]]:
-    lanes: list[list[Span]] = []
-    for utterance in sorted(utterances, key=lambda utterance: utterance.start_s):
-        start = max(0, round(utterance.start_s * units))
-        span = Span(start, max(round(utterance.end_s * units), start + 1), utterance)
-        for lane in lanes:
-            if lane[-1].end <= start:
-                lane.append(span)
-                break
-        else:
-            lanes.append([span])
-    return lanes
-
-
-UNITS = 1000
-"""ELAN counts in milliseconds."""
-SENTIMENT, TEXT = "sentiment", "text"
-"""Kinds of tiers."""
-# The format demands a date; without the time of writing the same result gives the same file.
-_DATE = "1970-01-01T00:00:00+00:00"
-_SCHEMA = {
+_DOCUMENT = {
+    "AUTHOR": "avsent",
+    # The format demands a date; without the time of writing the same result gives the same file.
+    "DATE": "1970-01-01T00:00:00+00:00",
+    "FORMAT": "3.0",
+    "VERSION": "3.0",
     "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation": (
         "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
-    )
+    ),
 }
 _MIME_TYPES = {
     ".mp4": "video/mp4",
@@ -107,7 +103,6 @@ _MIME_TYPES = {
     ".flac": "audio/flac",
 }
 _ASSOCIATION = "Symbolic_Association"
-_FIRST_LINE = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 class EafWriter(Writer):
@@ -117,167 +112,121 @@ class EafWriter(Writer):
     combines = False
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the one result as a document of its own."""
-        result, *others = results
-        if others:
-            raise UsageError("an .eaf file is for one video; name a folder with -o")
-        document = _document(result)
+        document = _eaf_document(self.only(results))
         indent(document)
-        # What a file of another encoding cannot hold stands as a number.
+        # What a file of another encoding cannot hold is written as a number.
         text = tostring(document, "unicode" if is_utf8(file) else "us-ascii")
         if isinstance(text, bytes):
             text = text.decode("ascii")
-        file.write(f"{_FIRST_LINE}{text}\n")
+        file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n')
 
 
-def _document(result: Result) -> Element:
-    document = Element(
-        "ANNOTATION_DOCUMENT",
-        {"AUTHOR": "avsent", "DATE": _DATE, "FORMAT": "3.0", "VERSION": "3.0", **_SCHEMA},
-    )
+def _eaf_document(result: Result) -> Element:
+    document = Element("ANNOTATION_DOCUMENT", _DOCUMENT)
     header = SubElement(document, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    name = PurePath(result.source).name
+    beside = "./" + quote(os.fsencode(PurePath(result.source).name))
+    # ELAN also looks beside its own file.
+    there = os.path.exists(result.source)
     SubElement(
         header,
         "MEDIA_DESCRIPTOR",
-        MEDIA_URL=_media_url(result.source),
-        MIME_TYPE=_MIME_TYPES.get(PurePath(name).suffix.lower(), "unknown"),
-        RELATIVE_MEDIA_URL=_beside(result.source),
+        MEDIA_URL=Path(os.path.abspath(result.source)).as_uri() if there else beside,
+        MIME_TYPE=_MIME_TYPES.get(PurePath(result.source).suffix.lower(), "unknown"),
+        RELATIVE_MEDIA_URL=beside,
     )
-    tiers = tiers_of(result, UNITS)
-    slots = _time_order(SubElement(document, "TIME_ORDER"), tiers)
-    numbers = itertools.count(1)
+    tiers = tiers_of(result, ELAN_UNITS)
+    slots = _add_time_order(document, tiers)
+    count = 0
     for tier in tiers:
-        _add_tier(document, tier, slots, numbers)
+        count = _add_tier(document, tier, slots, count)
     if not tiers:
         SubElement(document, "TIER", LINGUISTIC_TYPE_REF=SENTIMENT, TIER_ID=SENTIMENT)
-    last = SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId")
-    last.text = str(next(numbers) - 1)
-    model = SubElement(header, "PROPERTY", NAME="avsent model")
-    model.text = annotation(result.model.name)
-    _add_types(document)
+    SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(count)
+    SubElement(header, "PROPERTY", NAME="avsent model").text = annotation(result.model.name)
+    common = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": SENTIMENT}
+    SubElement(document, "LINGUISTIC_TYPE", common, TIME_ALIGNABLE="true")
+    common = {"CONSTRAINTS": _ASSOCIATION, **common, "LINGUISTIC_TYPE_ID": TEXT}
+    SubElement(document, "LINGUISTIC_TYPE", common, TIME_ALIGNABLE="false")
+    described = "1-1 association with a parent annotation"
+    SubElement(document, "CONSTRAINT", DESCRIPTION=described, STEREOTYPE=_ASSOCIATION)
     return document
 
 
-def _media_url(source: str) -> str:
-    """Where the video is now. ELAN looks beside its own file, too, where there is none."""
-    if not os.path.exists(source):
-        return _beside(source)
-    return Path(os.path.abspath(source)).as_uri()
-
-
-def _beside(source: str) -> str:
-    return "./" + quote(os.fsencode(PurePath(source).name))
-
-
-def _time_order(parent: Element, tiers: Sequence[Tier]) -> dict[tuple[int, bool], str]:
-    """Add all times in their order; the names of the slots by (id of the span, whether its end)."""
+def _add_time_order(document: Element, tiers: Sequence[Tier]) -> dict[tuple[int, bool], str]:
+    """Add all times in their order; returns the slots by (id of the span, whether its end)."""
     times = [
-        # At the same time what ends comes before what begins.
+        # At the same time, what ends comes before what begins.
         (time, not is_end, number, id(span))
         for number, span in enumerate(span for tier in tiers for span in tier.spans)
         for time, is_end in ((span.start, False), (span.end, True))
     ]
-    slots = {}
+    parent, slots = SubElement(document, "TIME_ORDER"), {}
     for count, (time, begins, _, span) in enumerate(sorted(times), start=1):
         slots[span, not begins] = f"ts{count}"
         SubElement(parent, "TIME_SLOT", TIME_SLOT_ID=f"ts{count}", TIME_VALUE=str(time))
     return slots
 
 
-def _add_tier(
-    document: Element,
-    tier: Tier,
-    slots: dict[tuple[int, bool], str],
-    numbers: Iterator[int],
-) -> None:
-    """Add the utterances of a face, and below them their texts."""
+def _add_tier(document: Element, tier: Tier, slots: dict[tuple[int, bool], str], count: int) -> int:
+    """Add the utterances of a face, and below them their texts; counts the annotations."""
     who = {} if tier.track is None else {"PARTICIPANT": f"track {tier.track}"}
-    identity = f"{SENTIMENT} {tier.name}"
-    about = {"LINGUISTIC_TYPE_REF": SENTIMENT, **who, "TIER_ID": identity}
+    name = f"{SENTIMENT} {tier.name}"
+    about = {"LINGUISTIC_TYPE_REF": SENTIMENT, **who, "TIER_ID": name}
     element = SubElement(document, "TIER", about)
     texts: list[tuple[str, str]] = []
-    for span, number in zip(tier.spans, numbers, strict=False):
-        one = SubElement(
-            SubElement(element, "ANNOTATION"),
-            "ALIGNABLE_ANNOTATION",
-            ANNOTATION_ID=f"a{number}",
-            TIME_SLOT_REF1=slots[id(span), False],
-            TIME_SLOT_REF2=slots[id(span), True],
-        )
-        SubElement(one, "ANNOTATION_VALUE").text = label_of(span.utterance)
-        text = annotation(span.utterance.text or "")
-        if text:
-            texts.append((f"a{number}", text))
-    if not texts:
-        return
-    about = {"LINGUISTIC_TYPE_REF": TEXT, "PARENT_REF": identity, **who}
-    element = SubElement(document, "TIER", {**about, "TIER_ID": f"{TEXT} {tier.name}"})
-    for (parent, text), number in zip(texts, numbers, strict=False):
-        one = SubElement(
-            SubElement(element, "ANNOTATION"),
-            "REF_ANNOTATION",
-            ANNOTATION_ID=f"a{number}",
-            ANNOTATION_REF=parent,
-        )
-        SubElement(one, "ANNOTATION_VALUE").text = text
+    for span in tier.spans:
+        count += 1
+        about = {
+            "ANNOTATION_ID": f"a{count}",
+            "TIME_SLOT_REF1": slots[id(span), False],
+            "TIME_SLOT_REF2": slots[id(span), True],
+        }
+        _annotate(element, "ALIGNABLE_ANNOTATION", about, label_of(span.utterance))
+        if text := annotation(span.utterance.text or ""):
+            texts.append((f"a{count}", text))
+    if texts:
+        about = {"LINGUISTIC_TYPE_REF": TEXT, "PARENT_REF": name, **who}
+        element = SubElement(document, "TIER", about, TIER_ID=f"{TEXT} {tier.name}")
+    for parent, text in texts:
+        count += 1
+        about = {"ANNOTATION_ID": f"a{count}", "ANNOTATION_REF": parent}
+        _annotate(element, "REF_ANNOTATION", about, text)
+    return count
 
 
-def _add_types(document: Element) -> None:
-    SubElement(
-        document,
-        "LINGUISTIC_TYPE",
-        GRAPHIC_REFERENCES="false",
-        LINGUISTIC_TYPE_ID=SENTIMENT,
-        TIME_ALIGNABLE="true",
-    )
-    SubElement(
-        document,
-        "LINGUISTIC_TYPE",
-        CONSTRAINTS=_ASSOCIATION,
-        GRAPHIC_REFERENCES="false",
-        LINGUISTIC_TYPE_ID=TEXT,
-        TIME_ALIGNABLE="false",
-    )
-    SubElement(
-        document,
-        "CONSTRAINT",
-        DESCRIPTION="1-1 association with a parent annotation",
-        STEREOTYPE=_ASSOCIATION,
-    )
+def _annotate(tier: Element, kind: str, about: dict[str, str], text: str) -> None:
+    one = SubElement(SubElement(tier, "ANNOTATION"), kind, about)
+    SubElement(one, "ANNOTATION_VALUE").text = text
 
 
-UNITS = 1_000_000
-"""Times are written in seconds, to the microsecond."""
+# --- Praat ---------------------------------------------------------------------------------------
 
 _Content: TypeAlias = Callable[[UtteranceResult], str]
 
 
 class TextGridWriter(Writer):
     """For each face the tiers sentiment, score and, if the user gave any, text; every tier covers
-    the whole file, with empty intervals where nothing is said."""
+    the whole file, with empty intervals where nobody speaks."""
 
     extension = "TextGrid"
     combines = False
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the one result as a TextGrid of its own."""
-        result, *others = results
-        if others:
-            raise UsageError("a .TextGrid file is for one video; name a folder with -o")
-        tiers = tiers_of(result, UNITS)
+        result = self.only(results)
+        tiers = tiers_of(result, PRAAT_UNITS)
         # Praat opens no file without time, and none without tiers.
-        end = max([1, round(result.duration_s * UNITS), *(t.spans[-1].end for t in tiers)])
-        named: list[tuple[str, Sequence[Span], _Content]] = []
-        for tier in tiers:
-            for kind, content in _contents(tier.spans):
-                named.append((f"{kind} {tier.name}", tier.spans, content))
-        named = named or [("sentiment", (), _sentiment)]
+        end = max([1, round(result.duration_s * PRAAT_UNITS), *(t.spans[-1].end for t in tiers)])
+        named = [
+            (f"{kind} {tier.name}", tier.spans, content)
+            for tier in tiers
+            for kind, content in _CONTENTS.items()
+            if kind != TEXT or any(content(span.utterance) for span in tier.spans)
+        ] or [(SENTIMENT, (), _CONTENTS[SENTIMENT])]
         file.write('File type = "ooTextFile"\nObject class = "TextGrid"\n\n')
         file.write(f"xmin = 0\nxmax = {_seconds(end)}\ntiers? <exists>\nsize = {len(named)}\n")
         file.write("item []:\n")
         for number, (name, spans, content) in enumerate(named, start=1):
-            intervals = list(_intervals(spans, end, content))
+            intervals = _intervals(spans, end, content)
             file.write(f'    item [{number}]:\n        class = "IntervalTier"\n')
             file.write(f"        name = {_quoted(name)}\n        xmin = 0\n")
             file.write(f"        xmax = {_seconds(end)}\n")
@@ -288,37 +237,29 @@ class TextGridWriter(Writer):
                 file.write(f"            text = {_quoted(text)}\n")
 
 
-def _contents(spans: Sequence[Span]) -> Iterable[tuple[str, _Content]]:
-    yield "sentiment", _sentiment
-    yield "score", lambda utterance: f"{round(utterance.score, 2) + 0.0:+.2f}"
-    if any(annotation(span.utterance.text or "") for span in spans):
-        yield "text", lambda utterance: annotation(utterance.text or "")
+_CONTENTS: dict[str, _Content] = {
+    SENTIMENT: lambda utterance: annotation(utterance.sentiment),
+    SCORE: lambda utterance: score_text(utterance.score),
+    TEXT: lambda utterance: annotation(utterance.text or ""),
+}
 
 
-def _sentiment(utterance: UtteranceResult) -> str:
-    return annotation(utterance.sentiment)
-
-
-def _intervals(
-    spans: Sequence[Span], end: int, content: _Content
-) -> Iterable[tuple[int, int, str]]:
+def _intervals(spans: Sequence[Span], end: int, content: _Content) -> list[tuple[int, int, str]]:
     """Start, end and text of each interval, from 0 to ``end`` without gaps."""
-    reached = 0
+    found, reached = [], 0
     for span in spans:
         if span.start > reached:
-            yield reached, span.start, ""
-        yield span.start, span.end, content(span.utterance)
+            found.append((reached, span.start, ""))
+        found.append((span.start, span.end, content(span.utterance)))
         reached = span.end
-    if reached < end:
-        yield reached, end, ""
+    return found if reached >= end else [*found, (reached, end, "")]
 
 
 def _seconds(time: int) -> str:
     # Whole numbers, so that one interval ends exactly where the next begins.
-    whole, rest = divmod(time, UNITS)
+    whole, rest = divmod(time, PRAAT_UNITS)
     return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
 
 
 def _quoted(text: str) -> str:
-    """As Praat quotes: what is doubled stands for itself."""
     return '"' + text.replace('"', '""') + '"'

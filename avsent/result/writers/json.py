@@ -18,37 +18,31 @@ _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\u
 class JsonWriter(Writer):
     """One object for one media file; an array for several.
 
-    Parameters
-    ----------
-    array
-        Whether to write an array. By default what comes decides; a caller that was given several
-        files says True, so that its output has the same shape when only one of them succeeds.
+    ``array``: whether several files were given, so that the output has the same shape where only
+    one of them succeeds.
     """
 
     extension = "json"
     shows_warnings = True
 
-    def __init__(self, *, array: bool | None = None) -> None:
+    def __init__(self, *, array: bool) -> None:
         self.array = array
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
         """Write when all results are there, so that an interruption leaves no half array."""
         all_results = list(results)
-        array = len(all_results) != 1 if self.array is None else self.array
-        if array:
-            file.write("[")
         for number, result in enumerate(all_results):
-            if array:
-                file.write(",\n" if number else "\n")
+            if self.array:
+                file.write(",\n" if number else "[\n")
             _write_object(result, file)
-        file.write("\n]\n" if array else "\n")
+        file.write("\n" if not self.array else "\n]\n" if all_results else "[\n]\n")
 
 
 def _write_object(result: Result, file: TextIO) -> None:
     """One key per line, one utterance per line.
 
-    The utterances are made plain and written one by one: the context attention of a long video
-    grows with the square of its utterances, and must not be in memory twice.
+    Utterances are converted and written one by one: the context attention of a long video grows
+    with the square of its utterances, and must not be in memory twice.
     """
     frame = dataclasses.replace(result, utterances=()).to_dict()
     for number, (key, value) in enumerate(frame.items()):

@@ -1,88 +1,33 @@
-"""The table for a terminal; plain text where the output is none."""
+"""The table for a terminal; plain text where the output is a file or pipe."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from avsent.labels import MODALITIES
 from avsent.result.columns import peak_time
 from avsent.result.record import Result
 from avsent.result.utterance import UtteranceResult
 from avsent.result.writers.base import Writer, is_utf8
-from avsent.text import clock, one_line
-
-CELL = 4
-MODALITIES = ("audio", "face")
-
-
-def attention_lines(utterances: Sequence[UtteranceResult], width: int, none: str) -> Iterable[Text]:
-    """One block per modality: a row per utterance, a column per utterance it drew from.
-
-    Parameters
-    ----------
-    width
-        Columns of the terminal; what does not fit is cut, and the block says so.
-    none
-        What stands for a modality that is ineffectual in an utterance.
-    """
-    label = max(len(str(utterance.index)) for utterance in utterances)
-    shown = min(len(utterances), max(1, (width - label) // CELL))
-    for modality in MODALITIES:
-        title = f"Context attention, {modality}: % that each utterance (across) gave to each (down)"
-        yield Text()
-        yield Text(title[:width])
-        numbers = "".join(f"{utterance.index:>{CELL}}" for utterance in utterances[:shown])
-        yield Text(" " * label + numbers, style=Style(dim=True))
-        for utterance in utterances:
-            weights = utterance.attention.context.get(modality, ())
-            line = Text(f"{utterance.index:>{label}}", style=Style(dim=True))
-            line = Text.assemble(line, *(_cell(weight) for weight in weights[:shown]))
-            yield line if weights else line.append(f"{none:>{CELL}}", style=Style(dim=True))
-        if shown < len(utterances):
-            yield Text(
-                f"Cut to the first {shown} of {len(utterances)} columns; JSON has them all.",
-                style=Style(color="yellow"),
-            )
-
-
-def _cell(weight: float) -> Text:
-    percent = round(100 * weight)
-    style = Style(bold=True) if percent >= 50 else Style(dim=percent == 0)
-    return Text(f"{percent:>{CELL}}", style=style)
-
+from avsent.result.writers.wrapping import wrap
+from avsent.text import clock, one_line, score_text
 
 PLAIN_WIDTH = 100
 """Columns of a table in a file or pipe."""
 GAP = "  "
 BARS = (21, 11, 7)
 """Widths of the score's bar, from wide terminals to narrow ones; odd, for the zero."""
-DIM = Style(dim=True)
-WARNING = Style(color="yellow")
+CELL = 4
+"""Width of a number in the context attention."""
+DIM, BOLD, WARNING = Style(dim=True), Style(bold=True), Style(color="yellow")
 COLOURS = {"positive": "green", "negative": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """The characters of drawings: for UTF-8, or for terminals that show ASCII alone."""
-
-    dash: str
-    dot: str
-    block: str
-    rule: str
-    axis: str
-    none: str
-    quotes: tuple[str, str]
-
-
-UTF8 = Glyphs("–", "·", "█", "─", "│", "–", ("“", "”"))
-ASCII = Glyphs("-", "-", "#", "-", "|", "-", ('"', '"'))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +35,16 @@ class Column:
     """One column: its heading and what an utterance shows in it."""
 
     heading: str
-    justify: Literal["left", "right"]
+    right: bool
+    """Whether its cells are flush right."""
     cell: Callable[[UtteranceResult], Text]
-    spare: bool = False
-    """Whether it is left out where the terminal is too narrow."""
 
 
 class TableWriter(Writer):
-    """One line per utterance; its words and warnings below it; remarks on the file at the end.
+    """One line per utterance, below it the text and warnings; warnings on the file at the end.
 
-    Parameters
-    ----------
-    attention
-        Whether to add how much each utterance contributed to each other, per modality.
-    width
-        Columns to use; by default those of the terminal, or ``PLAIN_WIDTH`` where it is none.
+    ``attention``: whether to add how much each utterance contributed to each other, per modality;
+    ``width``: in columns, by default that of the terminal, or ``PLAIN_WIDTH`` in a file or pipe.
     """
 
     extension = "txt"
@@ -118,142 +58,145 @@ class TableWriter(Writer):
         """Write the table of each result as soon as it comes."""
         console = Console(file=file, markup=False, emoji=False, highlight=False)
         width = self.width or (console.width if console.is_terminal else PLAIN_WIDTH)
-        glyphs = UTF8 if is_utf8(file) else ASCII
+        table = _Table(width, utf8=is_utf8(file))
         for number, result in enumerate(results):
-            blank = [Text()] if number else []
-            for line in itertools.chain(blank, self._lines(result, width, glyphs)):
-                # Lines are cut to the width here, and rich would fold a wide one in the middle.
+            lines = [Text()] if number else []
+            lines += table.lines(result, attention=self.attention)
+            for line in lines:
+                # Lines are cut to the width here; rich would fold a wide one in the middle.
                 console.print(line, soft_wrap=True)
             file.flush()
 
-    def _lines(self, result: Result, width: int, glyphs: Glyphs) -> Iterable[Text]:
-        yield _title(result, glyphs)
-        if result.utterances:
+
+class _Table:
+    """Lines of at most ``width`` columns, in UTF-8 or in ASCII alone."""
+
+    def __init__(self, width: int, *, utf8: bool) -> None:
+        self.width = width
+        glyphs = "–·█─│“”" if utf8 else '--#-|""'
+        self.dash, self.dot, self.block, self.rule, self.axis, *self.quotes = list(glyphs)
+
+    def lines(self, result: Result, *, attention: bool) -> Iterable[Text]:
+        utterances = result.utterances
+        count = f"{len(utterances)} utterance{'' if len(utterances) == 1 else 's'}"
+        facts = ["", clock(result.duration_s), count, f"model {one_line(result.model.name)}"]
+        dot = f" {self.dot} "
+        yield Text(one_line(result.source), style=BOLD).append(dot.join(facts), style=DIM)
+        if utterances:
             yield Text()
-            yield from _rows(result.utterances, width, glyphs)
+            yield from self._rows(utterances)
+            if attention:
+                yield from self._attention(utterances)
         else:
             yield Text("No utterances found.")
-        if self.attention and result.utterances:
-            yield from attention_lines(result.utterances, width, glyphs.none)
         if result.warnings:
             yield Text()
             for warning in result.warnings:
-                yield from _folded(f"! {one_line(warning)}", width, 0, WARNING)
+                yield from self._folded(f"! {one_line(warning)}", 0, WARNING)
+
+    def _rows(self, utterances: Sequence[UtteranceResult]) -> Iterable[Text]:
+        columns, widths = self._fit(utterances)
+        yield _joined([Text(column.heading, style=DIM) for column in columns], columns, widths)
+        indent = widths[0] + len(GAP)
+        for utterance in utterances:
+            yield _joined([column.cell(utterance) for column in columns], columns, widths)
+            if text := one_line(utterance.text or ""):
+                yield from self._folded(text.join(self.quotes), indent, DIM)
+            for warning in utterance.warnings:
+                yield from self._folded(f"! {one_line(warning)}", indent, WARNING)
+
+    def _fit(self, utterances: Sequence[UtteranceResult]) -> tuple[list[Column], list[int]]:
+        """The columns that fit: first with a shorter bar, then without track, then without bar."""
+        choices = [self._columns(bar) for bar in BARS]
+        choices += [choices[-1][:-1], [*choices[-1][:4], *choices[-1][5:-1]]]
+        for columns in choices:
+            widths = [
+                max(cell_len(column.heading), *(column.cell(u).cell_len for u in utterances))
+                for column in columns
+            ]
+            if sum(widths) + len(GAP) * (len(columns) - 1) <= self.width:
+                break
+        return columns, widths
+
+    def _columns(self, bar: int) -> list[Column]:
+        dash = self.dash
+        return [
+            Column("#", True, lambda one: Text(str(one.index), style=DIM)),
+            Column(
+                "time", False, lambda one: Text(dash.join(map(clock, (one.start_s, one.end_s))))
+            ),
+            Column("label", False, lambda one: Text(one_line(one.sentiment), style=_colour(one))),
+            Column("score", True, lambda one: Text(score_text(one.score))),
+            Column(f"-1{'0':^{bar - 4}}+1", False, lambda one: self._bar(one, bar)),
+            Column("audio @peak", True, lambda one: self._share(one, "audio")),
+            Column("face @peak", True, lambda one: self._share(one, "face")),
+            Column("track", True, lambda one: Text(dash if one.track is None else str(one.track))),
+        ]
+
+    def _share(self, utterance: UtteranceResult, modality: str) -> Text:
+        """A modality's share in the decision, and the time of its largest attention."""
+        share = utterance.modalities.get(modality)
+        if share is None or not share.effective:
+            return Text(self.dash, style=DIM)
+        attention = utterance.attention
+        frames = attention.audio_frames if modality == "audio" else attention.face_frames
+        peak_s = peak_time((frame.time_s, frame.weight) for frame in frames)
+        text = Text(f"{round(100 * share.weight)}%")
+        return text if peak_s is None else text.append(f" @{clock(peak_s)}", style=DIM)
+
+    def _bar(self, utterance: UtteranceResult, width: int) -> Text:
+        """The score as a bar from the middle: to the left below zero, else to the right."""
+        half = width // 2
+        filled = min(half, round(abs(utterance.score) * half))
+        side = Text(self.rule * (half - filled), style=DIM)
+        block = Text(self.block * filled, style=_colour(utterance))
+        rest = Text(self.rule * half, style=DIM)
+        axis = Text(self.axis)
+        parts = [side, block, axis, rest] if utterance.score < 0 else [rest, axis, block, side]
+        return Text.assemble(*parts)
+
+    def _folded(self, text: str, indent: int, style: Style) -> Iterable[Text]:
+        """The text in lines of the width left beside the indent."""
+        for line in wrap(text, max(20, self.width - indent), even=False):
+            yield Text.assemble(" " * indent, Text(line, style=style))
+
+    def _attention(self, utterances: Sequence[UtteranceResult]) -> Iterable[Text]:
+        """One block per modality: a row per utterance, a column per utterance it drew from."""
+        label = max(len(str(utterance.index)) for utterance in utterances)
+        count = min(len(utterances), max(1, (self.width - label) // CELL))
+        numbers = "".join(f"{utterance.index:>{CELL}}" for utterance in utterances[:count])
+        for modality in MODALITIES:
+            title = (
+                f"Context attention, {modality}: % that each utterance (across) gave to each (down)"
+            )
+            yield Text()
+            yield Text(title[: self.width])
+            yield Text(" " * label + numbers, style=DIM)
+            for utterance in utterances:
+                weights = utterance.attention.context.get(modality, ())
+                cells = [_percent(weight) for weight in weights[:count]]
+                none = Text(f"{self.dash:>{CELL}}", style=DIM)
+                index = Text(f"{utterance.index:>{label}}", style=DIM)
+                yield Text.assemble(index, *(cells or [none]))
+            if count < len(utterances):
+                cut = f"Cut to the first {count} of {len(utterances)} columns; JSON has them all."
+                yield Text(cut, style=WARNING)
 
 
-def _title(result: Result, glyphs: Glyphs) -> Text:
-    count = len(result.utterances)
-    facts = [
-        clock(result.duration_s),
-        f"{count} utterance{'' if count == 1 else 's'}",
-        f"model {one_line(result.model.name)}",
-    ]
-    title = Text(one_line(result.source), style=Style(bold=True))
-    return title.append(f" {glyphs.dot} ".join(["", *facts]), style=DIM)
-
-
-def _rows(utterances: Sequence[UtteranceResult], width: int, glyphs: Glyphs) -> Iterable[Text]:
-    columns, widths = _fit(utterances, width, glyphs)
-    headings = [Text(column.heading, style=DIM) for column in columns]
-    yield _joined(headings, columns, widths)
-    indent = widths[0] + len(GAP)
-    for utterance in utterances:
-        yield _joined([column.cell(utterance) for column in columns], columns, widths)
-        if utterance.text and one_line(utterance.text):
-            quoted = one_line(utterance.text).join(glyphs.quotes)
-            yield from _folded(quoted, width, indent, DIM)
-        for warning in utterance.warnings:
-            yield from _folded(f"! {one_line(warning)}", width, indent, WARNING)
-
-
-def _columns(glyphs: Glyphs, bar: int) -> list[Column]:
-    def span(utterance: UtteranceResult) -> Text:
-        return Text(f"{clock(utterance.start_s)}{glyphs.dash}{clock(utterance.end_s)}")
-
-    def sentiment(utterance: UtteranceResult) -> Text:
-        return Text(one_line(utterance.sentiment), style=_colour(utterance))
-
-    def score(utterance: UtteranceResult) -> Text:
-        # Adding 0.0 turns a rounded −0.0 into 0.0.
-        return Text(f"{round(utterance.score, 2) + 0.0:+.2f}")
-
-    def track(utterance: UtteranceResult) -> Text:
-        return Text(glyphs.none if utterance.track is None else str(utterance.track))
-
-    return [
-        Column("#", "right", lambda utterance: Text(str(utterance.index), style=DIM)),
-        Column("time", "left", span),
-        Column("label", "left", sentiment),
-        Column("score", "right", score),
-        Column(
-            f"-1{'0':^{bar - 4}}+1",
-            "left",
-            lambda utterance: _bar(utterance, bar, glyphs),
-            spare=True,
-        ),
-        Column("audio @peak", "right", lambda utterance: _share(utterance, "audio", glyphs)),
-        Column("face @peak", "right", lambda utterance: _share(utterance, "face", glyphs)),
-        Column("track", "right", track, spare=True),
-    ]
-
-
-def _share(utterance: UtteranceResult, modality: str, glyphs: Glyphs) -> Text:
-    """A modality's share in the decision, and the moment that drew most of its attention."""
-    share = utterance.modalities.get(modality)
-    if share is None or not share.effective:
-        return Text(glyphs.none, style=DIM)
-    attention = utterance.attention
-    peak = peak_time(attention.audio_frames if modality == "audio" else attention.face_frames)
-    text = Text(f"{round(100 * share.weight)}%")
-    return text if peak is None else text.append(f" @{clock(peak)}", style=DIM)
-
-
-def _bar(utterance: UtteranceResult, width: int, glyphs: Glyphs) -> Text:
-    """The score as a bar that grows from the middle: to the left below zero, else to the right."""
-    half = width // 2
-    filled = min(half, round(abs(utterance.score) * half))
-    side = Text(glyphs.rule * (half - filled), style=DIM)
-    block = Text(glyphs.block * filled, style=_colour(utterance))
-    rest = Text(glyphs.rule * half, style=DIM)
-    axis = Text(glyphs.axis)
-    parts = [side, block, axis, rest] if utterance.score < 0 else [rest, axis, block, side]
-    return Text.assemble(*parts)
+def _percent(weight: float) -> Text:
+    percent = round(100 * weight)
+    return Text(f"{percent:>{CELL}}", style=BOLD if percent >= 50 else Style(dim=percent == 0))
 
 
 def _colour(utterance: UtteranceResult) -> Style:
     return Style(color=COLOURS.get(utterance.sentiment, "cyan"))
 
 
-def _fit(
-    utterances: Sequence[UtteranceResult], width: int, glyphs: Glyphs
-) -> tuple[list[Column], list[int]]:
-    """The columns that fit: first the bar is made shorter, then what can be spared is left out."""
-    choices = [_columns(glyphs, bar) for bar in BARS]
-    trackless = [column for column in choices[-1] if column.heading != "track"]
-    choices += [trackless, [column for column in trackless if not column.spare]]
-    for columns in choices:
-        widths = [
-            max(cell_len(column.heading), *(column.cell(u).cell_len for u in utterances))
-            for column in columns
-        ]
-        if sum(widths) + len(GAP) * (len(columns) - 1) <= width:
-            break
-    return columns, widths
-
-
 def _joined(cells: Sequence[Text], columns: Sequence[Column], widths: Sequence[int]) -> Text:
     line = Text()
     for cell, column, width in zip(cells, columns, widths, strict=True):
-        blanks = " " * (width - cell.cell_len)
-        parts = [cell, Text(blanks)] if column.justify == "left" else [Text(blanks), cell]
+        blanks = Text(" " * (width - cell.cell_len))
+        parts = [blanks, cell] if column.right else [cell, blanks]
         line = Text.assemble(line, GAP if line else "", *parts)
     line.rstrip()
     return line
-
-
-def _folded(text: str, width: int, indent: int, style: Style) -> Iterable[Text]:
-    """The text in lines of the width left beside the indent."""
-    console = Console(width=max(20, width - indent), markup=False, emoji=False, highlight=False)
-    for line in Text(text, style=style).wrap(console, console.width):
-        line.rstrip()
-        yield Text.assemble(" " * indent, line)

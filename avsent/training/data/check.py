@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Literal, TypeAlias
 from avsent.errors import DatasetError, MediaError
 from avsent.extraction.media.events import Damage
 from avsent.extraction.media.reader import MediaReader
+from avsent.files import file_sha256
 from avsent.labels import LABEL_COLUMNS, POLARITY_LABELS, LabelSet, canonical, label_set
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import number, printable, quoted
@@ -105,7 +105,7 @@ def _look(path: Path) -> tuple[float | None, str]:
             next(event for event in reader if not isinstance(event, Damage))
             return reader.info.duration_s, ""
     except MediaError as error:
-        return None, str(error).replace(printable(str(path)), display_path(path))
+        return None, str(error).replace(printable(path), display_path(path))
 
 
 def _identities(files: Iterable[Path]) -> dict[Path, str]:
@@ -127,8 +127,7 @@ def _identities(files: Iterable[Path]) -> dict[Path, str]:
 
 def _digest(name: str) -> str:
     try:
-        with open(name, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(Path(name))
     except OSError:  # named as unreadable anyway
         return ""
 

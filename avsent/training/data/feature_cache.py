@@ -25,6 +25,7 @@ from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import PICTURE_EVERY, PICTURE_PX
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.utterances.segmentation import Segment
+from avsent.files import file_sha256
 from avsent.options import FaceChoice
 from avsent.training.data.arrays import load_arrays, pack, pack_json, save_arrays, unpack
 
@@ -56,7 +57,7 @@ class Settings:
 
     def digest(self) -> str:
         """In hex. Raises OSError where the landmark file cannot be read."""
-        landmarks = None if self.landmarks is None else content_digest(self.landmarks)
+        landmarks = None if self.landmarks is None else file_sha256(self.landmarks)
         features = dataclasses.asdict(self.features)
         values = [FEATURE_VERSION, features, self.face, landmarks, self.check]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -98,7 +99,7 @@ class FeatureCache:
         """Where the features of these segments are kept. Raises OSError where ``media`` cannot
         be read."""
         times = [(segment.start_s, segment.end_s) for segment in segments]
-        parts = json.dumps([self._settings, content_digest(media), times])
+        parts = json.dumps([self._settings, file_sha256(media), times])
         return self.folder / f"{hashlib.sha256(parts.encode()).hexdigest()[:32]}.npz"
 
     def load(self, place: Path, count: int) -> MediaFeatures | None:
@@ -176,9 +177,3 @@ def faces_fit(
         and (neutral is None or neutral.shape == (points, 2))
         and (pictures is None or pictures.shape == (looked_at, PICTURE_PX, PICTURE_PX))
     )
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hex. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -75,7 +75,7 @@ def read_rows(data: Path) -> list[Row]:
     ``media`` is an absolute path. Raises DatasetError where there are none, or where what is
     there cannot be read.
     """
-    name = printable(str(data))
+    name = printable(data)
     if "\0" in name or not os.path.exists(data):
         raise DatasetError(f"{name}: no such file or folder; give {EXPECTED}")
     if not os.path.isdir(data):
@@ -113,7 +113,7 @@ def _read_mmsa(label_file: Path) -> list[Row]:
     raw = Path(os.path.realpath(label_file)).parent / "Raw"
     if not os.path.isdir(raw):
         raise DatasetError(
-            f"{printable(str(label_file))}: no folder Raw beside it; put the clips in "
+            f"{printable(label_file)}: no folder Raw beside it; put the clips in "
             "Raw/<video_id>/<clip_id>.mp4"
         )
     return [_mmsa_row(cells, raw) for cells in table]

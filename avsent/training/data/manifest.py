@@ -106,7 +106,7 @@ def read_table(
     is empty; ``known``: all that are read, so none of them may be there twice; ``example``: a
     heading for messages. Raises DatasetError, one line, for anything that cannot be read.
     """
-    name = printable(str(path))
+    name = printable(path)
     rows = _rows(path)
     first = next(rows, None)
     if first is None:
@@ -273,7 +273,7 @@ def _check_cells(cells: Iterable[str], row: Row, path: Path) -> None:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     text = read_text(path, DatasetError, max_bytes=MAX_FILE_BYTES, what="a CSV file of utterances")
-    return csv_rows(text, printable(str(path)), DatasetError, strict=True)
+    return csv_rows(text, printable(path), DatasetError, strict=True)
 
 
 def _columns(cells: list[str]) -> list[str]:

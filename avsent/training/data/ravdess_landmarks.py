@@ -28,9 +28,10 @@ from avsent.extraction.features.voice import prosody_of
 from avsent.extraction.media.video import FrameSampler
 from avsent.extraction.utterances.segmentation import SpeechSegmenter
 from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
+from avsent.files import file_sha256
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack
-from avsent.training.data.feature_cache import FEATURE_VERSION, content_digest
+from avsent.training.data.feature_cache import FEATURE_VERSION
 from avsent.training.data.layouts import STATEMENTS
 
 CLIP_VERSION = 4
@@ -184,7 +185,7 @@ def _digest(folder: Path, config: FeatureConfig) -> str:
     settings = [FEATURE_VERSION, CLIP_VERSION, dataclasses.asdict(config)]
     state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     try:
-        state.update(content_digest(folder / "landmarks.npz").encode())
+        state.update(file_sha256(folder / "landmarks.npz").encode())
         sounds = sorted((folder / "audio").glob("*.flac"))
         state.update(repr([(sound.name, sound.stat().st_size) for sound in sounds]).encode())
     except OSError as error:

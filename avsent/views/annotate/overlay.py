@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from avsent.extraction.faces.types import Box, Sighting
 from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
+from avsent.result.utterance import UtteranceResult, lanes
 from avsent.views.annotate.drawing import (
     NEUTRAL_BOX,
     PANEL,
@@ -423,8 +423,9 @@ def draw_strip(style: Style, utterances: Sequence[UtteranceResult], duration_s: 
     strip.paste((*PANEL, round(255 * PANEL_ALPHA)), (0, 0, *strip.size))
     left, right = (play_head_x(style, time_s, 1.0) for time_s in (0.0, 1.0))
     strip.paste(_TIMELINE_RAIL, (left, gap, right, gap + style.timeline))
-    chosen, count = lanes(utterances, min(MAX_LANES, max(1, style.timeline // 2)))
-    high = style.timeline / count
+    spans = [(utterance.start_s, utterance.end_s) for utterance in utterances]
+    chosen = lanes(spans, most=min(MAX_LANES, max(1, style.timeline // 2)))
+    high = style.timeline / (max(chosen, default=0) + 1)
     for utterance, lane in zip(utterances, chosen, strict=True):
         start = play_head_x(style, utterance.start_s, duration_s)
         # One pixel stays free between neighbours; the shortest utterances keep one of their own.
@@ -432,20 +433,3 @@ def draw_strip(style: Style, utterances: Sequence[UtteranceResult], duration_s: 
         area = (start, round(gap + lane * high), end, round(gap + (lane + 1) * high))
         strip.paste(style.line_colour(utterance.sentiment), area)
     return strip
-
-
-def lanes(utterances: Sequence[UtteranceResult], most: int) -> tuple[list[int], int]:
-    """A lane for each of the utterances, so that those of one lane do not overlap, and the number
-    of lanes; with more than ``most`` at once, the last lane is shared."""
-    ends_s: list[float] = []
-    chosen: dict[int, int] = {}
-    for number in sorted(range(len(utterances)), key=lambda n: utterances[n].start_s):
-        utterance = utterances[number]
-        free = [lane for lane, end_s in enumerate(ends_s) if end_s <= utterance.start_s]
-        if not free and len(ends_s) < most:
-            free = [len(ends_s)]
-            ends_s.append(0.0)
-        lane = free[0] if free else most - 1
-        ends_s[lane] = max(ends_s[lane], utterance.end_s)
-        chosen[number] = lane
-    return [chosen[number] for number in range(len(utterances))], max(1, len(ends_s))

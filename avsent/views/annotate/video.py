@@ -27,13 +27,13 @@ from PIL import Image
 from avsent.errors import InputError, MediaError, OutputError
 from avsent.extraction.faces.types import Sighting
 from avsent.extraction.media.audio import DRIFT_TOLERANCE_S
-from avsent.extraction.media.container import shown
 from avsent.extraction.media.events import MAX_SILENCE_S, SILENCE_SHARE, StreamClock, seconds
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import PictureTrack
 from avsent.files import atomic_path, check_target
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.record import Result
+from avsent.text import printable
 from avsent.views.annotate.drawing import Style
 from avsent.views.annotate.overlay import Overlay
 
@@ -100,7 +100,7 @@ def annotate(
         first = next(reader.pictures(), None)
     if first is None:
         raise MediaError(
-            f"{shown(source)} has no picture that can be decoded; check that it plays, or leave "
+            f"{printable(source)} has no picture that can be decoded; check that it plays, or leave "
             "--annotate out"
         )
     try:
@@ -156,8 +156,8 @@ class _Source(MediaReader):
         if self._media.video is None:
             self.close()
             raise InputError(
-                f"{shown(path)} has no picture to draw on; leave --annotate out, or take --report "
-                "to look at sound"
+                f"{printable(path)} has no picture to draw on; leave --annotate out, or take "
+                "--report to look at sound"
             )
         self.stream: Any = self._media.video
         # Without the name of a format, nothing is skipped, and the rate does not matter.

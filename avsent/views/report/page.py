@@ -23,7 +23,7 @@ from urllib.parse import quote
 from avsent import __version__
 from avsent.errors import InputError
 from avsent.files import atomic_text
-from avsent.labels import valence_of
+from avsent.labels import MODALITIES, valence_of
 from avsent.progress import ProgressHook, ignore_progress
 from avsent.result.colours import colour_of_score, colours_of
 from avsent.result.record import Result
@@ -38,7 +38,6 @@ DURATION_TOLERANCE_S = 1.0  # between media file and result: beyond, it may be t
 MAX_EMBED_BYTES = 1_000_000_000  # browsers do not open pages much larger than this
 _CHUNK_BYTES = 3 * 2**20  # a multiple of 3, so that each chunk is whole base64
 _LANE_SLACK_S = 0.01
-_MODALITIES = ("audio", "face")
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -308,7 +307,7 @@ def _context(context: dict[str, tuple[float, ...]], rows: int | None) -> list[li
     Weights are in ten-thousandths: in a long video that halves the size. None: the modality has
     no weights.
     """
-    weights = [context.get(name, ()) for name in _MODALITIES]
+    weights = [context.get(name, ()) for name in MODALITIES]
     count = max(map(len, weights))
     # Results from elsewhere may hold rows of different lengths.
     even = [one + (0.0,) * (count - len(one)) if one else () for one in weights]
