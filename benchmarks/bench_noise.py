@@ -33,7 +33,7 @@ from avsent.extraction.features.quality import (
     voice_fault,
 )
 from avsent.extraction.features.voice import audio_features
-from avsent.labels import POLARITY_LABELS
+from avsent.labels import MODALITIES, POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.modality_check import Guard
 from avsent.model.networks.target import TargetModel
