@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -74,7 +75,7 @@ def _row(parameter: Any) -> str:
         names += f" `{parameter.metavar}`"
     default = parameter.default
     value = default.value if isinstance(default, Enum) else default
-    shown = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    shown = isinstance(value, (str, int, float, Path)) and not isinstance(value, bool)
     text = f"{parameter.help} Default: `{value}`." if shown else parameter.help
     # A bar inside a cell would end it, even in code; stars would be taken for emphasis.
     text = text.replace("*", r"\*")

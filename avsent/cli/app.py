@@ -1,4 +1,4 @@
-"""The Typer application and the entry point: parse, run, end with the right exit code."""
+"""The Typer application and its entry point: parse, run, exit with the right code."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from avsent.errors import UsageError
 
 PROGRAM = "avsent"
 
-# Typer brings its own copy of click, and older ones the real one: in both, this is the class of
-# every error about the command line.
+# The base class of all errors about the command line, in Typer's own copy of click and, with
+# older Typer, in click itself.
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
@@ -36,16 +36,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command("predict", short_help="Tell the sentiment of each utterance.")(predict)
-app.command("batch", short_help="Do whole folders, and go on where it stopped.")(batch)
+app.command("predict", short_help="Predict the sentiment of each utterance.")(predict)
+app.command("batch", short_help="Process folders; resumes after an interruption.")(batch)
 app.command("train", short_help="Train a model on your own labelled videos.")(train)
-app.command("evaluate", short_help="Judge a checkpoint on labelled data.")(evaluate)
-app.command("extract", short_help="Write a corpus's features to one file.")(extract)
-app.command("report", short_help="Make a page to look at, of a result or a batch.")(report)
-app.command("plot", short_help="Draw a training run, or the timeline of a result.")(plot)
+app.command("evaluate", short_help="Evaluate a checkpoint on labelled data.")(evaluate)
+app.command("extract", short_help="Write the features of a corpus to one file.")(extract)
+app.command("report", short_help="Write a page about a result or a batch.")(report)
+app.command("plot", short_help="Plot a training run, or the timeline of a result.")(plot)
 app.add_typer(data.app, name="data", short_help="Check a training corpus, or write a manifest.")
 app.add_typer(models.app, name="models", short_help="List, describe or verify models.")
-app.command("doctor", short_help="Tell whether avsent can work here.")(doctor)
+app.command("doctor", short_help="Check whether avsent can work here.")(doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,7 +67,7 @@ def root(
 ) -> None:
     """Per-utterance sentiment with attention weights from talking-head video.
 
-    Voice and face alone: no transcript, and nothing leaves your computer.
+    Uses voice and face only, no transcript. Runs offline; models are included.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -77,14 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; ``sys.argv`` by default."""
     SESSION.debug, SESSION.context = False, None
     for stream in (sys.stdout, sys.stderr):
-        # Names in any script must not stop a terminal that knows only some of them.
+        # Names in any script must not fail on a terminal that cannot encode them.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if arguments is None and not sys.warnoptions:
-        # What libraries tell developers is no business of the user.
+        # Warnings of libraries are meant for developers.
         warnings.simplefilter("ignore")
     if arguments is None:
-        # As Ctrl-C: what is begun is cleaned up. Nothing else is told to process 1 of a container.
+        # Like Ctrl-C, so that unfinished files are removed. Containers stop with SIGTERM.
         signal.signal(signal.SIGTERM, _stop)
     command = typer.main.get_command(app)
     args = list(sys.argv[1:] if arguments is None else arguments)
@@ -101,10 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = getattr(error, "format_message", error.__str__)()
         return _report_usage(context, message)
     except UsageError as error:
-        outcome.report(error, debug=SESSION.debug)
+        outcome.report_error(error, debug=SESSION.debug)
         return _report_usage(SESSION.context, None)
     except Exception as error:
-        return outcome.report(error, debug=SESSION.debug)
+        return outcome.report_error(error, debug=SESSION.debug)
     if code == outcome.INTERRUPTED:
         outcome.say("", "interrupted")
     return code if isinstance(code, int) else 0

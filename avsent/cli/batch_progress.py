@@ -1,4 +1,4 @@
-"""What the user sees of a batch at work: bars on a terminal, else lines, or JSON for machines."""
+"""The progress of a batch: bars on a terminal, lines in a log, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.text import Text
+from typing import TYPE_CHECKING, Self
 
 from avsent.batch.events import (
     Advanced,
@@ -28,18 +24,21 @@ from avsent.batch.events import (
     Tables,
 )
 from avsent.cli.outcome import printing, say
-from avsent.cli.progress import NAME_CELLS, shorten
+from avsent.cli.progress import NAME_CELLS, left_s, left_text, make_bars, shorten
 from avsent.text import clock, one_line
 
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
 SURE_AFTER_S = 3.0
-"""The first moments, in which workers start, say nothing about the speed."""
+"""Before that, workers are still starting, and no speed is given."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of this run. ``…_s`` is seconds of media where it is not named otherwise.
+    """Counts of this run. ``…_s``: seconds of media.
 
-    ``current_s``: by worker, how much of its file is done. ``clock``: tells seconds.
+    ``current_s``: by worker, how much of its file is done. ``clock``: gives seconds of wall time.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -54,7 +53,7 @@ class Tally:
     _expected_s: dict[str, float] = field(default_factory=dict)
 
     def take(self, news: News) -> None:
-        """Count one piece of news."""
+        """Count one event."""
         match news:
             case Planned(to_do=to_do, to_do_s=to_do_s):
                 self.to_do, self.to_do_s = to_do, to_do_s
@@ -87,48 +86,48 @@ class Tally:
 
     @property
     def reached_s(self) -> float:
-        """How much of ``to_do_s`` lies behind, also by files that failed or are at work."""
+        """How much of ``to_do_s`` is done, files that failed or are at work included."""
         return min(self.settled_s + sum(self.current_s.values()), self.to_do_s)
 
     @property
     def speed(self) -> float | None:
-        """Times real time, None as long as nothing can be said."""
+        """Times real time; None before :data:`SURE_AFTER_S`."""
         if self.elapsed < SURE_AFTER_S:
             return None
         return (self.done_s + sum(self.current_s.values())) / self.elapsed
 
     @property
     def left(self) -> float | None:
-        """Seconds of wall time still to go, None as long as nothing can be said."""
+        """Seconds of wall time still to go; None as long as they are unknown."""
         if self.elapsed < SURE_AFTER_S:
             return None
         # By media where durations are known, else by files.
         share = self.reached_s / self.to_do_s if self.to_do_s > 0 else 0.0
         if not share and self.to_do:
             share = (self.done + self.failed) / self.to_do
-        return self.elapsed * (1 - share) / share if share > 0 else None
+        return left_s(self.elapsed, share)
 
 
 class Display:
-    """The least of it: what goes wrong, as it comes. A context manager and a listener."""
+    """Prints failures as they come. A context manager and a listener; the base of the others."""
 
     def __init__(self) -> None:
         self.tally = Tally()
 
     def __call__(self, news: News) -> None:
-        """Take one piece of news."""
+        """Count an event, and print what belongs to it."""
         self.tally.take(news)
         match news:
             case FileFailed(name, _, error):
-                self.trouble("error", _naming(name, error))
+                self.print_trouble("error", error_with_name(name, error))
             case Retried(name, _, reason):
-                self.trouble("warning", f"{name}: {reason}; it is tried again")
+                self.print_trouble("warning", f"{name}: {reason}; it is tried again")
         self.show(news)
 
     def show(self, news: News) -> None:
-        """Show more than that."""
+        """Show other events; by default none."""
 
-    def trouble(self, kind: str, text: str) -> None:
+    def print_trouble(self, kind: str, text: str) -> None:
         """Print a line about a file."""
         say(kind, text)
 
@@ -141,11 +140,11 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to put away."""
+        """Nothing to close."""
 
 
 class PlainDisplay(Display):
-    """A line for each file, for logs."""
+    """Prints a line for each file, for logs."""
 
     def show(self, news: News) -> None:
         match news:
@@ -153,16 +152,17 @@ class PlainDisplay(Display):
                 say("", planned_text(news))
             case Finished(name, _, duration_s, utterances, seconds, unchanged):
                 count = f"{self.tally.done + self.tally.failed}/{self.tally.to_do}"
-                what = "unchanged" if unchanged else f"{_utterances(utterances)}"
-                speed = f", {duration_s / seconds:.1f}x" if seconds > 0 and not unchanged else ""
-                say("", f"[{count}] {name}: {what}{speed}")
+                what = f"{utterances} utterance{'' if utterances == 1 else 's'}"
+                if seconds > 0:
+                    what += f", {duration_s / seconds:.1f}x"
+                say("", f"[{count}] {name}: {'unchanged' if unchanged else what}")
 
 
 class JsonDisplay(Display):
-    """One JSON object a line on standard output for each piece of news, with the counts so far."""
+    """Prints one JSON object per event on standard output, with the counts so far."""
 
-    def trouble(self, kind: str, text: str) -> None:
-        """It is among the news."""
+    def print_trouble(self, kind: str, text: str) -> None:
+        """The event itself tells."""
 
     def show(self, news: News) -> None:
         tally = self.tally
@@ -186,7 +186,7 @@ class JsonDisplay(Display):
 
 
 def planned_text(planned: Planned) -> str:
-    """What there is to do, in one line."""
+    """What is to do, in one line."""
     parts = [f"{planned.to_do} of {planned.files} files to do"]
     if planned.to_do_s:
         parts[0] += f", {clock(planned.to_do_s)} of media"
@@ -207,33 +207,21 @@ def state_text(tally: Tally) -> str:
     if tally.speed is not None:
         parts.append(f"{tally.speed:.1f}x")
     if tally.left is not None:
-        parts.append(f"{clock(tally.left).rpartition('.')[0]} left")
+        parts.append(left_text(tally.left))
     return "  ".join(parts)
 
 
-def _utterances(count: int) -> str:
-    return "1 utterance" if count == 1 else f"{count} utterances"
-
-
-def _naming(name: str, error: str) -> str:
+def error_with_name(name: str, error: str) -> str:
     """An error with the name of its file, once."""
     return error if name in error else f"{name}: {error}"
 
 
 class BarDisplay(Display):
-    """Bars on standard error, wiped at the end; failures stay above them."""
+    """Draws bars on standard error, removed at the end; failures stay above them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = Console(stderr=True, highlight=False)
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=self._console,
-            transient=True,
-            expand=True,
-        )
+        self._bars = make_bars()
         self._whole = self._bars.add_task("starting", total=None, state="")
         self._workers: dict[int, TaskID] = {}
         self._durations_s: dict[int, float | None] = {}
@@ -250,8 +238,11 @@ class BarDisplay(Display):
     ) -> None:
         self._bars.stop()
 
-    def trouble(self, kind: str, text: str) -> None:
-        self._console.print(Text(f"avsent: {kind}: {one_line(text)}"), soft_wrap=True)
+    def print_trouble(self, kind: str, text: str) -> None:
+        self._print(f"{kind}: {one_line(text)}")
+
+    def _print(self, line: str) -> None:
+        self._bars.console.print(f"avsent: {line}", soft_wrap=True, markup=False, emoji=False)
 
     def show(self, news: News) -> None:
         match news:
@@ -260,7 +251,7 @@ class BarDisplay(Display):
                     self._whole, description="looking at files", completed=files, total=total
                 )
             case Planned():
-                self._console.print(Text(f"avsent: {planned_text(news)}"), soft_wrap=True)
+                self._print(planned_text(news))
             case Started(name, worker, duration_s):
                 self._durations_s[worker] = duration_s
                 self._worker(worker, name, 0.0)
@@ -269,15 +260,16 @@ class BarDisplay(Display):
             case Finished(worker=worker) | FileFailed(worker=worker) | Retried(worker=worker):
                 self._rest(worker)
             case Tables():
-                self._bars.update(self._whole, description="bringing together")
-        if self.tally.to_do:
-            by_media = self.tally.to_do_s > 0
+                self._bars.update(self._whole, description="writing tables")
+        tally = self.tally
+        if tally.to_do:
+            by_media = tally.to_do_s > 0
             self._bars.update(
                 self._whole,
-                description="all" if not isinstance(news, Tables) else "bringing together",
-                total=self.tally.to_do_s if by_media else self.tally.to_do,
-                completed=self.tally.reached_s if by_media else self.tally.done + self.tally.failed,
-                state=state_text(self.tally),
+                description="writing tables" if isinstance(news, Tables) else "all",
+                total=tally.to_do_s if by_media else tally.to_do,
+                completed=tally.reached_s if by_media else tally.done + tally.failed,
+                state=state_text(tally),
             )
 
     def _worker(self, worker: int, name: str, completed_s: float) -> None:
@@ -304,12 +296,11 @@ class BarDisplay(Display):
 
 
 def make_display(*, quiet: bool, as_json: bool) -> Display:
-    """JSON for machines, nothing but failures, lines, or bars on a terminal."""
+    """The display that the options and standard error ask for."""
     if as_json:
         return JsonDisplay()
     if quiet:
         return Display()
     if not sys.stderr.isatty():
         return PlainDisplay()
-    # Here, because rich takes its time.
     return BarDisplay()

@@ -1,29 +1,23 @@
-"""``avsent models``: which models came along, what is known of one, and whether they are whole."""
+"""``avsent models``: the included models, the facts about one, and whether they are intact."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TextIO
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
-from avsent.cli.options import DebugOption
-from avsent.cli.outcome import printing, say
+from avsent.cli.options import DebugOption, JsonOption
+from avsent.cli.outcome import print_table, printing, say
 from avsent.errors import CheckpointError
-
-NOT_IN_TABLE = ("network",)
-"""Sizes of layers: JSON has them."""
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, debug: DebugOption = False) -> None:
-    """List the models that came along, tell all about one, or verify them.
+    """List the included models, describe one, or verify them.
 
     Other commands take a model by its name here, or by the path of a checkpoint folder.
     """
@@ -31,53 +25,51 @@ def models(context: typer.Context, debug: DebugOption = False) -> None:
         typer.echo(context.get_help())
 
 
-@app.command("list", short_help="List the models that came along.")
+@app.command("list", short_help="List the included models.")
 def list_(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List the models that came along: what they tell apart, size of the weights, licence.
+    """List the included models: labels, size of the weights, licence.
 
-    Tabs stand between the columns where standard output is no terminal.
+    The list is tab-separated if standard output is no terminal.
     """
     from avsent.model.index import index_text, read_index
 
     index = read_index()
     rows = [
-        [entry.name, ", ".join(entry.labels), _size(entry.bytes), entry.licence]
+        [entry.name, ", ".join(entry.labels), f"{entry.bytes / 1e6:.1f} MB", entry.licence]
         for entry in index.models
     ]
     with printing():
         if as_json:
             print(index_text(index), end="")
         else:
-            _print_rows(["name", "labels", "size", "licence"], rows, sys.stdout)
+            print_table(rows, ["name", "labels", "size", "licence"])
 
 
-@app.command("info", short_help="Tell all that is known of one model.")
+@app.command("info", short_help="Describe one model.")
 def info(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|PATH",
-            help="A model that came along, or a checkpoint folder, or the folder of a run.",
-            show_default=False,
+            metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
         ),
     ],
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Tell all that is known of one model: labels, modalities, parameters, data, licence, hash,
-    calibration, features, and where its card is.
+    """Describe one model: labels, modalities, parameters, data, licence, hash, calibration,
+    features, and where its model card is.
 
-    The sizes of its layers are in the JSON alone.
+    Only the JSON holds the sizes of its layers.
     """
     from avsent.model.index import describe
 
     about = describe(model)
-    shown = {key: value for key, value in about.items() if key not in NOT_IN_TABLE}
     with printing():
         if as_json:
             print(json.dumps(about, indent=2, ensure_ascii=False))
         else:
-            _print_rows([], [list(row) for row in _flat(shown)], sys.stdout)
+            del about["network"]
+            print_table(_flat(about))
 
 
 @app.command("verify", short_help="Hash and load models.")
@@ -86,33 +78,32 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="NAME|PATH",
-            help="Models that came along, checkpoint folders or folders of runs; without any, all "
-            "that came along.",
-            show_default=False,
+            help="Included models, checkpoint folders or runs' folders. Default: all included "
+            "models.",
         ),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Hash and load models, and print for each whether it is fine, damaged, missing or unlisted.
 
-    The weights are held against the model's config.json, those that came along also against
-    index.json. Ends with code 4 where one is not fine.
+    Compares the weights with the model's config.json, those of included models also with
+    index.json. Exits with code 4 if any model is not fine.
     """
     from avsent.model.index import State, verify_checkpoint, verify_folder
 
     found = [verify_checkpoint(model) for model in models] if models else verify_folder()
     with printing():
         rows = [[finding.name, finding.state, finding.detail] for finding in found]
-        _print_rows(["name", "state", "what"], rows, sys.stdout)
+        print_table(rows, ["name", "state", "what"])
     wrong = sum(finding.state is not State.fine for finding in found)
     if wrong or not found:
-        count = f"{wrong} of {len(found)} not fine" if found else "no models came along"
+        count = f"{wrong} of {len(found)} not fine" if found else "no models are included"
         say("error", f"{count}; restore them, or install avsent again")
         raise typer.Exit(CheckpointError.exit_code)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names with dots, and values as people read them."""
+    """Dotted names, and values as people read them."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -122,33 +113,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield prefix + name, f"{value:,}"
         else:
             yield prefix + name, "none" if value in (None, "") else str(value)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
-
-
-def _print_rows(head: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO) -> None:
-    """A table on a terminal, without a heading two columns; elsewhere the rows, with tabs."""
-    from avsent.text import one_line
-
-    if not file.isatty():
-        for row in rows:
-            print("\t".join(map(one_line, row)), file=file)
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style="dim",
-        show_header=bool(head),
-    )
-    for title in head or ("", ""):
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
-    Console(file=file, markup=False, emoji=False, highlight=False).print(table)

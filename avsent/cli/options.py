@@ -1,24 +1,25 @@
-"""Options that several commands share."""
+"""Options that several commands share, and checks of the paths they name."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from avsent.errors import InputError, MediaError
+from avsent.errors import InputError, MediaError, UsageError
 from avsent.labels import LABEL_COLUMNS
 from avsent.options import Adapt, FaceChoice
 
 
 def check_media(path: Path) -> None:
-    """Raise MediaError where the path is, at first sight, no media file."""
+    """Raise MediaError where the path cannot be a media file."""
     _check(path, MediaError)
 
 
@@ -43,6 +44,12 @@ def _check(path: Path, error_class: type[InputError], prefix: str = "") -> None:
         raise error_class(f"{prefix}cannot read {path}: no permission; ask its owner for it")
 
 
+def check_ending(option: str, path: Path | None, endings: Iterable[str]) -> None:
+    """Raise UsageError where the name of an output has none of these endings."""
+    if path is not None and path.suffix.lower() not in endings:
+        raise UsageError(f"{option} {path}: its name must end in {' or '.join(endings)}")
+
+
 @dataclass(slots=True)
 class Session:
     """What the end of the program needs to know about the command that ran."""
@@ -53,8 +60,6 @@ class Session:
 
 SESSION = Session()
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-
 
 def _remember(context: typer.Context, debug: bool) -> bool:
     # Called for every command, whether or not the option is given.
@@ -64,10 +69,28 @@ def _remember(context: typer.Context, debug: bool) -> bool:
 
 
 def _check_device(device: str) -> str:
-    if not _DEVICE.fullmatch(device):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise typer.BadParameter(f"{device!r} is none of auto, cpu, cuda and cuda:N")
     return device
 
+
+def _check_label(column: str) -> str:
+    if column not in LABEL_COLUMNS:
+        raise typer.BadParameter(f"{column!r} is none of {', '.join(LABEL_COLUMNS)}")
+    return column
+
+
+def choice_option(choices: Iterable[str], *names: str, help: str) -> Any:
+    """An option whose value is one of an enumeration."""
+    return typer.Option(*names, metavar="|".join(choices), help=help)
+
+
+def output_option(metavar: str, help: str) -> Any:
+    """``--output``, ``-o``."""
+    return typer.Option("--output", "-o", metavar=metavar, help=help)
+
+
+# Of every command
 
 DebugOption = Annotated[
     bool,
@@ -80,41 +103,44 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda[:N]",
-        help="Where to compute; auto takes a GPU if there is one.",
+        help="Where to compute; auto uses a GPU if there is one.",
         callback=_check_device,
     ),
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print no progress and no warnings, only errors.")
+    bool, typer.Option("--quiet", "-q", help="Print errors only, no progress and no warnings.")
 ]
-LandmarksOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--landmarks",
-        metavar="PATH",
-        help="Your own file of dlib's 68-point landmark model.",
-        show_default=False,
-    ),
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ReportFormat = StrEnum("ReportFormat", ["table", "json"])
+ReportFormatOption = Annotated[
+    ReportFormat, choice_option(ReportFormat, "--format", "-f", help="Format of what is printed.")
 ]
+
+# Of prediction, one file or many
+
 CheckpointOption = Annotated[
     str,
-    typer.Option("--checkpoint", metavar="NAME|PATH", help="A model that came along, or your own."),
+    typer.Option("--checkpoint", metavar="NAME|PATH", help="An included model, or your own."),
 ]
 FaceOption = Annotated[
     FaceChoice,
-    typer.Option(
+    choice_option(
+        FaceChoice,
         "--face",
-        metavar="|".join(FaceChoice),
-        help="Of several faces: the one most likely speaking, the largest, or each.",
+        help="Which of several faces: the most likely speaker, the largest, or each.",
     ),
+]
+LandmarksOption = Annotated[
+    Path | None,
+    typer.Option("--landmarks", metavar="PATH", help="Your own dlib 68-point landmark model."),
 ]
 AdaptOption = Annotated[
     Adapt,
-    typer.Option(
+    choice_option(
+        Adapt,
         "--adapt",
-        metavar="|".join(Adapt),
-        help="Judge each utterance against the others of its speaker (track), or of all files, "
-        "from 3 utterances on.",
+        help="Compare each utterance with the mean of its speaker (face track), or of all files, "
+        "instead of the mean of the training data. Needs at least 3 utterances.",
     ),
 ]
 RateOption = Annotated[
@@ -124,52 +150,46 @@ RateOption = Annotated[
         metavar="FPS",
         min=1.0,
         max=60.0,
-        help="Pictures per second in which faces are looked for, 1 to 60; by default as many "
-        "as the model was trained with (10).",
-        show_default=False,
+        help="Frames per second in which faces are detected, 1 to 60. Default: as in the model's "
+        "training (10).",
     ),
 ]
 CheckOption = Annotated[
     bool,
     typer.Option(
         "--check/--no-check",
-        help="Leave out a voice or a face that is damaged, or that contradicts the other and all "
-        "that the model knows; without, all that is there counts.",
+        help="Leave out a voice or face that is damaged, or that contradicts the other one. "
+        "--no-check disables all of these checks.",
     ),
 ]
 ProxyOption = Annotated[
     bool | None,
     typer.Option(
         "--proxy/--no-proxy",
-        help="Let features made from the voice stand in for a face that cannot be used, and the "
-        "other way round; by default where the model was found better with it.",
-        show_default=False,
+        help="Replace an unusable face by features predicted from the voice, and the other way "
+        "round. Default: set by the model.",
     ),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Take a damaged file for an error, not for a warning.")
+    bool, typer.Option("--strict", help="Treat a damaged file as an error, not a warning.")
+]
+EmbedOption = Annotated[
+    bool, typer.Option("--embed", help="Put the video into the report, so that it can be shared.")
 ]
 
+# Of corpora
 
-class SplitBy(StrEnum):
-    """What may be in one part only."""
-
-    speaker = "speaker"
-    video = "video"
-
-
-def _check_label(column: str) -> str:
-    if column not in LABEL_COLUMNS:
-        raise typer.BadParameter(f"{column!r} is none of {', '.join(LABEL_COLUMNS)}")
-    return column
-
-
+LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with RAVDESS's files."
+DataArgument = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help=f"A manifest, a feature file (.npz), or {LAYOUTS}"),
+]
 LabelOption = Annotated[
     str,
     typer.Option(
         "--label",
         metavar="|".join(LABEL_COLUMNS),
-        help="The column to learn.",
+        help="The label column to use.",
         callback=_check_label,
     ),
 ]
@@ -178,23 +198,20 @@ LabelsOption = Annotated[
     typer.Option(
         "--labels",
         metavar="auto|2|3|7|real|NAMES",
-        help="Sentiment in 2, 3 or 7 classes, numbers (a regression head), or names with commas "
-        "between them; auto takes what occurs.",
+        help="Sentiment in 2, 3 or 7 classes, real numbers (regression), or class names separated "
+        "by commas; auto uses the labels that occur.",
     ),
 ]
+SplitBy = StrEnum("SplitBy", ["speaker", "video"])
 SplitByOption = Annotated[
-    SplitBy,
-    typer.Option(
-        "--split-by", metavar="|".join(SplitBy), help="What may be in one part of the data only."
-    ),
+    SplitBy, choice_option(SplitBy, "--split-by", help="What no two splits may share.")
 ]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
         "--cache",
         metavar="DIR",
-        help="Keep the features of each media file there; by default in AVSENT_CACHE, or avsent's "
+        help="Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's "
         "folder in the user's cache.",
-        show_default=False,
     ),
 ]

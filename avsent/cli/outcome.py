@@ -1,4 +1,4 @@
-"""What the user sees when a command ends otherwise than well: one line, and an exit code."""
+"""What commands print: messages on standard error, tables on standard output; exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from avsent.errors import AvsentError, OutputError
 from avsent.text import one_line
@@ -18,13 +19,13 @@ READER_GONE = 141
 
 
 class ReaderGoneError(Exception):
-    """Nobody reads standard output any more."""
+    """Nobody reads standard output any more, as after ``| head``."""
 
 
 def say(kind: str, message: object) -> None:
     """Print one line on standard error: ``avsent: error: …``, or without the kind."""
     line = ": ".join(filter(None, ["avsent", kind, one_line(str(message))]))
-    # Where standard error is closed or full there is nobody left to tell.
+    # Standard error may be closed or full.
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
@@ -34,20 +35,20 @@ def warn(message: str) -> None:
     say("warning", message)
 
 
-def report(error: BaseException, *, debug: bool) -> int:
-    """Print what went wrong, in one line, and give the exit code that stands for it.
+def say_wrote(target: object, *, quiet: bool) -> None:
+    """Tell people, but no log, which file was written."""
+    if sys.stderr.isatty() and not quiet:
+        say("", f"wrote {target}")
 
-    Parameters
-    ----------
-    debug
-        Whether to print the traceback first.
-    """
+
+def report_error(error: BaseException, *, debug: bool) -> int:
+    """Print an error in one line, with ``debug`` after its traceback; returns its exit code."""
     if debug:
         traceback.print_exception(error)
     if isinstance(error, AvsentError):
         say("error", error)
         return error.exit_code
-    # torch has its own error for the memory of a GPU; its name is known without importing torch.
+    # torch.OutOfMemoryError is recognised by its name, without importing torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         say("error", "not enough memory; close other programs, or try --device cpu")
         return 1
@@ -60,10 +61,18 @@ def report(error: BaseException, *, debug: bool) -> int:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Write to standard output inside this block: it is flushed, and failures are told apart."""
+    """Write to standard output inside this block, and flush it.
+
+    Raises
+    ------
+    ReaderGoneError
+        The reader closed the pipe.
+    OutputError
+        Standard output cannot be written, as on a full disk.
+    """
     try:
         yield
-        if sys.stdout is not None:  # as where it was closed: then nothing was written
+        if sys.stdout is not None:  # None if it was closed from the start
             sys.stdout.flush()
     except BrokenPipeError as error:
         _silence_stdout()
@@ -74,7 +83,52 @@ def printing() -> Iterator[None]:
         raise OutputError(f"cannot write to standard output: {reason}") from error
 
 
+def print_table(
+    rows: Iterable[Sequence[str]],
+    head: Sequence[str] = (),
+    *,
+    title: str = "",
+    figures: bool = False,
+    styles: Mapping[str, str] | None = None,
+) -> None:
+    """Print a table where standard output is a terminal, elsewhere lines with tabs between cells.
+
+    Parameters
+    ----------
+    figures
+        Whether the cells are figures: they are aligned, and lines get the ``head`` as well.
+    styles
+        Rich's style of the cells with this text.
+    """
+    head, *lines = [[one_line(cell) for cell in row] for row in (head, *rows)]
+    if not sys.stdout.isatty():
+        for line in [[f"# {title}"]] * bool(title) + [head] * figures + lines + [[]] * bool(title):
+            print("\t".join(line))
+        return
+    if not lines:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+        show_header=bool(head),
+    )
+    for number in range(len(lines[0])):
+        justify: Literal["left", "right"] = "right" if figures and number else "left"
+        table.add_column(Text(head[number] if head else ""), justify=justify, overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in line))
+    Console(markup=False, emoji=False, highlight=False).print(table, *[""] * bool(title))
+
+
 def _silence_stdout() -> None:
-    """Send what is still buffered nowhere, or Python would complain about it at the very end."""
+    """Discard what is still buffered, or Python fails to flush it at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,20 +20,24 @@ from avsent.cli.options import (
     CheckpointOption,
     DebugOption,
     DeviceOption,
+    EmbedOption,
     FaceOption,
     LandmarksOption,
     ProxyOption,
     QuietOption,
     RateOption,
     StrictOption,
+    check_ending,
     check_media,
     check_option_file,
+    choice_option,
+    output_option,
 )
-from avsent.cli.outcome import printing, report, say, warn
+from avsent.cli.outcome import printing, report_error, say_wrote, warn
 from avsent.cli.progress import ProgressBar
 from avsent.errors import AvsentError, InputError, OutputError, PartialFailure, UsageError
 from avsent.files import atomic_text, check_target, prepare_folder
-from avsent.options import Adapt, FaceChoice
+from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.progress import ProgressHook
 from avsent.result.record import Result
 from avsent.result.writers import Format, format_of, make_writer
@@ -40,8 +45,9 @@ from avsent.result.writers.base import Writer
 
 if TYPE_CHECKING:
     from avsent.extraction.faces.types import Sighting
-    from avsent.options import PredictOptions
     from avsent.predictor import Analysis, Predictor
+
+T = TypeVar("T")
 
 
 def names_folder(out: str, *, several: bool) -> bool:
@@ -80,13 +86,14 @@ def _folded(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A writer and its files; without any, results are printed."""
+    """A writer and its files; without any, results are printed.
+
+    ``together``: the one file for all results; ``apart``: a file for each source, in order.
+    """
 
     writer: Writer
     together: Path | None = None
-    """The one file for all results."""
     apart: tuple[Path, ...] = ()
-    """A file for each source, in the order of the sources."""
 
     @property
     def targets(self) -> list[Path]:
@@ -94,20 +101,13 @@ class Destination:
         return [*self.apart, *([self.together] if self.together is not None else [])]
 
     def check(self, inputs: Sequence[Path]) -> None:
-        """Find out before the work whether everything can be written, and overwrites no input."""
-        if self.together is not None:
-            check_target(self.together, inputs)
-        for target in self.apart:
-            check_target(target, inputs, makes_folder=True)
+        """Check before the work that everything can be written, and overwrites no input."""
+        for target in self.targets:
+            check_target(target, inputs, makes_folder=target != self.together)
 
     def write(self, results: Iterable[tuple[int, Result]], wrote: Callable[[Path], None]) -> None:
-        """Write each result, which comes with the number of its source, as soon as it comes.
-
-        Parameters
-        ----------
-        wrote
-            Called with each file that is complete.
-        """
+        """Write each result, given with the number of its source, as soon as it is there;
+        ``wrote`` is called with each complete file."""
         if self.apart:
             for number, result in results:
                 target = self.apart[number]
@@ -115,15 +115,17 @@ class Destination:
                 with atomic_text(target) as file:
                     self.writer.write([result], file)
                 wrote(target)
-        elif self.together is not None:
+            return
+        bare = (result for _, result in results)
+        if self.together is not None:
             with atomic_text(self.together) as file:
-                self.writer.write(_bare(results), file)
+                self.writer.write(bare, file)
             wrote(self.together)
         elif sys.stdout is None:
             raise OutputError("cannot write to standard output: it is closed; give -o FILE")
         else:
             with printing():
-                self.writer.write(_bare(results), sys.stdout)
+                self.writer.write(bare, sys.stdout)
 
 
 def choose_destination(
@@ -134,7 +136,7 @@ def choose_destination(
     Raises
     ------
     UsageError
-        For a combination that makes no sense.
+        The options contradict each other, or the format is unclear.
     """
     several = len(sources) > 1
     printed = out is None or out == "-"
@@ -148,7 +150,7 @@ def choose_destination(
             f"cannot tell the format of {out}: give --format, or end the name in .json, .csv, …"
         )
     if attention and format not in {Format.table, Format.json, Format.jsonl}:
-        raise UsageError(f"--attention has no place in {format}; use table, json or jsonl")
+        raise UsageError(f"{format} cannot hold --attention; use table, json or jsonl")
     writer = make_writer(format, several=several and not folder, attention=attention)
     if several and not folder and not writer.combines:
         raise UsageError(f"{format} is for one video at a time: name a folder with -o FOLDER/")
@@ -160,47 +162,9 @@ def choose_destination(
     return Destination(writer, together=Path(out))
 
 
-def _bare(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
-    return (result for _, result in results)
-
-
-ReportOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--report",
-        metavar="FILE.html",
-        help="Also write a page to look at: timeline, faces, spectrograms, attention.",
-        show_default=False,
-    ),
-]
-EmbedOption = Annotated[
-    bool,
-    typer.Option("--embed", help="Put the video into the report, so that it can be passed on."),
-]
-AnnotateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--annotate",
-        metavar="FILE.mp4",
-        help="Also write the video with faces, sentiment and text drawn into it.",
-        show_default=False,
-    ),
-]
-PlotOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE.png|svg|pdf",
-        help="Also draw the timeline, for a paper.",
-        show_default=False,
-    ),
-]
-PLOT_ENDINGS = (".png", ".svg", ".pdf")
-
-
 @dataclass(frozen=True, slots=True)
-class Products:
-    """Files to be made of one video, each None where it was not asked for."""
+class Views:
+    """Other files to make of one video, each None where it is not wanted."""
 
     report: Path | None = None
     embed: bool = False
@@ -212,13 +176,8 @@ class Products:
         """The files, in the order they are made."""
         return [path for path in (self.plot, self.report, self.annotate) if path is not None]
 
-    @property
-    def need_faces(self) -> bool:
-        """Whether it must be known where each face was."""
-        return self.report is not None or self.annotate is not None
-
     def check(self, paths: Sequence[Path], inputs: Sequence[Path]) -> None:
-        """Find out before the work whether all can be made, and overwrites no input.
+        """Check before the work that all can be made of ``paths``, and overwrite no input.
 
         Raises
         ------
@@ -232,14 +191,12 @@ class Products:
                 "--report, --annotate and --plot are for one video at a time; for many use "
                 "'avsent batch' and 'avsent report'"
             )
-        if self.annotate is not None and self.annotate.suffix.lower() not in {".mp4", ".mkv"}:
-            raise UsageError(f"--annotate {self.annotate}: end the name in .mp4 or .mkv")
-        if self.plot is not None and self.plot.suffix.lower() not in PLOT_ENDINGS:
-            raise UsageError(f"--plot {self.plot}: end the name in {', '.join(PLOT_ENDINGS)}")
+        check_ending("--annotate", self.annotate, (".mp4", ".mkv"))
+        check_ending("--plot", self.plot, (".png", ".svg", ".pdf"))
         for target in self.targets:
             check_target(target, inputs)
         if len(set(self.targets)) < len(self.targets):
-            raise UsageError("--report, --annotate and --plot need names of their own")
+            raise UsageError("--report, --annotate and --plot need different names")
 
     def make(
         self,
@@ -274,111 +231,84 @@ class Products:
             wrote(self.annotate)
 
 
-T = TypeVar("T")
-PredictOne: TypeAlias = Callable[[Path, ProgressHook], Result]
-
-
-@dataclass(frozen=True, slots=True)
-class Together(Generic[T]):
-    """Results that need all files: each is analysed, then each is concluded with the others."""
-
-    analyse: Callable[[Path, ProgressHook], T]
-    conclude: Callable[[T, Sequence[T]], Result]
-
-
+@dataclass(slots=True)
 class Run:
-    """The results of several files, one after the other, and what became of each.
+    """Works through several files; a file that fails is reported, and the others go on.
 
-    Parameters
-    ----------
-    predict
-        Makes the result of one file, or of all together; called only for files that are there.
-    warns
-        Whether to print the warnings on each file (for outputs that do not hold them).
-    quiet
-        Whether to draw no progress bar.
-    debug
-        Whether to print the traceback of each failure.
+    ``debug``: print the traceback of each failure. ``exit_codes``: of the failures so far.
     """
 
-    def __init__(
-        self,
-        predict: PredictOne | Together[Any],
-        *,
-        warns: bool = True,
-        quiet: bool,
-        debug: bool,
-    ) -> None:
-        self._predict = predict
-        self._warns = warns
-        self._quiet = quiet
-        self._debug = debug
-        self._exit_codes: list[int] = []
+    paths: Sequence[Path]
+    quiet: bool
+    debug: bool
+    exit_codes: list[int] = field(default_factory=list)
 
-    def results(self, paths: Sequence[Path]) -> Iterator[tuple[int, Result]]:
-        """Each result with the number of its file; a failure is printed when its turn comes.
+    def results(
+        self,
+        analyse: Callable[[Path, ProgressHook], T],
+        conclude: Callable[[T, Sequence[T]], Result],
+        *,
+        together: bool,
+    ) -> Iterator[tuple[int, Result]]:
+        """Each result with the number of its file.
+
+        Parameters
+        ----------
+        analyse
+            Called with each file that is there.
+        conclude
+            Makes the result of an analysis; it also gets the other analyses if ``together``.
 
         Raises
         ------
         typer.Exit
-            At the end, with the exit code of the first failure, where no file succeeded: before
-            the consumer completes an output in which nothing would be.
+            No file succeeded: before the consumer completes an output that would be empty.
         """
-        if isinstance(self._predict, Together):
-            results = self._together(paths, self._predict)
-        else:
-            results = self._each(paths, self._predict)
-        for number, result in results:
-            if self._warns:
-                for warning in result.warnings or _remarks(result):
-                    warn(f"{result.source}: {warning}")
-            yield number, result
-        if self._exit_codes and len(self._exit_codes) == len(paths):
-            raise typer.Exit(self._exit_codes[0])
+        analyses: Iterable[tuple[int, T]] = self._analyses(analyse)
+        if together:
+            analyses = list(analyses)
+        for number, own in analyses:
+            others = [one for at, one in analyses if at != number] if together else []
+            with self._reported():
+                yield number, conclude(own, others)
+        if self.exit_codes and len(self.exit_codes) == len(self.paths):
+            raise typer.Exit(self.exit_codes[0])
 
-    def _each(
-        self, paths: Sequence[Path], work: Callable[[Path, ProgressHook], T]
-    ) -> Iterator[tuple[int, T]]:
-        """What ``work`` makes of each file, behind a progress bar."""
-        for number, path in enumerate(paths):
-            name = path.name if len(paths) == 1 else f"[{number + 1}/{len(paths)}] {path.name}"
-            try:
+    def _analyses(self, analyse: Callable[[Path, ProgressHook], T]) -> Iterator[tuple[int, T]]:
+        total = len(self.paths)
+        for number, path in enumerate(self.paths):
+            name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
+            with self._reported():
                 check_media(path)
-                with ProgressBar(name, quiet=self._quiet) as bar:
-                    done = work(path, bar)
-            except Exception as error:
-                self._failed(error)
-                continue
-            yield number, done
+                with ProgressBar(name, quiet=self.quiet) as bar:
+                    analysis = analyse(path, bar)
+                yield number, analysis
 
-    def _together(self, paths: Sequence[Path], work: Together[T]) -> Iterator[tuple[int, Result]]:
-        analysed = list(self._each(paths, work.analyse))
-        for place, (number, own) in enumerate(analysed):
-            others = [other for at, (_, other) in enumerate(analysed) if at != place]
-            try:
-                result = work.conclude(own, others)
-            except Exception as error:
-                self._failed(error)
-                continue
-            yield number, result
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Report the failure of one file; raise what would fail for every file."""
+        try:
+            yield
+        except Exception as error:
+            # A wrong option or a damaged checkpoint is the same for all of them.
+            if isinstance(error, AvsentError) and not isinstance(error, InputError):
+                raise
+            self.exit_codes.append(report_error(error, debug=self.debug))
 
-    def _failed(self, error: Exception) -> None:
-        """Print what became of a file; raise what would become of every file."""
-        # A wrong option or a damaged checkpoint is the same for all of them.
-        if isinstance(error, AvsentError) and not isinstance(error, InputError):
-            raise error
-        self._exit_codes.append(report(error, debug=self._debug))
-
-    def finish(self, count: int) -> None:
-        """Raise PartialFailure where some of so many files failed."""
-        if self._exit_codes:
-            failed = len(self._exit_codes)
-            raise PartialFailure(f"{failed} of {count} files failed; the others are done")
+    def finish(self) -> None:
+        """Raise PartialFailure where some files failed."""
+        if self.exit_codes:
+            failed = len(self.exit_codes)
+            raise PartialFailure(f"{failed} of {len(self.paths)} files failed; the others are done")
 
 
-def _remarks(result: Result) -> tuple[str, ...]:
-    """What an empty output does not tell."""
-    return () if result.utterances else ("no utterances found",)
+def warn_of(results: Iterable[tuple[int, Result]]) -> Iterator[tuple[int, Result]]:
+    """The results; their warnings are printed, for formats that do not hold them."""
+    for number, result in results:
+        nothing = () if result.utterances else ("no utterances found",)
+        for warning in result.warnings or nothing:
+            warn(f"{result.source}: {warning}")
+        yield number, result
 
 
 def predict(
@@ -387,29 +317,24 @@ def predict(
         typer.Argument(
             metavar="PATH",
             help="Videos or sound files. After a lone -- a name may start with a dash.",
-            show_default=False,
         ),
     ],
     format: Annotated[
         Format | None,
-        typer.Option(
+        choice_option(
+            Format,
             "--format",
             "-f",
-            metavar="|".join(Format),
-            help="Format of the output. By default what the name after -o ends in; json for a "
-            "folder; a table on the terminal.",
-            show_default=False,
+            help="Format of the output. Default: the ending of OUT; json for a folder; a table "
+            "if printed.",
         ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            help="A file, or a folder that gets NAME.json (or another format) for each input. "
-            "By default results are printed.",
-            show_default=False,
+        output_option(
+            "OUT",
+            "A file, or a folder that gets NAME.json (or another format) for each input. "
+            "Default: print the results.",
         ),
     ] = None,
     checkpoint: CheckpointOption = "default",
@@ -418,8 +343,7 @@ def predict(
         typer.Option(
             "--utterances",
             metavar="FILE",
-            help="Use the utterances of this .srt, .vtt or .csv file instead of finding them.",
-            show_default=False,
+            help="Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
         ),
     ] = None,
     face: FaceOption = FaceChoice.speaking,
@@ -429,7 +353,7 @@ def predict(
         bool,
         typer.Option(
             "--attention",
-            help="Add to the table how much each utterance contributed to each other one "
+            help="Add to the table how much each utterance contributed to every other one "
             "(always in json and jsonl).",
         ),
     ] = False,
@@ -438,76 +362,89 @@ def predict(
     check: CheckOption = True,
     proxy: ProxyOption = None,
     strict: StrictOption = False,
-    report: ReportOption = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="Also write a page with timeline, faces, spectrograms and attention.",
+        ),
+    ] = None,
     embed: EmbedOption = False,
-    annotate: AnnotateOption = None,
-    plot: PlotOption = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotate",
+            metavar="FILE.mp4",
+            help="Also write the video with faces, sentiment and text drawn into it.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png|svg|pdf",
+            help="Also draw the timeline as a figure.",
+        ),
+    ] = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Tell the sentiment of each utterance, with the attention weights behind it.
+    """Predict the sentiment of each utterance, with the attention weights behind it.
 
-    Works on the voice and the face alone. Results go to standard output or to -o OUT; progress
-    and warnings go to standard error.
+    Uses only voice and face. Results go to standard output or to -o OUT, progress and warnings to
+    standard error.
     """
     if utterances is not None and len(paths) > 1:
         raise UsageError("--utterances is for one video at a time")
     destination = choose_destination(paths, format, output, attention=attention)
     check_option_file("--utterances", utterances)
     check_option_file("--landmarks", landmarks)
-    products = Products(report, embed, annotate, plot)
+    views = Views(report, embed, annotate, plot)
     inputs = [*paths, *filter(None, [utterances, landmarks])]
     destination.check(inputs)
-    products.check(paths, [*inputs, *destination.targets])
+    views.check(paths, [*inputs, *destination.targets])
 
-    # Here, so that mistakes above are told at once: rich and torch take their time.
-    from avsent.cli.progress import ProgressBar
-
+    options = PredictOptions(
+        utterances=utterances,
+        face=face,
+        analysis_rate_hz=rate,
+        strict=strict,
+        landmarks=landmarks,
+        adapt=adapt,
+        sightings=report is not None or annotate is not None,
+        check=check,
+        proxy=proxy,
+    )
     predictor: Predictor | None = None
+    finished: list[tuple[Path, Result, Sequence[Sighting]]] = []
 
-    def ready() -> tuple[Predictor, PredictOptions]:
+    def loaded() -> Predictor:
+        # The first file that is there loads the model: mistakes above are reported at once.
         nonlocal predictor
-        from avsent.options import PredictOptions
         from avsent.predictor import Predictor
 
-        # The first file that is there loads the model, the others use it.
         predictor = predictor or Predictor.load(checkpoint, device=device)
-        return predictor, PredictOptions(
-            utterances=utterances,
-            face=face,
-            analysis_rate_hz=rate,
-            strict=strict,
-            landmarks=landmarks,
-            adapt=adapt,
-            sightings=products.need_faces,
-            check=check,
-            proxy=proxy,
-        )
-
-    seen: list[tuple[Path, Result, Sequence[Sighting]]] = []
+        return predictor
 
     def analyse(path: Path, on_progress: ProgressHook) -> Analysis:
-        loaded, options = ready()
-        return loaded.analyse(path, options=options, on_progress=on_progress)
+        return loaded().analyse(path, options=options, on_progress=on_progress)
 
-    def conclude(analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
-        result = ready()[0].conclude(analysis, others)
-        if products.targets:
-            seen.append((Path(analysis.source), result, analysis.sightings))
+    def conclude(analysis: Analysis, others: Sequence[Analysis]) -> Result:
+        result = loaded().conclude(analysis, others)
+        if views.targets:
+            finished.append((Path(analysis.source), result, analysis.sightings))
         return result
 
-    def predict_one(path: Path, on_progress: ProgressHook) -> Result:
-        return conclude(analyse(path, on_progress))
-
     def wrote(target: Path) -> None:
-        if sys.stderr.isatty() and not quiet:
-            say("", f"wrote {target}")
+        say_wrote(target, quiet=quiet)
 
-    warns = not quiet and not destination.writer.shows_warnings
-    work = Together(analyse, conclude) if adapt is Adapt.corpus else predict_one
-    run = Run(work, warns=warns, quiet=quiet, debug=SESSION.debug)
-    destination.write(run.results(paths), wrote)
-    for path, result, sightings in seen:
+    run = Run(paths, quiet=quiet, debug=SESSION.debug)
+    results = run.results(analyse, conclude, together=adapt is Adapt.corpus)
+    if not quiet and not destination.writer.shows_warnings:
+        results = warn_of(results)
+    destination.write(results, wrote)
+    for path, result, sightings in finished:
         with ProgressBar(path.name, quiet=quiet) as bar:
-            products.make(path, result, sightings, bar, wrote)
-    run.finish(len(paths))
+            views.make(path, result, sightings, bar, wrote)
+    run.finish()

@@ -1,94 +1,60 @@
-"""The progress bar on standard error."""
+"""The progress bars on standard error; rich is imported only where one is drawn."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as RichProgress,
-)
-
-from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.progress import Progress
 from avsent.text import clock, one_line
 
-
-@contextlib.contextmanager
-def counting_bar(*, quiet: bool) -> Iterator[ProgressHook]:
-    """A hook that draws how many are done on standard error, and wipes it at the end; one that
-    draws nothing where that is no terminal, or where the user wants quiet."""
-    if quiet or not sys.stderr.isatty():
-        yield ignore_progress
-        return
-    with RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, highlight=False),
-        transient=True,
-        expand=True,
-    ) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                description=one_line(progress.step),
-                completed=progress.completed,
-                total=progress.total,
-            )
-
-        yield show
-
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 NAME_CELLS = 30
 
 
-class ProgressBar:
-    """A progress hook that draws one bar for one media file, and removes it at the end.
+def make_bars() -> RichProgress:
+    """Bars with a description before and a state behind them, removed at the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    Draws nothing where standard error is no terminal, or where the user wants quiet.
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[state]}", markup=False),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+        expand=True,
+    )
+
+
+class ProgressBar:
+    """A progress hook that draws one bar, and removes it at the end.
+
+    Draws nothing where standard error is no terminal, or with ``--quiet``.
 
     Parameters
     ----------
     name
-        What to call the file.
+        The file at work; may be empty.
+    counts
+        Whether the progress counts things; by default it is seconds of media.
     """
 
-    def __init__(self, name: str, *, quiet: bool) -> None:
+    def __init__(self, name: str = "", *, quiet: bool, counts: bool = False) -> None:
         self._name = shorten(one_line(name), NAME_CELLS)
-        self._bar: RichProgress | None = None
-        self._task = TaskID(0)
+        self._state = describe_count if counts else describe
+        self._bars = None if quiet or not sys.stderr.isatty() else make_bars()
         self._step = ""
-        self._began = time.monotonic()
-        if not quiet and sys.stderr.isatty():
-            self._bar = RichProgress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[state]}", markup=False),
-                console=Console(stderr=True, highlight=False),
-                transient=True,
-                expand=True,
-            )
+        self._began_s = 0.0
 
     def __enter__(self) -> ProgressBar:
-        if self._bar is not None:
-            self._task = self._bar.add_task(self._name, total=None, state="starting")
-            self._bar.start()
+        if self._bars is not None:
+            self._task = self._bars.add_task(self._name or "starting", total=None, state="")
+            self._bars.start()
         return self
 
     def __exit__(
@@ -97,33 +63,53 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
-    def __call__(self, progress: Progress) -> None:
-        """Show how far the work has come."""
-        if self._bar is None:
+    def __call__(self, progress: Progress, note: str = "") -> None:
+        """Show how far the work has come, with a ``note`` behind it."""
+        if self._bars is None:
             return
-        now = time.monotonic()
+        now_s = time.monotonic()
         if progress.step != self._step:
-            self._step, self._began = progress.step, now
-        self._bar.update(
+            self._step, self._began_s = progress.step, now_s
+        state = self._state(progress, now_s - self._began_s)
+        self._bars.update(
             self._task,
-            description=f"{self._name}  {one_line(progress.step)}",
+            description="  ".join(filter(None, [self._name, one_line(progress.step)])),
             total=progress.total,
             completed=progress.completed,
-            state=describe(progress, now - self._began),
+            state="  ".join(filter(None, [state, note])),
         )
 
 
-def describe(progress: Progress, elapsed: float) -> str:
+def describe(progress: Progress, elapsed_s: float) -> str:
     """Time done of time in all, and the speed against real time: ``0:05.0/0:59.6 2.1x``."""
     done = clock(progress.completed)
     state = done if progress.total is None else f"{done}/{clock(progress.total)}"
     # The first moments say nothing about the speed.
-    if elapsed < 0.5 or progress.completed <= 0:
+    if elapsed_s < 0.5 or progress.completed <= 0:
         return state
-    return f"{state} {progress.completed / elapsed:.1f}x"
+    return f"{state} {progress.completed / elapsed_s:.1f}x"
+
+
+def describe_count(progress: Progress, elapsed_s: float) -> str:
+    """How many are done of how many, and the time left: ``3/20  0:12 left``."""
+    if not progress.total:
+        return f"{progress.completed:.0f}"
+    state = f"{progress.completed:.0f}/{progress.total:.0f}"
+    left = left_s(elapsed_s, progress.completed / progress.total)
+    return state if left is None else f"{state}  {left_text(left)}"
+
+
+def left_s(elapsed_s: float, share: float) -> float | None:
+    """Seconds still to go after ``share`` of the work; None before any of it is done."""
+    return elapsed_s * (1 - share) / share if share > 0 else None
+
+
+def left_text(seconds: float) -> str:
+    """The time left, in whole seconds: ``0:12 left``."""
+    return f"{clock(seconds).rpartition('.')[0]} left"
 
 
 def shorten(name: str, cells: int) -> str:

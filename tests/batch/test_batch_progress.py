@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from processes import on_terminal
@@ -185,10 +186,11 @@ def test_which_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(make_display(quiet=False, as_json=False)).__name__ == "BarDisplay"
 
 
-ON_TERMINAL = """
+ON_TERMINAL = f"""
 import sys
+sys.path.append({str(Path(__file__).parent)!r})
 from avsent.cli.batch_progress import make_display
-from test_batch_display import COURSE
+from test_batch_progress import COURSE
 with make_display(quiet=False, as_json=False) as display:
     for news in COURSE[:int(sys.argv[1])]:
         display(news)
@@ -210,5 +212,5 @@ def test_bars_on_a_terminal(columns: str) -> None:
         assert "4/4 files" in text
         assert "2 c.wav" in text
         assert "1 idle" in text
-        assert "bringing together" in text
+        assert "writing tables" in text
         assert planned_text(PLANNED)[:40] in text

@@ -19,9 +19,9 @@ import avsent
 import avsent.cli.predict as predict_module
 from avsent.cli import app
 from avsent.cli.app import main
-from avsent.cli.outcome import report
-from avsent.cli.predict import Destination, Run, choose_destination
-from avsent.cli.progress import ProgressBar, describe, shorten
+from avsent.cli.outcome import report_error
+from avsent.cli.predict import Destination, Run, choose_destination, warn_of
+from avsent.cli.progress import ProgressBar, describe, describe_count, shorten
 from avsent.errors import CheckpointError, MediaError, OutputError, PartialFailure, UsageError
 from avsent.progress import Progress, ProgressHook
 from avsent.result.record import Result
@@ -89,7 +89,7 @@ def test_debug_prints_the_traceback(
 
 def test_memory_of_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     torch_error = type("OutOfMemoryError", (RuntimeError,), {})
-    assert report(torch_error("CUDA out of memory. Tried\nto"), debug=False) == 1
+    assert report_error(torch_error("CUDA out of memory. Tried\nto"), debug=False) == 1
     assert capsys.readouterr().err.startswith("avsent: error: not enough memory")
 
 
@@ -200,6 +200,10 @@ def test_progress_in_words() -> None:
     assert describe(Progress("x", "a", 30.0, 60.0), 0.1) == "0:30.0/1:00.0"
     assert describe(Progress("x", "a", 30.0, 60.0), 15.0) == "0:30.0/1:00.0 2.0x"
     assert describe(Progress("x", "a", 30.0, None), 60.0) == "0:30.0 0.5x"
+    assert describe_count(Progress("x", "a", 3.0, 12.0), 0.0) == "3/12  0:00 left"
+    assert describe_count(Progress("x", "a", 3.0, 12.0), 20.0) == "3/12  1:00 left"
+    assert describe_count(Progress("x", "a", 0.0, 12.0), 20.0) == "0/12"
+    assert describe_count(Progress("x", "a", 3.0, None), 20.0) == "3"
     assert shorten("short.mp4", 30) == "short.mp4"
     assert shorten("a" * 50 + ".mp4", 30).endswith(".mp4")
     assert len(shorten("a" * 50 + ".mp4", 30)) == 30
@@ -218,9 +222,12 @@ def run_all(
     destination: Destination,
     predict_one: Callable[[Path, ProgressHook], Result] = hand_out,
 ) -> None:
-    run = Run(predict_one, warns=not destination.writer.shows_warnings, quiet=False, debug=False)
-    destination.write(run.results(paths), lambda _: None)
-    run.finish(len(paths))
+    run = Run(paths, quiet=False, debug=False)
+    results = run.results(predict_one, lambda result, _: result, together=False)
+    if not destination.writer.shows_warnings:
+        results = warn_of(results)
+    destination.write(results, lambda _: None)
+    run.finish()
 
 
 def test_one_failure_does_not_stop_the_others(
@@ -351,7 +358,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("predict a.mp4 b.mp4 -o all.srt", "one video at a time"),
         ("predict a.mp4 b.mp4 --utterances b.mp4", "--utterances is for one video"),
         ("predict a.mp4 --utterances s.srt -o s.srt", "the output s.srt is an input"),
-        ("predict a.mp4 --attention --format csv", "--attention has no place in csv"),
+        ("predict a.mp4 --attention --format csv", "csv cannot hold --attention"),
     ],
 )
 def test_usage_errors(

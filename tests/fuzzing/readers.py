@@ -83,7 +83,7 @@ def call(name: str, arguments: Sequence[str]) -> int:
     try:
         READERS[name](*arguments)
     except AvsentError as error:
-        return outcome.report(error, debug=False)
+        return outcome.report_error(error, debug=False)
     except Exception as error:
-        return outcome.report(error, debug=True)
+        return outcome.report_error(error, debug=True)
     return 0

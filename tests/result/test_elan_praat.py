@@ -220,5 +220,5 @@ def test_the_extension_tells_the_format_in_any_case(format: Format) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_they_hold_no_attention_between_utterances(format: Format) -> None:
-    with pytest.raises(UsageError, match=f"--attention has no place in {format}"):
+    with pytest.raises(UsageError, match=f"{format} cannot hold --attention"):
         choose_destination([Path("a.mp4")], format, None, attention=True)

@@ -416,7 +416,7 @@ def test_import_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     code, said = ends(".", "-o", "manifest.csv", "--force")
     assert (code, "is an input" in said) == (2, True)
     code, said = ends(".", "-o", "manifest.txt")
-    assert (code, "needs a name that ends in .csv" in said) == (2, True)
+    assert (code, "its name must end in .csv" in said) == (2, True)
     code, said = ends("nowhere", "-o", "new.csv")
     assert (code, "nowhere: no such file or folder" in said) == (3, True)
     code, said = ends(".", "-o", "no/new.csv")
