@@ -36,8 +36,8 @@ from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
     from avsent.extraction.features.config import FeatureConfig
-    from avsent.training.data.corpus import Corpus
     from avsent.training.data.check import Problem
+    from avsent.training.data.corpus import Corpus
 
 MediaArgument = Annotated[Path, typer.Argument(metavar="DATA", help=f"A manifest, or {LAYOUTS}")]
 
