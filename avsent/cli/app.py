@@ -17,7 +17,7 @@ from avsent.cli.batch import batch
 from avsent.cli.data import extract
 from avsent.cli.doctor import doctor
 from avsent.cli.evaluate import evaluate
-from avsent.cli.options import SESSION, DebugOption
+from avsent.cli.options import SESSION, DebugOption, option
 from avsent.cli.predict import predict
 from avsent.cli.report import plot, report
 from avsent.cli.train import train
@@ -60,9 +60,7 @@ def root(
     debug: DebugOption = False,
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
-        ),
+        option("--version", "Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Per-utterance sentiment with attention weights from talking-head video.

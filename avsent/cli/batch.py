@@ -9,24 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avsent.cli import options
 from avsent.cli.batch_progress import error_with_name, make_display
-from avsent.cli.options import (
-    SESSION,
-    AdaptOption,
-    CheckOption,
-    CheckpointOption,
-    DebugOption,
-    DeviceOption,
-    FaceOption,
-    LandmarksOption,
-    ProxyOption,
-    QuietOption,
-    RateOption,
-    StrictOption,
-    check_option_file,
-    choice_option,
-    output_option,
-)
+from avsent.cli.options import option
 from avsent.cli.outcome import printing, say, warn
 from avsent.errors import PartialFailure, UsageError
 from avsent.options import Adapt, FaceChoice
@@ -48,97 +33,89 @@ def batch(
     ] = None,
     output: Annotated[
         Path | None,
-        output_option(
-            "OUT",
+        option(
+            "--output -o OUT",
             "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "
             "summary.json. The same OUT again resumes the batch.",
         ),
     ] = None,
     status: Annotated[
         Path | None,
-        typer.Option(
-            "--status",
-            metavar="OUT",
-            help="Only print how far the batch in OUT has come: counts, speed, failures with "
+        option(
+            "--status OUT",
+            "Only print how far the batch in OUT has come: counts, speed, failures with "
             "their reasons.",
         ),
     ] = None,
     glob: Annotated[
         list[str] | None,
-        typer.Option(
-            "--glob",
-            metavar="PATTERN",
-            help="Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all "
+        option(
+            "--glob PATTERN",
+            "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all "
             "with the ending of a video or sound file. May be repeated.",
         ),
     ] = None,
     format: Annotated[
         list[Format] | None,
-        choice_option(
-            Format,
-            "--format",
-            "-f",
-            help="Format of each video's result; may be repeated. Default: json.",
+        option(
+            "--format -f",
+            "Format of each video's result; may be repeated. Default: json.",
+            choices=Format,
         ),
     ] = None,
-    checkpoint: CheckpointOption = "default",
+    checkpoint: options.CheckpointOption = "default",
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers",
-            metavar="N",
+        option(
+            "--workers N",
+            "Files processed at the same time. Default: one per core, fewer where memory is short.",
             min=1,
             max=1024,
-            help="Files processed at the same time. Default: one per core, fewer where memory is "
-            "short.",
         ),
     ] = None,
     engine: Annotated[
         EngineName,
-        choice_option(
-            EngineName,
+        option(
             "--engine",
-            help="Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
+            "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
+            choices=EngineName,
         ),
     ] = EngineName.local,
     ray_address: Annotated[
         str | None,
-        typer.Option(
-            "--ray-address",
-            metavar="HOST:PORT|auto",
-            help="The cluster. Default: start one here for this batch.",
+        option(
+            "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Process files that failed before once more.")
+        bool, option("--retry-failed", "Process files that failed before once more.")
     ] = False,
     time_limit: Annotated[
         float | None,
-        typer.Option(
-            "--time-limit",
-            metavar="SECONDS",
-            min=0.0,
-            help="Stop working on a file after this time; 0: never. Default: ten minutes plus "
+        option(
+            "--time-limit SECONDS",
+            "Stop working on a file after this time; 0: never. Default: ten minutes plus "
             "twenty times its duration.",
+            min=0.0,
         ),
     ] = None,
-    face: FaceOption = FaceChoice.speaking,
-    adapt: AdaptOption = Adapt.none,
-    device: DeviceOption = "auto",
-    rate: RateOption = None,
-    landmarks: LandmarksOption = None,
-    check: CheckOption = True,
-    proxy: ProxyOption = None,
-    strict: StrictOption = False,
+    face: options.FaceOption = FaceChoice.speaking,
+    adapt: options.AdaptOption = Adapt.none,
+    device: options.DeviceOption = "auto",
+    rate: options.RateOption = None,
+    landmarks: options.LandmarksOption = None,
+    check: options.CheckOption = True,
+    proxy: options.ProxyOption = None,
+    strict: options.StrictOption = False,
     json_progress: Annotated[
         bool,
-        typer.Option(
+        option(
             "--json-progress",
-            help="Print progress as JSON lines on standard output; with --status, print JSON.",
+            "Print progress as JSON lines on standard output; with --status, print JSON.",
         ),
     ] = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Predict the sentiment in every video of a folder, several at a time.
 
@@ -155,7 +132,7 @@ def batch(
         raise UsageError("give a folder for the results with -o OUT")
     if ray_address is not None and engine is not EngineName.ray:
         raise UsageError("--ray-address goes with --engine ray")
-    check_option_file("--landmarks", landmarks)
+    options.check_option_file("--landmarks", landmarks)
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.batch.engines.choose import make_engine, make_work, prepare_engine
@@ -172,9 +149,9 @@ def batch(
         landmarks=landmarks,
         check=check,
         proxy=proxy,
-        debug=SESSION.debug,
+        debug=options.SESSION.debug,
     )
-    options = BatchOptions(
+    batch_options = BatchOptions(
         work=work,
         adapt=adapt.value,
         formats=tuple(dict.fromkeys(format or [Format.json])),
@@ -187,7 +164,7 @@ def batch(
             folder,
             output,
             lambda plan: make_engine(work, workers, len(plan.jobs), engine.value, ray_address),
-            options,
+            batch_options,
             display,
             lambda: prepare_engine(engine.value),
         )

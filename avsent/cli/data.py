@@ -11,23 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avsent.cli.options import (
-    LAYOUTS,
-    CacheOption,
-    DataArgument,
-    DebugOption,
-    LabelOption,
-    LabelsOption,
-    LandmarksOption,
-    QuietOption,
-    ReportFormat,
-    ReportFormatOption,
-    SplitBy,
-    SplitByOption,
-    check_ending,
-    check_option_file,
-    output_option,
-)
+from avsent.cli import options
+from avsent.cli.options import option
 from avsent.cli.outcome import print_table, printing, say, say_wrote, warn
 from avsent.cli.progress import ProgressBar
 from avsent.errors import DatasetError, OutputError, UsageError
@@ -39,13 +24,15 @@ if TYPE_CHECKING:
     from avsent.training.data.check import Problem
     from avsent.training.data.corpus import Corpus
 
-MediaArgument = Annotated[Path, typer.Argument(metavar="DATA", help=f"A manifest, or {LAYOUTS}")]
+MediaArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
+]
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def data(context: typer.Context, debug: DebugOption = False) -> None:
+def data(context: typer.Context, debug: options.DebugOption = False) -> None:
     """Check a training corpus, or write a manifest of it.
 
     A manifest is a CSV file with one utterance per row. Its columns are video, start_s, end_s,
@@ -59,12 +46,12 @@ def data(context: typer.Context, debug: DebugOption = False) -> None:
 @app.command("check", short_help="List everything that is wrong with a corpus.")
 def check(
     data: MediaArgument,
-    label: LabelOption = "label",
-    labels: LabelsOption = "auto",
-    split_by: SplitByOption = SplitBy.speaker,
-    format: ReportFormatOption = ReportFormat.table,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    label: options.LabelOption = "label",
+    labels: options.LabelsOption = "auto",
+    split_by: options.SplitByOption = options.SplitBy.speaker,
+    format: options.ReportFormatOption = options.ReportFormat.table,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """List every item that is missing, unreadable, too short, duplicate, without a label or with
     a wrong one, beyond the end of its file, or of a speaker who is in two splits.
@@ -91,9 +78,9 @@ def check(
         raise typer.Exit(DatasetError.exit_code)
 
 
-def _print_problems(problems: Sequence[Problem], format: ReportFormat) -> None:
+def _print_problems(problems: Sequence[Problem], format: options.ReportFormat) -> None:
     with printing():
-        if format is ReportFormat.json:
+        if format is options.ReportFormat.json:
             # ASCII, which any pipe or terminal takes.
             print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1))
             return
@@ -107,13 +94,14 @@ def import_(
     data: MediaArgument,
     output: Annotated[
         Path,
-        output_option(
-            "FILE.csv", "The manifest to write. Paths of files below its folder are relative to it."
+        option(
+            "--output -o FILE.csv",
+            "The manifest to write. Paths of files below its folder are relative to it.",
         ),
     ],
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    force: Annotated[bool, option("--force", "Overwrite an existing manifest.")] = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Write a manifest of a corpus in any of the layouts, to view, change or share.
 
@@ -123,7 +111,7 @@ def import_(
     from avsent.training.data.layouts import read_rows
     from avsent.training.data.manifest import MANIFEST_NAME, write_manifest
 
-    check_ending("-o", output, (".csv",))
+    options.check_ending("-o", output, (".csv",))
     rows = read_rows(data)
     check_target(output, [data, data / MANIFEST_NAME])
     if os.path.lexists(output) and not force:
@@ -134,38 +122,38 @@ def import_(
 
 
 def extract(
-    data: DataArgument,
-    output: Annotated[Path, output_option("FEATURES.npz", "The feature file to write.")],
-    cache: CacheOption = None,
+    data: options.DataArgument,
+    output: Annotated[Path, option("--output -o FEATURES.npz", "The feature file to write.")],
+    cache: options.CacheOption = None,
     face: Annotated[
         FaceChoice,
-        typer.Option(
+        option(
             "--face",
-            metavar=f"{FaceChoice.speaking}|{FaceChoice.largest}",
-            help="Which of several faces: the most likely speaker, or the largest.",
+            "Which of several faces: the most likely speaker, or the largest.",
+            choices=[FaceChoice.speaking, FaceChoice.largest],
         ),
     ] = FaceChoice.speaking,
-    landmarks: LandmarksOption = None,
+    landmarks: options.LandmarksOption = None,
     pictures: Annotated[
         bool,
-        typer.Option(
+        option(
             "--pictures",
-            help="Keep small grey images of the faces, in which people can be recognised. The "
+            "Keep small grey images of the faces, in which people can be recognised. The "
             "included models are slightly better with them.",
         ),
     ] = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Write the features of all utterances of a corpus to one file.
 
     The file holds labels, transcripts and features, but no sound and, without --pictures, no
     images. avsent train accepts it instead of the videos. The same command resumes after Ctrl-C.
     """
-    check_ending("-o", output, (".npz",))
+    options.check_ending("-o", output, (".npz",))
     if face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
-    check_option_file("--landmarks", landmarks)
+    options.check_option_file("--landmarks", landmarks)
     check_target(output, [data, *filter(None, [landmarks])])
 
     # Imported here, so that mistakes above are reported at once.
@@ -198,11 +186,13 @@ def open_data(
     from avsent.training.data.open import CorpusOptions, open_corpus
 
     warnings: list[str] = []
-    options = CorpusOptions(cache=cache, face=face, landmarks=landmarks, check=check)
+    corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks, check=check)
     if features is not None:
-        options = dataclasses.replace(options, features=features)
+        corpus_options = dataclasses.replace(corpus_options, features=features)
     with ProgressBar(quiet=quiet) as bar:
-        corpus = open_corpus(data, options=options, on_progress=bar, on_warning=warnings.append)
+        corpus = open_corpus(
+            data, options=corpus_options, on_progress=bar, on_warning=warnings.append
+        )
     if not quiet:
         for warning in warnings:
             warn(warning)

@@ -9,20 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avsent.cli import options
 from avsent.cli.data import open_data
-from avsent.cli.options import (
-    CacheOption,
-    DataArgument,
-    DebugOption,
-    DeviceOption,
-    LabelOption,
-    QuietOption,
-    ReportFormat,
-    ReportFormatOption,
-    check_ending,
-    choice_option,
-    output_option,
-)
+from avsent.cli.options import option
 from avsent.cli.outcome import print_table, printing, say_wrote, warn
 from avsent.files import atomic_text, check_target
 
@@ -39,34 +28,30 @@ def evaluate(
             metavar="CHECKPOINT", help="A checkpoint folder, or the name of an included model."
         ),
     ],
-    data: DataArgument,
-    label: LabelOption = "label",
+    data: options.DataArgument,
+    label: options.LabelOption = "label",
     split: Annotated[
         Part,
-        choice_option(
-            Part,
+        option(
             "--split",
-            help="The split to evaluate on; auto: test if the data names splits, else all.",
+            "The split to evaluate on; auto: test if the data names splits, else all.",
+            choices=Part,
         ),
     ] = Part.auto,
-    format: ReportFormatOption = ReportFormat.table,
+    format: options.ReportFormatOption = options.ReportFormat.table,
     output: Annotated[
-        Path | None, output_option("FILE.json", "Also write all metrics to a JSON file.")
+        Path | None, option("--output -o FILE.json", "Also write all metrics to a JSON file.")
     ] = None,
     confusion: Annotated[
-        Path | None,
-        typer.Option(
-            "--confusion", metavar="FILE", help="Draw the confusion matrix (.png or .svg)."
-        ),
+        Path | None, option("--confusion FILE", "Draw the confusion matrix (.png or .svg).")
     ] = None,
     draws: Annotated[
-        int,
-        typer.Option("--draws", min=100, max=100_000, help="Bootstrap samples over videos."),
+        int, option("--draws", "Bootstrap samples over videos.", min=100, max=100_000)
     ] = 1000,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    cache: options.CacheOption = None,
+    device: options.DeviceOption = "auto",
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Evaluate a checkpoint on labelled data.
 
@@ -74,8 +59,8 @@ def evaluate(
     MMSA's accuracies; per class and per speaker; with 95% intervals (bootstrap over videos), and
     the result of always predicting the most common class.
     """
-    check_ending("-o", output, (".json",))
-    check_ending("--confusion", confusion, (".png", ".svg"))
+    options.check_ending("-o", output, (".json",))
+    options.check_ending("--confusion", confusion, (".png", ".svg"))
     targets = [target for target in (output, confusion) if target is not None]
     for target in targets:
         check_target(target, [data])
@@ -89,8 +74,8 @@ def evaluate(
     where = torch_device(device)
     features = load_config(checkpoint).features
     corpus = open_data(data, cache=cache, quiet=quiet, features=features)
-    options = JudgeOptions(label=label, part=split, draws=draws, device=where)
-    judgement = judge(checkpoint, corpus, options)
+    judge_options = JudgeOptions(label=label, part=split, draws=draws, device=where)
+    judgement = judge(checkpoint, corpus, judge_options)
     metrics = {
         "checkpoint": checkpoint,
         "data": corpus.name,
@@ -109,7 +94,7 @@ def evaluate(
         counts, labels = judgement.evaluation.confusion, judgement.evaluation.labels
         save_confusion(confusion, counts, labels, f"{corpus.name}, {judgement.part}")
     with printing():
-        if format is ReportFormat.json:
+        if format is options.ReportFormat.json:
             print(text, end="")
         else:
             _print_evaluation(judgement)

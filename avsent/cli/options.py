@@ -80,138 +80,123 @@ def _check_label(column: str) -> str:
     return column
 
 
-def choice_option(choices: Iterable[str], *names: str, help: str) -> Any:
-    """An option whose value is one of an enumeration."""
-    return typer.Option(*names, metavar="|".join(choices), help=help)
+def option(names: str, help: str, *, choices: Iterable[str] = (), **more: Any) -> Any:
+    """A Typer option, ``names`` with its metavar: ``option("--output -o FILE", "The result.")``.
 
-
-def output_option(metavar: str, help: str) -> Any:
-    """``--output``, ``-o``."""
-    return typer.Option("--output", "-o", metavar=metavar, help=help)
+    ``choices``: the values that it may have, as metavar; ``more``: other arguments of Typer.
+    """
+    words = names.split()
+    metavar = "|".join(choices) or next((word for word in words if word[0] != "-"), None)
+    declared = [word for word in words if word[0] == "-"]
+    return typer.Option(*declared, metavar=metavar, help=help, **more)
 
 
 # Of every command
 
 DebugOption = Annotated[
-    bool,
-    typer.Option(
-        "--debug", help="Print the traceback of an error.", callback=_remember, is_eager=True
-    ),
+    bool, option("--debug", "Print the traceback of an error.", callback=_remember, is_eager=True)
 ]
 DeviceOption = Annotated[
     str,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda[:N]",
-        help="Where to compute; auto uses a GPU if there is one.",
+    option(
+        "--device auto|cpu|cuda[:N]",
+        "Where to compute; auto uses a GPU if there is one.",
         callback=_check_device,
     ),
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors only, no progress and no warnings.")
+    bool, option("--quiet -q", "Print errors only, no progress and no warnings.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, option("--json", "Print JSON.")]
 ReportFormat = StrEnum("ReportFormat", ["table", "json"])
 ReportFormatOption = Annotated[
-    ReportFormat, choice_option(ReportFormat, "--format", "-f", help="Format of what is printed.")
+    ReportFormat, option("--format -f", "Format of what is printed.", choices=ReportFormat)
 ]
 
 # Of prediction, one file or many
 
 CheckpointOption = Annotated[
-    str,
-    typer.Option("--checkpoint", metavar="NAME|PATH", help="An included model, or your own."),
+    str, option("--checkpoint NAME|PATH", "An included model, or your own.")
 ]
 FaceOption = Annotated[
     FaceChoice,
-    choice_option(
-        FaceChoice,
+    option(
         "--face",
-        help="Which of several faces: the most likely speaker, the largest, or each.",
+        "Which of several faces: the most likely speaker, the largest, or each.",
+        choices=FaceChoice,
     ),
 ]
 LandmarksOption = Annotated[
-    Path | None,
-    typer.Option("--landmarks", metavar="PATH", help="Your own dlib 68-point landmark model."),
+    Path | None, option("--landmarks PATH", "Your own dlib 68-point landmark model.")
 ]
 AdaptOption = Annotated[
     Adapt,
-    choice_option(
-        Adapt,
+    option(
         "--adapt",
-        help="Compare each utterance with the mean of its speaker (face track), or of all files, "
+        "Compare each utterance with the mean of its speaker (face track), or of all files, "
         "instead of the mean of the training data. Needs at least 3 utterances.",
+        choices=Adapt,
     ),
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(
-        "--rate",
-        metavar="FPS",
+    option(
+        "--rate FPS",
+        "Frames per second in which faces are detected, 1 to 60. Default: as in the model's "
+        "training (10).",
         min=1.0,
         max=60.0,
-        help="Frames per second in which faces are detected, 1 to 60. Default: as in the model's "
-        "training (10).",
     ),
 ]
 CheckOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--check/--no-check",
-        help="Leave out a voice or face that is damaged, or that contradicts the other one. "
+        "Leave out a voice or face that is damaged, or that contradicts the other one. "
         "--no-check disables all of these checks.",
     ),
 ]
 ProxyOption = Annotated[
     bool | None,
-    typer.Option(
+    option(
         "--proxy/--no-proxy",
-        help="Replace an unusable face by features predicted from the voice, and the other way "
+        "Replace an unusable face by features predicted from the voice, and the other way "
         "round. Default: set by the model.",
     ),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Treat a damaged file as an error, not a warning.")
+    bool, option("--strict", "Treat a damaged file as an error, not a warning.")
 ]
 EmbedOption = Annotated[
-    bool, typer.Option("--embed", help="Put the video into the report, so that it can be shared.")
+    bool, option("--embed", "Put the video into the report, so that it can be shared.")
 ]
 
 # Of corpora
 
 LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with RAVDESS's files."
 DataArgument = Annotated[
-    Path,
-    typer.Argument(metavar="DATA", help=f"A manifest, a feature file (.npz), or {LAYOUTS}"),
+    Path, typer.Argument(metavar="DATA", help=f"A manifest, a feature file (.npz), or {LAYOUTS}")
 ]
 LabelOption = Annotated[
-    str,
-    typer.Option(
-        "--label",
-        metavar="|".join(LABEL_COLUMNS),
-        help="The label column to use.",
-        callback=_check_label,
-    ),
+    str, option("--label", "The label column to use.", choices=LABEL_COLUMNS, callback=_check_label)
 ]
 LabelsOption = Annotated[
     str,
-    typer.Option(
-        "--labels",
-        metavar="auto|2|3|7|real|NAMES",
-        help="Sentiment in 2, 3 or 7 classes, real numbers (regression), or class names separated "
+    option(
+        "--labels auto|2|3|7|real|NAMES",
+        "Sentiment in 2, 3 or 7 classes, real numbers (regression), or class names separated "
         "by commas; auto uses the labels that occur.",
     ),
 ]
 SplitBy = StrEnum("SplitBy", ["speaker", "video"])
 SplitByOption = Annotated[
-    SplitBy, choice_option(SplitBy, "--split-by", help="What no two splits may share.")
+    SplitBy, option("--split-by", "What no two splits may share.", choices=SplitBy)
 ]
 CacheOption = Annotated[
     Path | None,
-    typer.Option(
-        "--cache",
-        metavar="DIR",
-        help="Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's "
+    option(
+        "--cache DIR",
+        "Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's "
         "folder in the user's cache.",
     ),
 ]

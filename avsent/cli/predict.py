@@ -13,26 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from avsent.cli.options import (
-    SESSION,
-    AdaptOption,
-    CheckOption,
-    CheckpointOption,
-    DebugOption,
-    DeviceOption,
-    EmbedOption,
-    FaceOption,
-    LandmarksOption,
-    ProxyOption,
-    QuietOption,
-    RateOption,
-    StrictOption,
-    check_ending,
-    check_media,
-    check_option_file,
-    choice_option,
-    output_option,
-)
+from avsent.cli import options
+from avsent.cli.options import option
 from avsent.cli.outcome import printing, report_error, say_wrote, warn
 from avsent.cli.progress import ProgressBar
 from avsent.errors import AvsentError, InputError, OutputError, PartialFailure, UsageError
@@ -191,8 +173,8 @@ class Views:
                 "--report, --annotate and --plot are for one video at a time; for many use "
                 "'avsent batch' and 'avsent report'"
             )
-        check_ending("--annotate", self.annotate, (".mp4", ".mkv"))
-        check_ending("--plot", self.plot, (".png", ".svg", ".pdf"))
+        options.check_ending("--annotate", self.annotate, (".mp4", ".mkv"))
+        options.check_ending("--plot", self.plot, (".png", ".svg", ".pdf"))
         for target in self.targets:
             check_target(target, inputs)
         if len(set(self.targets)) < len(self.targets):
@@ -279,7 +261,7 @@ class Run:
         for number, path in enumerate(self.paths):
             name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
             with self._reported():
-                check_media(path)
+                options.check_media(path)
                 with ProgressBar(name, quiet=self.quiet) as bar:
                     analysis = analyse(path, bar)
                 yield number, analysis
@@ -321,74 +303,65 @@ def predict(
     ],
     format: Annotated[
         Format | None,
-        choice_option(
-            Format,
-            "--format",
-            "-f",
-            help="Format of the output. Default: the ending of OUT; json for a folder; a table "
+        option(
+            "--format -f",
+            "Format of the output. Default: the ending of OUT; json for a folder; a table "
             "if printed.",
+            choices=Format,
         ),
     ] = None,
     output: Annotated[
         str | None,
-        output_option(
-            "OUT",
+        option(
+            "--output -o OUT",
             "A file, or a folder that gets NAME.json (or another format) for each input. "
             "Default: print the results.",
         ),
     ] = None,
-    checkpoint: CheckpointOption = "default",
+    checkpoint: options.CheckpointOption = "default",
     utterances: Annotated[
         Path | None,
-        typer.Option(
-            "--utterances",
-            metavar="FILE",
-            help="Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
+        option(
+            "--utterances FILE",
+            "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
         ),
     ] = None,
-    face: FaceOption = FaceChoice.speaking,
-    adapt: AdaptOption = Adapt.none,
-    device: DeviceOption = "auto",
+    face: options.FaceOption = FaceChoice.speaking,
+    adapt: options.AdaptOption = Adapt.none,
+    device: options.DeviceOption = "auto",
     attention: Annotated[
         bool,
-        typer.Option(
+        option(
             "--attention",
-            help="Add to the table how much each utterance contributed to every other one "
+            "Add to the table how much each utterance contributed to every other one "
             "(always in json and jsonl).",
         ),
     ] = False,
-    rate: RateOption = None,
-    landmarks: LandmarksOption = None,
-    check: CheckOption = True,
-    proxy: ProxyOption = None,
-    strict: StrictOption = False,
+    rate: options.RateOption = None,
+    landmarks: options.LandmarksOption = None,
+    check: options.CheckOption = True,
+    proxy: options.ProxyOption = None,
+    strict: options.StrictOption = False,
     report: Annotated[
         Path | None,
-        typer.Option(
-            "--report",
-            metavar="FILE.html",
-            help="Also write a page with timeline, faces, spectrograms and attention.",
+        option(
+            "--report FILE.html",
+            "Also write a page with timeline, faces, spectrograms and attention.",
         ),
     ] = None,
-    embed: EmbedOption = False,
+    embed: options.EmbedOption = False,
     annotate: Annotated[
         Path | None,
-        typer.Option(
-            "--annotate",
-            metavar="FILE.mp4",
-            help="Also write the video with faces, sentiment and text drawn into it.",
+        option(
+            "--annotate FILE.mp4",
+            "Also write the video with faces, sentiment and text drawn into it.",
         ),
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE.png|svg|pdf",
-            help="Also draw the timeline as a figure.",
-        ),
+        Path | None, option("--plot FILE.png|svg|pdf", "Also draw the timeline as a figure.")
     ] = None,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Predict the sentiment of each utterance, with the attention weights behind it.
 
@@ -398,14 +371,14 @@ def predict(
     if utterances is not None and len(paths) > 1:
         raise UsageError("--utterances is for one video at a time")
     destination = choose_destination(paths, format, output, attention=attention)
-    check_option_file("--utterances", utterances)
-    check_option_file("--landmarks", landmarks)
+    options.check_option_file("--utterances", utterances)
+    options.check_option_file("--landmarks", landmarks)
     views = Views(report, embed, annotate, plot)
     inputs = [*paths, *filter(None, [utterances, landmarks])]
     destination.check(inputs)
     views.check(paths, [*inputs, *destination.targets])
 
-    options = PredictOptions(
+    predict_options = PredictOptions(
         utterances=utterances,
         face=face,
         analysis_rate_hz=rate,
@@ -428,7 +401,7 @@ def predict(
         return predictor
 
     def analyse(path: Path, on_progress: ProgressHook) -> Analysis:
-        return loaded().analyse(path, options=options, on_progress=on_progress)
+        return loaded().analyse(path, options=predict_options, on_progress=on_progress)
 
     def conclude(analysis: Analysis, others: Sequence[Analysis]) -> Result:
         result = loaded().conclude(analysis, others)
@@ -439,7 +412,7 @@ def predict(
     def wrote(target: Path) -> None:
         say_wrote(target, quiet=quiet)
 
-    run = Run(paths, quiet=quiet, debug=SESSION.debug)
+    run = Run(paths, quiet=quiet, debug=options.SESSION.debug)
     results = run.results(analyse, conclude, together=adapt is Adapt.corpus)
     if not quiet and not destination.writer.shows_warnings:
         results = warn_of(results)

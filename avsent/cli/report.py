@@ -9,15 +9,8 @@ from typing import Annotated
 
 import typer
 
-from avsent.cli.options import (
-    DebugOption,
-    EmbedOption,
-    QuietOption,
-    check_media,
-    check_option_file,
-    choice_option,
-    output_option,
-)
+from avsent.cli import options
+from avsent.cli.options import option
 from avsent.cli.outcome import say_wrote, warn
 from avsent.cli.progress import ProgressBar
 from avsent.errors import InputError, MediaError, UsageError
@@ -35,32 +28,31 @@ def report(
     ],
     output: Annotated[
         Path | None,
-        output_option(
-            "FILE.html",
+        option(
+            "--output -o FILE.html",
             "The page. Default: the result's name with .html instead of .json, or index.html in "
             "the batch's folder.",
         ),
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option(
-            "--video",
-            metavar="PATH",
-            help="The result's media file. Default: the path in the result, relative to the "
+        option(
+            "--video PATH",
+            "The result's media file. Default: the path in the result, relative to the "
             "result's folder or to the current one.",
         ),
     ] = None,
-    embed: EmbedOption = False,
+    embed: options.EmbedOption = False,
     pictures: Annotated[
         bool | None,
-        typer.Option(
+        option(
             "--pictures/--no-pictures",
-            help="Read the video again to show faces and spectrograms. Default: for one result, "
+            "Read the video again to show faces and spectrograms. Default: for one result, "
             "but not for a batch.",
         ),
     ] = None,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Write a page with the timeline, faces, spectrograms and attention of a result.
 
@@ -94,9 +86,9 @@ def _write_page(
     pictures: bool,
     quiet: bool,
 ) -> Path:
-    check_option_file("RESULT.json", source)
+    options.check_option_file("RESULT.json", source)
     if video is not None:
-        check_media(video)
+        options.check_media(video)
     is_json = source.suffix.lower() == ".json"
     target = output or source.with_name(f"{source.stem if is_json else source.name}.html")
     check_target(target, [source, *([video] if video is not None else [])])
@@ -151,32 +143,28 @@ def plot(
     ],
     output: Annotated[
         Path | None,
-        output_option(
-            "OUT",
+        option(
+            "--output -o OUT",
             "A folder for the figures; for a result also a file. Default: RUN/plots, or beside "
             "the result.",
         ),
     ] = None,
     format: Annotated[
         FigureFormat | None,
-        choice_option(
-            FigureFormat,
-            "--format",
-            "-f",
-            help="Format of the figures. Default: the ending of OUT, or else png.",
+        option(
+            "--format -f",
+            "Format of the figures. Default: the ending of OUT, or else png.",
+            choices=FigureFormat,
         ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            min=0,
-            help="The seed of the run to plot. Default: the best one on validation.",
+        option(
+            "--seed N", "The seed of the run to plot. Default: the best one on validation.", min=0
         ),
     ] = None,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Plot a training run, or the timeline of a result, for a paper.
 
@@ -195,12 +183,7 @@ def plot(
 
 
 def _plot_run(
-    source: Path,
-    output: Path | None,
-    format: FigureFormat | None,
-    seed: int | None,
-    *,
-    quiet: bool,
+    source: Path, output: Path | None, format: FigureFormat | None, seed: int | None, *, quiet: bool
 ) -> list[Path]:
     from avsent.training.run_folder import RunFolder
 
@@ -227,7 +210,7 @@ def _plot_run(
 
 
 def _plot_result(source: Path, output: Path | None, format: FigureFormat | None) -> Path:
-    check_option_file("RESULT.json", source)
+    options.check_option_file("RESULT.json", source)
     ending = None if output is None or output.is_dir() else _ending(output)
     if ending is not None and format not in (None, ending):
         raise UsageError(f"-o {output} and --format {format} name two formats; give one")

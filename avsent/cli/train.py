@@ -11,20 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avsent.cli import options
 from avsent.cli.data import open_data
-from avsent.cli.options import (
-    CacheOption,
-    DataArgument,
-    DebugOption,
-    DeviceOption,
-    LabelOption,
-    LabelsOption,
-    QuietOption,
-    SplitBy,
-    SplitByOption,
-    choice_option,
-    output_option,
-)
+from avsent.cli.options import option
 from avsent.cli.outcome import print_table, printing, say
 from avsent.cli.progress import ProgressBar
 from avsent.errors import UsageError
@@ -47,187 +36,165 @@ def _check_target(text: str) -> str:
     return name
 
 
-def number_option(
-    name: str,
-    help: str,
-    *,
-    metavar: str = "X",
-    min: float = 0.0,
-    max: float | None = None,
-) -> Any:
-    """An option whose value is a number within bounds."""
-    return typer.Option(name, metavar=metavar, min=min, max=max, help=help)
-
-
 def train(
     context: typer.Context,
     output: Annotated[
         Path,
-        output_option("OUT", "The run's folder. The same command resumes an interrupted run."),
+        option("--output -o OUT", "The run's folder. The same command resumes an interrupted run."),
     ],
-    data: DataArgument = Path(),
-    label: LabelOption = "label",
-    labels: LabelsOption = "auto",
+    data: options.DataArgument = Path(),
+    label: options.LabelOption = "label",
+    labels: options.LabelsOption = "auto",
     target: Annotated[
         str,
-        typer.Option(
+        option(
             "--target",
-            metavar="|".join(TARGETS),
-            help="The modalities that the model predicts from.",
+            "The modalities that the model predicts from.",
+            choices=TARGETS,
             callback=_check_target,
         ),
     ] = "audio,face",
     source_text: Annotated[
         bool,
-        typer.Option(
+        option(
             "--source-text",
-            help="Transfer knowledge from a model of the texts, those of the data or of "
+            "Transfer knowledge from a model of the texts, those of the data or of "
             "--text-corpus. Prediction needs no text.",
         ),
     ] = False,
     text_corpus: Annotated[
         Path | None,
-        typer.Option(
-            "--text-corpus",
-            metavar="FILE",
-            help="Labelled texts without sound or video (CSV, .npz, MELD's folder). In each epoch "
+        option(
+            "--text-corpus FILE",
+            "Labelled texts without sound or video (CSV, .npz, MELD's folder). In each epoch "
             "every utterance is paired with another text of the same label.",
         ),
     ] = None,
     text_encoder: Annotated[
         str,
-        typer.Option(
-            "--text-encoder",
-            metavar="auto|tfidf|MODEL",
-            help="Turns texts into vectors: tfidf (offline, fitted on the training split), or a "
+        option(
+            "--text-encoder auto|tfidf|MODEL",
+            "Turns texts into vectors: tfidf (offline, fitted on the training split), or a "
             "sentence-transformers model by name or folder; auto uses the vectors in the data, "
             "or else tfidf.",
         ),
     ] = "auto",
     source: Annotated[
         Source | None,
-        choice_option(
-            Source,
+        option(
             "--source",
-            help="The modality to transfer knowledge from; --source text equals --source-text.",
+            "The modality to transfer knowledge from; --source text equals --source-text.",
+            choices=Source,
         ),
     ] = None,
     alpha: Annotated[
-        float, number_option("--alpha", "Weight of the classification loss (paper: α).")
+        float, option("--alpha X", "Weight of the classification loss (paper: α).", min=0.0)
     ] = 1.0,
     beta: Annotated[
-        float, number_option("--beta", "Weight of the HM-Decoder's loss; 0 switches it off.")
+        float, option("--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", min=0.0)
     ] = 1.0,
     gamma: Annotated[
-        float, number_option("--gamma", "Weight of the HM-Discriminator's loss; 0 switches it off.")
+        float,
+        option("--gamma X", "Weight of the HM-Discriminator's loss; 0 switches it off.", min=0.0),
     ] = 0.03,
     schedule: Annotated[
         Schedule,
-        choice_option(
-            Schedule,
+        option(
             "--schedule",
-            help="Beta and gamma over the epochs: constant, falling to 0, or rising at first.",
+            "Beta and gamma over the epochs: constant, falling to 0, or rising at first.",
+            choices=Schedule,
         ),
     ] = Schedule.constant,
     cross_fit: Annotated[
         int,
-        number_option(
-            "--cross-fit",
+        option(
+            "--cross-fit FOLDS",
             "Number of folds: the source's representation of each utterance is out-of-fold, from a "
             "source not trained on its video. 0: one source trained on all.",
-            metavar="FOLDS",
             min=0,
             max=20,
         ),
     ] = 0,
     baseline: Annotated[
-        bool,
-        typer.Option("--baseline", help="Also train each seed without transfer, to compare."),
+        bool, option("--baseline", "Also train each seed without transfer, to compare.")
     ] = False,
     fusion: Annotated[
-        Fusion, choice_option(Fusion, "--fusion", help="How voice and face are combined.")
+        Fusion, option("--fusion", "How voice and face are combined.", choices=Fusion)
     ] = Fusion.hmtl,
     fusion_beta: Annotated[
-        float, number_option("--fusion-beta", "β of the multiplicative fusion.")
+        float, option("--fusion-beta X", "β of the multiplicative fusion.", min=0.0)
     ] = 1.0,
     fusion_original: Annotated[
         bool,
-        typer.Option(
-            "--fusion-original", help="Multiplicative fusion of Liu et al. 2018 instead of M3ER's."
-        ),
+        option("--fusion-original", "Multiplicative fusion of Liu et al. 2018 instead of M3ER's."),
     ] = False,
-    epochs: Annotated[
-        int, number_option("--epochs", "Passes over the data.", metavar="N", min=1)
-    ] = 30,
+    epochs: Annotated[int, option("--epochs N", "Passes over the data.", min=1)] = 30,
     patience: Annotated[
         int | None,
-        number_option(
-            "--patience",
+        option(
+            "--patience N",
             "Stop after this many epochs without improvement. Default: never.",
-            metavar="N",
             min=1,
         ),
     ] = None,
-    batch: Annotated[int, number_option("--batch", "Videos per step.", metavar="N", min=1)] = 16,
+    batch: Annotated[int, option("--batch N", "Videos per step.", min=1)] = 16,
     learning_rate: Annotated[
-        float, number_option("--learning-rate", "Step size of Adam.", min=1e-7)
+        float, option("--learning-rate X", "Step size of Adam.", min=1e-7)
     ] = 1e-3,
-    weight_decay: Annotated[float, number_option("--weight-decay", "Weight decay of AdamW.")] = 0.0,
+    weight_decay: Annotated[
+        float, option("--weight-decay X", "Weight decay of AdamW.", min=0.0)
+    ] = 0.0,
     dropout: Annotated[
         float,
-        number_option("--dropout", "Dropout in embedding networks and classifiers.", max=0.95),
+        option("--dropout X", "Dropout in embedding networks and classifiers.", max=0.95, min=0.0),
     ] = 0.4,
     input_dropout: Annotated[
-        float, number_option("--input-dropout", "Dropout of the networks' input.", max=0.95)
+        float, option("--input-dropout X", "Dropout of the networks' input.", max=0.95, min=0.0)
     ] = 0.0,
     modality_dropout: Annotated[
         float,
-        number_option(
-            "--modality-dropout",
+        option(
+            "--modality-dropout X",
             "Share of training utterances that lose their voice or their face.",
             max=0.95,
+            min=0.0,
         ),
     ] = 0.0,
     label_smoothing: Annotated[
-        float, number_option("--label-smoothing", "Label smoothing of the cross-entropy.", max=0.9)
+        float,
+        option("--label-smoothing X", "Label smoothing of the cross-entropy.", max=0.9, min=0.0),
     ] = 0.0,
     balance: Annotated[
-        bool,
-        typer.Option("--balance/--no-balance", help="Weigh rare classes as much as common ones."),
+        bool, option("--balance/--no-balance", "Weigh rare classes as much as common ones.")
     ] = True,
     augment: Annotated[
-        bool,
-        typer.Option("--augment/--no-augment", help="Augment raw sound and faces at random."),
+        bool, option("--augment/--no-augment", "Augment raw sound and faces at random.")
     ] = True,
     select: Annotated[
         Select,
-        choice_option(
-            Select,
+        option(
             "--select",
-            help="The validation metric that selects the epoch; auto: balanced accuracy, or mean "
+            "The validation metric that selects the epoch; auto: balanced accuracy, or mean "
             "absolute error in regression.",
+            choices=Select,
         ),
     ] = Select.auto,
     check: Annotated[
         bool,
-        typer.Option(
+        option(
             "--check/--no-check",
-            help="Leave out damaged voices and faces, and fit a check of each modality against the "
+            "Leave out damaged voices and faces, and fit a check of each modality against the "
             "other (M3ER), with thresholds chosen on the validation split.",
         ),
     ] = True,
-    split_by: SplitByOption = SplitBy.speaker,
-    seeds: Annotated[
-        int, number_option("--seeds", "Number of runs.", metavar="N", min=1, max=100)
-    ] = 1,
-    seed: Annotated[int, number_option("--seed", "The first seed.", metavar="N", min=0)] = 0,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Delete the run in OUT and start again.")
-    ] = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    split_by: options.SplitByOption = options.SplitBy.speaker,
+    seeds: Annotated[int, option("--seeds N", "Number of runs.", min=1, max=100)] = 1,
+    seed: Annotated[int, option("--seed N", "The first seed.", min=0)] = 0,
+    cache: options.CacheOption = None,
+    device: options.DeviceOption = "auto",
+    fresh: Annotated[bool, option("--fresh", "Delete the run in OUT and start again.")] = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
 ) -> None:
     """Train a model on your own labelled videos.
 

@@ -16,8 +16,7 @@ from handmade import make_result
 from processes import on_terminal, python
 
 import avsent
-import avsent.cli.predict as predict_module
-from avsent.cli import app
+from avsent.cli import app, options
 from avsent.cli.app import main
 from avsent.cli.outcome import report_error
 from avsent.cli.predict import Destination, Run, choose_destination, warn_of
@@ -68,7 +67,7 @@ def test_endings(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(predict_module, "check_option_file", fail)
+    monkeypatch.setattr(options, "check_option_file", fail)
     assert main(["predict", "a.mp4"]) == code
     shown = capsys.readouterr().err.strip().splitlines()
     assert len(shown) == 1
