@@ -1,4 +1,4 @@
-"""Several files in one command: their outcomes and their outputs."""
+"""The command line without a model: help, messages, exit codes, several files, destinations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from avsent.result.writers import Format, make_writer
 from tools.make_cli_reference import reference, walk
 
 
-def test_reference_is_fresh() -> None:
+def test_reference_page_is_current() -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python -m tools.make_cli_reference > docs/cli.md"
 
@@ -40,7 +40,7 @@ def test_every_command_and_option_has_help() -> None:
             assert parameter.help, f"{name} {parameter.name}"
 
 
-def test_results_page_names_every_field_and_code() -> None:
+def test_results_page_names_every_field_and_exit_code() -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for name in [*make_result().to_dict(), *make_result().to_dict()["utterances"][0], "text"]:
         assert name in page
@@ -57,7 +57,7 @@ def test_results_page_names_every_field_and_code() -> None:
         (ValueError("a\nb"), 1, "avsent: internal error: ValueError: a b (run again with --debug"),
     ],
 )
-def test_endings(
+def test_exit_codes_and_messages_of_errors(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
@@ -86,7 +86,7 @@ def test_debug_prints_the_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_memory_of_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gpu_out_of_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     torch_error = type("OutOfMemoryError", (RuntimeError,), {})
     assert report_error(torch_error("CUDA out of memory. Tried\nto"), debug=False) == 1
     assert capsys.readouterr().err.startswith("avsent: error: not enough memory")
@@ -109,7 +109,7 @@ except OutputError as error:
 """
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+def test_closed_pipe_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     done = python(PRINT_MANY, stdout=write, stderr=subprocess.PIPE)
@@ -118,14 +118,14 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_is_one_line() -> None:
+def test_full_disk_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = python(PRINT_MANY, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 3
     assert done.stderr == "cannot write to standard output: No space left on device\n"
 
 
-def test_exported_names_are_there() -> None:
+def test_exported_names_exist() -> None:
     assert avsent.__all__ == sorted(avsent.__all__)
     assert set(avsent.__all__) == {"AvsentError", "__version__", *avsent._LAZY}
     assert set(avsent.__all__) <= set(dir(avsent))
@@ -133,7 +133,7 @@ def test_exported_names_are_there() -> None:
         avsent.nothing  # noqa: B018
 
 
-def test_lazy_names_can_be_had() -> None:
+def test_lazy_names_can_be_imported() -> None:
     for name in avsent._LAZY:
         assert getattr(avsent, name).__name__ == name
 
@@ -173,7 +173,7 @@ def test_shell_completion() -> None:
     assert "--utterances" in done.stdout
 
 
-def test_progress_says_nothing_where_there_is_no_terminal(
+def test_no_progress_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with ProgressBar("a.mp4", quiet=False) as bar:
@@ -181,7 +181,7 @@ def test_progress_says_nothing_where_there_is_no_terminal(
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_on_a_terminal() -> None:
+def test_progress_bar_on_a_terminal() -> None:
     code = """
 from avsent.cli.progress import ProgressBar
 from avsent.progress import Progress
@@ -195,7 +195,7 @@ with ProgressBar("[red]a\\x1b]0;owned\\x07.mp4", quiet=False) as bar:
     assert "\x1b]" not in text
 
 
-def test_progress_in_words() -> None:
+def test_text_of_progress() -> None:
     assert describe(Progress("x", "a", 30.0, 60.0), 0.1) == "0:30.0/1:00.0"
     assert describe(Progress("x", "a", 30.0, 60.0), 15.0) == "0:30.0/1:00.0 2.0x"
     assert describe(Progress("x", "a", 30.0, None), 60.0) == "0:30.0 0.5x"
@@ -208,8 +208,8 @@ def test_progress_in_words() -> None:
     assert len(shorten("a" * 50 + ".mp4", 30)) == 30
 
 
-def hand_out(path: Path, on_progress: ProgressHook) -> Result:
-    """Results made by hand, for files of any content; ``bad…`` fails."""
+def fake_predict(path: Path, on_progress: ProgressHook) -> Result:
+    """A handmade result for any file; files named ``bad…`` fail."""
     on_progress(Progress("looking", str(path), 1.0, 2.0))
     if path.name.startswith("bad"):
         raise MediaError(f"{path} is damaged")
@@ -219,7 +219,7 @@ def hand_out(path: Path, on_progress: ProgressHook) -> Result:
 def run_all(
     paths: list[Path],
     destination: Destination,
-    predict_one: Callable[[Path, ProgressHook], Result] = hand_out,
+    predict_one: Callable[[Path, ProgressHook], Result] = fake_predict,
 ) -> None:
     run = Run(paths, quiet=False, debug=False)
     results = run.results(predict_one, lambda result, _: result, together=False)
@@ -229,7 +229,7 @@ def run_all(
     run.finish()
 
 
-def test_one_failure_does_not_stop_the_others(
+def test_one_failing_file_does_not_stop_the_others(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "bad.mp4").write_text("x")
@@ -250,7 +250,7 @@ def test_one_failure_does_not_stop_the_others(
 
 
 @pytest.mark.parametrize("out", [None, "out/", "all.csv"])
-def test_when_all_fail_nothing_is_written(
+def test_nothing_is_written_when_all_files_fail(
     folder: Path, capsys: pytest.CaptureFixture[str], out: str | None
 ) -> None:
     paths = [folder / "missing.mp4", folder / "sub"]
@@ -262,7 +262,7 @@ def test_when_all_fail_nothing_is_written(
     assert sorted(folder.iterdir()) == before
 
 
-def test_an_error_that_all_share_stops_at_once(folder: Path) -> None:
+def test_error_common_to_all_files_stops_at_once(folder: Path) -> None:
     asked: list[Path] = []
 
     def refuse(path: Path, _: ProgressHook) -> Result:
@@ -275,7 +275,7 @@ def test_an_error_that_all_share_stops_at_once(folder: Path) -> None:
     assert asked == paths[:1]
 
 
-def test_several_files_in_one(folder: Path) -> None:
+def test_several_results_in_one_file(folder: Path) -> None:
     paths = [Path("a.mp4"), Path("b.mp4")]
     for name, lines in (("all.csv", 5), ("all.jsonl", 4)):
         run_all(paths, choose_destination(paths, None, name, attention=False))
@@ -287,11 +287,11 @@ def test_several_files_in_one(folder: Path) -> None:
     ]
 
 
-def test_an_interruption_leaves_nothing(folder: Path) -> None:
+def test_interruption_leaves_no_partial_file(folder: Path) -> None:
     def interrupt(path: Path, on_progress: ProgressHook) -> Result:
         if path.name == "b.mp4":
             raise KeyboardInterrupt
-        return hand_out(path, on_progress)
+        return fake_predict(path, on_progress)
 
     paths = [Path("a.mp4"), Path("b.mp4")]
     before = {path.name for path in folder.iterdir()}
@@ -302,7 +302,7 @@ def test_an_interruption_leaves_nothing(folder: Path) -> None:
     assert [path.name for path in (folder / "out").iterdir()] == ["a.mp4.json"]
 
 
-def test_file_warnings_go_to_stderr_where_the_format_has_no_place(
+def test_warnings_go_to_stderr_if_the_format_cannot_hold_them(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for format, line in (
@@ -314,7 +314,7 @@ def test_file_warnings_go_to_stderr_where_the_format_has_no_place(
         assert capsys.readouterr().err == line
 
 
-def test_the_format_follows_the_name() -> None:
+def test_format_follows_the_ending() -> None:
     one = [Path("a.mp4")]
     extensions = {
         out: choose_destination(one, None, out, attention=False).writer.extension
@@ -327,7 +327,7 @@ def test_the_format_follows_the_name() -> None:
         choose_destination(one, None, "", attention=False)
 
 
-def test_a_folder_that_cannot_be_made(folder: Path) -> None:
+def test_folder_that_cannot_be_made(folder: Path) -> None:
     paths = [Path("a.mp4"), Path("b.mp4")]
     destination = choose_destination(paths, None, "a.mp4/out/", attention=False)
     with pytest.raises(OutputError):
@@ -376,7 +376,7 @@ def test_usage_errors(
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
-def test_devices_that_may_be_asked_for(folder: Path, device: str) -> None:
+def test_valid_devices(folder: Path, device: str) -> None:
     assert main(["predict", "missing.mp4", "--device", device]) == 3
 
 
@@ -400,7 +400,7 @@ def test_devices_that_may_be_asked_for(folder: Path, device: str) -> None:
         ("a.mp4 --landmarks sub", ["--landmarks: sub is a folder"]),
     ],
 )
-def test_files_that_cannot_be_used(
+def test_unusable_files(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: str, messages: list[str]
 ) -> None:
     before = sorted(folder.iterdir())

@@ -1,15 +1,22 @@
-"""The installed command on every real clip: the outcomes of the design, row by row."""
+"""The installed command on every real clip, and on one whose sound is drowned in noise."""
 
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import jsonschema
+import numpy as np
 import pytest
 from conftest import SAMPLE, run_avsent
+
+from avsent.cli.app import main
+from avsent.options import PredictOptions
+from avsent.predictor import Predictor
+from avsent.result.utterance import UtteranceResult
 
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[2] / "docs" / "result.schema.json").read_text("utf-8")
@@ -202,3 +209,89 @@ def test_no_such_device() -> None:
     run = run_avsent("predict", "--device", "cuda:99", SAMPLE)
     assert run.returncode == 2
     assert "cuda:99" in run.stderr
+
+
+# One clip with added noise
+
+RATE_HZ = 16_000
+CLIP = "lrs3_closeup.mp4"
+
+
+def add_noise(source: Path, target: Path) -> Path:
+    """A copy with the same video, and white noise of a hundred times the power of the sound."""
+    with av.open(str(source)) as media, av.open(str(target), "w", format="matroska") as out:
+        pictures = out.add_stream_from_template(media.streams.video[0])
+        sound: Any = out.add_stream("pcm_s16le", rate=RATE_HZ, layout="mono")
+        for packet in media.demux(media.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = pictures
+                out.mux(packet)
+        media.seek(0)
+        mono = av.AudioResampler("flt", "mono", RATE_HZ)
+        heard = [part for frame in media.decode(audio=0) for part in mono.resample(frame)]
+        samples = np.concatenate([part.to_ndarray()[0] for part in heard])
+        power = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+        noisy = samples + 10 * power * np.random.default_rng(0).normal(size=len(samples))
+        loud = np.round(noisy * (0.9 / np.abs(noisy).max()) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(loud[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, 0, Fraction(1, RATE_HZ)
+        out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    return target
+
+
+@pytest.fixture(scope="module")
+def noisy_folder(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip with noise, and the times of its utterance."""
+    place = tmp_path_factory.mktemp("noisy")
+    add_noise(clips / CLIP, place / "noisy.mkv")
+    (place / "spoken.csv").write_text("start_s,end_s\n0.1,2.1\n", encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def plain_and_noisy(clips: Path, noisy_folder: Path) -> dict[str, UtteranceResult]:
+    """The one utterance of the clip, and of its noisy copy, both checked."""
+    predictor = Predictor.load(device="cpu")
+    options = PredictOptions(utterances=noisy_folder / "spoken.csv")
+    found = {}
+    for name, path in (("plain", clips / CLIP), ("noisy", noisy_folder / "noisy.mkv")):
+        (found[name],) = predictor.predict(path, options=options).utterances
+    return found
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_clean_clip_uses_voice_and_face(plain_and_noisy: dict[str, UtteranceResult]) -> None:
+    plain = plain_and_noisy["plain"]
+    assert plain.modalities["audio"].effective
+    assert plain.modalities["face"].effective
+    assert not plain.warnings
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_noisy_voice_is_left_out(plain_and_noisy: dict[str, UtteranceResult]) -> None:
+    noisy = plain_and_noisy["noisy"]
+    assert not noisy.modalities["audio"].effective
+    assert noisy.modalities["face"].effective
+    assert (noisy.modalities["audio"].weight, noisy.modalities["face"].weight) == (0.0, 1.0)
+    (warning,) = [text for text in noisy.warnings if "voice is not used" in text]
+    assert "drowned in other sound" in warning
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_no_check_keeps_the_noisy_voice(
+    noisy_folder: Path,
+    plain_and_noisy: dict[str, UtteranceResult],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoken = noisy_folder / "spoken.csv"
+    # In this process: another one would load all libraries again, for seconds.
+    media = str(noisy_folder / "noisy.mkv")
+    options = ["--no-check", "--utterances", str(spoken), "-f", "json"]
+    assert main(["predict", media, *options]) == 0
+    (utterance,) = json.loads(capsys.readouterr().out)["utterances"]
+    assert utterance["modalities"]["audio"]["effective"]
+    assert utterance["modalities"]["face"]["effective"]
+    assert utterance["modalities"]["audio"]["weight"] > 0
+    assert not any("not used" in text for text in utterance["warnings"])
+    assert utterance["probabilities"] != pytest.approx(plain_and_noisy["noisy"].probabilities)

@@ -417,7 +417,7 @@ def test_other_mistakes(classes: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (2, "-o out --target text", "'text' is none of audio,face audio face"),
         (2, "-o out --source audio --target audio", "audio cannot teach itself"),
         (2, "-o out --source audio --source-text", "name two sources"),
-        (2, "-o out --source face --text-corpus t.csv", "leave --source away"),
+        (2, "-o out --source face --text-corpus t.csv", "leave --source out"),
         (2, "-o out --baseline", "--baseline compares with transfer"),
         (2, "-o out --beta 2", "--beta needs a source"),
         (2, "-o out --schedule decay", "--schedule needs a source"),
