@@ -91,18 +91,23 @@ def print_table(
     figures: bool = False,
     styles: Mapping[str, str] | None = None,
 ) -> None:
-    """Print a table where standard output is a terminal, elsewhere lines with tabs between cells.
+    """Print a table if standard output is a terminal, else one line per row, tab-separated.
 
     Parameters
     ----------
     figures
-        Whether the cells are figures: they are aligned, and lines get the ``head`` as well.
+        Whether the columns after the first hold figures: they are aligned to the right, and
+        ``head`` is printed in lines as well.
     styles
-        Rich's style of the cells with this text.
+        Rich's style of each cell with this text.
     """
     head, *lines = [[one_line(cell) for cell in row] for row in (head, *rows)]
     if not sys.stdout.isatty():
-        for line in [[f"# {title}"]] * bool(title) + [head] * figures + lines + [[]] * bool(title):
+        if figures:
+            lines.insert(0, head)
+        if title:
+            lines = [[f"# {title}"], *lines, [""]]
+        for line in lines:
             print("\t".join(line))
         return
     if not lines:
@@ -125,7 +130,10 @@ def print_table(
         table.add_column(Text(head[number] if head else ""), justify=justify, overflow="fold")
     for line in lines:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in line))
-    Console(markup=False, emoji=False, highlight=False).print(table, *[""] * bool(title))
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(table)
+    if title:
+        console.print()
 
 
 def _silence_stdout() -> None:

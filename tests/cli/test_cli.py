@@ -18,7 +18,7 @@ from processes import on_terminal, python
 import avsent
 from avsent.cli import app, options
 from avsent.cli.app import main
-from avsent.cli.outcome import report_error
+from avsent.cli.outcome import print_table, report_error
 from avsent.cli.predict import Destination, Run, choose_destination, warn_of
 from avsent.cli.progress import ProgressBar, describe, describe_count, shorten
 from avsent.errors import CheckpointError, MediaError, OutputError, PartialFailure, UsageError
@@ -90,6 +90,33 @@ def test_gpu_out_of_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     torch_error = type("OutOfMemoryError", (RuntimeError,), {})
     assert report_error(torch_error("CUDA out of memory. Tried\nto"), debug=False) == 1
     assert capsys.readouterr().err.startswith("avsent: error: not enough memory")
+
+
+ROWS = (("[red]a", "1"), ("b\tc\x1b", "22"))
+
+
+def test_tables_are_tab_separated_lines_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(ROWS, ("name", "count"))
+    assert capsys.readouterr().out == "[red]a\t1\nb c\\x1b\t22\n"
+    print_table(ROWS[:1], ("name", "count"), title="both", figures=True)
+    assert capsys.readouterr().out == "# both\nname\tcount\n[red]a\t1\n\n"
+
+
+def test_tables_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    print_table(ROWS, ("name", "count"), styles={"1": "yellow"})
+    print_table(ROWS, ("name", "count"), title="both", figures=True)
+    print_table((), ("name", "count"))
+    plain, both = capsys.readouterr().out.split("both")
+    rows = [line.rstrip() for line in plain.splitlines()]
+    assert rows == ["name     count", "[red]a   1", "b c\\x1b  22"]
+    rows = [line.rstrip() for line in both.splitlines()]
+    assert rows == ["", "name     count", "[red]a       1", "b c\\x1b     22", ""]
 
 
 PRINT_MANY = """
