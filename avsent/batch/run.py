@@ -261,7 +261,7 @@ class _Batch:
     def _conclude(self, done: Sequence[Entry]) -> None:
         digest = together_digest(done)
         if self._journal.fact(_TOGETHER_KEY) != digest:
-            # Here, because it brings torch.
+            # Imported here, because it loads torch.
             from avsent.batch.adapt_corpus import conclude_all
 
             for name in conclude_all(self._journal, done, self._options.work):

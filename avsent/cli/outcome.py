@@ -63,12 +63,9 @@ def report_error(error: BaseException, *, debug: bool) -> int:
 def printing() -> Iterator[None]:
     """Write to standard output inside this block, and flush it.
 
-    Raises
-    ------
-    ReaderGoneError
-        The reader closed the pipe.
-    OutputError
-        Standard output cannot be written, as on a full disk.
+    Raises:
+        ReaderGoneError: the reader closed the pipe. OutputError: it cannot be written, as on a
+        full disk.
     """
     try:
         yield
@@ -93,13 +90,8 @@ def print_table(
 ) -> None:
     """Print a table if standard output is a terminal, else one line per row, tab-separated.
 
-    Parameters
-    ----------
-    figures
-        Whether the columns after the first hold figures: they are aligned to the right, and
-        ``head`` is printed in lines as well.
-    styles
-        Rich's style of each cell with this text.
+    ``figures``: columns after the first are aligned to the right, and ``head`` is printed in
+    lines as well. ``styles``: Rich's style of each cell with this text.
     """
     head, *lines = [[one_line(cell) for cell in row] for row in (head, *rows)]
     if not sys.stdout.isatty():

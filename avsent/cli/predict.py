@@ -115,10 +115,8 @@ def choose_destination(
 ) -> Destination:
     """What ``--format`` and ``-o`` mean for these sources.
 
-    Raises
-    ------
-    UsageError
-        The options contradict each other, or the format is unclear.
+    Raises:
+        UsageError: the options contradict each other, or the format is unclear.
     """
     several = len(sources) > 1
     printed = out is None or out == "-"
@@ -159,13 +157,7 @@ class Views:
         return [path for path in (self.plot, self.report, self.annotate) if path is not None]
 
     def check(self, paths: Sequence[Path], inputs: Sequence[Path]) -> None:
-        """Check before the work that all can be made of ``paths``, and overwrite no input.
-
-        Raises
-        ------
-        UsageError, OutputError
-            They cannot.
-        """
+        """Check before the work that all can be made of ``paths``, and overwrite no input."""
         if self.embed and self.report is None:
             raise UsageError("--embed goes with --report")
         if self.targets and len(paths) > 1:
@@ -234,17 +226,11 @@ class Run:
     ) -> Iterator[tuple[int, Result]]:
         """Each result with the number of its file.
 
-        Parameters
-        ----------
-        analyse
-            Called with each file that is there.
-        conclude
-            Makes the result of an analysis; it also gets the other analyses if ``together``.
+        ``analyse`` is called with each file that exists; ``conclude`` makes the result of its
+        analysis, and also gets those of the other files if ``together``.
 
-        Raises
-        ------
-        typer.Exit
-            No file succeeded: before the consumer completes an output that would be empty.
+        Raises:
+            typer.Exit: no file succeeded; before the consumer completes an empty output.
         """
         analyses: Iterable[tuple[int, T]] = self._analyses(analyse)
         if together:

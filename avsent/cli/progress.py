@@ -33,14 +33,8 @@ def make_bars() -> RichProgress:
 class ProgressBar:
     """A progress hook that draws one bar, and removes it at the end.
 
-    Draws nothing where standard error is no terminal, or with ``--quiet``.
-
-    Parameters
-    ----------
-    name
-        The file at work; may be empty.
-    counts
-        Whether the progress counts things; by default it is seconds of media.
+    Draws nothing if standard error is no terminal, or if ``quiet``. ``name``: the file at work, if
+    any; ``counts``: the progress counts items instead of seconds of media.
     """
 
     def __init__(self, name: str = "", *, quiet: bool, counts: bool = False) -> None:
