@@ -11,40 +11,41 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avsent.errors import CheckpointError, UsageError
-from avsent.extraction.extractor import FileFacts, each_of_file, extract_file
+from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
 from avsent.extraction.faces.types import Sighting
-from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
 from avsent.machine import torch_device
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider, adapted
 from avsent.model.encoding import EncodedUtterance
 from avsent.model.networks.adaptation import MIN_UTTERANCES
-from avsent.options import Adapt, FaceChoice, PredictOptions
+from avsent.options import Adapt, PredictOptions
 from avsent.progress import ProgressHook, ignore_progress
 from avsent.result.record import Result
 from avsent.result.utterance import ModelInfo, Track
 
-if TYPE_CHECKING:
-    from avsent.model.encoding import Represented
+_TOO_FEW = {
+    Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",
+    Adapt.corpus: f"neither voice nor face in {MIN_UTTERANCES} utterances or more: not adapted",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """One file, heard and seen to its end: all but the decisions, and small. ``check`` and
-    ``proxy``: see :class:`PredictOptions`."""
+    """One file with its utterances encoded: all but the decisions, and small. ``adapt``, ``check``
+    and ``proxy``: see :class:`PredictOptions`."""
 
     source: str
     duration_s: float
     tracks: tuple[Track, ...]
-    represented: tuple[Represented, ...]
+    utterances: tuple[EncodedUtterance, ...]
     adapt: Adapt
     warnings: tuple[str, ...]
     sightings: tuple[Sighting, ...] = ()
@@ -58,26 +59,28 @@ def assemble(
     facts: FileFacts,
     options: PredictOptions | None = None,
 ) -> Analysis:
-    """What was ``encoded`` of a file's utterances, in the order of their extraction, and the
-    ``facts`` about it."""
+    """The ``encoded`` utterances of a file in the order of time, and the ``facts`` about it."""
     options = options or PredictOptions()
-    # The user's utterances may overlap, and the one that ends first is done first.
-    items = sorted(encoded, key=lambda item: (item.start_s, item.end_s))
+    # The user's utterances may overlap, and the one that ends first is encoded first.
+    items = sorted(encoded, key=lambda item: (item.segment.start_s, item.segment.end_s))
     if not facts.silent:
-        items = [item for item in items if not item.provisional]
+        items = [item for item in items if not item.features.provisional]
     warnings = facts.warnings
     if options.utterances is not None:
-        items, beyond = _within(items, facts.duration_s)
-        if beyond:
+        inside = [
+            _cut(item, facts.duration_s)
+            for item in items
+            if item.segment.start_s < facts.duration_s
+        ]
+        if beyond := len(items) - len(inside):
             left_out = f"{beyond} given utterances lie beyond its end and are left out"
             warnings = (*warnings, left_out)
+        items = inside
     return Analysis(
         source=facts.source,
         duration_s=facts.duration_s,
         tracks=tuple(Track(t.track, t.start_s, t.end_s, t.frames) for t in facts.tracks),
-        represented=decider.represent(
-            items, lambda track: None if track is None else facts.neutrals.get(track)
-        ),
+        utterances=decider.encode_faces(items, facts.neutrals),
         adapt=options.adapt,
         warnings=warnings,
         sightings=facts.sightings,
@@ -86,32 +89,25 @@ def assemble(
     )
 
 
-def _within(
-    encoded: list[EncodedUtterance], duration_s: float
-) -> tuple[list[EncodedUtterance], int]:
-    """The utterances that begin before ``duration_s``, cut off at it, and the number of others."""
-    inside = []
-    for item in encoded:
-        if item.start_s < duration_s:
-            inside.append(dataclasses.replace(item, end_s=min(item.end_s, duration_s)))
-    return inside, len(encoded) - len(inside)
+def _cut(item: EncodedUtterance, end_s: float) -> EncodedUtterance:
+    segment = dataclasses.replace(item.segment, end_s=min(item.segment.end_s, end_s))
+    return dataclasses.replace(item, features=dataclasses.replace(item.features, segment=segment))
 
 
-__all__ = [
-    "MAX_GIVEN_S",
-    "Adapt",
-    "Analysis",
-    "FaceChoice",
-    "PredictOptions",
-    "Predictor",
-    "load",
-    "predict",
-]
-
-_TOO_FEW = {
-    Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",
-    Adapt.corpus: f"neither voice nor face in {MIN_UTTERANCES} utterances or more: not adapted",
-}
+def adapt_together(analyses: Sequence[Analysis], adapt: Adapt) -> list[Analysis]:
+    """The files with their utterances measured from the mean of each track (one file) or of all
+    together, and a warning in each file in which that moved none."""
+    everything = [item for analysis in analyses for item in analysis.utterances]
+    moved = zip(*adapted(everything, adapt), strict=True)
+    done = []
+    for analysis in analyses:
+        own = list(itertools.islice(moved, len(analysis.utterances)))
+        warnings = analysis.warnings
+        if own and not any(reached for _, reached in own):
+            warnings = (*warnings, f"--adapt {adapt}: {_TOO_FEW[adapt]}")
+        utterances = tuple(item for item, _ in own)
+        done.append(dataclasses.replace(analysis, utterances=utterances, warnings=warnings))
+    return done
 
 
 class Predictor:
@@ -168,33 +164,35 @@ class Predictor:
         options = options or PredictOptions()
         if options.adapt != Adapt.none:
             self.require_adaptable()
-        utterances = extract_file(
-            path, self.decider.features, options, on_progress, self._detector()
-        )
         encoded: list[EncodedUtterance] = []
-        # Encoded at once, so that features are not kept for the length of the video.
-        facts = each_of_file(utterances, lambda one: encoded.append(self.decider.encode(one)))
+
+        def take(features: UtteranceFeatures) -> None:
+            # Encoded at once, so that features are not kept for the length of the video.
+            encoded.extend(self.decider.encode([features]))
+
+        facts = extract_file(
+            path, self.decider.features, take, options, on_progress, self._detector()
+        )
         return assemble(self.decider, encoded, facts, options)
 
     def conclude(self, analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
         """The decisions on one file; ``others``: the rest of its corpus, for ``Adapt.corpus``."""
-        represented, warnings = analysis.represented, analysis.warnings
-        if represented and analysis.adapt != Adapt.none:
-            company = [one for other in others for one in other.represented]
-            moved = adapted(represented, analysis.adapt, company)
-            if moved is None:
-                warnings = (*warnings, f"--adapt {analysis.adapt}: {_TOO_FEW[analysis.adapt]}")
-            else:
-                represented = moved
+        if analysis.adapt != Adapt.none:
+            corpus = others if analysis.adapt == Adapt.corpus else ()
+            analysis = adapt_together([analysis, *corpus], analysis.adapt)[0]
+        return self.decide(analysis)
+
+    def decide(self, analysis: Analysis) -> Result:
+        """The decisions on one file, whose utterances are adapted where they are to be."""
         return Result(
             source=analysis.source,
             duration_s=analysis.duration_s,
             model=self.model,
             tracks=analysis.tracks,
             utterances=tuple(
-                self.decider.decide(represented, check=analysis.check, proxy=analysis.proxy)
+                self.decider.decide(analysis.utterances, check=analysis.check, proxy=analysis.proxy)
             ),
-            warnings=warnings,
+            warnings=analysis.warnings,
         )
 
     def require_adaptable(self) -> None:
@@ -224,12 +222,10 @@ class Predictor:
         With ``Adapt.corpus`` all of them are analysed before the first result.
         """
         analyses = (self.analyse(path, options=options, on_progress=on_progress) for path in paths)
-        if options is None or options.adapt != Adapt.corpus:
+        if options is not None and options.adapt == Adapt.corpus:
+            yield from map(self.decide, adapt_together(list(analyses), Adapt.corpus))
+        else:
             yield from map(self.conclude, analyses)
-            return
-        together = tuple(analyses)
-        for place, analysis in enumerate(together):
-            yield self.conclude(analysis, (*together[:place], *together[place + 1 :]))
 
 
 def load(name: str | Path = "default", *, device: str = "auto") -> Predictor:

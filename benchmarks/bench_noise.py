@@ -499,7 +499,7 @@ def _every_way(predictor: Predictor, file: Path, spoken: Path | None) -> dict[st
     options = PredictOptions(utterances=spoken)
     checked = predictor.analyse(file, options=options)
     unchecked = dataclasses.replace(checked, check=False)
-    if any("not used" in warning for one in checked.represented for warning in one.warnings):
+    if any("not used" in warning for one in checked.utterances for warning in one.warnings):
         # A signal that failed its check was not even encoded; else the same analysis serves.
         unchecked = predictor.analyse(file, options=dataclasses.replace(options, check=False))
     analyses = (checked, unchecked, dataclasses.replace(checked, proxy=True))

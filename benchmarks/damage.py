@@ -262,7 +262,7 @@ def damaged_face(face: FaceFeatures, kind: str, model: FaceModel, rng: Rng) -> F
     neutral = face.neutral
     if neutral is not None:
         neutral = _upright(drawn + moving * (neutral[None] - middle))[0]
-    return replace(face, landmarks=found, neutral=neutral, crops=None)
+    return replace(face, landmarks=found, neutral=neutral, pictures=None)
 
 
 def _upright(landmarks: NDArray[np.floating]) -> Points:

@@ -27,12 +27,12 @@ from avsent.errors import DatasetError
 from avsent.extraction.features.voice import SIZE, prosody
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.files import atomic_path
+from avsent.model.encoding import pad_faces, pad_log_mels
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
 from avsent.training.data.arrays import load_arrays, save_arrays
 from avsent.training.data.ravdess_landmarks import RavdessClip
-from avsent.training.dataset import pad_faces, pad_log_mels
 from avsent.training.losses import balanced_weights, one_cycle
 from recipes.corpora import (
     NO_LABEL,

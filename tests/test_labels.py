@@ -20,8 +20,7 @@ from avsent.labels import (
     round_half_away,
     valence_of,
 )
-from avsent.model.calibration import HALF_STEP, probabilities_of
-from avsent.model.checkpoint import Calibration
+from avsent.model.calibration import HALF_STEP, Calibration, probabilities_of
 
 TWO = ("negative", "positive")
 

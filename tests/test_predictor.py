@@ -18,7 +18,12 @@ from media_files import in_the_dark, with_late_sound, with_sound_of
 
 import avsent
 from avsent.errors import BoundariesError, MediaError, UsageError
-from avsent.extraction.extractor import Extraction, FileFacts, each_of_file, extract_file
+from avsent.extraction.extractor import (
+    Extraction,
+    FileFacts,
+    UtteranceFeatures,
+    extract_file,
+)
 from avsent.extraction.faces.tracking import FaceTracker
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import face_features
@@ -29,7 +34,7 @@ from avsent.extraction.utterances.voice_activity import EnergySpeechDetector
 from avsent.machine import torch_device
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider
-from avsent.model.encoding import EncodedUtterance, LeanFeatures, lean
+from avsent.model.encoding import EncodedUtterance
 from avsent.options import FaceChoice, PredictOptions
 from avsent.predictor import Analysis, Predictor, assemble
 from avsent.progress import Progress
@@ -88,7 +93,7 @@ def test_features_are_those_of_the_whole_file_at_once() -> None:
         audio = audio_features(samples[first:last], origin_s + first / 16000, config.audio)
         assert audio is not None
         assert features.audio is not None
-        np.testing.assert_array_equal(features.audio.log_mel, audio.log_mel)
+        np.testing.assert_array_equal(features.audio.power, audio.power)
         np.testing.assert_allclose(features.audio.times_s, audio.times_s, atol=1e-9)
         own = [o for o in seen if o.track == features.track and start_s <= o.time_s <= end_s]
         face = face_features(
@@ -100,8 +105,11 @@ def test_features_are_those_of_the_whole_file_at_once() -> None:
         assert features.face is not None
         np.testing.assert_array_equal(features.face.landmarks, face.landmarks)
         np.testing.assert_array_equal(features.face.times_s, face.times_s)
-        assert features.face.crops is not None
-        assert features.face.crops.shape[1:] == (96, 96)
+        assert features.face.pictures is not None
+        assert features.face.pictures.dtype == np.uint8
+        assert features.face.pictures.shape == (-(-len(face.times_s) // 2), 48, 48)
+        assert face.pictures is not None
+        np.testing.assert_array_equal(features.face.pictures, face.pictures)
 
 
 def test_silence_is_a_missing_modality(predictor: Predictor, clips: Path, tmp_path: Path) -> None:
@@ -248,9 +256,8 @@ def in_halves(
     decider: Decider, path: Path, options: PredictOptions | None = None
 ) -> tuple[Analysis, FileFacts]:
     encoded: list[EncodedUtterance] = []
-    facts = each_of_file(
-        extract_file(path, decider.features, options),
-        lambda one: encoded.append(decider.encode(one)),
+    facts = extract_file(
+        path, decider.features, lambda one: encoded.extend(decider.encode([one])), options
     )
     return assemble(decider, encoded, facts, options), facts
 
@@ -281,13 +288,12 @@ def test_given_utterances_that_overlap_or_lie_beyond(decider: Decider, tmp_path:
 
 def test_a_window_counts_only_in_silence(decider: Decider) -> None:
     some: list[EncodedUtterance] = []
-    facts = each_of_file(
-        extract_file(SAMPLE, decider.features), lambda one: some.append(decider.encode(one))
-    )
-    some[1] = dataclasses.replace(some[1], provisional=True)
-    assert len(assemble(decider, some, facts).represented) == 3
+    facts = extract_file(SAMPLE, decider.features, lambda one: some.extend(decider.encode([one])))
+    window = dataclasses.replace(some[1].features, provisional=True)
+    some[1] = dataclasses.replace(some[1], features=window)
+    assert len(assemble(decider, some, facts).utterances) == 3
     silent = dataclasses.replace(facts, silent=True)
-    assert len(assemble(decider, some, silent).represented) == 4
+    assert len(assemble(decider, some, silent).utterances) == 4
 
 
 def test_a_bad_file_of_utterances(tmp_path: Path) -> None:
@@ -295,7 +301,7 @@ def test_a_bad_file_of_utterances(tmp_path: Path) -> None:
     given.write_text("start_s,end_s\n0.5,900.0\n")
     options = PredictOptions(utterances=given)
     with pytest.raises(BoundariesError, match="longer than 300 s; split it"):
-        next(extract_file(SAMPLE, FeatureConfig(), options))
+        extract_file(SAMPLE, FeatureConfig(), print, options)
 
 
 # --- between processes ---------------------------------------------------------------------------
@@ -303,18 +309,17 @@ def test_a_bad_file_of_utterances(tmp_path: Path) -> None:
 
 def extract_elsewhere(path: Path, to: Connection) -> None:
     """What a worker does: sends the features of each utterance, then the facts."""
-    facts = each_of_file(extract_file(path, FeatureConfig()), lambda one: to.send(lean(one)))
-    to.send(facts)
+    to.send(extract_file(path, FeatureConfig(), to.send))
 
 
-def received(path: Path) -> tuple[list[LeanFeatures], FileFacts, int]:
+def received(path: Path) -> tuple[list[UtteranceFeatures], FileFacts, int]:
     """All that a worker sends of one file, and how many bytes it takes."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     worker = context.Process(target=extract_elsewhere, args=(path, there))
     worker.start()
     there.close()
-    features: list[LeanFeatures] = []
+    features: list[UtteranceFeatures] = []
     total = 0
     try:
         while True:
@@ -332,22 +337,7 @@ def received(path: Path) -> tuple[list[LeanFeatures], FileFacts, int]:
 def test_extracted_in_another_process(decider: Decider) -> None:
     features, facts, total = received(SAMPLE)
     predictor = avsent.load(device="cpu")
-    encoded: Sequence[EncodedUtterance] = decider.encode_many(features)
+    encoded: Sequence[EncodedUtterance] = decider.encode(features)
     result = concluded(decider, assemble(decider, encoded, facts), predictor.model)
     assert result == predictor.predict(SAMPLE)
     assert total < 40_000 * facts.duration_s  # so that a pipe holds up nothing
-
-
-def test_lean_keeps_what_is_looked_at() -> None:
-    first = next(extract_file(SAMPLE, FeatureConfig()))
-    thin = lean(first)
-    assert first.face is not None
-    assert first.face.crops is not None
-    assert thin.face is not None
-    assert thin.face.pictures is not None
-    assert thin.face.pictures.shape == (-(-len(first.face.crops) // 2), 48, 48)
-    assert thin.face.pictures.dtype == np.uint8
-    assert (thin.segment, thin.track, thin.warnings) == (first.segment, first.track, first.warnings)
-    assert thin.audio is not None
-    assert first.audio is not None
-    assert thin.audio.log_mel is first.audio.log_mel

@@ -28,7 +28,7 @@ from avsent.result.writers import Format
 from avsent.text import valid_utf8
 
 if TYPE_CHECKING:
-    from avsent.model.encoding import Represented
+    from avsent.model.encoding import EncodedUtterance
 
 FOLDER_NAME = ".avsent"
 FILE_NAME = "journal.db"
@@ -409,7 +409,7 @@ def damaged() -> OutputError:
     )
 
 
-def packed_representations(represented: Sequence[Represented]) -> bytes:
+def packed_representations(utterances: Sequence[EncodedUtterance]) -> bytes:
     """What a result lacks of its utterances: representations, warnings of the analysis, and the
     attention within them (a result has none for a modality that was not used)."""
     plain = [
@@ -422,7 +422,7 @@ def packed_representations(represented: Sequence[Represented]) -> bytes:
                 for modality in MODALITIES
             },
         }
-        for one in represented
+        for one in utterances
     ]
     return zlib.compress(json.dumps(plain).encode("ascii"))
 

@@ -1,16 +1,17 @@
-"""Video → features of each utterance, in one pass: the one path for training and prediction.
+"""Video → features of each utterance, in one pass: the same path for training and prediction.
 
-Sound is listened to beside decoding, in the reading thread; faces are looked for here. An
-utterance is handed out as soon as its last moment was heard and seen, and what lies before it
-is forgotten, so memory does not grow with the length of the video.
+The reading thread decodes and finds speech; faces are found in the calling thread. An utterance is
+handed out as soon as both streams have passed its end, and everything before it is dropped, so
+memory does not grow with the length of the video.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,6 @@ from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
 from avsent.extraction.utterances.segmentation import (
     MAX_UTTERANCE_S,
     Segment,
-    SilenceMeter,
     SpeechSegmenter,
     WindowSegmenter,
 )
@@ -39,16 +39,84 @@ from avsent.extraction.utterances.voice_activity import (
     SpeechDetector,
     default_detector,
 )
-from avsent.options import FaceChoice, PredictOptions
+from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 
+MAX_LAG_S = 30.0
+"""A stream that lies further behind the other has ended: it is not waited for."""
+JUDGING_S = 2.0
+"""Speech is detected in batches: an utterance is final this much after its end, at the latest."""
+MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
+"""Faces are kept no longer than this for an utterance that may still be open."""
 
-def face_of(
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UtteranceFeatures:
+    """One utterance: its features by modality, None where a modality is missing.
+
+    ``provisional``: a window of a file in which no sound was heard so far. It is used only if the
+    whole file turns out to be silent (:attr:`Extraction.silent`).
+    """
+
+    segment: Segment
+    track: int | None
+    audio: AudioFeatures | None
+    face: FaceFeatures | None
+    warnings: tuple[str, ...] = ()
+    provisional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentedSound:
+    """A chunk of sound, and what is known after it: the utterances that became final, the earliest
+    start of one to come, and whether anything so far was louder than silence."""
+
+    sound: Sound
+    segments: list[Segment]
+    open_since_s: float
+    audible: bool
+
+
+Events = Generator[Frame | SegmentedSound | Damage, None, None]
+
+
+class _NoSpeechDetector:
+    """Detects nothing: where the utterances are given, only silence is looked for."""
+
+    name: ClassVar[str] = "none"
+
+    def reset(self) -> None:
+        pass
+
+    def probabilities(self, frames: NDArray[np.float32]) -> list[float]:
+        return [0.0] * len(frames)
+
+
+def segmented(reader: MediaReader, detector: SpeechDetector) -> Events:
+    """The reader's events, its sound cut into utterances by voice activity."""
+    segmenter = SpeechSegmenter(detector)
+    end_s: float | None = None
+    for event in reader:
+        if not isinstance(event, Sound):
+            yield event
+            continue
+        end_s = event.start_s + event.samples.size / SAMPLE_RATE_HZ
+        segments = segmenter.push(event.start_s, event.samples)
+        yield SegmentedSound(event, segments, segmenter.open_since_s, segmenter.heard)
+    if end_s is not None:
+        rest = Sound(end_s, np.zeros(0, dtype=np.float32))
+        yield SegmentedSound(rest, segmenter.flush(), end_s, segmenter.heard)
+
+
+def track_features(
     observations: Sequence[FaceObservation], frames: int, *, check: bool
 ) -> tuple[FaceFeatures | None, list[str]]:
-    """Face sequence of one track's ``observations``, out of ``frames`` analysed pictures, None
-    where it cannot be used, and warnings that say why. ``check``: whether its signal must be
-    sound (:func:`~avsent.extraction.features.quality.face_fault`)."""
+    """Face features of one track's ``observations`` in ``frames`` analysed pictures, None where the
+    face cannot be used, and warnings that say why.
+
+    ``check``: whether a damaged face counts as missing
+    (:func:`~avsent.extraction.features.quality.face_fault`).
+    """
     if not observations:
         return None, ["no face is seen in it"] if frames else []
     share = len(observations) / frames
@@ -62,105 +130,13 @@ def face_of(
     return face_features(np.array([o.time_s for o in observations]), landmarks, crops), []
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A chunk of sound after it was listened to: utterances that became final, how far back a
-    future one may begin, and whether anything was louder than silence so far."""
-
-    sound: Sound
-    segments: list[Segment]
-    open_since_s: float
-    heard: bool
-
-
-def listened(
-    reader: MediaReader, detector: SpeechDetector
-) -> Generator[Frame | Heard | Damage, None, None]:
-    """The reader's events, its sound cut into utterances by voice activity."""
-    segmenter = SpeechSegmenter(detector)
-    end_s: float | None = None
-    for event in reader:
-        if not isinstance(event, Sound):
-            yield event
-            continue
-        end_s = event.start_s + event.samples.size / SAMPLE_RATE_HZ
-        segments = segmenter.push(event.start_s, event.samples)
-        yield Heard(event, segments, segmenter.open_since_s, segmenter.heard)
-    if end_s is not None:
-        rest = Sound(end_s, np.zeros(0, dtype=np.float32))
-        yield Heard(rest, segmenter.flush(), end_s, segmenter.heard)
-
-
-def watched_for_silence(reader: MediaReader) -> Generator[Frame | Heard | Damage, None, None]:
-    """The reader's events; its sound is only watched for silence, the utterances are given."""
-    silence = SilenceMeter()
-    end_s: float | None = None
-    for event in reader:
-        if not isinstance(event, Sound):
-            yield event
-            continue
-        end_s = event.start_s + event.samples.size / SAMPLE_RATE_HZ
-        silence.push(event.samples)
-        yield Heard(event, [], np.inf, silence.heard)
-    if end_s is not None:
-        silence.flush()
-        yield Heard(Sound(end_s, np.zeros(0, dtype=np.float32)), [], np.inf, silence.heard)
-
-
-MAX_LAG_S = 30.0
-"""A stream that lies further behind the other has ended: it is not waited for."""
-JUDGING_S = 2.0
-"""Sound is judged in batches: an utterance is final this much after its end, at the latest."""
-MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
-"""Faces are kept no longer than this for an utterance that may still be open."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractionOptions:
-    """``segments``: the user's utterances, or None to find them; ``threads``: 1 to read, listen
-    and look in this thread alone, None for as many as help. With a number the decoder has one,
-    whatever the number: what it makes of a damaged file depends on that. ``sightings``: whether
-    to keep where each face was; ``check``: whether a voice or a face that a plain check of the
-    signal fails (see :mod:`avsent.extraction.features.quality`) counts as missing."""
-
-    segments: tuple[Segment, ...] | None = None
-    face: FaceChoice = FaceChoice.speaking
-    analysis_rate_hz: float = 10.0
-    strict: bool = False
-    landmarks: Path | None = None
-    threads: int | None = None
-    sightings: bool = False
-    check: bool = True
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UtteranceFeatures:
-    """One utterance: what was heard and seen of it. A modality that is missing is None.
-
-    ``provisional`` ones are windows of a file in which no sound was heard so far: they count
-    only if :attr:`Extraction.silent` holds at the end.
-    """
-
-    segment: Segment
-    track: int | None
-    audio: AudioFeatures | None
-    face: FaceFeatures | None
-    warnings: tuple[str, ...] = ()
-    provisional: bool = False
-
-
-@dataclass(slots=True)
-class _Position:
-    """How far each stream has got, and what utterances wait for it."""
-
-    heard_s: float = 0.0
-    seen_s: float = 0.0
-    open_since_s: float = 0.0
-    waiting: list[tuple[Segment, bool]] = field(default_factory=list)
-
-
 class Extraction:
     """One pass over one file; iterate once, then read the facts about the whole.
+
+    ``segments``: the utterances, instead of those of ``options.utterances`` or of the speech found.
+    With ``options.threads`` the decoder has one thread, whatever the number: what it makes of a
+    damaged file depends on that. ``detector`` may have been used for another file, but must not be
+    in use.
 
     Attributes:
         silent: nothing was heard: no sound stream, or one without sound.
@@ -168,18 +144,19 @@ class Extraction:
         tracks: the faces seen. warnings: what a user should know about the file.
         sightings: where each face was, in order of time, if asked for.
 
-    ``detector`` may be one that was used for another file, but not one that is in use.
-
     Raises:
         MediaError: the file cannot be read, or is damaged and ``strict`` was asked for.
+        BoundariesError: the user's utterances cannot be read.
     """
 
     def __init__(
         self,
         path: Path,
         config: FeatureConfig,
-        options: ExtractionOptions | None = None,
+        options: PredictOptions | None = None,
         on_progress: ProgressHook = ignore_progress,
+        *,
+        segments: Sequence[Segment] | None = None,
         detector: SpeechDetector | None = None,
     ) -> None:
         self.path = path
@@ -189,98 +166,93 @@ class Extraction:
         self.warnings: list[str] = []
         self.sightings: list[Sighting] = []
         self._config = config
-        self._options = options or ExtractionOptions()
+        self._options = options or PredictOptions()
         self._on_progress = on_progress
         self._detector = detector
+        if segments is None and self._options.utterances is not None:
+            segments = read_given(self._options.utterances)
+        self._given = segments is not None
+        self._windows = None if self._given else WindowSegmenter()
+        # Utterances whose end was not yet reached; True: a provisional window.
+        self._waiting = [(segment, False) for segment in segments or ()]
+        self._yielded = {False: 0, True: 0}  # by the same
+        self._heard_s = self._seen_s = self._open_since_s = 0.0  # how far the streams have come
         self._sound = RecentSound(config.audio.sample_rate_hz)
         self._faces = RecentFaces()
         self._neutrals: dict[int, NeutralFace] = {}
-        self._followed: set[int] = set()
-        self._position = _Position()
-        self._windows = self._utterances = 0  # handed out so far
+        self._live_tracks: set[int] = set()
 
-    def __iter__(self) -> Iterator[UtteranceFeatures]:
-        options = self._options
-        decoding = None if options.threads is None else 1
-        with MediaReader(
-            self.path, analysis_rate_hz=options.analysis_rate_hz, threads=decoding
-        ) as reader:
-            info, at = reader.info, self._position
-            tracker = FaceTracker(options.landmarks) if info.has_video else None
-            windows = WindowSegmenter() if options.segments is None else None
-            at.waiting = [(segment, False) for segment in options.segments or ()]
-            at.heard_s = 0.0 if info.has_audio else np.inf
-            at.seen_s = 0.0 if info.has_video else np.inf
+    def __iter__(self) -> Generator[UtteranceFeatures, None, None]:
+        rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
+        threads = None if self._options.threads is None else 1
+        with MediaReader(self.path, analysis_rate_hz=rate_hz, threads=threads) as reader:
+            info = reader.info
+            tracker = FaceTracker(self._options.landmarks) if info.has_video else None
+            self._heard_s = 0.0 if info.has_audio else np.inf
+            self._seen_s = 0.0 if info.has_video else np.inf
+            events = segmented(reader, self._speech_detector(info.has_audio))
+            if self._options.threads != 1:
+                events = prefetch(events)
             # Closing the generators ends the reading thread before the file is closed.
-            with closing(self._ahead(self._listen(reader))) as events:
+            with closing(events):
                 for event in events:
                     match event:
                         case Frame():
-                            self._see(event, tracker, windows)
-                        case Heard():
-                            self._hear(event, windows)
+                            assert tracker is not None
+                            self._take_frame(event, tracker)
+                        case SegmentedSound():
+                            self._take_sound(event)
                         case Damage():
-                            self._damaged(event)
-                    yield from self._complete(finished=False)
-                    self._forget(windows)
+                            self._take_damage(event)
+                    yield from self._complete(_reached(self._heard_s, self._seen_s))
+                    self._forget()
                     self._report(reader.position_s, info.duration_s)
-            if windows is not None and self.silent:
-                at.waiting += [(segment, True) for segment in windows.flush()]
-            yield from self._complete(finished=True)
+            if self._windows is not None and self.silent:
+                self._waiting += [(segment, True) for segment in self._windows.flush()]
+            yield from self._complete(np.inf)
             self.duration_s = info.duration_s if info.duration_s is not None else reader.end_s
             self.tracks = tracker.tracks if tracker is not None else []
-            self._conclude(info.has_audio, info.has_video)
+            self._warn_of_missing(info.has_audio, info.has_video)
             self._report(self.duration_s, self.duration_s)
 
     def neutral(self, track: int | None) -> NDArray[np.float32] | None:
-        """The face of ``track`` at rest [51, 2], by all that was seen of it so far."""
+        """The face of ``track`` at rest [51, 2], from all frames so far."""
         found = None if track is None else self._neutrals.get(track)
         return None if found is None else found.median()
 
-    def _ahead(
-        self, events: Generator[Frame | Heard | Damage, None, None]
-    ) -> Generator[Frame | Heard | Damage, None, None]:
-        """The events, read by a thread of its own where more than one may be used."""
-        return events if self._options.threads == 1 else prefetch(events)
-
-    def _listen(self, reader: MediaReader) -> Generator[Frame | Heard | Damage, None, None]:
-        if self._options.segments is not None:
-            return watched_for_silence(reader)
+    def _speech_detector(self, has_audio: bool) -> SpeechDetector:
+        if self._given:
+            return _NoSpeechDetector()
         detector = self._detector or default_detector()
-        if detector.name != SileroSpeechDetector.name and reader.info.has_audio:
+        if detector.name != SileroSpeechDetector.name and has_audio:
             self.warnings.append("silero-vad cannot be loaded: utterances found by loudness")
-        return listened(reader, detector)
+        return detector
 
-    def _see(
-        self, frame: Frame, tracker: FaceTracker | None, windows: WindowSegmenter | None
-    ) -> None:
-        assert tracker is not None
+    def _take_frame(self, frame: Frame, tracker: FaceTracker) -> None:
         found = tracker.push(frame.time_s, frame.gray)
         for face in found:
             self._neutrals.setdefault(face.track, NeutralFace()).add(face.landmarks)
-            self._followed.add(face.track)
-        for ended in self._followed - tracker.live:
+            self._live_tracks.add(face.track)
+        for ended in self._live_tracks - tracker.live:
             self._neutrals[ended].settle()
-        self._followed &= tracker.live
+        self._live_tracks &= tracker.live
         self._faces.add(frame.time_s, found)
         if self._options.sightings:
             self.sightings += [Sighting(face.track, frame.time_s, face.box) for face in found]
-        at = self._position
-        at.seen_s = frame.time_s
-        if windows is not None and self.silent:
-            at.waiting += [(s, True) for s in windows.push(frame.time_s, bool(found))]
+        self._seen_s = frame.time_s
+        if self._windows is not None and self.silent:
+            self._waiting += [(s, True) for s in self._windows.push(frame.time_s, bool(found))]
 
-    def _hear(self, heard: Heard, windows: WindowSegmenter | None) -> None:
-        at = self._position
-        self._sound.add(heard.sound.start_s, heard.sound.samples)
-        at.heard_s = self._sound.end_s
-        at.open_since_s = heard.open_since_s
-        if heard.heard and self.silent:
+    def _take_sound(self, chunk: SegmentedSound) -> None:
+        self._sound.add(chunk.sound.start_s, chunk.sound.samples)
+        self._heard_s = self._sound.end_s
+        self._open_since_s = chunk.open_since_s
+        if chunk.audible and self.silent:
             self.silent = False
-            at.waiting = [(segment, window) for segment, window in at.waiting if not window]
-        at.waiting += [(segment, False) for segment in heard.segments]
+            self._waiting = [(segment, window) for segment, window in self._waiting if not window]
+        self._waiting += [(segment, False) for segment in chunk.segments]
 
-    def _damaged(self, damage: Damage) -> None:
+    def _take_damage(self, damage: Damage) -> None:
         stream = {"video": "picture", "audio": "sound", "container": "file"}[damage.stream]
         when = "" if damage.time_s is None else f" at {damage.time_s:.2f} s"
         if self._options.strict:
@@ -290,37 +262,33 @@ class Extraction:
             )
         self.warnings.append(f"{stream}{when}: {damage.reason}")
 
-    def _complete(self, *, finished: bool) -> Iterator[UtteranceFeatures]:
-        """Hand out the waiting utterances whose end was heard and seen."""
-        at = self._position
-        known_s = np.inf if finished else _reached(at.heard_s, at.seen_s)
-        ready = [item for item in at.waiting if item[0].end_s <= known_s]
+    def _complete(self, known_s: float) -> Iterator[UtteranceFeatures]:
+        """Hand out the waiting utterances that end before ``known_s``."""
+        ready = [item for item in self._waiting if item[0].end_s <= known_s]
         if not ready:
             return
-        at.waiting = [item for item in at.waiting if item[0].end_s > known_s]
+        self._waiting = [item for item in self._waiting if item[0].end_s > known_s]
         for segment, window in ready:
-            self._windows += window or self._options.segments is not None
-            self._utterances += not window
+            self._yielded[window] += 1
             yield from self._features(segment, window)
 
     def _features(self, segment: Segment, window: bool) -> Iterator[UtteranceFeatures]:
-        start_s, end_s = segment.start_s, segment.end_s
-        samples, sound_start_s = self._sound.between(start_s, end_s)
+        """One utterance for each face that is chosen in it; one without a face where none is."""
+        check = self._options.check
+        samples, sound_start_s = self._sound.between(segment.start_s, segment.end_s)
         audio = audio_features(samples, sound_start_s, self._config.audio)
-        heard = audio is not None
-        fault = voice_fault(samples) if heard and self._options.check else None
-        audio = None if fault else audio
-        frames, observations = self._faces.between(start_s, end_s)
-        envelope_s, envelope = sound_envelope(
-            samples, sound_start_s, self._config.audio.sample_rate_hz
-        )
+        rate_hz = self._config.audio.sample_rate_hz
+        envelope_s, envelope = sound_envelope(samples, sound_start_s, rate_hz)
+        frames, observations = self._faces.between(segment.start_s, segment.end_s)
         chosen = choose_faces(
-            observations, envelope_s, envelope if heard else None, self._options.face
+            observations, envelope_s, None if audio is None else envelope, self._options.face
         )
-        judged: list[int | None] = [*chosen] or [None]
-        for track in judged:
-            seen = [o for o in observations if o.track == track]
-            face, warnings = face_of(seen, frames, check=self._options.check)
+        fault = voice_fault(samples) if audio is not None and check else None
+        audio = None if fault else audio
+        tracks: list[int | None] = [*chosen] or [None]
+        for track in tracks:
+            own = [o for o in observations if o.track == track]
+            face, warnings = track_features(own, frames, check=check)
             if fault:
                 warnings.append(f"{fault}: the voice is not used")
             elif audio is None and not window:
@@ -334,58 +302,68 @@ class Extraction:
                 provisional=window,
             )
 
-    def _forget(self, windows: WindowSegmenter | None) -> None:
+    def _forget(self) -> None:
         """Drop sound and faces that no utterance to come can need."""
-        at = self._position
-        needed_s = min((s.start_s for s, _ in at.waiting), default=np.inf)
-        if self._options.segments is None:
-            if at.heard_s < np.inf:
-                seen_s = at.seen_s if at.seen_s < np.inf else 0.0
-                needed_s = min(needed_s, max(at.open_since_s, seen_s - MAX_OPEN_S))
-            if windows is not None and self.silent:
-                needed_s = min(needed_s, windows.open_since_s)
-        self._sound.forget(min(needed_s, at.heard_s))
-        self._faces.forget(min(needed_s, at.seen_s))
+        needed_s = min((segment.start_s for segment, _ in self._waiting), default=np.inf)
+        if self._windows is not None:
+            if self._heard_s < np.inf:
+                seen_s = self._seen_s if self._seen_s < np.inf else 0.0
+                needed_s = min(needed_s, max(self._open_since_s, seen_s - MAX_OPEN_S))
+            if self.silent:
+                needed_s = min(needed_s, self._windows.open_since_s)
+        self._sound.forget(min(needed_s, self._heard_s))
+        self._faces.forget(min(needed_s, self._seen_s))
 
     def _report(self, completed_s: float, total_s: float | None) -> None:
         if total_s is not None:
             completed_s = min(completed_s, total_s)
         self._on_progress(Progress("analyse", str(self.path), completed_s, total_s))
 
-    def _conclude(self, has_audio: bool, has_video: bool) -> None:
-        """What a user should know about the file as a whole."""
-        found = self._windows if self.silent else self._utterances
-        given = self._options.segments is not None
-        neither = not found and not given and not self.tracks
+    def _warn_of_missing(self, has_audio: bool, has_video: bool) -> None:
+        """Warn of faces, sound or utterances that the file as a whole lacks."""
+        found = self._yielded[self.silent and not self._given]
+        neither = not found and not self._given and not self.tracks
         if has_video and not self.tracks and not neither:
             judged = ": judged by the voice alone" if found and not self.silent else ""
             self.warnings.append(f"no face found{judged}")
         if self.silent:
             what = "the sound is silent" if has_audio else "there is no sound"
             judged = ": judged by the face alone" if found and self.tracks else ""
-            how = ", in windows of at most 8 s" if judged and not given else ""
+            how = ", in windows of at most 8 s" if judged and not self._given else ""
             self.warnings.append(f"{what}{judged}{how}")
         if neither:
             self.warnings.append("neither a face nor speech found: no utterances")
-        elif not found and not given:
+        elif not found and not self._given:
             nothing = "no speech found: no utterances; give your own with --utterances"
             self.warnings.append(nothing)
 
 
 def _reached(heard_s: float, seen_s: float) -> float:
-    """Up to when both streams are known; one that lies too far behind is not waited for."""
+    """Time up to which both streams are known; one that lies too far behind is not waited for."""
     first, second = min(heard_s, seen_s), max(heard_s, seen_s)
     if np.isinf(second):
         return first
     return max(first, second - MAX_LAG_S)
 
 
+def read_given(path: Path) -> list[Segment]:
+    """The user's utterances. Raises BoundariesError where one cannot be used."""
+    segments = read_boundaries(path)
+    for segment in segments:
+        if segment.end_s - segment.start_s > MAX_GIVEN_S:
+            raise BoundariesError(
+                f"{path}: the utterance at {segment.start_s:.2f} s is longer than "
+                f"{MAX_GIVEN_S:.0f} s; split it"
+            )
+    return list(segments)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FileFacts:
     """What is known of a file at its end, besides its utterances; small, and without tensors.
 
-    ``silent``: nothing was heard in it, so that provisional utterances count; ``neutrals``: the
-    faces at rest [51, 2] of the tracks that an utterance has.
+    ``silent``: nothing was heard in it, so provisional utterances count; ``neutrals``: the faces at
+    rest [51, 2] of the tracks that an utterance has.
     """
 
     source: str
@@ -399,42 +377,27 @@ class FileFacts:
 
 def extract_file(
     path: str | Path,
-    features: FeatureConfig,
+    config: FeatureConfig,
+    take: Callable[[UtteranceFeatures], object],
     options: PredictOptions | None = None,
     on_progress: ProgressHook = ignore_progress,
     detector: SpeechDetector | None = None,
-) -> Generator[UtteranceFeatures, None, FileFacts]:
-    """Features of each utterance as soon as its end is known; then the facts about the file.
+) -> FileFacts:
+    """Hand each utterance to ``take`` as soon as its end is known; return the facts of the file.
 
-    ``features``: as the model wants them; ``detector``: see :class:`Extraction`. To be closed
-    where it is not read to its end: a thread of it reads ahead.
+    ``config``: the features that the model needs; ``detector``: see :class:`Extraction`.
 
     Raises:
         MediaError: the file cannot be read. BoundariesError: the utterances cannot.
     """
-    options = options or PredictOptions()
-    extraction = Extraction(
-        Path(path),
-        features,
-        ExtractionOptions(
-            segments=_given(options.utterances),
-            face=options.face,
-            analysis_rate_hz=options.analysis_rate_hz or features.face.analysis_rate_hz,
-            strict=options.strict,
-            landmarks=options.landmarks,
-            threads=options.threads,
-            sightings=options.sightings,
-            check=options.check,
-        ),
-        on_progress,
-        detector,
-    )
-    shown: set[int] = set()
-    for utterance in extraction:
-        if utterance.track is not None:
-            shown.add(utterance.track)
-        yield utterance
-    neutrals = {track: extraction.neutral(track) for track in sorted(shown)}
+    extraction = Extraction(Path(path), config, options, on_progress, detector=detector)
+    tracks: set[int] = set()
+    with closing(iter(extraction)) as utterances:
+        for utterance in utterances:
+            if utterance.track is not None:
+                tracks.add(utterance.track)
+            take(utterance)
+    neutrals = {track: extraction.neutral(track) for track in sorted(tracks)}
     return FileFacts(
         source=str(path),
         duration_s=extraction.duration_s,
@@ -444,31 +407,3 @@ def extract_file(
         warnings=tuple(extraction.warnings),
         sightings=tuple(extraction.sightings),
     )
-
-
-def each_of_file(
-    utterances: Generator[UtteranceFeatures, None, FileFacts],
-    take: Callable[[UtteranceFeatures], object],
-) -> FileFacts:
-    """Hand every one of :func:`extract_file`'s ``utterances`` to ``take``; the facts at the end."""
-    with closing(utterances):
-        while True:
-            try:
-                features = next(utterances)
-            except StopIteration as end:
-                facts: FileFacts = end.value
-                return facts
-            take(features)
-
-
-def _given(path: Path | None) -> tuple[Segment, ...] | None:
-    if path is None:
-        return None
-    segments = read_boundaries(path)
-    for segment in segments:
-        if segment.end_s - segment.start_s > MAX_GIVEN_S:
-            raise BoundariesError(
-                f"{path}: the utterance at {segment.start_s:.2f} s is longer than "
-                f"{MAX_GIVEN_S:.0f} s; split it"
-            )
-    return tuple(segments)

@@ -1,7 +1,7 @@
 """Checkpoints: a folder with ``config.json``, ``model.safetensors`` and a card.
 
-``config.json`` alone rebuilds the network and says how its features are made. Loading runs no
-code from the folder; sizes are checked before anything is allocated.
+``config.json`` alone rebuilds the network and says how its features are made. Loading runs no code
+from the folder. A checkpoint is untrusted input: sizes are checked before anything is allocated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,8 +21,9 @@ from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import POINTS
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
-from avsent.files import atomic_text, file_sha256, prepare_folder, write_bytes
+from avsent.files import atomic_path, atomic_text, file_sha256, prepare_folder
 from avsent.labels import MODALITIES
+from avsent.model.calibration import Calibration, check_calibration
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
 from avsent.model.networks.config import (
     AudioEncoderConfig,
@@ -40,27 +40,136 @@ from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel
 from avsent.schema import read_json
 
+FORMAT = "avsent-checkpoint/1"
+WEIGHTS_FILE = "model.safetensors"
+RESTORE = "restore the checkpoint"
+MAX_WEIGHTS_BYTES = 512 * 1024**2
+"""Our largest has 7 MB. Also the limit of what a configuration may ask for."""
+MAX_HEADER_BYTES = 4 * 1024**2
+MAX_WEIGHT = 1e6
+"""A larger weight makes outputs infinite."""
+WEIGHT_TYPES = {"F32", "F16", "BF16", "I64"}
+
 MAX_FFT_SAMPLES = 8192
 MAX_OVERLAP = 16
 """FFTs that a sample is in: the spectrogram of a long utterance must not fill the memory."""
 MIN_AUDIO_BLOCKS = 3
-"""The audio encoder halves time in its first three blocks; times of attention rely on it."""
+"""The audio encoder halves time in its first three blocks; the attention's times rely on it."""
 MAX_PIXEL_BLOCKS = 5
 """More would halve a picture of 48 pixels to nothing."""
 MAX_MEMBERS = 32
 MODALITY_CHOICES = (("audio",), ("face",), MODALITIES, ("text",))
 MAX_VECTOR = 65536
 MAX_LAYER_SIZE = 4096
-"""No size in a config may be larger: a damaged one must not allocate the machine's memory."""
+"""Limit of every size in a config: a damaged one must not allocate the machine's memory."""
 
-Part = AudioEncoderConfig | FaceEncoderConfig | MovementConfig | PixelConfig | ContextConfig
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """Everything about a checkpoint but its weights."""
+
+    format: str
+    name: str
+    weights_sha256: str
+    licence: str = ""
+    model: TargetConfig = field(default_factory=TargetConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    calibration: Calibration = field(default_factory=Calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network in evaluation mode, on the CPU, and its configuration."""
+
+    config: CheckpointConfig
+    model: TargetModel
+
+
+def load_config(checkpoint: str | Path) -> CheckpointConfig:
+    """A checkpoint's configuration alone; see :func:`load_checkpoint`."""
+    path = checkpoint_folder(checkpoint) / CONFIG_FILE
+    return read_json(path, CheckpointConfig, _check_config, form=FORMAT, remedy=RESTORE)
+
+
+def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
+    """Load a shipped checkpoint by name, or any by the path of its folder.
+
+    Raises:
+        CheckpointError: it is unknown, damaged or made for another version.
+    """
+    weights = checkpoint_folder(checkpoint) / WEIGHTS_FILE
+    config = load_config(checkpoint)
+    try:
+        _check_file(weights)
+        digest = file_sha256(weights)
+    except OSError as error:
+        raise CheckpointError(f"{weights}: cannot be read ({error.strerror}); {RESTORE}") from error
+    if digest != config.weights_sha256:
+        raise CheckpointError(
+            f"{weights}: damaged, its SHA-256 is not the one in {CONFIG_FILE}; {RESTORE}"
+        )
+    try:
+        # On the meta device nothing is allocated before the file is known to fit.
+        with torch.device("meta"):
+            _check_shapes(weights, TargetModel(config.model))
+        model = TargetModel(config.model)
+        model.load_state_dict(load_file(weights))
+        _check_values(model)
+    except (SafetensorError, RuntimeError, ValueError, OverflowError, TypeError) as error:
+        raise CheckpointError(f"{weights}: does not fit {CONFIG_FILE}; {RESTORE}") from error
+    return Checkpoint(config, model.eval())
+
+
+def save_checkpoint(
+    folder: Path,
+    model: TargetModel,
+    *,
+    name: str,
+    licence: str,
+    features: FeatureConfig,
+    calibration: Calibration,
+) -> CheckpointConfig:
+    """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    prepare_folder(folder)
+    places = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+    for target in places:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{target}: is in the way; give another folder")
+    # The weights take their name first.
+    with atomic_text(places[0]) as settings, atomic_path(places[1]) as weights:
+        # Not written by safetensors, whose files only their owner may read.
+        weights.write_bytes(save(tensors))
+        config = CheckpointConfig(
+            format=FORMAT,
+            name=name,
+            weights_sha256=file_sha256(weights),
+            licence=licence,
+            model=model.config,
+            features=features,
+            calibration=calibration,
+        )
+        settings.write(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    return config
+
+
+# --- checks of the configuration: each raises ValueError ------------------------------------------
+
+
+def _check_config(config: CheckpointConfig) -> None:
+    check_sizes(config.model, config.features)
+    check_calibration(config.calibration, len(config.model.labels))
 
 
 def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
-    """Raise ValueError where a size is out of all proportion or parts contradict each other."""
+    """Raise ValueError where a size is out of range or parts contradict each other."""
     experts = model.experts
     sizes = [len(model.labels), model.fusion.factors, model.fusion.outputs, model.fusion.segments]
-    parts: list[Part] = [model.audio, model.face, model.context]
+    parts: list[_Part] = [model.audio, model.face, model.context]
     if experts is not None:
         sizes += [experts.emotions, experts.polarities]
         parts += [experts.audio, experts.still, experts.movement, experts.pixels]
@@ -90,8 +199,11 @@ def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         raise ValueError("the labels are not two or more different names")
 
 
-def _check_part(part: Part, features: FeatureConfig) -> None:
-    """Raise ValueError where a network has impossible sizes, or others than its features."""
+_Part = AudioEncoderConfig | FaceEncoderConfig | MovementConfig | PixelConfig | ContextConfig
+
+
+def _check_part(part: _Part, features: FeatureConfig) -> None:
+    """Whether a network has possible sizes, and those of its features."""
     numbers = dataclasses.asdict(part)
     layers = numbers.get("channels", numbers.get("hidden", ()))
     sizes = [*layers, *(number for number in numbers.values() if type(number) is int)]
@@ -109,8 +221,6 @@ def _check_part(part: Part, features: FeatureConfig) -> None:
 
 
 def _check_votes(experts: ExpertsConfig) -> None:
-    """Raise ValueError where there are too few or too many members, or the statistics of prosody,
-    classes of pixels and their polarities do not fit."""
     if experts.prosody != PROSODY_SIZE:
         raise ValueError("network and features differ in prosody")
     members = experts.audio_members, experts.face_members, experts.pixels.members
@@ -124,7 +234,6 @@ def _check_votes(experts: ExpertsConfig) -> None:
 
 
 def _check_guard(guard: GuardConfig, model: TargetConfig) -> None:
-    """Raise ValueError where a model has nothing to guard, or a size is out of range."""
     if model.modalities != MODALITIES:
         raise ValueError("a guard needs voice and face")
     sizes = guard.components, guard.basis, guard.neighbours
@@ -137,7 +246,6 @@ def _check_guard(guard: GuardConfig, model: TargetConfig) -> None:
 
 
 def _check_features(features: FeatureConfig) -> None:
-    """Raise ValueError where features could not be made as the config says."""
     audio, face = features.audio, features.face
     if audio.sample_rate_hz != SAMPLE_RATE_HZ:
         raise ValueError(f"the sample rate is not {SAMPLE_RATE_HZ} Hz")
@@ -155,156 +263,12 @@ def _check_features(features: FeatureConfig) -> None:
         raise ValueError("the analysis rate is out of range")
 
 
-FORMAT = "avsent-checkpoint/1"
-WEIGHTS_FILE = "model.safetensors"
-MAX_WEIGHTS_BYTES = 512 * 1024**2
-"""Our largest has 7 MB. Also the bound of what a configuration may ask for."""
-MAX_HEADER_BYTES = 4 * 1024**2
-MAX_WEIGHT = 1e6
-"""A larger number in the weights makes others infinite."""
-
-MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Probabilities are ``softmax(logits / temperature + log_prior)``.
-
-    ``log_prior`` [C] shifts the classes: how common neutral is differs between corpora.
-    ``deviation``: of a real-valued model's error, in units of the labels.
-    """
-
-    temperature: float = 1.0
-    log_prior: tuple[float, ...] = ()
-    deviation: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointConfig:
-    """Everything about a checkpoint but its weights."""
-
-    format: str
-    name: str
-    weights_sha256: str
-    licence: str = ""
-    model: TargetConfig = field(default_factory=TargetConfig)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    calibration: Calibration = field(default_factory=Calibration)
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A network in evaluation mode, on the CPU, and its configuration."""
-
-    config: CheckpointConfig
-    model: TargetModel
-
-
-def load_config(checkpoint: str | Path) -> CheckpointConfig:
-    """A checkpoint's configuration alone; see :func:`load_checkpoint`."""
-    return _read_config(checkpoint_folder(checkpoint))
-
-
-def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
-    """Load a shipped checkpoint by name, or any by the path of its folder.
-
-    Raises:
-        CheckpointError: it is unknown, damaged or made for another version.
-    """
-    folder = checkpoint_folder(checkpoint)
-    config = _read_config(folder)
-    weights = folder / WEIGHTS_FILE
-    try:
-        _check_file(weights)
-        digest = file_sha256(weights)
-    except OSError as error:
-        raise CheckpointError(
-            f"{weights}: cannot be read ({error.strerror}); restore the checkpoint"
-        ) from error
-    if digest != config.weights_sha256:
-        raise CheckpointError(
-            f"{weights}: damaged, its SHA-256 is not the one in {CONFIG_FILE}; "
-            "restore the checkpoint"
-        )
-    try:
-        # On the meta device nothing is allocated before the file is known to fit.
-        with torch.device("meta"):
-            _check_shapes(weights, TargetModel(config.model))
-        model = TargetModel(config.model)
-        model.load_state_dict(load_file(weights))
-        _check_values(model)
-    except (SafetensorError, RuntimeError, ValueError, OverflowError, TypeError) as error:
-        raise CheckpointError(
-            f"{weights}: does not fit {CONFIG_FILE}; restore the checkpoint"
-        ) from error
-    return Checkpoint(config, model.eval())
-
-
-def save_checkpoint(
-    folder: Path,
-    model: TargetModel,
-    *,
-    name: str,
-    licence: str,
-    features: FeatureConfig,
-    calibration: Calibration,
-) -> CheckpointConfig:
-    """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    # Saved by us and not by safetensors, which makes files that only their owner may read.
-    weights = save({key: value.contiguous() for key, value in model.state_dict().items()})
-    config = CheckpointConfig(
-        format=FORMAT,
-        name=name,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        licence=licence,
-        model=model.config,
-        features=features,
-        calibration=calibration,
-    )
-    prepare_folder(folder)
-    for target in (folder / WEIGHTS_FILE, folder / CONFIG_FILE):
-        if target.exists() and not target.is_file():
-            raise OutputError(f"{target}: is in the way; give another folder")
-    with atomic_text(folder / CONFIG_FILE) as file:
-        json.dump(dataclasses.asdict(config), file, indent=2)
-        file.write("\n")
-        write_bytes(folder / WEIGHTS_FILE, weights)
-    return config
-
-
-def _read_config(folder: Path) -> CheckpointConfig:
-    path, remedy = folder / CONFIG_FILE, "restore the checkpoint"
-    return read_json(path, CheckpointConfig, _check_config, form=FORMAT, remedy=remedy)
-
-
-def _check_config(config: CheckpointConfig) -> None:
-    """Raise ValueError where no network could be built, or no probabilities made."""
-    check_sizes(config.model, config.features)
-    _check_calibration(config.calibration, len(config.model.labels))
-
-
-def _check_calibration(calibration: Calibration, classes: int) -> None:
-    """Raise ValueError where probabilities could not be made."""
-    for name in ("temperature", "deviation"):
-        if getattr(calibration, name) <= 0:
-            raise ValueError(f"the {name} is not positive")
-        if not 1 / MAX_SCALE <= getattr(calibration, name) <= MAX_SCALE:
-            raise ValueError(f"the {name} is out of range")
-    if max(map(abs, calibration.log_prior), default=0.0) > MAX_LOG_PRIOR:
-        raise ValueError("log_prior is out of range")
-    if len(calibration.log_prior) not in (0, classes):
-        raise ValueError("log_prior does not have one number per label")
+# --- checks of the weights ------------------------------------------------------------------------
 
 
 def _check_shapes(weights: Path, model: TargetModel) -> None:
-    """Raise ValueError where names, shapes or types in the file are not the model's, or it asks
-    for more memory than a model may."""
+    """Raise ValueError where names, shapes or types in the file are not the model's, or the model
+    is too large."""
     expected = {key: [*value.shape] for key, value in model.state_dict().items()}
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if size > MAX_WEIGHTS_BYTES:
@@ -315,32 +279,28 @@ def _check_shapes(weights: Path, model: TargetModel) -> None:
         types = {part.get_dtype() for part in slices.values()}
     if found != expected:
         raise ValueError("names or shapes of the weights differ")
-    if not types <= _TYPES:
+    if not types <= WEIGHT_TYPES:
         raise ValueError("weights of another type")
 
 
-_TYPES = {"F32", "F16", "BF16", "I64"}
-
-
 def _check_file(weights: Path) -> None:
-    """Raise CheckpointError for what is no file, or much larger than weights are: before all of it
-    is read for its digest. Raises OSError."""
+    """Raise CheckpointError where this is no file, or too large to be read for its digest. Raises
+    OSError."""
     size = weights.stat().st_size
     if not weights.is_file():
-        raise CheckpointError(f"{weights}: cannot be read (not a file); restore the checkpoint")
+        raise CheckpointError(f"{weights}: cannot be read (not a file); {RESTORE}")
     with weights.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if size > MAX_WEIGHTS_BYTES or header > MAX_HEADER_BYTES:
-        raise CheckpointError(
-            f"{weights}: far too large, or no weights at all; restore the checkpoint"
-        )
+        raise CheckpointError(f"{weights}: far too large, or no weights at all; {RESTORE}")
 
 
 def _check_values(model: TargetModel) -> None:
-    """Raise ValueError where a weight is not a number that a network could have learnt, or a scale
-    of the training data none that data could have."""
+    """Raise ValueError where a weight is not finite or far too large, or a scale of the training
+    data is impossible."""
     scales = [module for module in model.modules() if isinstance(module, VectorEncoder)]
-    # In the units of the user's features, however large; infinite where nothing was ever known.
+    # A scale is in the units of the user's features, however large; its deviation is infinite
+    # in dimensions that were never observed.
     own = {id(value) for scale in scales for value in (scale.mean, scale.deviation)}
     for scale in scales:
         if not bool(scale.mean.isfinite().all()) or not bool((scale.deviation > 0).all()):

@@ -1,14 +1,16 @@
-"""Encoders at work: features of utterances → representations, one by one or many together.
+"""Encoders at work: features of utterances → representations, in prediction and in training.
 
-Utterances of a batch may come from different files: none changes what is made of another, but for
-the rounding of floats. On a processor they are never put together: what one makes of its caches
-is worth more, and so one utterance takes half the time that it has in a batch of fifty.
+The utterances of a batch may come from different files: none changes the representation of another
+but for rounding. On a processor utterances are encoded one by one: what fits into its caches takes
+half the time that it takes in a batch of fifty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,278 +18,258 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avsent.extraction.extractor import UtteranceFeatures
-from avsent.extraction.features.face import PICTURE_EVERY, pictures_of, standardised
+from avsent.extraction.features.face import PICTURE_EVERY, standardised
+from avsent.extraction.features.spectrogram import normalised_log
+from avsent.extraction.features.voice import AudioFeatures
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.machine import one_torch_thread
 from avsent.model.networks.encoders import TIME_STRIDE, FaceExtras
 from avsent.model.networks.target import TargetModel
 from avsent.result.utterance import TimeWeight
 
+Array = NDArray[np.float32]
+
+MOST_PICTURES = 2048
+"""Pictures in a batch of the pixel network; they take about a gigabyte."""
+MOST_FRAMES = 131_072
+"""Spectrogram frames in a batch, padding included: 22 minutes, about a gigabyte."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Represented:
-    """One utterance, ready to be decided on in the context of the others.
+class EncodedUtterance:
+    """One utterance as the encoders represent it, for a decision in the context of the others.
 
-    ``audio``, ``face``: representations [R], None where the modality is missing; ``…_frames``:
-    where inside the utterance its networks looked.
+    ``audio``, ``face``: representations [R], None where the modality is missing;
+    ``audio_frames``, ``face_frames``: the attention inside the utterance. The face is encoded when
+    its neutral is known, at the end of the file (:meth:`Encoder.encode_faces`); until then its
+    landmarks stay in ``features`` and the output of the pixel network in ``looks`` [⌈T/2⌉, 7].
+    Spectrogram and pictures are dropped: they would fill the memory in the course of a long video.
     """
 
-    start_s: float
-    end_s: float
-    text: str | None
-    track: int | None
-    audio: Tensor | None
-    face: Tensor | None
-    audio_frames: tuple[TimeWeight, ...]
-    face_frames: tuple[TimeWeight, ...]
-    warnings: tuple[str, ...]
+    features: UtteranceFeatures
+    audio: Tensor | None = None
+    face: Tensor | None = None
+    audio_frames: tuple[TimeWeight, ...] = ()
+    face_frames: tuple[TimeWeight, ...] = ()
+    looks: Tensor | None = None
+
+    @property
+    def segment(self) -> Segment:
+        """When it is."""
+        return self.features.segment
+
+    @property
+    def track(self) -> int | None:
+        """The face that it belongs to."""
+        return self.features.track
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was missing or damaged in it."""
+        return self.features.warnings
 
     def of(self, modality: str) -> Tensor | None:
         """The representation of ``modality``."""
         return self.audio if modality == "audio" else self.face
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LeanVoice:
-    """``times_s`` [N]; ``log_mel`` [mel, N]; ``prosody`` [24], None where it is not known."""
-
-    times_s: NDArray[np.float64]
-    log_mel: NDArray[np.float32]
-    prosody: NDArray[np.float32] | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LeanFace:
-    """``times_s`` [T]; ``landmarks`` [T, 51, 2]; ``pictures`` [S, 48, 48] grey, of every
-    ``PICTURE_EVERY``-th of the frames, None where there are no crops."""
-
-    times_s: NDArray[np.float64]
-    landmarks: NDArray[np.float32]
-    pictures: NDArray[np.uint8] | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LeanFeatures:
-    """One utterance, ready to be encoded; fields as in :class:`UtteranceFeatures`."""
-
-    segment: Segment
-    track: int | None
-    audio: LeanVoice | None
-    face: LeanFace | None
-    warnings: tuple[str, ...]
-    provisional: bool
-
-
-def lean(features: UtteranceFeatures) -> LeanFeatures:
-    """``features`` without what encoding does not need: 42 kB for a second, not 147."""
-    audio, face = features.audio, features.face
-    return LeanFeatures(
-        segment=features.segment,
-        track=features.track,
-        audio=None if audio is None else LeanVoice(audio.times_s, audio.log_mel, audio.prosody),
-        face=None
-        if face is None
-        else LeanFace(
-            face.times_s,
-            face.landmarks,
-            None if face.crops is None else pictures_of(face.crops),
-        ),
-        warnings=features.warnings,
-        provisional=features.provisional,
+def encode_voices(
+    model: TargetModel,
+    log_mels: Sequence[Array],
+    prosody: Sequence[Array | None],
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Representations [N, R] and attention over steps [N, S] of N spectrograms [mel, T_i] with
+    their ``prosody`` [24], None where it is not known."""
+    padded, lengths = pad_log_mels(log_mels)
+    representations, weights = model.encode_audio(
+        padded.to(device), lengths.to(device), _stacked(prosody, device)
     )
+    return representations, weights
 
 
-MOST_PICTURES = 2048
-"""Looked at together; they take about a gigabyte."""
-MOST_FRAMES = 131_072
-"""Heard together, of the spectrograms with their padding: 22 minutes, about a gigabyte."""
+def encode_faces(
+    model: TargetModel,
+    landmarks: Sequence[Array],
+    neutrals: Sequence[Array | None],
+    looks: Sequence[Tensor | None],
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Representations [N, R] and attention over frames [N, T] of N face sequences.
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SeenFace:
-    """Face sequence of an utterance: ``times_s`` [T], ``landmarks`` [T, 51, 2] and ``looks``
-    [T, 7], log probabilities of the pixel network, NaN in frames without (None: no network)."""
-
-    times_s: NDArray[np.float64]
-    landmarks: NDArray[np.float32]
-    looks: Tensor | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedUtterance:
-    """One utterance, as far as its networks could see it before the end of the video.
-
-    ``audio``: representation [R]; ``face``: landmarks and what their pixels show, to be encoded
-    when the speaker's neutral is known. None where the modality is missing.
+    ``landmarks`` [T_i, 51, 2]; ``neutrals`` [51, 2]: the speakers' faces at rest; ``looks``
+    [⌈T_i/2⌉, 7], see :func:`look_at`; None where one is not known.
     """
+    padded, mask = pad_faces(landmarks)
+    known = next((one for one in looks if one is not None), None)
+    by_frame = None
+    if known is not None:
+        by_frame = known.new_full((*mask.shape, known.shape[1]), torch.nan)
+        for place, one in enumerate(looks):
+            if one is not None:
+                by_frame[place, : PICTURE_EVERY * len(one) : PICTURE_EVERY] = one
+    extras = FaceExtras(_stacked(neutrals, device), by_frame)
+    representations, weights = model.encode_face(padded.to(device), mask.to(device), extras)
+    return representations, weights
 
-    start_s: float
-    end_s: float
-    text: str | None
-    track: int | None
-    audio: Tensor | None
-    face: SeenFace | None
-    audio_frames: tuple[TimeWeight, ...]
-    warnings: tuple[str, ...]
-    provisional: bool
+
+def look_at(
+    model: TargetModel, pictures: Sequence[NDArray[Any] | None], device: torch.device
+) -> list[Tensor | None]:
+    """Log probabilities [S, 7] by the pixel network for each of ``pictures`` [S, 48, 48] in grey
+    levels; None where there are no pictures, or the model has no such network."""
+    there = [standardised(some) for some in pictures if some is not None]
+    parts = []
+    joined = np.concatenate(there) if there else np.zeros(0)
+    for first in range(0, len(joined), MOST_PICTURES):
+        batch = torch.from_numpy(joined[first : first + MOST_PICTURES])
+        found = model.look_at(batch.to(device))
+        if found is None:
+            break
+        parts.append(found)
+    if not parts:
+        return [None] * len(pictures)
+    looks = iter(torch.split(torch.cat(parts), [len(some) for some in there]))
+    return [None if some is None else next(looks) for some in pictures]
+
+
+def pad_log_mels(log_mels: Sequence[Array]) -> tuple[Tensor, Tensor]:
+    """Spectrograms [mel, N_i] → padded [B, mel, max N] and lengths [B]."""
+    lengths = [log_mel.shape[1] for log_mel in log_mels]
+    padded = np.zeros((len(log_mels), log_mels[0].shape[0], max(lengths)), dtype=np.float32)
+    for row, log_mel in zip(padded, log_mels, strict=True):
+        row[:, : log_mel.shape[1]] = log_mel
+    return torch.from_numpy(padded), torch.tensor(lengths)
+
+
+def pad_faces(sequences: Sequence[Array]) -> tuple[Tensor, Tensor]:
+    """Landmarks [T_i, P, 2] → padded [B, max T, P, 2] and mask [B, max T]."""
+    longest = max(len(sequence) for sequence in sequences)
+    padded = np.zeros((len(sequences), longest, *sequences[0].shape[1:]), dtype=np.float32)
+    mask = np.zeros((len(sequences), longest), dtype=bool)
+    for place, sequence in enumerate(sequences):
+        padded[place, : len(sequence)] = sequence
+        mask[place, : len(sequence)] = True
+    return torch.from_numpy(padded), torch.from_numpy(mask)
+
+
+def _stacked(arrays: Sequence[Array | None], device: torch.device) -> Tensor | None:
+    """[N, …] with NaN in place of what is not known; None where nothing is."""
+    known = next((array for array in arrays if array is not None), None)
+    if known is None:
+        return None
+    unknown = np.full_like(known, np.nan)
+    rows = [unknown if array is None else array for array in arrays]
+    return torch.from_numpy(np.stack(rows)).to(device)
 
 
 class Encoder:
-    """A model's encoders on a device; the model is there, and in evaluation mode."""
+    """A model's encoders on ``device``; the model is there, and in evaluation mode.
 
-    def __init__(self, model: TargetModel, device: torch.device) -> None:
+    ``floor_db``: of the spectrograms that the model was trained on.
+    """
+
+    def __init__(self, model: TargetModel, device: torch.device, floor_db: float) -> None:
         self._model = model
         self._device = device
+        self._floor_db = floor_db
 
     @torch.inference_mode()
     def encode(
-        self,
-        features: Sequence[UtteranceFeatures | LeanFeatures],
-        *,
-        together: bool | None = None,
+        self, features: Sequence[UtteranceFeatures], *, together: bool | None = None
     ) -> list[EncodedUtterance]:
-        """Representation of each modality of each utterance, in the order of ``features``, and
-        where inside the utterance it looked.
+        """Encode the voices and look at the pictures of utterances, of whatever files they are.
 
-        ``together``: as a batch; by default on a GPU alone. One by one, an utterance gives the
-        same to the bit whatever the others are.
+        ``together``: as a batch; by default only on a GPU. One by one, each gives the same to the
+        bit whatever the others are.
+
+        Raises:
+            torch.OutOfMemoryError: they do not fit.
         """
-        items = [one if isinstance(one, LeanFeatures) else lean(one) for one in features]
         if together is None:
             together = self._device.type != "cpu"
         with one_torch_thread():
             if together:
-                return self._encode(items)
-            return [encoded for item in items for encoded in self._encode([item])]
+                return self._encode(features)
+            return [encoded for one in features for encoded in self._encode([one])]
 
     @torch.inference_mode()
-    def represent(
-        self,
-        encoded: Sequence[EncodedUtterance],
-        neutral: Callable[[int | None], NDArray[np.float32] | None],
-    ) -> tuple[Represented, ...]:
-        """The utterances of one video, all of which was seen.
+    def encode_faces(
+        self, encoded: Sequence[EncodedUtterance], neutrals: Mapping[int, Array] | None = None
+    ) -> tuple[EncodedUtterance, ...]:
+        """The utterances of one file with their faces encoded.
 
-        ``neutral``: the face of a track at rest [51, 2].
+        ``neutrals``: the faces at rest [51, 2] by track.
         """
         with one_torch_thread():
-            faces = [self._encode_face(item.face, neutral(item.track)) for item in encoded]
-        return tuple(
-            Represented(
-                start_s=item.start_s,
-                end_s=item.end_s,
-                text=item.text,
-                track=item.track,
-                audio=item.audio,
-                face=face,
-                audio_frames=item.audio_frames,
-                face_frames=face_frames,
-                warnings=item.warnings,
-            )
-            for item, (face, face_frames) in zip(encoded, faces, strict=True)
-        )
+            return tuple(self._with_face(one, neutrals or {}) for one in encoded)
 
-    def _encode(self, items: Sequence[LeanFeatures]) -> list[EncodedUtterance]:
-        heard = self._hear([item.audio for item in items])
-        seen = self._see([item.face for item in items])
+    def _encode(self, items: Sequence[UtteranceFeatures]) -> list[EncodedUtterance]:
+        voices = self._encode_voices([item.audio for item in items])
+        faces = [item.face for item in items]
+        looks: list[Tensor | None] = [None] * len(items)
+        if "face" in self._model.config.modalities:
+            pictures = [None if face is None else face.pictures for face in faces]
+            looks = look_at(self._model, pictures, self._device)
+            faces = [face and dataclasses.replace(face, pictures=None) for face in faces]
+        else:
+            faces = [None] * len(items)
         return [
             EncodedUtterance(
-                start_s=item.segment.start_s,
-                end_s=item.segment.end_s,
-                text=item.segment.text,
-                track=item.track,
+                dataclasses.replace(item, audio=None, face=face),
                 audio=audio,
-                face=face,
                 audio_frames=audio_frames,
-                warnings=item.warnings,
-                provisional=item.provisional,
+                looks=seen,
             )
-            for item, (audio, audio_frames), face in zip(items, heard, seen, strict=True)
+            for item, face, (audio, audio_frames), seen in zip(
+                items, faces, voices, looks, strict=True
+            )
         ]
 
-    def _hear(
-        self, voices: Sequence[LeanVoice | None]
+    def _encode_voices(
+        self, voices: Sequence[AudioFeatures | None]
     ) -> list[tuple[Tensor | None, tuple[TimeWeight, ...]]]:
         found: list[tuple[Tensor | None, tuple[TimeWeight, ...]]] = [(None, ())] * len(voices)
         if "audio" not in self._model.config.modalities:
             return found
         there = [(place, voice) for place, voice in enumerate(voices) if voice is not None]
-        lengths = [voice.log_mel.shape[1] for _, voice in there]
+        lengths = [voice.power.shape[1] for _, voice in there]
         for rows in of_like_length(lengths, MOST_FRAMES):
-            together = [there[row][1] for row in rows]
-            representations, weights = self._encode_voices(together)
-            for row, representation, weight in zip(rows, representations, weights, strict=True):
-                place, voice = there[row]
-                found[place] = representation, _heard_at(voice.times_s, weight)
+            batch = [there[row] for row in rows]
+            representations, weights = encode_voices(
+                self._model,
+                [normalised_log(voice.power, self._floor_db) for _, voice in batch],
+                [voice.prosody for _, voice in batch],
+                self._device,
+            )
+            for (place, voice), representation, weight in zip(
+                batch, representations, weights.cpu(), strict=True
+            ):
+                found[place] = representation, _attention_in_time(voice.times_s, weight)
         return found
 
-    def _encode_voices(self, voices: Sequence[LeanVoice]) -> tuple[Tensor, Tensor]:
-        """Representations [N, R] on the device, and attention over steps [N, S], not there."""
-        lengths = [voice.log_mel.shape[1] for voice in voices]
-        log_mel = torch.zeros(len(voices), voices[0].log_mel.shape[0], max(lengths))
-        for row, voice in zip(log_mel, voices, strict=True):
-            row[:, : voice.log_mel.shape[1]] = torch.from_numpy(voice.log_mel)
-        known = next((voice.prosody for voice in voices if voice.prosody is not None), None)
-        prosody = None
-        if known is not None:
-            nothing = np.full_like(known, np.nan)
-            spoken = [nothing if voice.prosody is None else voice.prosody for voice in voices]
-            prosody = torch.from_numpy(np.stack(spoken)).to(self._device)
-        representations, weights = self._model.encode_audio(
-            log_mel.to(self._device), torch.tensor(lengths, device=self._device), prosody
-        )
-        return representations, weights.cpu()
-
-    def _see(self, faces: Sequence[LeanFace | None]) -> list[SeenFace | None]:
-        """The pixels are looked at while they are there: they are not kept."""
-        if "face" not in self._model.config.modalities:
-            return [None] * len(faces)
-        pictures = [
-            standardised(face.pictures)
-            for face in faces
-            if face is not None and face.pictures is not None
-        ]
-        looks = self._look_at(np.concatenate(pictures)) if pictures else None
-        found: list[SeenFace | None] = []
-        first = 0
-        for face in faces:
-            own = None
-            if face is not None and face.pictures is not None and looks is not None:
-                own = looks.new_full((len(face.times_s), looks.shape[1]), torch.nan)
-                own[::PICTURE_EVERY] = looks[first : first + len(face.pictures)]
-                first += len(face.pictures)
-            found.append(None if face is None else SeenFace(face.times_s, face.landmarks, own))
-        return found
-
-    def _look_at(self, pictures: NDArray[np.float32]) -> Tensor | None:
-        """What ``pictures`` [S, 48, 48] show [S, 7]; None where the model has no eye for them."""
-        parts = []
-        for first in range(0, len(pictures), MOST_PICTURES):
-            some = torch.from_numpy(pictures[first : first + MOST_PICTURES])
-            seen = self._model.look_at(some.to(self._device))
-            if seen is None:
-                return None
-            parts.append(seen)
-        return torch.cat(parts)
-
-    def _encode_face(
-        self, face: SeenFace | None, neutral: NDArray[np.float32] | None
-    ) -> tuple[Tensor | None, tuple[TimeWeight, ...]]:
+    def _with_face(
+        self, encoded: EncodedUtterance, neutrals: Mapping[int, Array]
+    ) -> EncodedUtterance:
+        face = encoded.features.face
         if face is None:
-            return None, ()
-        landmarks = torch.from_numpy(face.landmarks)[None].to(self._device)
-        mask = torch.ones(landmarks.shape[:2], dtype=torch.bool, device=self._device)
-        extras = FaceExtras(
-            neutral=None if neutral is None else torch.from_numpy(neutral)[None].to(self._device),
-            looks=None if face.looks is None else face.looks[None],
+            return encoded
+        neutral = None if encoded.track is None else neutrals.get(encoded.track)
+        representations, weights = encode_faces(
+            self._model, [face.landmarks], [neutral], [encoded.looks], self._device
         )
-        representation, weight = self._model.encode_face(landmarks, mask, extras)
-        return representation[0], _time_weights(face.times_s, weight[0])
+        return dataclasses.replace(
+            encoded,
+            features=dataclasses.replace(encoded.features, face=None),
+            face=representations[0],
+            face_frames=_time_weights(face.times_s, weights[0]),
+            looks=None,
+        )
 
 
 def of_like_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Places of the ``lengths``, from short to long, in groups that padded to their longest have
-    no more than ``most`` together; a longer one stands alone."""
+    """Places of the ``lengths``, from short to long, in groups that have no more than ``most``
+    frames when padded to their longest; a longer one stands alone."""
     group: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
         if group and (len(group) + 1) * lengths[place] > most:
@@ -298,10 +280,10 @@ def of_like_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         yield group
 
 
-def _heard_at(times_s: NDArray[np.float64], weight: Tensor) -> tuple[TimeWeight, ...]:
-    """Attention over the steps of a voice whose frames sound at ``times_s``, padding left out."""
+def _attention_in_time(times_s: NDArray[np.float64], weight: Tensor) -> tuple[TimeWeight, ...]:
+    """Attention over the steps of a voice with spectrogram frames at ``times_s``, without padding.
+    The time of a step is the middle of the frames that it stands for."""
     steps = -(-len(times_s) // TIME_STRIDE)
-    # A step stands for the spectrogram frames below it: its time is their middle.
     last = np.minimum(np.arange(1, steps + 1) * TIME_STRIDE, len(times_s)) - 1
     first = np.arange(steps) * TIME_STRIDE
     return _time_weights((times_s[first] + times_s[last]) / 2, weight[:steps])

@@ -1,5 +1,5 @@
-"""Where checkpoints lie: the shipped ones by name, any other by path. Free of torch, so that
-commands which only need to know the place of one start at once."""
+"""Where checkpoints are: the shipped ones by name, any other by path. Without torch, so that
+commands which only need the place of one start at once."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ def shipped_folder() -> Path:
 
 def shipped_names() -> list[str]:
     """Names that ``load_checkpoint`` takes without a path."""
-    folder = shipped_folder()
-    return sorted(p.parent.name for p in folder.glob(f"*/{CONFIG_FILE}")) if folder.is_dir() else []
+    return names_in(shipped_folder())
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the checkpoints in a folder of models."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}"))
 
 
 def checkpoint_folder(checkpoint: str | Path) -> Path:
-    """Where a checkpoint lies: by shipped name, by path, or in the folder of a training run.
+    """The folder of a checkpoint, by shipped name, by path, or in the folder of a training run.
 
     Raises:
         CheckpointError: there is none, or the run has not finished.

@@ -1,8 +1,8 @@
 """The catalogue of a folder of models: ``index.json``, made from the checkpoints themselves.
 
-It says of each checkpoint what it tells apart, how large its weights are, their SHA-256 and who
-may use it. :func:`write_index` makes it anew; whoever puts a model into ``models/`` calls it after
-the weights and the card are there, or runs ``python -m avsent.model.index models``.
+It lists the labels of each checkpoint, the size and SHA-256 of its weights, and its licence. After
+adding a model to ``models/``, with its weights and card, call :func:`write_index` or run ``python
+-m avsent.model.index models``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from avsent.errors import AvsentError, CheckpointError
 from avsent.files import atomic_text
 from avsent.model.checkpoint import WEIGHTS_FILE, Checkpoint, load_checkpoint
-from avsent.model.folders import CONFIG_FILE, checkpoint_folder, shipped_folder
+from avsent.model.folders import checkpoint_folder, names_in, shipped_folder
 from avsent.schema import read_json
 
 FORMAT = "avsent-models/1"
@@ -38,7 +38,7 @@ _DATA_NAME = re.compile(r"^- (?:\*\*(.+?)\*\*|(.+?): [\d,]+ utterances\b)", re.M
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model. ``bytes`` and ``sha256`` are of its weights; ``data``: what it learnt from."""
+    """One model. ``bytes`` and ``sha256`` are of its weights; ``data``: names of its corpora."""
 
     name: str
     labels: tuple[str, ...]
@@ -63,7 +63,7 @@ class Index:
 
 
 class State(StrEnum):
-    """What became of a model."""
+    """The outcome of a model's verification."""
 
     fine = "fine"
     damaged = "damaged"
@@ -73,27 +73,25 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The state of one model, and in one line what that means and what to do."""
+    """The state of one model; ``detail``: in one line what that means and what to do."""
 
     name: str
     state: State
     detail: str
 
 
-def entry_of(folder: Path) -> Entry:
-    """What the index says of the checkpoint in ``folder``. All of it is loaded.
+def _entry(folder: Path, checkpoint: Checkpoint | None = None) -> Entry:
+    """What the index says of the checkpoint in ``folder``, which is loaded where it is not given.
 
     Raises:
         CheckpointError: it is damaged; a damaged one never gets into an index.
     """
     # Absolute: a folder "default" here is not the shipped model of that name.
-    return _entry(folder, load_checkpoint(folder.absolute()))
-
-
-def _entry(folder: Path, checkpoint: Checkpoint) -> Entry:
+    folder = folder.absolute()
+    checkpoint = checkpoint or load_checkpoint(folder)
     config = checkpoint.config
     return Entry(
-        name=folder.absolute().name,
+        name=folder.name,
         labels=config.model.labels,
         bytes=(folder / WEIGHTS_FILE).stat().st_size,
         sha256=config.weights_sha256,
@@ -110,10 +108,10 @@ def make_index(models_folder: Path) -> Index:
     Raises:
         CheckpointError: there are none, or one is damaged.
     """
-    names = _names_in(models_folder)
+    names = names_in(models_folder)
     if not names:
         raise CheckpointError(f"{models_folder}: holds no checkpoint folders; give another folder")
-    entries = tuple(entry_of(models_folder / name) for name in names)
+    entries = tuple(_entry(models_folder / name) for name in names)
     return Index(FORMAT, DEFAULT if DEFAULT in names else None, entries)
 
 
@@ -126,8 +124,7 @@ def write_index(models_folder: Path) -> Index:
     """Write ``index.json`` into ``models_folder``, whole or not at all.
 
     Raises:
-        CheckpointError: the folder holds no checkpoint, or a damaged one.
-        OutputError: the file cannot be written.
+        CheckpointError: see :func:`make_index`. OutputError: the file cannot be written.
     """
     index = make_index(models_folder)
     with atomic_text(models_folder / INDEX_FILE) as file:
@@ -135,12 +132,8 @@ def write_index(models_folder: Path) -> Index:
     return index
 
 
-def _names_in(models_folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in models_folder.glob(f"*/{CONFIG_FILE}"))
-
-
 def _data_names(card: Path) -> tuple[str, ...]:
-    """Names of the corpora that a card lists first in its section on data; none without one."""
+    """Names of the corpora that a card lists in its section on data; none without a card."""
     try:
         text = card.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -161,7 +154,6 @@ def read_index(models_folder: Path | None = None) -> Index:
 
 
 def _check_names(index: Index) -> None:
-    """Raise ValueError where a name would not lead to one model."""
     if any(not 0 <= n < 2**53 for entry in index.models for n in (entry.bytes, entry.parameters)):
         raise ValueError("a size is out of range")
     names = [entry.name for entry in index.models]
@@ -196,7 +188,7 @@ def describe(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def verify_checkpoint(checkpoint: str | Path) -> Finding:
-    """Hash and load one checkpoint; one that comes with avsent is held against the index, too."""
+    """Hash and load one checkpoint; compare one that comes with avsent with the index, too."""
     try:
         folder = checkpoint_folder(checkpoint).absolute()
     except CheckpointError as error:
@@ -213,20 +205,20 @@ def verify_checkpoint(checkpoint: str | Path) -> Finding:
 
 
 def verify_folder(models_folder: Path | None = None) -> list[Finding]:
-    """Hash and load every model in the folder or in its index, and hold them against each other.
+    """Hash and load every model in the folder or in its index, and compare the two.
 
     By default the models that come with avsent. One finding each; one more for an index that
-    cannot be read, and the models are then held against their ``config.json`` alone.
+    cannot be read: then the models are compared with their ``config.json`` alone.
     """
     models = models_folder or shipped_folder()
-    there = _names_in(models)
+    there = names_in(models)
     try:
         index = read_index(models)
     except CheckpointError as error:
         state = State.damaged if (models / INDEX_FILE).exists() else State.missing
         first = Finding(INDEX_FILE, state, str(error))
         return [first, *(_verify(name, models / name) for name in there)]
-    # What is listed is only compared, never used as a path: the file may say anything.
+    # Names in the index are untrusted input: only compared, never used as a path.
     gone = [
         Finding(entry.name, State.missing, f"listed in {INDEX_FILE}, but gone; {_RESTORE}")
         for entry in index.models
@@ -241,7 +233,7 @@ def _verify(name: str, folder: Path, index: Index | None = None) -> Finding:
     if not weights.is_file():
         return Finding(name, State.missing, f"{weights}: no such file; {_RESTORE}")
     try:
-        real = entry_of(folder)
+        real = _entry(folder)
     except CheckpointError as error:
         return Finding(name, State.damaged, str(error))
     fine = Finding(name, State.fine, f"{real.parameters:,} parameters, SHA-256 {real.sha256[:16]}…")
@@ -262,7 +254,7 @@ def _verify(name: str, folder: Path, index: Index | None = None) -> Finding:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the index of the folder given; of the models that come with avsent by default."""
+    """Write the index of a folder, by default of the models that come with avsent."""
     parser = argparse.ArgumentParser(description="Write index.json into a folder of models.")
     parser.add_argument("folder", type=Path, nargs="?", default=shipped_folder())
     try:

@@ -54,7 +54,9 @@ _DEPTH = np.concatenate(
 """Rough height of each point above the plane of the eyes, in eye distances (our estimate)."""
 
 
-def augmented_log_mel(power: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def augmented_log_mel(
+    power: NDArray[np.float32], rng: np.random.Generator, floor_db: float = FLOOR_DB
+) -> NDArray[np.float32]:
     """A changed copy of mel ``power`` [mel, N] as a normalised log-mel [mel, N']."""
     bands, frames = power.shape
     power = _stretched(power, rng)
@@ -69,7 +71,7 @@ def augmented_log_mel(power: NDArray[np.float32], rng: np.random.Generator) -> N
     noise = (10 ** (noise_tilt_db / 10))[:, None] * rng.gamma(3.0, 1 / 3.0, power.shape)
     snr = 10 ** (rng.uniform(*NOISE_SNR_DB) / 10)
     noise *= power.sum(axis=0).mean() / (snr * noise.sum(axis=0).mean())
-    log_mel = normalised_log(power + noise, FLOOR_DB)
+    log_mel = normalised_log(power + noise, floor_db)
     if log_mel.shape[1] > MAX_FRAMES:
         first = int(rng.integers(log_mel.shape[1] - MAX_FRAMES))
         log_mel = log_mel[:, first : first + MAX_FRAMES]

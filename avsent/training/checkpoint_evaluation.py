@@ -63,7 +63,7 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
     encoded = encode_labels(corpus, options.label, labels)
     corpus = with_parts(checkpoint, corpus)
     part, samples = _part(corpus, str(options.part))  # the command line's is an enum
-    videos = make_videos(samples, encoded, _sizes(config.model.vectors))
+    videos = make_videos(samples, encoded, _sizes(config.model.vectors), features=config.features)
     if not judged(loaded.model, videos).any():
         raise DatasetError(
             f"{corpus.name}: no utterance of the part {part!r} has a label and "

@@ -202,7 +202,8 @@ def folded(groups: Sequence[str], folds: int) -> list[list[int]]:
 def videos_at(videos: Videos, rows: Sequence[int]) -> Videos:
     """Only the videos ``rows``."""
     chosen = list(rows)
-    return Videos(
+    return dataclasses.replace(
+        videos,
         samples=tuple(videos.samples[row] for row in chosen),
         lengths=videos.lengths[chosen],
         labels=videos.labels[chosen],

@@ -276,7 +276,7 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
                 f"{task.corpus.name}: no {modality} in the training part; choose another --target"
             )
     parts = [
-        make_videos(part, task.encoded, {**sizes, "text": size}, texts)
+        make_videos(part, task.encoded, {**sizes, "text": size}, texts, task.corpus.features)
         for part in (split.train, split.valid, split.test)
     ]
     check_parts(parts[0], parts[1], settings.target)

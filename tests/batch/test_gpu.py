@@ -76,14 +76,14 @@ def test_together_it_finds_the_same(
 
 def refusing(engine: GpuEngine, refuses: Callable[[Sequence[Any]], bool]) -> None:
     """Let the real encoder run out of memory on what it ``refuses``."""
-    encode = engine._predictor.decider.encode_many
+    encode = engine._predictor.decider.encode
 
     def scarce(features: Sequence[Any], *, together: bool | None = None) -> Any:
         if refuses(features):
             raise torch.OutOfMemoryError("staged")
         return encode(features, together=together)
 
-    engine._predictor.decider.encode_many = scarce  # type: ignore[method-assign]
+    engine._predictor.decider.encode = scarce  # type: ignore[method-assign]
 
 
 def test_batches_are_halved_until_they_fit(
@@ -136,7 +136,7 @@ def test_a_defect_of_the_gpu_ends_the_batch(folder: Path, tmp_path: Path) -> Non
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    engine._predictor.decider.encode_many = broken  # type: ignore[method-assign]
+    engine._predictor.decider.encode = broken  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="illegal memory access"):
         run(folder, tmp_path, engine)
     assert not engine._encoder.is_alive()

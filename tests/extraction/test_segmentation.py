@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import LevelDetector, SoundArray, frames, segment, times, write_sound
 
-from avsent.extraction.extractor import each_of_file, extract_file
+from avsent.extraction.extractor import extract_file
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.extraction.utterances import segmentation
@@ -84,7 +84,7 @@ def test_given_utterances_change_nothing_about_silence(tmp_path: Path) -> None:
     boundaries.write_text("start_s,end_s\n0.2,0.8\n", encoding="utf-8")
     for given_file in (None, boundaries):
         options = PredictOptions(utterances=given_file)
-        facts = each_of_file(extract_file(path, FeatureConfig(), options), lambda features: None)
+        facts = extract_file(path, FeatureConfig(), lambda features: None, options)
         assert not facts.silent
 
 

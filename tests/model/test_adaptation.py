@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,14 @@ from torch import Tensor
 
 from avsent.cli.app import main
 from avsent.errors import UsageError
+from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import POLARITY_LABELS
-from avsent.model.checkpoint import Calibration, save_checkpoint
+from avsent.model.calibration import Calibration
+from avsent.model.checkpoint import save_checkpoint
 from avsent.model.decision import adapted
-from avsent.model.encoding import Represented
+from avsent.model.encoding import EncodedUtterance
 from avsent.model.networks import config as sizes
 from avsent.model.networks.adaptation import (
     MIN_UTTERANCES,
@@ -125,25 +130,35 @@ def test_a_video_as_one_group_as_the_card_measures_it() -> None:
 # --- utterances ----------------------------------------------------------------------------------
 
 
-def utterance(seed: int, track: int | None, *, voice: bool = True) -> Represented:
-    return Represented(
-        start_s=float(seed),
-        end_s=seed + 0.5,
-        text=None,
-        track=track,
+def utterance(seed: int, track: int | None, *, voice: bool = True) -> EncodedUtterance:
+    return EncodedUtterance(
+        UtteranceFeatures(Segment(float(seed), seed + 0.5), track, None, None),
         audio=random(4, seed=seed) if voice else None,
         face=None if track is None else random(3, seed=seed + 50),
-        audio_frames=(),
-        face_frames=(),
-        warnings=(),
     )
+
+
+def measured(
+    own: Sequence[EncodedUtterance], adapt: Adapt, others: Sequence[EncodedUtterance] = ()
+) -> list[EncodedUtterance] | None:
+    """``own`` utterances adapted together with ``others``; None where none of them moved, and then
+    all must be as they were."""
+    items, moved = adapted([*own, *others], adapt)
+    assert len(items) == len(moved) == len(own) + len(others)
+    if any(moved[: len(own)]):
+        return items[: len(own)]
+    for before, after in zip(own, items, strict=False):
+        for name in ("audio", "face"):
+            old, new = before.of(name), after.of(name)
+            assert old is new is None or torch.equal(old, new)  # type: ignore[arg-type]
+    return None
 
 
 def test_each_track_has_its_own_mean() -> None:
     """The voice of an utterance without a track stays, and so does a track seen twice."""
     tracks = (1, 2, None, 1, None, 1, 2, None)
     items = [utterance(seed, track) for seed, track in enumerate(tracks)]
-    moved = adapted(items, Adapt.speaker)
+    moved = measured(items, Adapt.speaker)
     assert moved is not None
     assert [one.track for one in moved] == list(tracks)
     for name in ("audio", "face"):
@@ -162,7 +177,7 @@ def test_each_track_has_its_own_mean() -> None:
 def test_a_corpus_is_all_utterances_but_only_the_own_ones_come_back() -> None:
     own = [utterance(0, 1), utterance(1, None), utterance(2, 2, voice=False)]
     others = [utterance(seed, 1) for seed in range(3, 8)]
-    moved = adapted(own, Adapt.corpus, others)
+    moved = measured(own, Adapt.corpus, others)
     assert moved is not None
     assert len(moved) == len(own)
     voices = torch.stack([one.audio for one in (*own, *others) if one.audio is not None])
@@ -170,15 +185,14 @@ def test_a_corpus_is_all_utterances_but_only_the_own_ones_come_back() -> None:
     torch.testing.assert_close(torch.stack([v.audio for v in moved[:2]]), voices[:2] - step)  # type: ignore[misc]
     assert moved[1].face is None
     assert moved[2].audio is None
-    # Nobody else moves a speaker.
-    assert adapted(own, Adapt.speaker, others) is None
-    assert adapted(own[:2], Adapt.corpus) is None
-    assert adapted([], Adapt.speaker) is None
+    assert measured(own, Adapt.speaker) is None
+    assert measured(own[:2], Adapt.corpus) is None
+    assert adapted([], Adapt.speaker) == ([], [])
     # Three utterances, but two voices and two faces.
-    assert adapted(own, Adapt.corpus) is None
+    assert measured(own, Adapt.corpus) is None
     # Enough voices, but the one of this video is not among them.
     voices_alone = [utterance(seed, None) for seed in range(3, 8)]
-    assert adapted(own[2:], Adapt.corpus, voices_alone) is None
+    assert measured(own[2:], Adapt.corpus, voices_alone) is None
 
 
 SHORT = ("talk_happy_zh.mp4", "grid/bbaf2n.mpg")
@@ -249,7 +263,7 @@ def test_the_decision_is_that_on_the_moved_utterances(
 ) -> None:
     plain = predictor.conclude(sample)
     moved = predictor.conclude(asked(sample, Adapt.speaker))
-    by_hand = list(sample.represented)
+    by_hand = list(sample.utterances)
     assert [one.track for one in by_hand] == [1, 1, 1, 1]
     for name in ("audio", "face"):
         own = torch.stack([v for one in by_hand if (v := one.of(name)) is not None])
@@ -258,7 +272,7 @@ def test_the_decision_is_that_on_the_moved_utterances(
             dataclasses.replace(one, **{name: value})
             for one, value in zip(by_hand, own - step, strict=True)
         ]
-    expected = predictor.conclude(dataclasses.replace(sample, represented=tuple(by_hand)))
+    expected = predictor.conclude(dataclasses.replace(sample, utterances=tuple(by_hand)))
     assert judged(moved) == pytest.approx(judged(expected), abs=1e-6)
     assert judged(moved) != pytest.approx(judged(plain), abs=1e-3)
     assert moved.warnings == plain.warnings == ()
@@ -287,7 +301,7 @@ def test_too_few_utterances_of_a_video(predictor: Predictor, short: list[Analysi
 
 
 def test_a_file_without_utterances_needs_no_warning(predictor: Predictor, sample: Analysis) -> None:
-    nothing = dataclasses.replace(sample, represented=(), adapt=Adapt.speaker)
+    nothing = dataclasses.replace(sample, utterances=(), adapt=Adapt.speaker)
     result = predictor.conclude(nothing)
     assert result.utterances == result.warnings == ()
 
@@ -345,6 +359,33 @@ def test_the_command(
             assert result.warnings == expected.warnings
             assert judged(result) == pytest.approx(judged(expected), abs=2e-6)
     assert (tmp_path / "none.json").read_text() != (tmp_path / "corpus.json").read_text()
+
+
+def test_a_batch_drops_the_warning_of_an_earlier_run_with_too_few_files(
+    checkpoint: Path, clips: Path, tmp_path: Path
+) -> None:
+    """Two utterances are too few; with a third one, of another file, all are adapted."""
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    names = [Path(name).name for name in SHORT]
+    command = ["batch", str(videos), "-o", str(out), "--adapt", "corpus", "-q", "--workers", "1"]
+    command += ["--checkpoint", str(checkpoint), "--device", "cpu"]
+
+    def warnings(name: str) -> list[str]:
+        result: list[str] = json.loads((out / f"{name}.json").read_text("utf-8"))["warnings"]
+        return result
+
+    shutil.copyfile(clips / SHORT[0], videos / names[0])
+    assert main(command) == 0
+    too_few = "--adapt corpus: neither voice nor face in 3 utterances or more: not adapted"
+    assert warnings(names[0]) == [too_few]
+    shutil.copyfile(clips / SHORT[1], videos / names[1])
+    assert main(command) == 0
+    assert warnings(names[0]) == warnings(names[1]) == []
+    # The other way round it comes back, once.
+    (videos / names[1]).unlink()
+    assert main(command) == 0
+    assert warnings(names[0]) == [too_few]
 
 
 def test_where_all_fail_nothing_is_written(checkpoint: Path, folder: Path) -> None:

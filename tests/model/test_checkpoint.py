@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ from small_models import save as save_hostile_checkpoints
 from avsent.errors import CheckpointError, OutputError
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.spectrogram import AudioConfig
+from avsent.model.calibration import Calibration
 from avsent.model.checkpoint import (
     MAX_LAYER_SIZE,
     MAX_WEIGHTS_BYTES,
     WEIGHTS_FILE,
-    Calibration,
     load_checkpoint,
     save_checkpoint,
 )
@@ -141,13 +143,26 @@ def test_a_failed_save_changes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [CONFIG_FILE]
 
 
-def test_weights_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = iter(["config", "weights"])
-    monkeypatch.setattr("avsent.files.secrets.token_hex", lambda count: next(names))
-    (tmp_path / ".avsent-weights.tmp").mkdir()  # in the way of the temporary file
-    with pytest.raises(OutputError, match=rf"cannot write .*{WEIGHTS_FILE}"):
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A larger file fails, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_weights_that_cannot_be_written_leave_the_old_checkpoint(tmp_path: Path) -> None:
+    with files_of_at_most(1000), pytest.raises(OutputError, match=f"write .*{WEIGHTS_FILE}: "):
         save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".avsent-weights.tmp"]
+    assert list(tmp_path.iterdir()) == []
+    save(tmp_path)
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with files_of_at_most(1000), pytest.raises(OutputError):
+        save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
 
 
 # --- damage to the weights -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from multiprocessing.reduction import ForkingPickler
 from typing import TypeAlias
 
 import numpy as np
@@ -14,11 +15,11 @@ from conftest import SAMPLE, SHARED
 import avsent.model.encoding
 from avsent.batch.engines.gpu import BatchSize
 from avsent.errors import InputError
-from avsent.extraction.extractor import FileFacts, UtteranceFeatures, each_of_file, extract_file
+from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
 from avsent.extraction.features.config import FeatureConfig
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider
-from avsent.model.encoding import EncodedUtterance, LeanFeatures, lean, of_like_length
+from avsent.model.encoding import EncodedUtterance, of_like_length
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,7 +34,7 @@ def extracted() -> Files:
     for path in (SAMPLE, MANY):
         if path.exists():
             found: list[UtteranceFeatures] = []
-            facts = each_of_file(extract_file(path, FeatureConfig()), found.append)
+            facts = extract_file(path, FeatureConfig(), found.append)
             files.append((found, facts))
     whole = files[0][0]
     audio, face = whole[0].audio, whole[1].face
@@ -44,7 +45,7 @@ def extracted() -> Files:
         dataclasses.replace(whole[0], face=None, track=None),
         dataclasses.replace(whole[0], audio=None, face=None, track=None),
         dataclasses.replace(whole[0], audio=dataclasses.replace(audio, prosody=None)),
-        dataclasses.replace(whole[1], face=dataclasses.replace(face, crops=None)),
+        dataclasses.replace(whole[1], face=dataclasses.replace(face, pictures=None)),
     ]
     return files
 
@@ -60,39 +61,43 @@ def assert_same(
     exact = {"atol": tolerance, "rtol": 0.0}
     assert len(found) == len(alone)
     for one, other in zip(found, alone, strict=True):
-        for name in ("start_s", "end_s", "text", "track", "warnings", "provisional"):
+        for name in ("segment", "track", "warnings"):
             assert getattr(one, name) == getattr(other, name)
-        assert (one.audio is None, one.face is None) == (other.audio is None, other.face is None)
+        assert one.features.provisional == other.features.provisional
+        assert (one.audio is None, one.looks is None) == (other.audio is None, other.looks is None)
         if one.audio is not None:
             torch.testing.assert_close(one.audio, other.audio, **exact)
         frames, expected = (
             np.array([(at.time_s, at.weight) for at in item.audio_frames]) for item in (one, other)
         )
         np.testing.assert_allclose(frames, expected, **exact)
-        if one.face is not None and other.face is not None:
-            assert (one.face.times_s == other.face.times_s).all()
-            assert (one.face.landmarks == other.face.landmarks).all()
-            assert (one.face.looks is None) == (other.face.looks is None)
-            if one.face.looks is not None:
-                torch.testing.assert_close(
-                    one.face.looks, other.face.looks, equal_nan=True, **exact
-                )
+        face, expected_face = one.features.face, other.features.face
+        assert (face is None) == (expected_face is None)
+        if face is not None and expected_face is not None:
+            assert (face.times_s == expected_face.times_s).all()
+            assert (face.landmarks == expected_face.landmarks).all()
+        if one.looks is not None:
+            torch.testing.assert_close(one.looks, other.looks, **exact)
+
+
+def each_alone(decider: Decider, features: Sequence[UtteranceFeatures]) -> list[EncodedUtterance]:
+    return [encoded for one in features for encoded in decider.encode([one])]
 
 
 def test_together_as_alone(decider: Decider, extracted: Files) -> None:
     everything = [one for found, _ in extracted for one in found]
-    lengths = {one.audio.log_mel.shape[1] for one in everything if one.audio is not None}
+    lengths = {one.audio.power.shape[1] for one in everything if one.audio is not None}
     assert len(lengths) >= 4  # so there is padding
-    alone = [decider.encode(one) for one in everything]
-    together = decider.encode_many(everything, together=True)
+    alone = each_alone(decider, everything)
+    together = decider.encode(everything, together=True)
     assert_same(together, alone, 1e-5)
     first = 0
     for found, facts in extracted:
         own = slice(first, first + len(found))
         first += len(found)
         for one, other in zip(
-            decider.represent(together[own], facts.neutrals.get),  # type: ignore[arg-type]
-            decider.represent(alone[own], facts.neutrals.get),  # type: ignore[arg-type]
+            decider.encode_faces(together[own], facts.neutrals),
+            decider.encode_faces(alone[own], facts.neutrals),
             strict=True,
         ):
             assert (one.face is None) == (other.face is None)
@@ -102,12 +107,12 @@ def test_together_as_alone(decider: Decider, extracted: Files) -> None:
 
 def test_one_by_one_to_the_bit(decider: Decider, extracted: Files) -> None:
     some = extracted[0][0]
-    alone = [decider.encode(one) for one in some]
-    assert_same(decider.encode_many(some), alone, 0.0)  # on a processor that is what it does
-    assert_same(decider.encode_many(some[::-1], together=False)[::-1], alone, 0.0)
+    alone = each_alone(decider, some)
+    assert_same(decider.encode(some), alone, 0.0)  # on a processor that is what it does
+    assert_same(decider.encode(some[::-1], together=False)[::-1], alone, 0.0)
     for one, other in zip(some, alone, strict=True):
-        assert_same(decider.encode_many([one], together=True), [other], 0.0)
-    assert decider.encode_many([], together=True) == []
+        assert_same(decider.encode([one], together=True), [other], 0.0)
+    assert decider.encode([], together=True) == []
 
 
 def test_cut_where_together_they_are_too_much(
@@ -116,10 +121,10 @@ def test_cut_where_together_they_are_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     some = extracted[0][0]
-    alone = [decider.encode(one) for one in some]
+    alone = each_alone(decider, some)
     monkeypatch.setattr(avsent.model.encoding, "MOST_PICTURES", 7)
     monkeypatch.setattr(avsent.model.encoding, "MOST_FRAMES", 600)
-    assert_same(decider.encode_many(some, together=True), alone, 1e-5)
+    assert_same(decider.encode(some, together=True), alone, 1e-5)
 
 
 def test_groups_of_like_length() -> None:
@@ -129,11 +134,27 @@ def test_groups_of_like_length() -> None:
     assert list(of_like_length([], 10)) == []
 
 
-def test_nothing_that_encoding_needs_is_left_out(decider: Decider, extracted: Files) -> None:
+def test_spectrogram_pictures_and_landmarks_are_dropped_as_soon_as_they_are_encoded(
+    decider: Decider, extracted: Files
+) -> None:
+    """They would fill the memory in the course of a long video."""
+    found, facts = extracted[0]
+    encoded = decider.encode(found)
+    assert all(one.features.audio is None for one in encoded)
+    faces = [one.features.face for one in encoded if one.features.face is not None]
+    assert len(faces) == sum(one.face is not None for one in found) > 0
+    assert all(face.pictures is None for face in faces)
+    for one in decider.encode_faces(encoded, facts.neutrals):
+        assert one.features.face is None
+        assert one.looks is None
+
+
+def test_an_utterance_is_the_same_after_it_was_sent_from_another_process(
+    decider: Decider, extracted: Files
+) -> None:
     some = extracted[0][0]
-    for mixed in (some, [lean(one) for one in some], [lean(one) for one in some[:3]] + some[3:]):
-        alone = [decider.encode(one) for one in some]
-        assert_same(decider.encode_many(mixed), alone, 0.0)
+    sent = [ForkingPickler.loads(ForkingPickler.dumps(one)) for one in some]
+    assert_same(decider.encode(sent), each_alone(decider, some), 0.0)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -146,18 +167,18 @@ class SmallDevice:
         self.decider, self.most = decider, most
         self.tried: list[int] = []
 
-    def encode(self, features: Sequence[LeanFeatures]) -> list[EncodedUtterance]:
+    def encode(self, features: Sequence[UtteranceFeatures]) -> list[EncodedUtterance]:
         self.tried.append(len(features))
         if len(features) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.decider.encode_many(features, together=True)
+        return self.decider.encode(features, together=True)
 
 
 def test_halved_until_it_fits_and_remembered(decider: Decider, extracted: Files) -> None:
-    some = [lean(one) for one in extracted[0][0]]
+    some = extracted[0][0]
     assert len(some) == 9
     device, size = SmallDevice(decider, 2), BatchSize(8)
-    alone = [decider.encode(one) for one in some]
+    alone = each_alone(decider, some)
     assert_same(size.halving(device.encode, some), alone, 1e-5)
     assert size.most == 2
     assert device.tried == [8, 4, 2, 2, 2, 2, 1]
@@ -168,7 +189,7 @@ def test_halved_until_it_fits_and_remembered(decider: Decider, extracted: Files)
 
 
 def test_one_that_does_not_fit_by_itself(decider: Decider, extracted: Files) -> None:
-    some = [lean(one) for one in extracted[0][0][:3]]
+    some = extracted[0][0][:3]
     size = BatchSize(8)
     with pytest.raises(InputError, match=r"^long\.mp4 at 0\.\d\d s: .*--device cpu$") as caught:
         size.halving(
@@ -199,7 +220,7 @@ def test_on_a_gpu_as_on_a_processor(extracted: Files) -> None:
     everything = [one for found, _ in extracted for one in found]
     there = Decider(load_checkpoint("default"), torch.device("cuda"))
     here = Decider(load_checkpoint("default"), torch.device("cpu"))
-    for one, other in zip(there.encode_many(everything), here.encode_many(everything), strict=True):
+    for one, other in zip(there.encode(everything), here.encode(everything), strict=True):
         if other.audio is not None:
             assert one.audio is not None
             torch.testing.assert_close(one.audio.cpu(), other.audio, atol=5e-3, rtol=0)

@@ -31,18 +31,19 @@ from avsent.errors import CheckpointError
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import FaceFeatures, pictures_of
-from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
+from avsent.extraction.features.spectrogram import FLOOR_DB, AudioConfig, normalised_log
 from avsent.extraction.features.voice import SIZE, AudioFeatures
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.model.calibration import Calibration
 from avsent.model.checkpoint import (
     MAX_LAYER_SIZE,
     MAX_MEMBERS,
-    Calibration,
     load_checkpoint,
     save_checkpoint,
 )
 from avsent.model.decision import Decider
+from avsent.model.encoding import Encoder
 from avsent.model.folders import CONFIG_FILE
 from avsent.model.networks.config import ContextConfig, TargetConfig, VoteConfig
 from avsent.model.networks.encoders import FaceExtras, MovementEncoder, VectorEncoder
@@ -54,6 +55,7 @@ from avsent.model.networks.experts import (
     with_polarity,
 )
 from avsent.model.networks.target import TargetModel, Utterances
+from avsent.training import augmentation, dataset
 from avsent.training.data.corpus import Sample
 from avsent.training.dataset import encoded, make_videos
 from recipes.fusion import FER_COUNTS, FER_EMOTIONS, vote_streams
@@ -549,35 +551,33 @@ def features() -> list[UtteranceFeatures]:
     rng, found = np.random.default_rng(0), []
     for index, (frames, track) in enumerate(zip(FRAMES, TRACKS, strict=True)):
         power = rng.gamma(1.0, 1.0, (64, 40)).astype(np.float32)
-        log_mel = normalised_log(power, FLOOR_DB)
         face = None
         if frames:
             blots = rng.integers(0, 256, (frames, 3, 3)).astype(np.uint8)
-            crops = blots.repeat(32, axis=1).repeat(32, axis=2)
+            pictures = pictures_of(blots.repeat(32, axis=1).repeat(32, axis=2))
             landmarks = some_faces(1, frames, seed=index)[0].numpy()
-            shown = crops if index != 1 else None
+            shown = pictures if index != 1 else None
             face = FaceFeatures(np.arange(frames) / 10, landmarks, shown)
         spoken = random(EXPERTS.prosody, seed=index).numpy() if index != 2 else None
-        audio = AudioFeatures(np.arange(40) / 100, log_mel, power, spoken) if index != 3 else None
+        audio = AudioFeatures(np.arange(40) / 100, power, spoken) if index != 3 else None
         found.append(UtteranceFeatures(Segment(float(index), index + 0.8), track, audio, face))
     return found
 
 
-def neutral_of(track: int | None) -> NDArray[np.float32] | None:
-    """Nothing is known of track 3."""
-    return None if track in (None, 3) else some_faces(1, 1, seed=90 + track)[0, 0].numpy()
+NEUTRALS = {track: some_faces(1, 1, seed=90 + track)[0, 0].numpy() for track in (1, 2)}
+"""That of track 3 is not known."""
 
 
 def sample_of(index: int, utterance: UtteranceFeatures) -> Sample:
     audio, face = utterance.audio, utterance.face
-    crops = None if face is None else face.crops
+    pictures = None if face is None else face.pictures
     return Sample(
         key=str(index),
         video="one",
         audio=None if audio is None else audio.power,
         face=None if face is None else face.landmarks,
-        neutral=neutral_of(utterance.track),
-        pictures=None if crops is None else pictures_of(crops).astype(np.float32),
+        neutral=NEUTRALS.get(utterance.track or 0),
+        pictures=None if pictures is None else pictures.astype(np.float32),
         prosody=None if audio is None else audio.prosody,
     )
 
@@ -606,13 +606,13 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_a_corpus_is_encoded_as_at_prediction(checkpoint: Path) -> None:
     loaded, utterances = load_checkpoint(checkpoint), features()
     decider = Decider(loaded, torch.device("cpu"))
-    represented = decider.represent([decider.encode(one) for one in utterances], neutral_of)
+    found_there = decider.encode_faces(decider.encode(utterances), NEUTRALS)
     samples = [sample_of(index, one) for index, one in enumerate(utterances)]
     videos = make_videos(samples, {}, {})
     corpus = encoded(loaded.model, videos, [0], torch.device("cpu"))
     for name, lacks in (("audio", 3), ("face", 2)):
         assert corpus.present[name][0].tolist() == [index != lacks for index in range(5)]
-        for index, one in enumerate(represented):
+        for index, one in enumerate(found_there):
             found = one.of(name)
             assert (found is None) == (index == lacks)
             if found is not None:
@@ -656,12 +656,52 @@ def test_of_a_changed_voice_the_prosody_is_not_known(checkpoint: Path) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("augmented", [False, True])
+def test_the_spectrogram_of_each_voice_is_made_once(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, augmented: bool
+) -> None:
+    model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
+    videos = make_videos([sample_of(i, one) for i, one in enumerate(features())], {}, {})
+    powers: list[NDArray[Any]] = []
+
+    def counted(power: NDArray[Any], floor_db: float) -> NDArray[np.float32]:
+        powers.append(power)
+        return normalised_log(power, floor_db)
+
+    for module in (augmentation, dataset):
+        monkeypatch.setattr(module, "normalised_log", counted)
+    encoded(model, videos, [0], device, np.random.default_rng(0) if augmented else None)
+    assert len(powers) == int(videos.present["audio"].sum()) == 4
+
+
+@torch.inference_mode()
+def test_the_floor_of_the_spectrogram_is_that_of_the_features(checkpoint: Path) -> None:
+    """In training, with and without augmentation, as in prediction."""
+    model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
+    samples = [sample_of(i, one) for i, one in enumerate(features())]
+    low = FeatureConfig(audio=AudioConfig(floor_db=15.0))
+    usual, other = (make_videos(samples, {}, {}, features=one) for one in (None, low))
+    assert (usual.floor_db, other.floor_db) == (FLOOR_DB, 15.0)
+    for seed in (None, 0):
+        heard = []
+        for videos in (usual, other):
+            rng = None if seed is None else np.random.default_rng(seed)
+            heard.append(encoded(model, videos, [0], device, rng).values["audio"][0])
+        assert (heard[0] - heard[1]).abs().max() > 1e-3
+    expected = Encoder(model, device, 15.0).encode(features())
+    found = encoded(model, other, [0], device).values["audio"][0]
+    for one, row in zip(expected, found, strict=True):
+        if one.audio is not None:
+            torch.testing.assert_close(row, one.audio, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
 def test_the_decision_comes_with_its_reasons(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     decider = Decider(loaded, torch.device("cpu"))
-    utterances = [decider.encode(one) for one in features()]
-    results = list(decider.decide(decider.represent(utterances, neutral_of)))
-    others = list(decider.decide(decider.represent(utterances)))
+    utterances = decider.encode(features())
+    results = list(decider.decide(decider.encode_faces(utterances, NEUTRALS)))
+    others = list(decider.decide(decider.encode_faces(utterances)))
     assert len(results) == 5
     for index, (result, other) in enumerate(zip(results, others, strict=True)):
         assert sum(result.probabilities.values()) == pytest.approx(1)

@@ -167,10 +167,11 @@ def test_no_crops_of_a_track_that_was_not_seen(tmp_path: Path, track: int | None
 
 
 def test_faces_are_found_again_as_they_were() -> None:
-    from avsent.extraction.extractor import Extraction, ExtractionOptions
+    from avsent.extraction.extractor import Extraction
     from avsent.extraction.features.config import FeatureConfig
+    from avsent.options import PredictOptions
 
-    extraction = Extraction(SAMPLE, FeatureConfig(), ExtractionOptions(sightings=True))
+    extraction = Extraction(SAMPLE, FeatureConfig(), PredictOptions(sightings=True))
     assert len(list(extraction)) == 4
     assert len(extraction.sightings) > 50
     assert find_sightings(SAMPLE, make_result(1)) == extraction.sightings

@@ -1,5 +1,5 @@
-"""The local engine of a machine with a GPU: workers decode and look for faces on the processor,
-and one thread here encodes what they find, of all files together, on the GPU."""
+"""The local engine of a machine with a GPU: worker processes extract features on the processor, and
+one thread here encodes the utterances of all files together on the GPU."""
 
 from __future__ import annotations
 
@@ -16,19 +16,26 @@ from avsent.batch.engines.base import Done, Event, Job, Moved, Work
 from avsent.batch.engines.local import LocalEngine
 from avsent.batch.engines.worker import Piece, Seen, answer_of, failure, options_of, serve_features
 from avsent.errors import InputError
-from avsent.model.encoding import EncodedUtterance, LeanFeatures
+from avsent.extraction.extractor import UtteranceFeatures
+from avsent.model.encoding import EncodedUtterance
 from avsent.predictor import Predictor, assemble
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+MOST_UTTERANCES = 64
+"""Utterances in the first batch."""
+WAITING_LIMIT = 4 * MOST_UTTERANCES
+"""While more utterances wait, no messages are read from the workers, which then wait, too."""
+_STEP_S = 0.02
+
 
 class BatchSize:
-    """How many items are worked on together: halved where the device runs out of memory.
+    """Items in a batch: halved where the device runs out of memory.
 
     Attributes:
         most: items of the next batch at most. It never grows again: what did not fit once would
-            not fit twice, and each time costs a batch.
+            not fit twice, and each try costs a batch.
     """
 
     def __init__(self, most: int) -> None:
@@ -42,7 +49,7 @@ class BatchSize:
         items: Sequence[T],
         name: Callable[[T], str] = lambda item: "an utterance",
     ) -> list[R]:
-        """What ``work`` makes of all ``items``, in their order, ``most`` at a time.
+        """The results of ``work`` for all ``items``, in their order, ``most`` at a time.
 
         ``name``: what to call an item in an error: its file, and where it is in there.
 
@@ -68,11 +75,11 @@ class BatchSize:
 def _within_memory(
     work: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]
 ) -> Sequence[R] | None:
-    """What ``work`` makes of ``batch``; None where memory was too small for it."""
+    """The results of ``work`` for ``batch``; None where the memory was too small for it."""
     try:
         made = work(batch)
     except torch.OutOfMemoryError:
-        # The error holds on to all that was in use when it came up: emptied after it is gone.
+        # The error holds the tensors that were in use: the cache is emptied after it is gone.
         pass
     else:
         if len(made) != len(batch):
@@ -81,13 +88,6 @@ def _within_memory(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
-
-
-MOST_UTTERANCES = 64
-"""Encoded together, at first."""
-WAITING_LIMIT = 4 * MOST_UTTERANCES
-"""While more than these wait, workers are not listened to: they wait, too."""
-_STEP_S = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -99,13 +99,9 @@ class _File:
     error: InputError | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """An utterance to be encoded, or (``seen``) the end of a file."""
-
-    file: _File
-    features: LeanFeatures | None = None
-    seen: Seen | None = None
+_Utterance = tuple[_File, UtteranceFeatures]
+_Waiting = tuple[_File, UtteranceFeatures | Seen]
+"""An utterance to be encoded, or the end of a file."""
 
 
 class GpuEngine(LocalEngine):
@@ -142,7 +138,7 @@ class GpuEngine(LocalEngine):
         deadline = time.monotonic() + timeout_s
         while True:
             events: list[Event] = []
-            # In short steps: what is decided comes from a thread, not through a pipe.
+            # In short steps: decisions come from a thread, not through a pipe.
             if self._waiting.qsize() <= WAITING_LIMIT:
                 events += super().wait(_STEP_S)
             else:
@@ -151,7 +147,7 @@ class GpuEngine(LocalEngine):
                 event = self._decided.get()
                 if isinstance(event, Exception):
                     raise event
-                if self._files.pop(event.job, None) is not None:
+                if event.job in self._files:
                     events.append(event)
             for event in events:
                 if not isinstance(event, Moved):
@@ -173,11 +169,11 @@ class GpuEngine(LocalEngine):
         match message:
             case Piece(job, features):
                 if (file := self._files.get(job)) is not None:
-                    self._waiting.put(_Waiting(file, features=features))
+                    self._waiting.put((file, features))
             case Seen(job):
                 worker.job = None
                 if (file := self._files.get(job)) is not None:
-                    self._waiting.put(_Waiting(file, seen=message))
+                    self._waiting.put((file, message))
             case _:
                 super()._take(worker, message, events)
 
@@ -187,65 +183,58 @@ class GpuEngine(LocalEngine):
         try:
             while (first := self._waiting.get()) is not None:
                 items, ends = [first], False
-                while len(items) < self._batch.most and not ends:
-                    try:
-                        item = self._waiting.get_nowait()
-                    except queue.Empty:
-                        break
+                while len(items) < self._batch.most and not ends and not self._waiting.empty():
+                    item = self._waiting.get()
                     ends = item is None
                     items += [item] if item is not None else []
-                self._encode(items)
-                for item in items:
-                    if item.seen is not None:
-                        self._decide(item.file, item.seen)
+                self._encode(
+                    [(file, it) for file, it in items if isinstance(it, UtteranceFeatures)]
+                )
+                for file, seen in items:
+                    if isinstance(seen, Seen) and self._is_live(file):
+                        self._decide(file, seen)
                 if ends:
                     return
         except Exception as error:
             self._decided.put(error)
 
-    def _encode(self, items: Sequence[_Waiting]) -> None:
-        live = [
-            item
-            for item in items
-            if item.features is not None and self._files.get(item.file.job) is item.file
-        ]
+    def _is_live(self, file: _File) -> bool:
+        """Whether the attempt was not abandoned."""
+        return self._files.get(file.job) is file
+
+    def _encode(self, items: Sequence[_Utterance]) -> None:
+        live = [item for item in items if self._is_live(item[0])]
         try:
-            made = self._batch.halving(self._made, live, _place)
+            made = self._batch.halving(self._encoded, live, _place)
         except InputError:
-            # One of them does not fit even alone: the others must not fail with it.
-            self._encode_alone(live)
+            # One does not fit even alone: the others must not fail with it.
+            for item in live:
+                try:
+                    item[0].encoded += self._batch.halving(self._encoded, [item], _place)
+                except InputError as error:
+                    item[0].error = error
             return
-        for item, encoded in zip(live, made, strict=True):
-            item.file.encoded.append(encoded)
+        for (file, _), encoded in zip(live, made, strict=True):
+            file.encoded.append(encoded)
 
-    def _encode_alone(self, items: Sequence[_Waiting]) -> None:
-        for item in items:
-            try:
-                item.file.encoded += self._batch.halving(self._made, [item], _place)
-            except InputError as error:
-                item.file.error = error
-
-    def _made(self, items: Sequence[_Waiting]) -> list[EncodedUtterance]:
-        features = [item.features for item in items if item.features is not None]
-        return self._predictor.decider.encode_many(features, together=self._together)
+    def _encoded(self, items: Sequence[_Utterance]) -> list[EncodedUtterance]:
+        features = [features for _, features in items]
+        return self._predictor.decider.encode(features, together=self._together)
 
     def _decide(self, file: _File, seen: Seen) -> None:
-        job = file.job
-        if self._files.get(job) is not file:
-            return
         event: Event
         try:
             if file.error is not None:
                 raise file.error
             analysis = assemble(self._predictor.decider, file.encoded, seen.facts, self._options)
-            answer = answer_of(job, seen.content_sha256, self._predictor, analysis, self._work)
-            event = Done(job, answer, seen.seconds)
+            answer = answer_of(file.job, seen.content_sha256, self._predictor, analysis, self._work)
+            event = Done(file.job, answer, seen.seconds)
         except Exception as error:
-            event = failure(error, job, self._work, seen.seconds)
+            event = failure(error, file.job, self._work, seen.seconds)
         self._decided.put(event)
 
 
-def _place(item: _Waiting) -> str:
+def _place(item: _Utterance) -> str:
     """Where an utterance is, for an error."""
-    start_s = 0.0 if item.features is None else item.features.segment.start_s
-    return f"{item.file.job.name}: the utterance at {start_s:.2f} s"
+    file, features = item
+    return f"{file.job.name}: the utterance at {features.segment.start_s:.2f} s"

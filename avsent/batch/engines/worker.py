@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from avsent.batch.engines.base import Answer, Done, Failed, Job, Moved, Work, WorkersError
 from avsent.batch.journal import packed, packed_representations
 from avsent.errors import AvsentError, InputError, MediaError
-from avsent.extraction.extractor import FileFacts, each_of_file, extract_file
+from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
 from avsent.extraction.utterances.voice_activity import default_detector
 from avsent.files import file_sha256
 from avsent.model.checkpoint import load_config
-from avsent.model.encoding import LeanFeatures, lean
 from avsent.options import PredictOptions
 from avsent.progress import Progress
 
@@ -117,7 +116,7 @@ def answer_of(
     stored, rows = packed(result)
     representations = None
     if work.represent:
-        representations = packed_representations(analysis.represented)
+        representations = packed_representations(analysis.utterances)
     return Answer(
         content_sha256=content_sha256,
         duration_s=result.duration_s,
@@ -252,7 +251,7 @@ class Piece:
     """One utterance of a job, in the order of extraction."""
 
     job: Job
-    features: LeanFeatures
+    features: UtteranceFeatures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,15 +285,13 @@ class Extractor:
                 def moved(news: Moved) -> None:
                     send(news)
 
-                facts = each_of_file(
-                    extract_file(
-                        job.path,
-                        self._features,
-                        self._options,
-                        throttled(job, moved),
-                        self._detector,
-                    ),
-                    lambda utterance: send(Piece(job, lean(utterance))),
+                facts = extract_file(
+                    job.path,
+                    self._features,
+                    lambda utterance: send(Piece(job, utterance)),
+                    self._options,
+                    throttled(job, moved),
+                    self._detector,
                 )
         except Exception as error:
             return failure(error, job, self._work, time.monotonic() - began)

@@ -1,1 +1,1 @@
-"""Features of one utterance and modality: what the networks see, for training and prediction."""
+"""Features of one utterance, by modality: what the networks see in training and prediction."""

@@ -1,4 +1,4 @@
-"""Everything that decides what features look like, in one dataclass a checkpoint can carry."""
+"""Settings that decide what features look like; a checkpoint carries them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Face sequence of an utterance: landmarks free of place, size and tilt, and aligned crops.
+"""Face sequence of an utterance: landmarks free of position, size and tilt, and small pictures.
 
-Only what survives another camera is kept: the jaw line is dropped (its points slide), the face
-is centred between the eyes, turned upright and measured in eye distances. Differences between
-frames and other spread statistics are left out on purpose: they measure the camera.
+The features keep only what another camera would show, too. The jaw line is dropped (its points
+slide); the face is centred between the eyes, turned upright and measured in eye distances.
+Differences between frames and other spread statistics are left out: they measure the camera.
 """
 
 from __future__ import annotations
@@ -16,16 +16,66 @@ from numpy.typing import NDArray
 
 from avsent.extraction.faces.types import eye_centres
 
+JAW_POINTS = 17
+POINTS = 68 - JAW_POINTS
+MIN_FRAMES = 1
+MIN_FACE_SHARE = 0.2
+"""A face found in a smaller share of an utterance's analysed frames is not used."""
 PICTURE_PX = 48
 PICTURE_EVERY = 2
-"""Of a face sequence every second frame is looked at: at 10 Hz an expression is seen five times a
-second, and the network on pixels costs more than all others together."""
+"""The pixel network sees every second frame. At 10 Hz that is five pictures a second; the network
+costs more than all others together."""
 MIN_DEVIATION = 4.0
-"""Grey levels: below it there is nothing to be seen, and noise is not blown up."""
+"""Grey levels. A picture with less contrast is not scaled up: that would amplify noise."""
+MOST_FRAMES = 256
+"""Frames kept of a track for its median. With more, every second one is dropped, and from then on
+half as many are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceConfig:
+    """How the face sequence is made; stored in the checkpoint."""
+
+    analysis_rate_hz: float = 10.0
+    points: int = POINTS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceFeatures:
+    """``times_s`` [T]; ``landmarks`` [T, 51, 2] float32 in eye distances; ``pictures``
+    [⌈T/2⌉, 48, 48] uint8 grey, of every ``PICTURE_EVERY``-th frame; ``neutral`` [51, 2]: the
+    speaker's face at rest (see :class:`NeutralFace`), where it is part of the data."""
+
+    times_s: NDArray[np.float64]
+    landmarks: NDArray[np.float32]
+    pictures: NDArray[np.uint8] | None = None
+    neutral: NDArray[np.float32] | None = None
+
+
+def face_features(
+    times_s: NDArray[Any],
+    landmarks: NDArray[Any],
+    crops: NDArray[np.uint8] | None = None,
+) -> FaceFeatures | None:
+    """Face sequence of ``landmarks`` [T, 68, 2] (pixels, already smoothed) at ``times_s`` [T], with
+    the aligned ``crops`` [T, S, S] of the same frames.
+
+    Frames whose eyes coincide are dropped. Returns None where no frame is left.
+    """
+    if len(times_s) == 0:
+        return None
+    normalised, usable = normalise_landmarks(landmarks)
+    if int(usable.sum()) < MIN_FRAMES:
+        return None
+    return FaceFeatures(
+        times_s=np.asarray(times_s, dtype=np.float64)[usable],
+        landmarks=normalised[usable],
+        pictures=None if crops is None else pictures_of(crops[usable]),
+    )
 
 
 def pictures_of(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Those of the ``crops`` [T, S, S] of a face sequence that are looked at, [⌈T/2⌉, 48, 48]."""
+    """Small pictures [⌈T/2⌉, 48, 48] of every ``PICTURE_EVERY``-th of ``crops`` [T, S, S]."""
     shape = PICTURE_PX, PICTURE_PX
     small = [
         cv2.resize(crop, shape, interpolation=cv2.INTER_AREA) for crop in crops[::PICTURE_EVERY]
@@ -39,53 +89,6 @@ def standardised(grey: NDArray[Any]) -> NDArray[np.float32]:
     values -= values.mean(axis=(1, 2), keepdims=True)
     values /= np.maximum(values.std(axis=(1, 2), keepdims=True), MIN_DEVIATION)
     return values
-
-
-JAW_POINTS = 17
-POINTS = 68 - JAW_POINTS
-MIN_FRAMES = 1
-MIN_FACE_SHARE = 0.2
-"""A face seen in a smaller share of an utterance's analysed frames cannot speak for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FaceConfig:
-    """How the face sequence is made; stored in the checkpoint."""
-
-    analysis_rate_hz: float = 10.0
-    points: int = POINTS
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FaceFeatures:
-    """``times_s`` [T]; ``landmarks`` [T, 51, 2] float32 in eye distances; ``crops`` [T, 96, 96];
-    ``neutral`` [51, 2]: the speaker's face at rest (see :class:`~avsent.extraction.features.face`)."""
-
-    times_s: NDArray[np.float64]
-    landmarks: NDArray[np.float32]
-    crops: NDArray[np.uint8] | None = None
-    neutral: NDArray[np.float32] | None = None
-
-
-def face_features(
-    times_s: NDArray[Any],
-    landmarks: NDArray[Any],
-    crops: NDArray[np.uint8] | None = None,
-) -> FaceFeatures | None:
-    """Face sequence of ``landmarks`` [T, 68, 2] (pixels, already smoothed) at ``times_s`` [T].
-
-    Frames whose eyes coincide are dropped. Returns None where no frame is left.
-    """
-    if len(times_s) == 0:
-        return None
-    normalised, usable = normalise_landmarks(landmarks)
-    if int(usable.sum()) < MIN_FRAMES:
-        return None
-    return FaceFeatures(
-        times_s=np.asarray(times_s, dtype=np.float64)[usable],
-        landmarks=normalised[usable],
-        crops=None if crops is None else crops[usable],
-    )
 
 
 def normalise_landmarks(landmarks: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -103,21 +106,17 @@ def normalise_landmarks(landmarks: NDArray[Any]) -> tuple[NDArray[np.float32], N
     return np.stack([x, y], axis=-1).astype(np.float32), usable
 
 
-MOST_FRAMES = 256
-"""Kept of a track; with more, every second one goes and from then on fewer are taken."""
-
-
 class NeutralFace:
     """Running median of one track's normalised landmarks, in bounded memory."""
 
     def __init__(self) -> None:
         self._kept: list[NDArray[np.float32]] = []
-        self._every, self._seen = 1, 0
+        self._every, self._count = 1, 0
 
     def add(self, landmarks: NDArray[Any]) -> None:
-        """Another frame's ``landmarks`` [68, 2] in pixels, smoothed."""
-        self._seen += 1
-        if (self._seen - 1) % self._every:
+        """Add a frame's ``landmarks`` [68, 2], in pixels and smoothed."""
+        self._count += 1
+        if (self._count - 1) % self._every:
             return
         normalised, usable = normalise_landmarks(landmarks[None])
         if not usable[0]:
@@ -128,13 +127,13 @@ class NeutralFace:
             self._every *= 2
 
     def settle(self) -> None:
-        """Keep the median alone, of a track that has ended: a video of hours has thousands."""
-        middle = self.median()
-        self._kept = [] if middle is None else [middle]
+        """Keep only the median of a track that has ended: hours of video have thousands."""
+        median = self.median()
+        self._kept = [] if median is None else [median]
 
     def median(self) -> NDArray[np.float32] | None:
         """The face [51, 2] in eye distances; None where no frame was usable."""
         if not self._kept:
             return None
-        middle: NDArray[np.float32] = np.median(np.stack(self._kept), axis=0).astype(np.float32)
-        return middle
+        median: NDArray[np.float32] = np.median(np.stack(self._kept), axis=0).astype(np.float32)
+        return median

@@ -1,9 +1,9 @@
-"""A place for numba's compiled code where it finds none itself.
+"""A folder for numba's compiled code where numba finds none itself.
 
-librosa compiles parts of itself while it is imported, and keeps the outcome beside its own files
-or in the user's home. For a service user without a home, or in a container whose root is
-read-only, there is neither, and the import fails. An image may bring what was compiled along, in
-a folder that ``NUMBA_CACHE_DIR`` names; numba itself takes none that it cannot write to.
+librosa compiles parts of itself on import and keeps them beside its own files or in the user's
+home. A service user without a home, or a container with a read-only root, has neither, and the
+import fails. A container image may bring compiled code along, in the folder that
+``NUMBA_CACHE_DIR`` names; numba itself refuses a folder that it cannot write to.
 """
 
 from __future__ import annotations
@@ -22,31 +22,28 @@ VARIABLE = "NUMBA_CACHE_DIR"
 
 
 def ensure_numba_cache() -> None:
-    """Call before importing librosa; does nothing where numba can help itself."""
+    """Call before importing librosa; does nothing where numba finds a folder itself."""
     if "numba" in sys.modules:
         return
-    prepared = None
-    if given := os.environ.get(VARIABLE):
-        prepared = Path(given)
-        if may_be_written(prepared):
+    given = os.environ.get(VARIABLE)
+    if given:
+        if may_be_written(Path(given)):
             return
     else:
         spec = importlib.util.find_spec("librosa")
-        beside = (
-            [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-        )
+        beside = map(Path, (spec and spec.submodule_search_locations) or ())
         if any_writable([*beside, Path("~").expanduser()]):
             return
-    # A folder of our own, not a shared name: what lies in it is run.
+    # A private folder, not a shared name: the code in it is executed.
     folder = tempfile.mkdtemp(prefix="avsent-numba-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if prepared is not None:
-        copy_files(prepared, Path(folder))
+    if given:
+        copy_files(Path(given), Path(folder))
     os.environ[VARIABLE] = folder
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy what can be read; what is missing is compiled again. Modes are those of new files."""
+    """Copy what can be read, with the modes of new files; numba compiles what is missing."""
     for file in source.rglob("*"):
         with contextlib.suppress(OSError):
             if file.is_file():
@@ -56,7 +53,7 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def may_be_written(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, which is made where it is missing."""
+    """Whether files can be made in ``folder``, which is created if missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

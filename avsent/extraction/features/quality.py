@@ -1,9 +1,8 @@
-"""Plain checks of the signals: is there a voice to hear, a face to see, in what was recorded?
+"""Plain checks of the signals: is there a voice in the sound, a face in the pictures?
 
-Where one fails, the networks would still answer, and as surely as ever: out of noise they make an
-emotion. The limits were set on acted clips with known damage (docs/limits.md has the figures):
-each lies where a modality alone no longer tells more than guessing, or where no recording of a
-talking person was found.
+The networks give a confident answer for noise, too; a modality that fails a check counts as
+missing. The limits were set on acted clips with known damage (figures: docs/limits.md). Each lies
+where a modality alone is no better than guessing, or beyond every recording of a talking person.
 """
 
 from __future__ import annotations
@@ -19,40 +18,37 @@ from avsent.extraction.features.face import normalise_landmarks
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 
 LEAST_SNR_DB = 9.0
-"""See :func:`estimated_snr_db`. Real recordings of talkers have 13 and more. On acted clips the
-voice alone, right in 78% (mean over three polarities), is so in 34% among other talkers as loud as
-the speaker (estimate 8 dB), in 55% with music as loud (8), in 51% with white noise as loud (4) and
-in 70% with white noise 5 dB below (9)."""
+"""See :func:`estimated_snr_db`. Recordings of talkers have 13 and more. On acted clips the accuracy
+of the voice alone, 78% (mean over three polarities), is 34% among other talkers as loud (estimate 8
+dB), 55% with music as loud (8), 51% with white noise as loud (4) and 70% 5 dB below (9)."""
 MOST_CLIPPED = 0.95
-"""Share of samples at the limit of the recording above which there is no voice. Clipping does
-little harm: with 90% of its samples cut off the voice alone is right in 56%."""
+"""Share of clipped samples above which there is no voice. Clipping does little harm: with 90% of
+the samples clipped the voice alone has an accuracy of 56%."""
 MUCH_CLIPPED = 0.2
-"""From here on the level does not rise and fall as it did, and tells nothing of noise."""
+"""From here on the level does not rise and fall as it did: the signal-to-noise ratio is unknown."""
 CLIP_LEVEL = 0.985
-"""Of the loudest sample: from here on a sample counts as clipped."""
+"""Share of the loudest sample from which on a sample counts as clipped."""
 LEAST_EYE_DISTANCE_PX = 4.0
-"""Of stills reduced to 4 pixels between the eyes the shipped model tells 61% of the polarities
-(mean over three classes; 79% as they are), and is still better than guessing; at 3 pixels its log
-loss is that of the classes' frequencies. Landmarks are found on an enlarged copy of the face, so
-the rounding of dlib's to whole pixels does not count."""
+"""On stills reduced to 4 pixels between the eyes the shipped model has an accuracy of 61% (mean
+over three polarities; 79% at full size); at 3 pixels its log loss is that of the class frequencies.
+Landmarks are found on an enlarged copy, so dlib's rounding to whole pixels does not matter."""
 LEAST_SHARPNESS = 3.5
-"""See :func:`sharpness`. Of 44 faces in real videos none has less than 16; their crops blurred by a
-Gaussian of 3 pixels of 48 have 2.4 to 3.5. There the pixel network, right in 61% of sharp stills
-(mean over seven classes), is right in 31%. Stills found and cut out after the blur have 3.8 at 3
-pixels and 3.3 at 3.5, between which the shipped model's log loss on their polarity becomes worse
-than that of the classes' frequencies."""
+"""See :func:`sharpness`. 44 faces in real videos have 16 and more; their crops blurred by a
+Gaussian of 3 of 48 pixels have 2.4 to 3.5, and the pixel network's accuracy drops from 61% to 31%
+(mean over seven classes). Stills blurred before detection have 3.8 at 3 pixels and 3.3 at 3.5; in
+between the shipped model's log loss becomes worse than that of the class frequencies."""
 
 MOST_UNSTEADY = 0.25
-"""Eye distances: landmarks that leap further from frame to frame follow no face."""
+"""Eye distances: landmarks that jump further from frame to frame follow no face."""
 
 FRAME_S, HOP_S = 0.025, 0.010
 QUIET, LOUD = 10, 90
-"""Percentiles of the level over an utterance: between syllables, and in them."""
+"""Percentiles of the level over an utterance: between syllables, and within them."""
 FEWEST_FRAMES = 4
 SIDE_PX = 48
 FINE_PX, COARSE_PX = 1.0, 3.0
 LEAST_DETAIL = 1e-4
-"""Of a picture of one grey: nothing is blurred, nor sharp."""
+"""Keeps the ratio finite for a picture of a single grey."""
 
 
 def voice_fault(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ) -> str | None:
@@ -84,9 +80,9 @@ def face_fault(landmarks: NDArray[np.float32], crops: NDArray[np.uint8]) -> str 
 
 
 def estimated_snr_db(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ) -> float:
-    """Signal-to-noise ratio in dB, by how far the loud stretches of ``samples`` [N] rise above the
-    quiet ones: a voice pauses between its syllables, noise and music do not. −inf for a sound
-    too short to tell or without any rise."""
+    """Signal-to-noise ratio in dB, from how far the loud parts of ``samples`` [N] rise above the
+    quiet ones: a voice pauses between syllables, noise and music do not. −inf for a sound that is
+    too short, or constant."""
     frame, hop = round(FRAME_S * rate_hz), round(HOP_S * rate_hz)
     if len(samples) < 2 * frame:
         return -np.inf
@@ -99,7 +95,7 @@ def estimated_snr_db(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ
 
 
 def clipped_share(samples: NDArray[np.float32]) -> float:
-    """Share of ``samples`` [N] at the loudest level there is, 0 … 1."""
+    """Share of ``samples`` [N] at the loudest level, 0 … 1."""
     if not samples.size:
         return 0.0
     level = np.abs(samples)
@@ -113,7 +109,7 @@ def eye_distance_px(landmarks: NDArray[np.float32]) -> float:
 
 
 def unsteadiness(landmarks: NDArray[np.float32]) -> float:
-    """How far normalised ``landmarks`` [T, 51, 2] leap: the median of their second differences, in
+    """How far normalised ``landmarks`` [T, 51, 2] jump: the median of their second differences, in
     eye distances; 0 for fewer than four frames."""
     if len(landmarks) < FEWEST_FRAMES:
         return 0.0
@@ -123,11 +119,10 @@ def unsteadiness(landmarks: NDArray[np.float32]) -> float:
 def sharpness(crops: NDArray[np.uint8]) -> float:
     """Median over ``crops`` [T, S, S], at ``SIDE_PX`` pixels, of the energy of fine detail over
     that of coarse detail: the variances of the Laplacian after Gaussians of ``FINE_PX`` and of
-    ``COARSE_PX``. 0 for a picture without any.
+    ``COARSE_PX``. 0 for a picture without detail.
 
-    The coarse one changes little until a blur is as wide as itself, so neither light nor contrast
-    nor what face it is matters much. The Laplacian of the picture itself was tried: the rounding
-    to whole grey levels in a dark picture, or a trace of noise, hides any blur from it.
+    The ratio depends little on light, contrast or face. The Laplacian of the picture itself does
+    not work: rounding to grey levels in a dark picture, or a trace of noise, hides any blur.
     """
     found = []
     for crop in crops:

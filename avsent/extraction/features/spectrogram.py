@@ -1,8 +1,8 @@
-"""Log-mel spectrogram of an utterance, by librosa, normalised so that it survives another room.
+"""Log-mel spectrogram of an utterance, normalised so that it carries over to other recordings.
 
-What carries over to other recordings was measured before this was written: a spectrogram
-floored below its own peak and standardised by one mean and one deviation for the utterance
-does; absolute level, per-corpus statistics and duration do not.
+Measurements decided how: a spectrogram floored below its own peak and standardised by one mean and
+one deviation per utterance carries over; absolute level, statistics of the corpus and duration do
+not. librosa computes the mel power.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ MEL_BANDS = 64
 LOWEST_HZ = 60.0
 HIGHEST_HZ = 7600.0
 FLOOR_DB = 45.0
-"""Everything further below the utterance's peak counts as silence."""
+"""Power further below the utterance's peak counts as silence."""
 TRIM_DB = 35.0
-"""Leading and trailing frames further below the utterance's loudest frame are cut off."""
+"""Leading and trailing frames further below the loudest frame are cut off."""
 SILENCE_DBFS = -60.0
-"""An utterance none of whose frames is louder has no voice: the modality is missing."""
+"""Without a louder frame an utterance has no voice: the modality is missing."""
 MIN_FRAMES = 16
-"""Fewer spectrogram frames than this (0.16 s) tell nothing."""
+"""Fewer frames (0.16 s) count as no voice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,8 @@ class AudioConfig:
 def audible_power(
     samples: NDArray[np.float32], config: AudioConfig
 ) -> tuple[NDArray[np.float32], int] | None:
-    """Mel power [mel, N] of ``samples`` without quiet ends, and the index of its first frame.
-
-    None where there is nothing to hear.
-    """
+    """Mel power [mel, N] of ``samples`` without quiet ends, and the index of its first frame; None
+    where there is nothing to hear."""
     if samples.size < MIN_FRAMES * config.hop_samples or _loudest_dbfs(samples) < SILENCE_DBFS:
         return None
     power = mel_power(samples, config)
@@ -86,7 +84,8 @@ def mel_power(samples: NDArray[np.float32], config: AudioConfig) -> NDArray[np.f
 
 
 def normalised_log(power: NDArray[Any], floor_db: float) -> NDArray[np.float32]:
-    """Decibels of ``power`` [mel, N], floored at ``floor_db`` below the peak, standardised."""
+    """Log-mel [mel, N] of ``power`` [mel, N]: decibels, floored at ``floor_db`` below the peak,
+    with mean 0 and deviation 1."""
     decibel = 10.0 * np.log10(np.maximum(power, 1e-12))
     decibel = np.maximum(decibel, decibel.max() - floor_db)
     spread = max(float(decibel.std()), 1e-3)

@@ -1,9 +1,10 @@
-"""Prosody of an utterance: 24 statistics of pitch, energy and spectral balance.
+"""The voice of an utterance: mel power, and 24 statistics of its prosody.
 
-What a voice does over a sentence carries over to other languages and microphones better than its
-spectrogram. No level (a microphone's gain) and no duration (a corpus's sentences) is among them.
-Pitch is found by autocorrelation (Boersma 1993, without its path search): ``librosa.pyin`` takes
-ten times as long, and compiles itself for seconds at every start where nothing can be cached.
+The statistics are of pitch, energy and spectral balance. They carry over to other languages and
+microphones better than a spectrogram. None is a level (it depends on the microphone's gain) or a
+duration (it depends on the corpus's sentences). Pitch is found by autocorrelation (Boersma 1993,
+without its path search): ``librosa.pyin`` takes ten times as long, and compiles itself for seconds
+at every start where nothing can be cached.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.features.spectrogram import AudioConfig, audible_power, normalised_log
+from avsent.extraction.features.spectrogram import AudioConfig, audible_power
 
 PITCH_STATISTICS = (
     "median",  # semitones above 100 Hz
@@ -38,7 +39,7 @@ BALANCE_STATISTICS = (
     "flux",
 )
 MODULATION_HZ = ((0.5, 2.0), (2.0, 5.0), (5.0, 10.0))
-"""Phrases, syllables, roughness."""
+"""Rates of phrases, of syllables, and of a rough voice."""
 SIZE = (
     len(PITCH_STATISTICS + VOICE_STATISTICS + ENERGY_STATISTICS + BALANCE_STATISTICS)
     + len(MODULATION_HZ)
@@ -47,43 +48,70 @@ SIZE = (
 PITCH_WINDOW_S = 0.04
 LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 70.0, 500.0
 OCTAVE_COST = 10.0
-"""Per second of lag: of two periods that explain a frame as well, the shorter is the pitch."""
+"""Per second of lag: of two periods that explain a frame equally well, the shorter is the pitch."""
 VOICED = 0.45
 """Autocorrelation from which a frame counts as voiced."""
 LOUD_DB = -30.0
 """Below the loudest frame."""
 OUTLIER_SEMITONES = 14.0
 LEAP_SEMITONES = 2.0
-"""From one frame to the next: more is an error of the octave."""
+"""From one frame to the next; a larger step is an octave error."""
 LEAST_DB = -60.0
 LOW_BANDS, HIGH_BANDS = 14, 34
 CHUNK = 1024
-"""Frames whose pitch is looked for at once."""
+"""Frames whose pitch is computed at once."""
 FEWEST_VOICED, FEWEST_CHANGES, FEWEST_FRAMES = 6, 4, 41
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioFeatures:
+    """``power`` [mel, N] float32, from which training and prediction make the log-mel spectrogram
+    (:func:`~avsent.extraction.features.spectrogram.normalised_log`); ``times_s`` [N] of its frames;
+    ``prosody`` [``SIZE``], None where it is not known."""
+
+    times_s: NDArray[np.float64]
+    power: NDArray[np.float32]
+    prosody: NDArray[np.float32] | None = None
+
+
+def audio_features(
+    samples: NDArray[np.float32], start_s: float, config: AudioConfig | None = None
+) -> AudioFeatures | None:
+    """Features of mono ``samples`` [N], the first of which sounds at ``start_s``.
+
+    Returns None where there is nothing to hear: silence (below ``SILENCE_DBFS``) or a sound
+    too short for ``MIN_FRAMES`` frames.
+    """
+    config = config or AudioConfig()
+    audible = audible_power(samples, config)
+    if audible is None:
+        return None
+    power, first = audible
+    frames = np.arange(first, first + power.shape[1])
+    return AudioFeatures(
+        times_s=start_s + frames * (config.hop_samples / config.sample_rate_hz),
+        power=power,
+        prosody=prosody_of(samples, power, first, config),
+    )
 
 
 def prosody(
     samples: NDArray[np.float32], config: AudioConfig | None = None
 ) -> NDArray[np.float32] | None:
-    """The statistics [``SIZE``] of an utterance's mono ``samples`` [N]; None where there is nothing
-    to hear (see :func:`~avsent.extraction.features.spectrogram.audible_power`)."""
-    config = config or AudioConfig()
-    found = audible_power(samples, config)
-    if found is None:
-        return None
-    power, first = found
-    return prosody_of(samples, power, first, config)
+    """The statistics alone, see :func:`audio_features`."""
+    features = audio_features(samples, 0.0, config)
+    return None if features is None else features.prosody
 
 
 def prosody_of(
     samples: NDArray[np.float32], power: NDArray[np.float32], first: int, config: AudioConfig
 ) -> NDArray[np.float32]:
-    """As :func:`prosody`, where the audible ``power`` [mel, N] and the index of its ``first`` frame
-    are already known."""
+    """The statistics [``SIZE``] of mono ``samples`` [N]; ``power`` [mel, N] and ``first``: see
+    :func:`~avsent.extraction.features.spectrogram.audible_power`."""
     semitones, periodic = _pitch(samples, config)
     semitones, periodic = (track[first : first + power.shape[1]] for track in (semitones, periodic))
     energy = 10 * np.log10(power.sum(axis=0, dtype=np.float64) + 1e-12)
-    # The floor, so that digital silence does not tell how loud the recording was.
+    # With a floor, so that digital silence does not reveal how loud the recording was.
     energy = np.maximum(energy - energy.max(), LEAST_DB)
     loud = energy > LOUD_DB
     voiced = (periodic > VOICED) & loud
@@ -104,13 +132,13 @@ def prosody_of(
 def _pitch(
     samples: NDArray[np.float32], config: AudioConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each hop, the pitch in semitones above 100 Hz [N], and how periodic it is [N], 0 … 1."""
+    """For each hop, the pitch in semitones above 100 Hz [N] and its periodicity [N], 0 … 1."""
     rate_hz = config.sample_rate_hz
     size = round(PITCH_WINDOW_S * rate_hz)
     padded = np.pad(samples.astype(np.float32), size // 2)
     count = 1 + len(samples) // config.hop_samples
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: config.hop_samples][:count]
-    # In parts: the spectra of ten minutes would fill a gigabyte.
+    # In chunks: the spectra of ten minutes would fill a gigabyte.
     parts = [_pitch_of(frames[i : i + CHUNK], rate_hz) for i in range(0, count, CHUNK)]
     pitch, periodic = (np.concatenate(tracks) for tracks in zip(*parts, strict=True))
     return pitch, periodic
@@ -119,7 +147,6 @@ def _pitch(
 def _pitch_of(
     frames: NDArray[np.float32], rate_hz: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of ``frames`` [N, W]."""
     window = np.hanning(frames.shape[1]).astype(np.float32)
     frames = (frames - frames.mean(axis=1, keepdims=True)) * window
     own, of_window = _autocorrelation(frames), _autocorrelation(window[None])
@@ -130,7 +157,7 @@ def _pitch_of(
     best = (own[:, shortest:longest] - OCTAVE_COST * lags / rate_hz).argmax(axis=1)
     rows, lag = np.arange(len(own)), lags[best]
     before, peak, after = (own[rows, lag + step] for step in (-1, 0, 1))
-    # The summit of the parabola through the three.
+    # The maximum of the parabola through the three.
     bend = before - 2 * peak + after
     offset = np.clip((before - after) / np.where(bend < -1e-9, 2 * bend, -1e-9), -0.5, 0.5)
     return 12 * np.log2(rate_hz / (lag + offset) / 100.0), np.clip(peak, 0.0, 1.0)
@@ -160,7 +187,7 @@ def _of_pitch(semitones: NDArray[np.float64], voiced: NDArray[np.bool_]) -> list
 
 
 def _of_balance(power: NDArray[np.float32]) -> list[Any]:
-    """Of the loud frames [mel, N]."""
+    """Statistics of the loud frames' ``power`` [mel, N]."""
     decibel = 10 * np.log10(power.astype(np.float64) + 1e-12)
     decibel = np.maximum(decibel - decibel.max(), LEAST_DB)
     linear, bands = 10 ** (decibel / 10), np.arange(len(decibel))
@@ -182,7 +209,7 @@ def _of_balance(power: NDArray[np.float32]) -> list[Any]:
 
 
 def _of_modulation(energy: NDArray[np.float64], hop_s: float) -> list[Any]:
-    """Share (log) of the envelope's movement that is as fast as each of ``MODULATION_HZ``."""
+    """Log share of the envelope's modulation in each band of ``MODULATION_HZ``."""
     if len(energy) < FEWEST_FRAMES:
         return [0.0] * len(MODULATION_HZ)
     spectrum = np.abs(np.fft.rfft(energy - energy.mean())) ** 2
@@ -192,36 +219,3 @@ def _of_modulation(energy: NDArray[np.float64], hop_s: float) -> list[Any]:
         np.log(spectrum[(rates_hz >= slow) & (rates_hz < fast)].sum() / whole + 1e-4)
         for slow, fast in MODULATION_HZ
     ]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AudioFeatures:
-    """``log_mel`` [mel, N] float32, mean 0 and deviation 1 over the utterance; ``times_s`` [N];
-    ``power`` [mel, N] float32, what it was made from: training changes that; ``prosody`` [24]."""
-
-    times_s: NDArray[np.float64]
-    log_mel: NDArray[np.float32]
-    power: NDArray[np.float32]
-    prosody: NDArray[np.float32] | None = None
-
-
-def audio_features(
-    samples: NDArray[np.float32], start_s: float, config: AudioConfig | None = None
-) -> AudioFeatures | None:
-    """Of mono ``samples`` [N] whose first one sounds at ``start_s``.
-
-    Returns None where there is nothing to hear: silence (below ``SILENCE_DBFS``) or a sound
-    too short for ``MIN_FRAMES`` frames.
-    """
-    config = config or AudioConfig()
-    found = audible_power(samples, config)
-    if found is None:
-        return None
-    power, first = found
-    frames = np.arange(first, first + power.shape[1])
-    return AudioFeatures(
-        times_s=start_s + frames * (config.hop_samples / config.sample_rate_hz),
-        log_mel=normalised_log(power, config.floor_db),
-        power=power,
-        prosody=prosody_of(samples, power, first, config),
-    )

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, MediaError, UsageError
-from avsent.extraction.extractor import Extraction, ExtractionOptions
-from avsent.extraction.features.face import pictures_of
+from avsent.extraction.extractor import Extraction
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.options import FaceChoice
+from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_cache import PARTS, FeatureCache, MediaFeatures, Settings
@@ -145,25 +144,20 @@ def _analysed(
     extraction = Extraction(
         file.media,
         settings.features,
-        ExtractionOptions(
-            segments=file.segments,
-            face=settings.face,
-            analysis_rate_hz=settings.features.face.analysis_rate_hz,
-            landmarks=settings.landmarks,
-            check=settings.check,
-        ),
+        PredictOptions(face=settings.face, landmarks=settings.landmarks, check=settings.check),
         report,
+        segments=file.segments,
     )
     # In the order of their ends; one for each segment, as one face is chosen.
     found: dict[Segment, dict[str, NDArray[np.float32] | None]] = {}
     track_of: dict[Segment, int | None] = {}
     for utterance in extraction:
         audio, face = utterance.audio, utterance.face
-        crops = None if face is None else face.crops
+        pictures = None if face is None else face.pictures
         found[utterance.segment] = {
             "audio": None if audio is None else audio.power,
             "face": None if face is None else face.landmarks,
-            "pictures": None if crops is None else pictures_of(crops).astype(np.float32),
+            "pictures": None if pictures is None else pictures.astype(np.float32),
             "prosody": None if audio is None else audio.prosody,
         }
         track_of[utterance.segment] = utterance.track

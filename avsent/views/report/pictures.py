@@ -22,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from avsent.extraction.buffers import RecentSound
-from avsent.extraction.extractor import Extraction, ExtractionOptions
+from avsent.extraction.extractor import Extraction
 from avsent.extraction.faces.types import Box, Sighting
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.spectrogram import AudioConfig, mel_power, normalised_log
@@ -34,6 +34,7 @@ from avsent.extraction.media.video import (
     FrameSampler,
     PictureTrack,
 )
+from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.record import Result
 from avsent.result.utterance import TimeWeight
@@ -177,10 +178,8 @@ def find_sightings(
     Raises:
         MediaError: the file cannot be read.
     """
-    options = ExtractionOptions(
-        segments=(), sightings=True, analysis_rate_hz=analysis_rate_of(result)
-    )
-    extraction = Extraction(path, FeatureConfig(), options, on_progress)
+    options = PredictOptions(sightings=True, analysis_rate_hz=analysis_rate_of(result))
+    extraction = Extraction(path, FeatureConfig(), options, on_progress, segments=())
     for _ in extraction:
         pass
     return extraction.sightings
