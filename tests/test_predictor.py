@@ -262,7 +262,7 @@ def in_halves(
     return assemble(decider, encoded, facts, options), facts
 
 
-def test_both_halves_are_a_prediction(decider: Decider) -> None:
+def test_extract_and_assemble_give_the_same_as_predict(decider: Decider) -> None:
     predictor = avsent.load(device="cpu")
     analysis, facts = in_halves(decider, SAMPLE)
     assert concluded(decider, analysis, predictor.model) == predictor.predict(SAMPLE)
@@ -286,7 +286,7 @@ def test_given_utterances_that_overlap_or_lie_beyond(decider: Decider, tmp_path:
     assert result.warnings == ("1 given utterances lie beyond its end and are left out",)
 
 
-def test_a_window_counts_only_in_silence(decider: Decider) -> None:
+def test_provisional_utterances_count_only_in_a_silent_file(decider: Decider) -> None:
     some: list[EncodedUtterance] = []
     facts = extract_file(SAMPLE, decider.features, lambda one: some.extend(decider.encode([one])))
     window = dataclasses.replace(some[1].features, provisional=True)

@@ -20,7 +20,6 @@ from torch import Tensor
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.face import PICTURE_EVERY, standardised
 from avsent.extraction.features.spectrogram import normalised_log
-from avsent.extraction.features.voice import AudioFeatures
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.machine import one_torch_thread
 from avsent.model.networks.encoders import TIME_STRIDE, FaceExtras
@@ -205,37 +204,20 @@ class Encoder:
             return tuple(self._with_face(one, neutrals or {}) for one in encoded)
 
     def _encode(self, items: Sequence[UtteranceFeatures]) -> list[EncodedUtterance]:
-        voices = self._encode_voices([item.audio for item in items])
-        faces = [item.face for item in items]
-        looks: list[Tensor | None] = [None] * len(items)
-        if "face" in self._model.config.modalities:
-            pictures = [None if face is None else face.pictures for face in faces]
-            looks = look_at(self._model, pictures, self._device)
-            faces = [face and dataclasses.replace(face, pictures=None) for face in faces]
-        else:
-            faces = [None] * len(items)
-        return [
-            EncodedUtterance(
-                dataclasses.replace(item, audio=None, face=face),
-                audio=audio,
-                audio_frames=audio_frames,
-                looks=seen,
-            )
-            for item, face, (audio, audio_frames), seen in zip(
-                items, faces, voices, looks, strict=True
-            )
-        ]
-
-    def _encode_voices(
-        self, voices: Sequence[AudioFeatures | None]
-    ) -> list[tuple[Tensor | None, tuple[TimeWeight, ...]]]:
-        found: list[tuple[Tensor | None, tuple[TimeWeight, ...]]] = [(None, ())] * len(voices)
-        if "audio" not in self._model.config.modalities:
-            return found
-        there = [(place, voice) for place, voice in enumerate(voices) if voice is not None]
-        lengths = [voice.power.shape[1] for _, voice in there]
-        for rows in of_like_length(lengths, MOST_FRAMES):
-            batch = [there[row] for row in rows]
+        used = self._model.config.modalities
+        faces = [item.face if "face" in used else None for item in items]
+        pictures = [None if face is None else face.pictures for face in faces]
+        looks = look_at(self._model, pictures, self._device)
+        encoded = []
+        for item, face, seen in zip(items, faces, looks, strict=True):
+            face = face and dataclasses.replace(face, pictures=None)
+            features = dataclasses.replace(item, audio=None, face=face)
+            encoded.append(EncodedUtterance(features, looks=seen))
+        voices = [(place, item.audio) for place, item in enumerate(items) if item.audio is not None]
+        if "audio" not in used:
+            voices = []
+        for rows in of_like_length([voice.power.shape[1] for _, voice in voices], MOST_FRAMES):
+            batch = [voices[row] for row in rows]
             representations, weights = encode_voices(
                 self._model,
                 [normalised_log(voice.power, self._floor_db) for _, voice in batch],
@@ -245,8 +227,12 @@ class Encoder:
             for (place, voice), representation, weight in zip(
                 batch, representations, weights.cpu(), strict=True
             ):
-                found[place] = representation, _attention_in_time(voice.times_s, weight)
-        return found
+                encoded[place] = dataclasses.replace(
+                    encoded[place],
+                    audio=representation,
+                    audio_frames=_attention_in_time(voice.times_s, weight),
+                )
+        return encoded
 
     def _with_face(
         self, encoded: EncodedUtterance, neutrals: Mapping[int, Array]

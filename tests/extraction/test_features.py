@@ -201,7 +201,7 @@ def test_eyes_lie_half_an_eye_distance_to_each_side() -> None:
     np.testing.assert_allclose(normalised[:, RIGHT_EYE].mean(1), [[0.5, 0]] * 5, atol=1e-6)
 
 
-def test_normalised_by_hand() -> None:
+def test_normalised_landmarks_by_hand() -> None:
     points = np.zeros((1, 68, 2))
     points[0, 36:42], points[0, 42:48] = (100, 100), (100, 140)  # an eye above the other
     points[0, 30], points[0, 0] = (80, 120), (999, 999)
@@ -262,7 +262,7 @@ def after(frames: NDArray[np.float64]) -> NeutralFace:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100, MOST_FRAMES])
-def test_of_a_short_track_it_is_the_median_of_all_frames(count: int) -> None:
+def test_the_neutral_of_a_short_track_is_the_median_of_all_frames(count: int) -> None:
     frames = frames_of(count)
     found = after(frames).median()
     assert found is not None
@@ -271,7 +271,7 @@ def test_of_a_short_track_it_is_the_median_of_all_frames(count: int) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_it_runs_with_the_track() -> None:
+def test_the_neutral_face_is_the_running_median() -> None:
     frames, neutral = frames_of(40), NeutralFace()
     for count, frame in enumerate(frames, start=1):
         neutral.add(frame)
@@ -314,7 +314,7 @@ def test_a_long_track_takes_no_more_memory_and_is_seen_from_end_to_end(smiles: s
 
 
 @pytest.mark.parametrize("count", [0, 1, 300])
-def test_frames_without_two_eyes_say_nothing(count: int) -> None:
+def test_frames_without_two_eyes_are_ignored(count: int) -> None:
     blind = np.full((count, 68, 2), 7.0)
     assert after(blind).median() is None
     frames = frames_of(20)
@@ -336,7 +336,7 @@ print(folder)
 """
 
 
-def test_any_writable(tmp_path: Path) -> None:
+def test_a_writable_folder_is_found(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     nowhere = [tmp_path / "missing", file, file / "below"]
@@ -350,14 +350,14 @@ def test_a_private_folder_for_the_length_of_the_process() -> None:
     assert not Path(done.stdout.strip()).exists()
 
 
-def test_nothing_is_changed_where_numba_helps_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_changes_where_numba_finds_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
     monkeypatch.delitem(sys.modules, "numba", raising=False)
     numba_cache.ensure_numba_cache()
     assert numba_cache.VARIABLE not in numba_cache.os.environ
 
 
-def test_what_an_image_brought_along_is_used_though_it_cannot_be_written(
+def test_compiled_code_in_a_read_only_folder_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the answer to "may it be written" is ours here: root may write anywhere."""

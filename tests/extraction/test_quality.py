@@ -1,4 +1,4 @@
-"""Plain checks of voice and face: what they measure, on signals made by hand."""
+"""Plain checks of voice and face, on signals made by hand."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_voice_is_lost_in_noise_and_not_in_a_quiet_room() -> None:
     assert f"about {estimated_snr_db(lost):.0f} dB" in fault
 
 
-def test_a_steady_tone_does_not_rise_above_anything() -> None:
+def test_a_steady_tone_has_no_signal_to_noise_ratio() -> None:
     assert estimated_snr_db(sine()) < LEAST_SNR_DB
 
 
@@ -92,7 +92,7 @@ def test_white_noise_alone_is_no_voice() -> None:
     assert voice_fault(np.random.default_rng(2).normal(size=48_000).astype(np.float32)) is not None
 
 
-def test_a_clipped_sine_is_at_its_limit_for_as_long_as_geometry_says() -> None:
+def test_the_clipped_share_of_a_sine_is_that_of_geometry() -> None:
     # Of a sine cut off at 1 / gain, acos(1 / gain) of a quarter period lies above it.
     for gain in (1.5, 4.0, 10.0):
         cut = np.clip(sine(gain), -1, 1)
@@ -100,7 +100,7 @@ def test_a_clipped_sine_is_at_its_limit_for_as_long_as_geometry_says() -> None:
         assert clipped_share(cut) == pytest.approx(above, abs=0.01)
 
 
-def test_a_voice_cut_to_pieces_is_named_as_such() -> None:
+def test_the_fault_of_a_clipped_voice() -> None:
     torn = np.clip(sine(100.0), -0.3, 0.3)
     assert clipped_share(torn) > MOST_CLIPPED
     fault = voice_fault(torn)
@@ -164,7 +164,7 @@ def test_light_and_contrast_do_not_matter(offset: int, contrast: float, blur_px:
 
 
 @pytest.mark.parametrize("crops", [np.zeros((0, 96, 96)), np.full((2, 96, 96), 77)])
-def test_where_there_is_nothing_to_see_nothing_is_sharp(crops: np.ndarray) -> None:
+def test_a_picture_without_detail_is_not_sharp(crops: np.ndarray) -> None:
     assert sharpness(crops.astype(np.uint8)) == 0.0
 
 
@@ -173,7 +173,7 @@ def test_eyes_are_measured_in_pixels_by_the_median_frame() -> None:
     assert eye_distance_px(apart) == pytest.approx(20.0)
 
 
-def test_landmarks_that_leap_from_frame_to_frame_are_told_from_a_face_that_moves() -> None:
+def test_jumping_landmarks_differ_from_a_moving_face() -> None:
     rng = np.random.default_rng(4)
     still = np.repeat(rng.normal(size=(1, 51, 2)), 20, axis=0).astype(np.float32)
     nodding = (still + 0.2 * np.sin(np.arange(20) / 3)[:, None, None]).astype(np.float32)
@@ -183,7 +183,7 @@ def test_landmarks_that_leap_from_frame_to_frame_are_told_from_a_face_that_moves
     assert unsteadiness(leaping[:3]) == 0.0
 
 
-def test_a_face_that_leaps_is_named_as_such() -> None:
+def test_the_fault_of_a_jumping_face() -> None:
     leaping = landmarks(40.0, 20)
     leaping[:, 48:] += np.random.default_rng(5).normal(0, 40, (20, 20, 2)).astype(np.float32)
     leaping[:, :36] += np.random.default_rng(6).normal(0, 40, (20, 36, 2)).astype(np.float32)
@@ -192,7 +192,7 @@ def test_a_face_that_leaps_is_named_as_such() -> None:
     assert "steadily" in fault
 
 
-def test_a_tiny_face_and_a_blurred_one_are_named_as_such() -> None:
+def test_the_faults_of_a_tiny_and_of_a_blurred_face() -> None:
     large = LEAST_EYE_DISTANCE_PX * 2
     assert face_fault(landmarks(large), faces()) is None
     tiny = face_fault(landmarks(LEAST_EYE_DISTANCE_PX - 1), faces())

@@ -1,4 +1,4 @@
-"""Prosody: pitch that is known, what a microphone changes, and sounds that nobody speaks."""
+"""Prosody: sounds of known pitch, changes that a microphone makes, and sounds without a voice."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def loudness(rate_hz: float, seconds: float, depth: float = 0.8) -> NDArray[np.f
     return 1 - depth * (0.5 + 0.5 * np.cos(2 * np.pi * rate_hz * times_s))
 
 
-def test_as_many_as_models_were_taught() -> None:
+def test_the_number_of_statistics_is_that_of_the_models() -> None:
     assert SIZE == len(NAMES) == len(set(NAMES)) == 24
 
 
@@ -119,7 +119,7 @@ def test_noise_has_no_pitch() -> None:
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_how_much_is_voiced(share: float) -> None:
+def test_the_voiced_share(share: float) -> None:
     cut = round(share * SAMPLE_RATE_HZ)
     sound = noise()
     sound[:cut] = buzz(150)[:cut]
@@ -136,7 +136,9 @@ def test_two_voices_two_octaves_apart() -> None:
 
 
 @pytest.mark.parametrize("size", [7, 64, 101])
-def test_where_the_parts_meet_nothing_changes(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chunk_size_does_not_change_the_pitch(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = np.linspace(0, 4 * np.pi, 3 * SAMPLE_RATE_HZ)
     sound = buzz(160 * 2 ** (np.sin(place) / 3), 3.0) + noise(3.0) / 10
     whole = module._pitch(sound, AudioConfig())
@@ -186,7 +188,7 @@ def test_the_same_for_longer_is_the_same() -> None:
         assert thrice[name] == pytest.approx(once[name], rel=0.05, abs=0.05), name
 
 
-def test_a_brighter_sound_lies_higher() -> None:
+def test_a_brighter_sound_has_a_higher_centroid() -> None:
     dull, bright = noise(), np.diff(noise(), prepend=np.float32(0))
     for name in ("centroid", "tilt", "middle over low", "high over low"):
         assert measured(bright)[name] > measured(dull)[name] + 1, name
@@ -198,7 +200,7 @@ def test_a_brighter_sound_lies_higher() -> None:
 @pytest.mark.parametrize(
     ("rate_hz", "band"), [(1.0, PHRASES), (3.0, SYLLABLES), (4.5, SYLLABLES), (7.0, ROUGHNESS)]
 )
-def test_how_fast_a_voice_comes_and_goes(rate_hz: float, band: str) -> None:
+def test_the_rate_of_modulation(rate_hz: float, band: str) -> None:
     found = measured(np.asarray(buzz(150, 4.0) * loudness(rate_hz, 4.0), dtype=np.float32))
     shares = {name: math.exp(found[name]) for name in (PHRASES, SYLLABLES, ROUGHNESS)}
     assert shares[band] > 0.5
@@ -206,7 +208,7 @@ def test_how_fast_a_voice_comes_and_goes(rate_hz: float, band: str) -> None:
     assert sum(shares.values()) < 1.01
 
 
-def test_a_voice_that_comes_and_goes_moves_more() -> None:
+def test_a_modulated_voice_changes_more() -> None:
     steady = measured(buzz(150, 2.0))
     moving = measured(np.asarray(buzz(150, 2.0) * loudness(3.0, 2.0), dtype=np.float32))
     assert steady["energy deviation"] == pytest.approx(0, abs=0.5)
@@ -219,7 +221,7 @@ def test_a_voice_that_comes_and_goes_moves_more() -> None:
 # --- sounds that nobody speaks -------------------------------------------------------------------
 
 
-def test_where_nothing_is_heard() -> None:
+def test_no_statistics_of_silence_or_noise_below_the_limit() -> None:
     assert prosody(np.zeros(0, dtype=np.float32)) is None
     assert prosody(np.zeros(SAMPLE_RATE_HZ, dtype=np.float32)) is None
     assert prosody(noise() * np.float32(1e-3)) is None
@@ -273,7 +275,7 @@ def test_a_minute() -> None:
 # --- as a part of what is heard ------------------------------------------------------------------
 
 
-def test_what_is_heard_of_an_utterance_holds_it() -> None:
+def test_audio_features_hold_the_prosody() -> None:
     sound = np.concatenate([np.zeros(5000), speech_like(), np.zeros(3000)]).astype(np.float32)
     found = audio_features(sound, 7.0)
     assert found is not None

@@ -1,4 +1,4 @@
-"""``--adapt``: what it makes of files, from Python and from the command line."""
+"""``--adapt``: group means, and its effect from Python and from the command line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def everywhere(groups: Tensor) -> Tensor:
 # --- tensors -------------------------------------------------------------------------------------
 
 
-def test_by_hand() -> None:
+def test_group_means_by_hand() -> None:
     values = torch.tensor([[[1.0, 2.0], [2.0, -8.0], [6.0, -2.0], [100.0, 100.0]]])
     groups = one_video(7, 7, 7, NO_GROUP)
     # The mean of three is (3, −8/3); with a prior of 5 they go 3/8 of the way: (9/8, −1).
@@ -66,7 +66,7 @@ def test_by_hand() -> None:
     torch.testing.assert_close(moved[0, :3].mean(dim=0), torch.zeros(2))
 
 
-def test_too_few_stay_as_they_are() -> None:
+def test_a_group_with_too_few_utterances_is_not_moved() -> None:
     values = random(1, 6, 5)
     groups = one_video(1, 1, 2, 2, NO_GROUP, NO_GROUP)
     assert torch.equal(about_own_mean(values, everywhere(groups), groups), values)
@@ -91,7 +91,7 @@ def test_groups_do_not_mix() -> None:
             torch.testing.assert_close(moved[video, chosen], expected)
 
 
-def test_a_stream_that_is_missing_stays_missing() -> None:
+def test_a_missing_stream_stays_missing() -> None:
     """It is 0 exactly; it is not counted, and where too few have it, it is not moved at all."""
     values = torch.tensor([[[0.0, 0.0], [2.0, 2.0], [2.0, 0.0], [-1.0, 1.0], [5.0, 0.0]]])
     groups = torch.zeros(1, 5, dtype=torch.long)
@@ -102,7 +102,7 @@ def test_a_stream_that_is_missing_stays_missing() -> None:
     assert torch.equal(moved[..., 1], values[..., 1])
 
 
-def test_what_is_missing_is_not_counted() -> None:
+def test_a_missing_utterance_is_not_counted() -> None:
     values = random(1, 6, 4)
     values[0, 1] = torch.nan
     groups = torch.zeros(1, 6, dtype=torch.long)
@@ -174,7 +174,7 @@ def test_each_track_has_its_own_mean() -> None:
                 assert torch.equal(new, old)
 
 
-def test_a_corpus_is_all_utterances_but_only_the_own_ones_come_back() -> None:
+def test_a_corpus_is_one_group_of_all_utterances() -> None:
     own = [utterance(0, 1), utterance(1, None), utterance(2, 2, voice=False)]
     others = [utterance(seed, 1) for seed in range(3, 8)]
     moved = measured(own, Adapt.corpus, others)
@@ -258,7 +258,7 @@ def judged(result: Result) -> list[float]:
     return [p for u in result.utterances for p in u.probabilities.values()]
 
 
-def test_the_decision_is_that_on_the_moved_utterances(
+def test_the_decision_is_made_on_the_adapted_utterances(
     predictor: Predictor, sample: Analysis
 ) -> None:
     plain = predictor.conclude(sample)
@@ -278,14 +278,16 @@ def test_the_decision_is_that_on_the_moved_utterances(
     assert moved.warnings == plain.warnings == ()
 
 
-def test_one_speaker_alone_is_the_corpus(predictor: Predictor, sample: Analysis) -> None:
+def test_a_video_of_one_speaker_is_a_corpus(predictor: Predictor, sample: Analysis) -> None:
     by_track, by_corpus = (
         predictor.conclude(asked(sample, adapt)) for adapt in (Adapt.speaker, Adapt.corpus)
     )
     assert by_track == by_corpus
 
 
-def test_too_few_utterances_of_a_video(predictor: Predictor, short: list[Analysis]) -> None:
+def test_a_video_with_too_few_utterances_gets_a_warning(
+    predictor: Predictor, short: list[Analysis]
+) -> None:
     for analysis in short:
         plain = predictor.conclude(analysis)
         assert 0 < len(plain.utterances) < MIN_UTTERANCES
@@ -320,7 +322,7 @@ def test_the_order_of_files_is_irrelevant(
         assert not any("--adapt" in warning for warning in forth.warnings)
 
 
-def test_files_of_the_programming_interface(predictor: Predictor, clips: Path) -> None:
+def test_predict_many_adapts_to_all_files(predictor: Predictor, clips: Path) -> None:
     options = PredictOptions(adapt=Adapt.corpus)
     paths = [clips / name for name in SHORT]
     there = list(predictor.predict_many(paths, options=options))
@@ -332,7 +334,7 @@ def test_files_of_the_programming_interface(predictor: Predictor, clips: Path) -
     assert judged(alone) != pytest.approx(judged(there[0]), abs=1e-3)
 
 
-def test_the_command(
+def test_predict_with_each_choice_of_adapt(
     checkpoint: Path,
     predictor: Predictor,
     short: list[Analysis],
@@ -388,7 +390,7 @@ def test_a_batch_drops_the_warning_of_an_earlier_run_with_too_few_files(
     assert warnings(names[0]) == [too_few]
 
 
-def test_where_all_fail_nothing_is_written(checkpoint: Path, folder: Path) -> None:
+def test_no_output_where_all_files_fail(checkpoint: Path, folder: Path) -> None:
     command = ["predict", "a.mp4", "missing.mp4", "--adapt", "corpus", "-o", "all.json"]
     assert main([*command, "--checkpoint", str(checkpoint)]) == 3
     assert not (folder / "all.json").exists()

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back the same, and nothing damaged is ever loaded."""
+"""Checkpoints: a saved one is loaded unchanged, and a damaged one is refused."""
 
 from __future__ import annotations
 

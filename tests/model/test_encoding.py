@@ -1,4 +1,4 @@
-"""Utterances encoded together, as on a GPU: each as if it were alone, and no more than fit."""
+"""Encoding in batches, as on a GPU: the representations of one by one, in batches that fit."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def each_alone(decider: Decider, features: Sequence[UtteranceFeatures]) -> list[
     return [encoded for one in features for encoded in decider.encode([one])]
 
 
-def test_together_as_alone(decider: Decider, extracted: Files) -> None:
+def test_a_batch_gives_the_same_as_one_by_one(decider: Decider, extracted: Files) -> None:
     everything = [one for found, _ in extracted for one in found]
     lengths = {one.audio.power.shape[1] for one in everything if one.audio is not None}
     assert len(lengths) >= 4  # so there is padding
@@ -105,7 +105,7 @@ def test_together_as_alone(decider: Decider, extracted: Files) -> None:
                 torch.testing.assert_close(one.face, other.face, atol=1e-5, rtol=0)
 
 
-def test_one_by_one_to_the_bit(decider: Decider, extracted: Files) -> None:
+def test_one_by_one_the_others_do_not_change_a_bit(decider: Decider, extracted: Files) -> None:
     some = extracted[0][0]
     alone = each_alone(decider, some)
     assert_same(decider.encode(some), alone, 0.0)  # on a processor that is what it does
@@ -115,7 +115,7 @@ def test_one_by_one_to_the_bit(decider: Decider, extracted: Files) -> None:
     assert decider.encode([], together=True) == []
 
 
-def test_cut_where_together_they_are_too_much(
+def test_a_large_batch_is_split(
     decider: Decider,
     extracted: Files,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,7 +127,7 @@ def test_cut_where_together_they_are_too_much(
     assert_same(decider.encode(some, together=True), alone, 1e-5)
 
 
-def test_groups_of_like_length() -> None:
+def test_groups_of_similar_length() -> None:
     lengths = [5, 90, 6, 300, 7, 100]
     assert list(of_like_length(lengths, 200)) == [[0, 2, 4], [1, 5], [3]]
     assert list(of_like_length(lengths, 1)) == [[0], [2], [4], [1], [5], [3]]
@@ -174,7 +174,7 @@ class SmallDevice:
         return self.decider.encode(features, together=True)
 
 
-def test_halved_until_it_fits_and_remembered(decider: Decider, extracted: Files) -> None:
+def test_the_batch_is_halved_until_it_fits_and_stays_so(decider: Decider, extracted: Files) -> None:
     some = extracted[0][0]
     assert len(some) == 9
     device, size = SmallDevice(decider, 2), BatchSize(8)
@@ -188,7 +188,7 @@ def test_halved_until_it_fits_and_remembered(decider: Decider, extracted: Files)
     assert size.halving(device.encode, []) == []
 
 
-def test_one_that_does_not_fit_by_itself(decider: Decider, extracted: Files) -> None:
+def test_an_utterance_that_does_not_fit_alone(decider: Decider, extracted: Files) -> None:
     some = extracted[0][0][:3]
     size = BatchSize(8)
     with pytest.raises(InputError, match=r"^long\.mp4 at 0\.\d\d s: .*--device cpu$") as caught:

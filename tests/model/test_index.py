@@ -1,4 +1,4 @@
-"""``models/index.json``: the catalogue is never stale, and what is damaged is found."""
+"""``models/index.json``: up to date, and damage to models or index is found."""
 
 from __future__ import annotations
 
