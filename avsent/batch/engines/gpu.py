@@ -3,6 +3,7 @@ one thread here encodes the utterances of all files together on the GPU."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -59,35 +60,24 @@ class BatchSize:
         done: list[R] = []
         while len(done) < len(items):
             batch = items[len(done) : len(done) + self.most]
-            made = _within_memory(work, batch)
+            made: Sequence[R] | None = None
+            # The error holds the tensors that were in use: the cache is emptied after it is gone.
+            with contextlib.suppress(torch.OutOfMemoryError):
+                made = work(batch)
             if made is not None:
+                if len(made) != len(batch):
+                    raise ValueError(f"{len(batch)} items went in, {len(made)} came out")
                 done += made
-            elif len(batch) > 1:
-                self.most = (len(batch) + 1) // 2
-            else:
+                continue
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(batch) == 1:
                 raise InputError(
                     f"{name(batch[0])}: too long for the memory of the GPU, even by itself; stop "
                     "what else uses that GPU, cut it with --utterances, or use --device cpu"
                 )
+            self.most = (len(batch) + 1) // 2
         return done
-
-
-def _within_memory(
-    work: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]
-) -> Sequence[R] | None:
-    """The results of ``work`` for ``batch``; None where the memory was too small for it."""
-    try:
-        made = work(batch)
-    except torch.OutOfMemoryError:
-        # The error holds the tensors that were in use: the cache is emptied after it is gone.
-        pass
-    else:
-        if len(made) != len(batch):
-            raise ValueError(f"{len(batch)} items went in, {len(made)} came out")
-        return made
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,6 @@ from avsent.extraction.faces.types import eye_centres
 
 JAW_POINTS = 17
 POINTS = 68 - JAW_POINTS
-MIN_FRAMES = 1
 MIN_FACE_SHARE = 0.2
 """A face found in a smaller share of an utterance's analysed frames is not used."""
 PICTURE_PX = 48
@@ -62,10 +61,8 @@ def face_features(
 
     Frames whose eyes coincide are dropped. Returns None where no frame is left.
     """
-    if len(times_s) == 0:
-        return None
     normalised, usable = normalise_landmarks(landmarks)
-    if int(usable.sum()) < MIN_FRAMES:
+    if not usable.any():
         return None
     return FaceFeatures(
         times_s=np.asarray(times_s, dtype=np.float64)[usable],
