@@ -7,7 +7,6 @@ from the folder. A checkpoint is untrusted input: sizes are checked before anyth
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

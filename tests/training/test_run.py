@@ -167,7 +167,9 @@ def test_a_checkpoint_is_no_run(tmp_path: Path) -> None:
 def test_a_damaged_config(tmp_path: Path) -> None:
     first = begun(tmp_path / "out")
     (tmp_path / "out/config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config.json: damaged, Expecting .*; restore it, .*--fresh"):
+    with pytest.raises(
+        InputError, match=r"config.json: damaged, Expecting .*; restore it, .*--fresh"
+    ):
         begun(tmp_path / "out")
     assert begun(tmp_path / "out", fresh=True)["target"] == first["target"]
 
