@@ -41,7 +41,7 @@ MAIN_STAGES: Clocked = {
     "faces: detection, tracking, landmarks, crops": ((FaceTracker, "__init__ push"),),
     "speaker: which face speaks": (sound_envelope, choose_faces),
     "features: mel, prosody, landmarks": (audio_features, face_features),
-    "networks: encoders, context, decision": ((Decider, "encode represent decide"),),
+    "networks: encoders, context, decision": ((Decider, "encode encode_faces decide"),),
     "waiting: for the reading thread": (prefetch,),
 }
 STAGES: Clocked = {**READER_STAGES, **MAIN_STAGES}
