@@ -1,17 +1,17 @@
-# avsent as a container: `docker build -t avsent .` for the processor, and
-# `docker build --target cuda -t avsent:cuda .` for an NVIDIA GPU. Arguments, and what runs how:
+# avsent as a container: `docker build -t avsent .` for the CPU,
+# `docker build --target cuda -t avsent:cuda .` for an NVIDIA GPU. Arguments and usage:
 # docs/docker.md.
 #
-# Nothing is installed in the last stage of the cpu image: it is its base, and one folder.
+# The last stage of the cpu image installs nothing: it is the base plus one folder.
 
 ARG CPU_BASE=docker.io/library/python:3.11-slim-bookworm
 ARG CUDA_BASE=docker.io/nvidia/cuda:13.0.1-base-ubuntu24.04
 ARG CUDA_DEVEL=docker.io/nvidia/cuda:13.0.1-cudnn-devel-ubuntu24.04
 
 
-# Tools to build with, pinned.
+# Pinned build tools.
 FROM ${CPU_BASE} AS tools
-# A mirror of PyPI, if pip is to use one. In each stage that installs.
+# A mirror of PyPI for pip (optional). Repeated in each stage that installs.
 ARG PIP_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -26,7 +26,7 @@ RUN python3 -m venv /build/tools \
 WORKDIR /build
 
 
-# The wheel, as users get it.
+# The wheel that users get.
 FROM tools AS wheel
 COPY pyproject.toml README.md LICENSE ./
 COPY models models
@@ -34,12 +34,12 @@ COPY avsent avsent
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 
-# The environment of the cpu image. What changes seldom comes first.
+# The environment of the cpu image. Steps that rarely change come first, for the layer cache.
 FROM tools AS cpu-venv
 ARG PIP_INDEX_URL
-# PyTorch's index of CPU builds; on PyPI torch brings gigabytes of CUDA. Empty: as pip is set up.
+# PyTorch's index of CPU builds; PyPI's torch includes gigabytes of CUDA. Empty: pip's settings.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# Of pyproject.toml, with commas: parquet,ray
+# Extras of pyproject.toml, separated by commas: parquet,ray
 ARG EXTRAS=
 COPY pyproject.toml constraints.txt docker/requirements.py ./
 RUN python3 -m venv --without-pip /opt/avsent \
@@ -67,7 +67,7 @@ LABEL org.opencontainers.image.title="avsent" \
       avsent.licence.models="CC BY-NC-SA 4.0: not for commercial use" \
       avsent.licence.landmarks="dlib's 68 landmarks, trained on iBUG 300-W: not for commercial use"
 COPY --from=cpu-venv /opt/avsent /opt/avsent
-# numba: code for any processor of this kind, so that what was compiled here serves everywhere.
+# numba: compile for any CPU of this architecture, so that the cache works on every host.
 ENV PATH=/opt/avsent/bin:$PATH \
     HOME=/tmp \
     MPLCONFIGDIR=/tmp/matplotlib \
@@ -77,13 +77,13 @@ ENV PATH=/opt/avsent/bin:$PATH \
     PYTHONPYCACHEPREFIX=/opt/avsent/bytecode
 WORKDIR /data
 USER 10001:10001
-# Python ends on SIGINT from its first moment, as process 1 too; on SIGTERM only once avsent listens.
+# As process 1, Python handles SIGINT from the start, but SIGTERM only once avsent's handler is set.
 STOPSIGNAL SIGINT
 ENTRYPOINT ["avsent"]
 CMD ["--help"]
 
 
-# dlib with CUDA. It comes as source only; dlib-bin, the wheel, has none.
+# dlib with CUDA, built from source: the wheel dlib-bin has no CUDA.
 FROM ${CUDA_DEVEL} AS cuda-tools
 ARG PIP_INDEX_URL
 ENV DEBIAN_FRONTEND=noninteractive \
@@ -103,10 +103,10 @@ WORKDIR /build
 
 FROM cuda-tools AS cuda-dlib
 ARG PIP_INDEX_URL
-# Compute capabilities to compile for; CUDA 13 begins with 7.5 (Turing).
+# Compute capabilities to compile for; CUDA 13 needs at least 7.5 (Turing).
 ARG CUDA_ARCHS="75;80;86;89;90;100;120"
 ARG DLIB_VERSION=20.0.1
-# Every DLIB_* variable is handed to cmake by dlib's setup.py.
+# dlib's setup.py passes every DLIB_* variable to cmake.
 RUN CUDAARCHS="$CUDA_ARCHS" DLIB_USE_CUDA=1 DLIB_NO_GUI_SUPPORT=1 \
     tools/bin/pip wheel --verbose --no-cache-dir --no-deps --no-binary dlib \
        --build-constraint tools.txt --wheel-dir dist "dlib==$DLIB_VERSION"
@@ -114,7 +114,7 @@ RUN CUDAARCHS="$CUDA_ARCHS" DLIB_USE_CUDA=1 DLIB_NO_GUI_SUPPORT=1 \
 
 FROM cuda-tools AS cuda-venv
 ARG PIP_INDEX_URL
-# Empty: as pip is set up. torch of PyPI is the one with CUDA 13.
+# Empty: pip's settings. PyPI's torch is built for CUDA 13.
 ARG TORCH_INDEX=
 ARG EXTRAS=
 COPY pyproject.toml constraints.txt docker/requirements.py ./
@@ -127,8 +127,8 @@ RUN python3 requirements.py pyproject.toml --extras "$EXTRAS" --without dlib-bin
        -c constraints.txt --build-constraint tools.txt -r requirements.txt
 COPY --from=cuda-dlib /build/dist dist
 COPY --from=wheel /build/dist dist
-# dlib and torch are to use one set of CUDA libraries, those that came with torch: two cuDNN in one
-# process quarrel. So dlib forgets where it was linked.
+# dlib must use torch's CUDA libraries, because two versions of cuDNN in one process conflict. So the
+# library path that dlib was linked with is removed.
 RUN tools/bin/pip --python /opt/avsent/bin/python install --no-cache-dir --no-compile --no-deps \
        dist/*.whl \
     && patchelf --remove-rpath /opt/avsent/lib/python3*/site-packages/_dlib_pybind11*.so
@@ -161,7 +161,7 @@ ENV PATH=/opt/avsent/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPYCACHEPREFIX=/opt/avsent/bytecode
-# A dlib that was silently built without CUDA ends the build here.
+# Fails if dlib was silently built without CUDA.
 RUN find /opt/avsent/lib -type d -path '*/nvidia/*' -name lib > /etc/ld.so.conf.d/000-avsent.conf \
     && ldconfig \
     && python -c "import dlib, torch; assert dlib.DLIB_USE_CUDA and torch.version.cuda"
@@ -172,5 +172,5 @@ ENTRYPOINT ["avsent"]
 CMD ["--help"]
 
 
-# What is built where no target is named.
+# The default target.
 FROM cpu
