@@ -1,8 +1,8 @@
-"""Try an unpacked image as its users will run it; ``docker/test.sh`` starts this.
+"""Test an unpacked image the way users run it; ``docker/test.sh`` starts this.
 
     python docker/check.py --root ROOT --image IMAGE.json --work FOLDER [CLIP…]
 
-Prints a line for each thing looked at, with what was measured; exit code 1 if one failed.
+Prints one line per check with its measurements; exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from containers import TMP_MB, Image, Runner
-from looking import carries_its_licences, holds_no_tools, is_small
+from contents import carries_its_licences, holds_no_tools, is_small
 from trial import PROJECT, Trial, ended_with, entries, expect, state_of, valid
 
 DEMO = PROJECT / "samples" / "demo.mp4"
-STRANGER = "54321:54321"
-"""A user the image has never heard of, as with ``--user $(id -u):$(id -g)``."""
+UNKNOWN_USER = "54321:54321"
+"""A user that the image does not know, as with ``--user $(id -u):$(id -g)``."""
 MANY = 60
-"""Files that keep a command busy for longer than the trial waits."""
+"""Enough files to keep a command busy until it is stopped."""
 MODULES = """
 import os, sys
 from importlib.util import cache_from_source
@@ -37,7 +37,7 @@ print(len(files), sum(not os.path.exists(cache_from_source(f)) for f in files))
 """
 
 
-def says_what_it_is(trial: Trial) -> str:
+def states_its_configuration(trial: Trial) -> str:
     image = trial.image
     expect(list(image.entrypoint) == ["avsent"], image.entrypoint)
     expect(int(image.user.partition(":")[0]) > 0, f"user {image.user}")
@@ -86,9 +86,9 @@ def predicts(trial: Trial) -> str:
 
 
 def predicts_for_any_user(trial: Trial) -> str:
-    """No entry in /etc/passwd, and a home that is not there."""
-    source = trial.inputs("stranger", DEMO)
-    how: dict[str, Any] = {"user": STRANGER, "env": {"HOME": "/nonexistent"}}
+    """A user without an entry in /etc/passwd and without a home."""
+    source = trial.inputs("unknown-user", DEMO)
+    how: dict[str, Any] = {"user": UNKNOWN_USER, "env": {"HOME": "/nonexistent"}}
     ended = trial.runner.run(["predict", "/in/demo.mp4", "--format", "json"], source, **how)
     ended_with(ended, 0)
     expect(len(valid(ended.out)["utterances"]) == 4, ended.out)
@@ -97,7 +97,7 @@ def predicts_for_any_user(trial: Trial) -> str:
 
 
 def compiles_nothing(trial: Trial) -> str:
-    """Neither numba's functions nor Python's modules, at any start."""
+    """No numba function and almost no Python module is compiled at start."""
     source = trial.inputs("compiled", DEMO)
     debug = {"NUMBA_DEBUG_CACHE": "1", "HOME": "/nonexistent"}
     python = ["/opt/avsent/bin/python"]
@@ -118,7 +118,7 @@ def compiles_nothing(trial: Trial) -> str:
 
 
 def draws(trial: Trial) -> str:
-    """Report, picture and annotated video: matplotlib, Pillow, encoders."""
+    """Report, plot and annotated video work: matplotlib, Pillow, encoders."""
     source, user = trial.inputs("draws", DEMO), trial.image.user
     out = trial.outputs("draws", user)
     wanted = ["--report", "/out/r.html", "--plot", "/out/r.png", "--annotate", "/out/r.mp4"]
@@ -129,7 +129,7 @@ def draws(trial: Trial) -> str:
     return ", ".join(f"{p.name} {p.stat().st_size // 1000} kB" for p in sorted(out.here.iterdir()))
 
 
-def doctor_is_content(trial: Trial) -> str:
+def doctor_finds_no_fault(trial: Trial) -> str:
     ended = trial.runner.run(["doctor", "--json"])
     ended_with(ended, 0)
     checks = json.loads(ended.out)["checks"]
@@ -141,7 +141,7 @@ def doctor_is_content(trial: Trial) -> str:
     return f"{len(checks)} lines" + (f" ({said})" if said else "")
 
 
-def does_a_folder(trial: Trial) -> str:
+def processes_a_folder(trial: Trial) -> str:
     user = trial.image.user
     source = trial.inputs("batch", DEMO, *trial.clips)
     out = trial.outputs("batch", user)
@@ -177,15 +177,15 @@ def fails_as_documented(trial: Trial) -> str:
     return "exit codes 2, 3, 4; one line each"
 
 
-def stops_when_told(trial: Trial) -> str:
-    """The image's stop signal (Ctrl-C), and SIGTERM, reach avsent as process 1."""
+def stops_on_signals(trial: Trial) -> str:
+    """The image's stop signal (as Ctrl-C) and SIGTERM stop avsent as process 1."""
     told = []
     user = trial.image.user
     ways = (("predict", trial.image.stop_signal), ("predict", "SIGTERM"), ("batch", "SIGTERM"))
     for what, signal in ways:
         source = trial.inputs(f"{signal}-{what}", DEMO)
         names = [f"{number}.mp4" for number in range(MANY)]
-        for name in names:  # so that there is work left, however fast the machine is
+        for name in names:  # enough work even for a fast machine
             shutil.copy(DEMO, source.here / name)
         out = trial.outputs(f"{signal}-{what}", user)
         arguments = {
@@ -197,7 +197,7 @@ def stops_when_told(trial: Trial) -> str:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
         )
         time.sleep(6)
-        expect(process.poll() is None, f"{what} ended before it was told to")
+        expect(process.poll() is None, f"{what} ended before the signal")
         began = time.monotonic()
         trial.runner.kill(name, signal)
         _, err = process.communicate(timeout=60)
@@ -211,16 +211,16 @@ def stops_when_told(trial: Trial) -> str:
 
 
 CHECKS: list[Callable[[Trial], str]] = [
-    says_what_it_is,
+    states_its_configuration,
     sees_no_network,
     predicts,
     predicts_for_any_user,
     compiles_nothing,
     draws,
-    doctor_is_content,
-    does_a_folder,
+    doctor_finds_no_fault,
+    processes_a_folder,
     fails_as_documented,
-    stops_when_told,
+    stops_on_signals,
     holds_no_tools,
     carries_its_licences,
     is_small,
@@ -228,8 +228,8 @@ CHECKS: list[Callable[[Trial], str]] = [
 
 
 def try_all(trial: Trial) -> Iterator[bool]:
-    # The places of mounts are made before the root becomes read-only, here as under Docker.
-    trial.runner.run(["--version"], trial.inputs("first"), trial.outputs("first", STRANGER))
+    # Create the mount points before the root becomes read-only, as Docker does.
+    trial.runner.run(["--version"], trial.inputs("first"), trial.outputs("first", UNKNOWN_USER))
     before = state_of(trial.image.root)
     for check in CHECKS:
         name = check.__name__.replace("_", " ")
@@ -244,7 +244,7 @@ def try_all(trial: Trial) -> Iterator[bool]:
     after = state_of(trial.image.root)
     changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
     told = (
-        f"FAILED  written into the image: {changed[:5]}" if changed else "ok      read-only indeed"
+        f"FAILED  written into the image: {changed[:5]}" if changed else "ok      the image is unchanged"
     )
     print(told, flush=True)
     yield not changed

@@ -1,8 +1,8 @@
-"""Containers of an image's unpacked root, started by runc as ``docker run`` would start them.
+"""Containers from an image's unpacked root, started by runc as ``docker run`` would start them.
 
-What is asked for is always the same: ``--read-only --network none --tmpfs /tmp --user …
---cap-drop ALL --security-opt no-new-privileges``. The root is mounted read-only, in a network,
-process, mount, IPC and host-name namespace of its own. Docker's seccomp filter is not applied.
+The options are always ``--read-only --network none --tmpfs /tmp --user … --cap-drop ALL
+--security-opt no-new-privileges``. The root is read-only; network, process, mount, IPC and UTS
+namespaces are separate. Docker's seccomp filter is not applied.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 TMP_MB = 1024
-SHM_MB = 64  # Docker's own
+SHM_MB = 64  # Docker's default
 
 
 @dataclass(frozen=True)
 class Image:
-    """An unpacked image: its root folder and what it says about how it is run."""
+    """An unpacked image: its root folder and its run configuration."""
 
     root: Path
     env: Mapping[str, str]
@@ -35,7 +35,7 @@ class Image:
 
     @classmethod
     def read(cls, root: Path, described: Path) -> Image:
-        """``described`` is what ``buildah inspect --type image`` printed."""
+        """``described``: the output of ``buildah inspect --type image``."""
         config = json.loads(described.read_text("utf-8"))["OCIv1"]["config"]
         return cls(
             root=root,
@@ -50,7 +50,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder of this machine inside the container."""
+    """A folder of this machine, mounted inside the container."""
 
     here: Path
     inside: str
@@ -59,7 +59,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a container ended. ``cpu_s`` is the processor time of all its processes."""
+    """Exit code and output of a container. ``cpu_s``: CPU time of all its processes."""
 
     code: int
     out: str
@@ -70,7 +70,7 @@ class Ended:
 
 @dataclass
 class Runner:
-    """Starts containers one at a time; ``work`` keeps their descriptions."""
+    """Starts containers one at a time; ``work`` holds their configurations."""
 
     image: Image
     work: Path
@@ -86,7 +86,7 @@ class Runner:
         entrypoint: Sequence[str] | None = None,
         tmp: bool = True,
     ) -> tuple[str, list[str]]:
-        """A container's name, and the command that runs it in the foreground."""
+        """The container's name and the command that runs it in the foreground."""
         self.number += 1
         name = f"avsent-test-{os.getpid()}-{self.number}"
         bundle = self.work / name
@@ -121,7 +121,7 @@ class Runner:
         return name, ["runc", *state, "run", "--bundle", str(bundle), name]
 
     def run(self, arguments: Sequence[str], *mounts: Mount, **how: Any) -> Ended:
-        """Run to the end; raises TimeoutExpired after ten minutes."""
+        """Run a container until it ends; raises TimeoutExpired after ten minutes."""
         _, command = self.prepare(arguments, mounts, **how)
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(

@@ -1,8 +1,8 @@
-"""How this machine reaches its package index, for a build that has a file system of its own.
+"""Pass this machine's access to its package index on to a build in another file system.
 
-Prints a ``--volume`` option a line: a pip.conf that holds all of pip's settings here, whichever
-files and variables they come from; the folders of wheels that they name; the certificates.
-Nothing of it is in the image: only stages that install see it, and the last one installs nothing.
+Prints one ``--volume`` option per line: a pip.conf with all of pip's settings, from files and
+variables; the wheel folders that they name; the certificates. None of it ends up in the image: only
+the stages that install see it, and the last stage installs nothing.
 
     python docker/machine.py FOLDER      # FOLDER gets pip.conf
 """
@@ -24,9 +24,9 @@ Settings = dict[tuple[str, str], str]
 
 
 def settings(listing: str) -> Settings:
-    """What ``pip config list`` prints, as (section, key) → value.
+    """The output of ``pip config list`` as (section, key) → value.
 
-    A variable adds to what files say where pip takes several values, and wins elsewhere.
+    Where pip takes several values, a variable adds to those of the files; elsewhere it replaces them.
     """
     found: Settings = {}
     variables: Settings = {}
@@ -45,26 +45,26 @@ def settings(listing: str) -> Settings:
 
 
 def written(found: Settings) -> str:
-    """The same as the text of a pip.conf."""
+    """The settings as the text of a pip.conf."""
     lines = []
     for section in sorted({section for section, _ in found}):
         lines.append(f"[{section}]")
         for (of, key), value in found.items():
             if of == section:
-                # Lists go a line each: with spaces they are one value to some versions of pip.
+                # One list item per line: some versions of pip read spaces as part of the value.
                 values = value.split() if key in _FOLDERS else [value]
                 lines.append(f"{key} = " + "\n    ".join(values))
     return "\n".join(lines) + "\n"
 
 
 def places(found: Settings) -> Iterator[Path]:
-    """Folders and files of this machine that the settings name and that are there."""
+    """Existing folders and files of this machine that the settings name."""
     for (_, key), value in found.items():
         for word in value.split() if key in _FOLDERS else [value]:
             if key in _FILES or (key == "find-links" and "://" not in word):
                 place = Path(word)
             elif key in _FOLDERS and word.startswith("file://"):
-                # An index of pages: the files they lead to lie beside it.
+                # An index of HTML pages: the linked files are beside it.
                 place = Path(unquote(urlsplit(word).path)).parent
             else:
                 continue
@@ -73,7 +73,7 @@ def places(found: Settings) -> Iterator[Path]:
 
 
 def certificates(environment: Mapping[str, str]) -> Path | None:
-    """The file of certificates that this machine trusts."""
+    """The file with the certificates that this machine trusts."""
     for name in (environment.get("SSL_CERT_FILE"), CERTIFICATES):
         if name and Path(name).is_file():
             return Path(name)

@@ -1,8 +1,7 @@
-"""Print what avsent requires, a line each, for ``pip install -r``.
+"""Print avsent's requirements, one per line, for ``pip install -r``.
 
-The image's layer of libraries then depends on ``pyproject.toml`` and ``constraints.txt`` alone,
-not on avsent's code; and the CUDA image can leave ``dlib-bin`` out, which must never stand beside
-the dlib that is built there.
+So the image's layer of libraries depends only on ``pyproject.toml`` and ``constraints.txt``, not on
+avsent's code, and the CUDA image can omit ``dlib-bin``, which conflicts with the dlib built there.
 
     python docker/requirements.py pyproject.toml --extras parquet,ray --without dlib-bin
 """
@@ -20,14 +19,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """The normalised name of a package, as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirements(
     project: dict[str, Any], extras: Collection[str] = (), without: Collection[str] = ()
 ) -> Iterator[str]:
-    """The lines; raises SystemExit for an extra or a package that is not there."""
+    """The requirements; raises SystemExit for an unknown extra or package."""
     known = project.get("optional-dependencies", {})
     if unknown := sorted(set(extras) - set(known)):
         raise SystemExit(f"no such extra: {', '.join(unknown)}; there are {', '.join(known)}")
@@ -43,7 +42,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pyproject", type=Path)
-    parser.add_argument("--extras", default="", help="names with commas between them")
+    parser.add_argument("--extras", default="", help="names separated by commas")
     parser.add_argument("--without", action="append", default=[], help="a package to leave out")
     given = parser.parse_args()
     project = tomllib.loads(given.pyproject.read_text(encoding="utf-8"))["project"]

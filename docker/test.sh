@@ -1,11 +1,10 @@
 #!/bin/bash
-# Build the cpu image without a Docker engine, and try it: `make docker-test`.
+# Build and test the cpu image without a Docker engine: `make docker-test`.
 #
-# buildah builds from the Dockerfile on a Debian that debootstrap makes; runc, which is what Docker
-# runs containers with, starts it. Needs root. The base, the layers and their storage lie in
-# cache/docker and are used again the next time.
+# buildah builds the Dockerfile on a Debian made by debootstrap; runc, Docker's own runtime, starts it.
+# Needs root. The base, the layers and their storage stay in cache/docker for the next run.
 #
-#   docker/test.sh [CLIP…]      # more clips to predict, besides samples/demo.mp4
+#   docker/test.sh [CLIP…]      # more clips to predict in addition to samples/demo.mp4
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +32,7 @@ if test ${#missing[@]} -gt 0; then
 fi
 
 mkdir -p "$work"
-# Layers as overlays where the kernel has them; vfs, a whole copy for each, works anywhere.
+# overlay if the kernel has it; vfs, a full copy per layer, works anywhere.
 driver=vfs
 if grep -qw overlay /proc/filesystems; then
     driver=overlay
@@ -46,7 +45,7 @@ if ! test -f "$work/base/rootfs.tar"; then
     mkdir -p "$work/base"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
         bookworm "$work/rootfs" > "$work/debootstrap.log" || die "see $work/debootstrap.log"
-    # What bookworm-slim, the base of python:slim, leaves out as well. Copyright files stay.
+    # Remove what bookworm-slim, the base of python:slim, also omits. Copyright files stay.
     rm -rf "$work"/rootfs/var/cache/apt/*.bin "$work"/rootfs/var/cache/apt/archives/*.deb \
         "$work"/rootfs/var/lib/apt/lists/* \
         "$work"/rootfs/usr/share/{man,info,locale} "$work"/rootfs/var/log/*.log
@@ -61,7 +60,7 @@ if ! buildah "${store[@]}" inspect --type image localhost/avsent-base > /dev/nul
 fi
 
 mapfile -t volumes < <("$python" docker/machine.py "$work")
-test ${#volumes[@]} -gt 0 || die "docker/machine.py told nothing"
+test ${#volumes[@]} -gt 0 || die "docker/machine.py printed no volumes"
 echo "docker-test: building the cpu target" >&2
 began=$SECONDS
 buildah "${store[@]}" bud --isolation chroot --layers --force-rm --target cpu -t "$image" \

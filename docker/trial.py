@@ -1,4 +1,4 @@
-"""What every check of ``check.py`` needs: the image, folders to mount, and what is expected."""
+"""What every check needs: the image, folders to mount, assertions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = json.loads((PROJECT / "docs" / "result.schema.json").read_text("utf-8")
 
 @dataclass
 class Trial:
-    """What every check needs: the image, a way to run it, and folders to mount."""
+    """The image, a way to run it, and folders to mount."""
 
     image: Image
     runner: Runner
@@ -25,7 +25,7 @@ class Trial:
     clips: list[Path]
 
     def inputs(self, name: str, *files: Path) -> Mount:
-        """A read-only folder /in with copies of files."""
+        """A read-only folder /in with copies of ``files``."""
         folder = self.work / f"{name}-in"
         folder.mkdir()
         for file in files:
@@ -33,7 +33,7 @@ class Trial:
         return Mount(folder, "/in")
 
     def outputs(self, name: str, user: str) -> Mount:
-        """An empty folder /out of the user's own."""
+        """An empty folder /out that belongs to ``user``."""
         folder = self.work / f"{name}-out"
         folder.mkdir(mode=0o700)
         shutil.chown(folder, *map(int, user.split(":")))
@@ -41,7 +41,7 @@ class Trial:
 
 
 def expect(condition: bool, told: object) -> None:
-    """Like assert, but never left out."""
+    """Like assert, but also active with ``python -O``."""
     if not condition:
         raise AssertionError(str(told))
 
@@ -51,7 +51,7 @@ def ended_with(ended: Ended, code: int) -> None:
 
 
 def valid(text: str) -> dict[str, Any]:
-    """A result that keeps to the schema."""
+    """The result in ``text``, validated against the schema."""
     result: dict[str, Any] = json.loads(text)
     Draft202012Validator(SCHEMA).validate(result)
     return result
@@ -62,7 +62,7 @@ def entries(folder: Path) -> list[str]:
 
 
 def state_of(root: Path) -> dict[str, tuple[int, int, int]]:
-    """Size, time of change and mode of everything below ``root``."""
+    """Size, modification time and mode of everything below ``root``."""
     found = {}
     for path in root.rglob("*"):
         about = path.lstat()

@@ -1,10 +1,10 @@
-"""Compile ahead what a container with a read-only root would compile at every start.
+"""Compile what a container with a read-only root would otherwise compile at every start.
 
-- librosa's numba functions, into the folder that NUMBA_CACHE_DIR names: 15 s of processor time;
-- bytecode of every module that avsent loads, its libraries' and Python's own, below
-  PYTHONPYCACHEPREFIX. Of all modules there are it would be a hundred megabytes more.
+- librosa's numba functions, into NUMBA_CACHE_DIR: saves 15 s of CPU time;
+- bytecode of every module that avsent loads, including its libraries and Python's own, into
+  PYTHONPYCACHEPREFIX. Bytecode of all installed modules would take a hundred megabytes more.
 
-It also tells whether all that avsent imports can still be imported.
+It also checks that every import of avsent still works.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pathlib import Path
 import avsent
 
 CHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
-"""Not against the source's time, which may change on its way through a registry."""
+"""Do not compare with the source's modification time: a registry may change it."""
 OPTIONAL = {"huggingface_hub", "pandas", "pyarrow", "ray", "tensorboard"}
 OPTIONAL |= {"sentence_transformers", "transformers"}
-"""Of extras, and used only where they are there."""
+"""Packages of extras; avsent uses them only if they are installed."""
 LATE = ["matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"]
-"""Loaded by name, where no import tells."""
+"""Modules that are loaded by name, without an import statement."""
 
 
 def imported_by(source: Path) -> Iterator[str]:
-    """Modules that the file imports, at its top or inside a function."""
+    """Modules that the file imports, at the top or inside functions."""
     for node in ast.walk(ast.parse(source.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -39,7 +39,7 @@ def imported_by(source: Path) -> Iterator[str]:
 
 
 def load_all() -> None:
-    """avsent's modules, what they import, and librosa's, which are otherwise loaded lazily."""
+    """Import avsent's modules, their imports, and all of librosa, which is otherwise lazy."""
     names = [*LATE]
     for module in pkgutil.walk_packages(avsent.__path__, "avsent."):
         spec = importlib.util.find_spec(module.name)
@@ -54,15 +54,15 @@ def load_all() -> None:
         except ImportError as error:
             if (error.name or "").partition(".")[0] not in OPTIONAL:
                 raise
-    # A look at a lazy module loads it.
+    # dir() loads a lazy module.
     for name in parts:
         dir(sys.modules[name])
 
 
 def compile_loaded() -> int:
-    """Bytecode of all that is loaded; how many modules that is."""
+    """Compile all loaded modules to bytecode; return their number."""
     named = {Path(getattr(m, "__file__", None) or "") for m in list(sys.modules.values())}
-    # torch makes up the names of some.
+    # torch invents file names for some modules.
     sources = sorted(p for p in named if p.suffix == ".py" and p.is_absolute() and p.is_file())
     for source in sources:
         py_compile.compile(str(source), doraise=True, invalidation_mode=CHECKED)

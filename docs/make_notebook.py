@@ -1,7 +1,7 @@
-"""Run ``docs/notebook.ipynb`` from its beginning and keep what its cells show: ``make notebook``.
+"""Run ``docs/notebook.ipynb`` and save the outputs of its cells: ``make notebook``.
 
-What would differ from one machine or run to the next is left out. Change a cell in any editor of
-notebooks, then run this.
+Metadata that differs between machines or runs is removed. Edit the cells in any notebook editor,
+then run this.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ OF_THIS_MACHINE = (str(Path(__file__).resolve().parents[1]), str(Path.home()), s
 
 
 def run(path: Path) -> Any:
-    """The notebook as it looks after all of its cells ran, in its own folder.
+    """The notebook after all of its cells ran in its own folder.
 
-    Raises RuntimeError where a cell says something on standard error, or shows a path of this
-    machine; nbclient's errors where a cell fails.
+    Raises RuntimeError if a cell writes to standard error or shows a path of this machine;
+    nbclient's errors if a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
-    # Of a bar that a library of librosa's would show had it ipywidgets; nobody sees that bar.
+    # A dependency of librosa warns that it cannot draw a progress bar without ipywidgets.
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": path.parent}})
     client.execute()
@@ -39,7 +39,7 @@ def run(path: Path) -> Any:
         for output in cell.get("outputs", []):
             said = str(output)
             if output.output_type == "error" or output.get("name") == "stderr":
-                raise RuntimeError(f"a cell complains; mend it: {said}")
+                raise RuntimeError(f"a cell writes to standard error; fix it: {said}")
             for place in (*OF_THIS_MACHINE, tempfile.gettempdir()):
                 if place in said:
                     raise RuntimeError(f"a cell shows {place}; change it")
@@ -47,7 +47,7 @@ def run(path: Path) -> Any:
 
 
 def main() -> None:
-    """Replace the notebook by what it looks like now."""
+    """Replace the notebook by the executed one."""
     notebook = run(NOTEBOOK)
     nbformat.validate(notebook)
     nbformat.write(notebook, NOTEBOOK)

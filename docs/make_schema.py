@@ -1,4 +1,4 @@
-"""The page of the schema, made from the schema: ``python docs/make_schema.py > docs/schema.md``."""
+"""Generate the page of the JSON Schema: ``python docs/make_schema.py > docs/schema.md``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def page() -> str:
 
 
 def _tables(object_: dict[str, Any], path: str, schema: dict[str, Any]) -> Iterator[str]:
-    """A table of the fields of ``object_``, then those of the objects in it."""
+    """A table of the fields of ``object_``, then tables of the objects inside it."""
     rows, below = [], []
     for name, plain in object_["properties"].items():
         field = _resolved(plain, schema)
@@ -46,7 +46,7 @@ def _tables(object_: dict[str, Any], path: str, schema: dict[str, Any]) -> Itera
     shown: dict[str, str] = {}
     for name, inner in below:
         tables = list(_tables(inner, f"{name}.", schema))
-        # Objects of the same fields need one table.
+        # Objects with the same fields share one table.
         key = "\n".join(tables)
         if key not in shown:
             same = [other for other, it in below if it == inner]
@@ -56,7 +56,7 @@ def _tables(object_: dict[str, Any], path: str, schema: dict[str, Any]) -> Itera
 
 
 def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """``field`` with what it refers to; its own words come first."""
+    """``field`` with its ``$ref`` resolved; its own keys take precedence."""
     if "$ref" not in field:
         return field
     return {**schema["$defs"][field["$ref"].rsplit("/", 1)[1]], **field}

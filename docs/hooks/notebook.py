@@ -1,4 +1,4 @@
-"""``docs/notebook.ipynb`` as a page of the site, with what its cells showed when they ran."""
+"""Adds ``docs/notebook.ipynb`` to the site as a page, with the saved outputs of its cells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def picture_name(number: int) -> str:
 
 
 def parts_of(notebook: dict[str, Any], pictures: list[bytes]) -> Iterator[str]:
-    """Each cell, and what it showed, as Markdown; pictures are appended to ``pictures``."""
+    """Cells and their outputs as Markdown; their pictures are appended to ``pictures``."""
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -39,10 +39,10 @@ def parts_of(notebook: dict[str, Any], pictures: list[bytes]) -> Iterator[str]:
         elif cell["cell_type"] == "code":
             yield fenced(source, "python")
             for output in cell["outputs"]:
-                yield shown(output, pictures)
+                yield output_as_markdown(output, pictures)
 
 
-def shown(output: dict[str, Any], pictures: list[bytes]) -> str:
+def output_as_markdown(output: dict[str, Any], pictures: list[bytes]) -> str:
     data = output.get("data", {})
     if "image/png" in data:
         pictures.append(base64.b64decode("".join(data["image/png"])))

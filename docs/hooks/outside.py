@@ -1,7 +1,7 @@
-"""Pages of the site that lie outside ``docs/``, and links that lead from or to them.
+"""Adds pages from outside ``docs/`` to the site and converts the links from and to them.
 
-The files are written for a reader of the repository. Links between them are turned into links of
-the site, so that both work; one that leads to no page stops the build.
+The files link to each other by paths in the repository. This hook converts these links, so that
+they work in both places. A link to no page of the site stops the build.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ OUTSIDE = {
 }
 """Path in the repository → page of the site."""
 PAGES = {**OUTSIDE, "docs/notebook.ipynb": "notebook.md"}
-"""The same, and the page that ``notebook.py`` makes of the notebook."""
+"""The same, plus the page that ``notebook.py`` makes from the notebook."""
 
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages from outside."""
+    """Add the pages from outside ``docs/``."""
     for path, page in OUTSIDE.items():
         content = (ROOT / path).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=content))
@@ -38,18 +38,19 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
-    """Turn the links of a page into links of the site."""
+    """Convert the links of a page to links of the site."""
     uri = page.file.src_uri
     place = next((path for path, name in OUTSIDE.items() if name == uri), f"docs/{uri}")
     return linked(markdown, place, uri, set(files.src_uris))
 
 
 def linked(markdown: str, place: str, uri: str, there: Set[str]) -> str:
-    """``markdown`` of the file ``place`` in the repository, as the page ``uri`` of the site, in
-    which there are the pages and files ``there``.
+    """``markdown`` of the repository file ``place``, with its links converted for the page ``uri``.
+
+    ``there``: all pages and files of the site.
 
     Raises:
-        PluginError: a link leads to what is no part of the site.
+        PluginError: a link leads to no page of the site.
     """
 
     def of_site(link: re.Match[str]) -> str:
@@ -61,7 +62,7 @@ def linked(markdown: str, place: str, uri: str, there: Set[str]) -> str:
             raise PluginError(f"{place}: the link {link[0]} leads to no page of the site")
         return relpath(target, dirname(uri) or ".") + (link["anchor"] or "")
 
-    # What stands in a block of code is no link.
+    # Blocks of code contain no links.
     parts = re.split(r"(?ms)^( *(?:```|~~~).*?^ *(?:```|~~~) *$)", markdown)
     parts[::2] = [_LINK.sub(of_site, part) for part in parts[::2]]
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""Code in the cells of tables: a bar is escaped for GitHub, and would show its escape here."""
+"""Unescape bars in code inside table cells: GitHub needs the escape, the site would show it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CODE = re.compile(r"`[^`\n]+`")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """``markdown`` with the bars of code in tables as they are meant."""
+    """``markdown`` with ``\\|`` in the code of table rows replaced by ``|``."""
     return "\n".join(
         _CODE.sub(lambda code: code[0].replace(r"\|", "|"), line) if line.startswith("|") else line
         for line in markdown.split("\n")

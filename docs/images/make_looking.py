@@ -1,6 +1,6 @@
-"""Makes the pictures of ``docs/looking.md`` from ``samples/demo.mp4``, with what avsent writes.
+"""Make the pictures of ``docs/looking.md`` from avsent's output for ``samples/demo.mp4``.
 
-Needs Chromium, by the name in ``CHROMIUM`` or as ``chromium``, and the ``dev`` extra.
+Needs Chromium (the program in ``CHROMIUM``, else ``chromium``) and the ``dev`` extra.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avsent.cli.app import main as avsent
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parents[1] / "samples"
 SECOND = 1.3
-"""What is shown of the video: the eyes are open."""
+"""Time of the pictured frame, in which the eyes are open."""
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82]
 
 
@@ -48,7 +48,7 @@ def picture_at(video: str, second: float) -> cv2.typing.MatLike:
 
 
 def photograph(page: str, target: Path) -> None:
-    """A page in Chromium, with its video begun."""
+    """Take a screenshot of ``page`` in Chromium, with its video at ``SECOND``."""
     chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -63,7 +63,7 @@ def photograph(page: str, target: Path) -> None:
             SECOND,
         )
         shown.wait_for_function("document.querySelector('video').readyState === 4")
-        shown.wait_for_timeout(2000)  # for the player's own signs to fade
+        shown.wait_for_timeout(2000)  # until the player's controls have faded
         shown.screenshot(path=target, type="jpeg", quality=82)
         browser.close()
 

@@ -1,4 +1,4 @@
-"""Draws ``predict.svg``: the real table of ``avsent predict samples/demo.mp4``, for the README."""
+"""Make ``predict.svg`` for the README: the real table of ``avsent predict samples/demo.mp4``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> None:
     console.print(Text(f"$ avsent predict {SAMPLE}\n"))
     console.print(Text.from_ansi(table.read()), soft_wrap=True)
     svg = console.export_svg(title="avsent")
-    # Nothing is fetched when the picture is shown: any monospaced font will do.
+    # The picture must load nothing from the network: any monospaced font will do.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     (HERE / "predict.svg").write_text(svg, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What an image's files must and must not hold, and how large they are; see ``check.py``."""
+"""Checks of an image's files: what must be there, what must not, and their size; see ``check.py``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def is_small(trial: Trial) -> str:
 
 
 def weigh(place: Path) -> int:
-    """Bytes of the files below; hard links and links once."""
+    """Bytes of all files in ``place``; hard links count once, symbolic links not at all."""
     seen, total = set(), 0
     for path in [place, *place.rglob("*")] if not place.is_symlink() else []:
         about = path.lstat()
