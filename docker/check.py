@@ -243,10 +243,10 @@ def try_all(trial: Trial) -> Iterator[bool]:
             yield True
     after = state_of(trial.image.root)
     changed = [name for name in {*before, *after} if before.get(name) != after.get(name)]
-    told = (
-        f"FAILED  written into the image: {changed[:5]}" if changed else "ok      the image is unchanged"
-    )
-    print(told, flush=True)
+    if changed:
+        print(f"FAILED  written into the image: {changed[:5]}", flush=True)
+    else:
+        print("ok      the image is unchanged", flush=True)
     yield not changed
 
 

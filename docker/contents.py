@@ -1,4 +1,4 @@
-"""Checks of an image's files: what must be there, what must not, and their size; see ``check.py``."""
+"""Checks of an image's files: required ones, forbidden ones, and sizes; see ``check.py``."""
 
 from __future__ import annotations
 

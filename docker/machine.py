@@ -26,7 +26,7 @@ Settings = dict[tuple[str, str], str]
 def settings(listing: str) -> Settings:
     """The output of ``pip config list`` as (section, key) → value.
 
-    Where pip takes several values, a variable adds to those of the files; elsewhere it replaces them.
+    Where pip takes several values, a variable adds to those of the files; else it replaces them.
     """
     found: Settings = {}
     variables: Settings = {}

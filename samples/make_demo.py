@@ -1,7 +1,7 @@
-"""Make samples/demo.mp4 and samples/demo.csv: a portrait that says four sentences.
+"""Make samples/demo.mp4 and samples/demo.csv: an animated portrait that says four sentences.
 
 Run from anywhere: python samples/make_demo.py [--out FOLDER]
-Needs avsent's dev extra (scikit-image carries the portrait) and espeak-ng.
+Needs avsent's dev extra (scikit-image includes the portrait) and espeak-ng.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ AAC_FRAME_SAMPLES = 1024
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance: its text, how it is said and how the face is held while it is."""
+    """One utterance: text, prosody and facial expression."""
 
     sentiment: str
     text: str
     prosody: Prosody
     look: Expression
-    opening: float  # how far the loudest sound opens the mouth, of Pose.mouth_open's 1
+    opening: float  # Pose.mouth_open at the loudest sound
     liveliness: float  # of the head's movement
 
 
@@ -102,7 +102,7 @@ LINES = (
 
 @dataclass(frozen=True)
 class Utterance:
-    """A line with its speech and its place in the video."""
+    """A line with its speech and its start in the video."""
 
     line: Line
     speech: Samples
@@ -110,12 +110,12 @@ class Utterance:
 
     @property
     def end_s(self) -> float:
-        """When its last sound ends."""
+        """End of its last sound."""
         return self.start_s + len(self.speech) / RATE_HZ
 
 
 def schedule() -> tuple[list[Utterance], int]:
-    """Every line with its speech and its start, and the video's length in frames."""
+    """All lines with speech and start, and the video's length in frames."""
     utterances = []
     at_frame = round(LEAD_S * RATE_FPS)
     for line in LINES:
@@ -126,13 +126,13 @@ def schedule() -> tuple[list[Utterance], int]:
 
 
 def smooth(amount: float) -> float:
-    """0 to 1 with no jolt at either end."""
+    """Ease from 0 to 1 with zero slope at both ends."""
     amount = min(1.0, max(0.0, amount))
     return amount * amount * (3.0 - 2.0 * amount)
 
 
 def look_at(utterances: list[Utterance], at_s: float) -> tuple[Expression, float]:
-    """The expression and the liveliness at a moment; both change in the gaps."""
+    """Expression and liveliness at ``at_s``; both change in the gaps between utterances."""
     look, lively = utterances[0].line.look, utterances[0].line.liveliness
     for before, after in pairwise(utterances):
         middle = (before.end_s + after.start_s) / 2.0
@@ -143,7 +143,7 @@ def look_at(utterances: list[Utterance], at_s: float) -> tuple[Expression, float
 
 
 def blink_at(at_s: float) -> float:
-    """How far the lids are shut: a blink at regular times."""
+    """How far the lids are shut (0 to 1): blinks at regular intervals."""
     since = (at_s - FIRST_BLINK_S) % BLINK_EVERY_S
     if at_s < FIRST_BLINK_S or since > BLINK_S:
         return 0.0
@@ -151,7 +151,7 @@ def blink_at(at_s: float) -> float:
 
 
 def pose_at(at_s: float, opening: float, lively: float) -> Pose:
-    """The head's slow sway, and its nod with the voice."""
+    """The pose at ``at_s``: a slow sway of the head, and a nod with the voice."""
     sway = np.sin(2.0 * np.pi * at_s * np.array([0.23, 0.31, 0.17]) + np.array([0.0, 1.0, 2.0]))
     return Pose(
         mouth_open=opening,
@@ -163,7 +163,7 @@ def pose_at(at_s: float, opening: float, lively: float) -> Pose:
 
 
 def openings(utterances: list[Utterance], frames: int) -> NDArray[np.float64]:
-    """How far the mouth is open at every frame of the video."""
+    """Mouth opening at every frame of the video [frames]."""
     mouth = np.zeros(frames)
     for spoken in utterances:
         first = round(spoken.start_s * RATE_FPS)
@@ -175,7 +175,7 @@ def openings(utterances: list[Utterance], frames: int) -> NDArray[np.float64]:
 
 
 def write_video(path: Path, utterances: list[Utterance], frames: int) -> None:
-    """Draw, encode and mux. One encoder thread, so that the same input gives the same file."""
+    """Draw, encode and mux. A single encoder thread makes the file reproducible."""
     painter = Painter(Puppet())
     mouth = openings(utterances, frames)
     sound = np.zeros(round(frames * RATE_HZ / RATE_FPS), dtype=np.float32)

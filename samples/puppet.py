@@ -1,6 +1,6 @@
-"""A talking puppet: one portrait whose face landmarks follow an expression and a pose.
+"""A talking puppet: a portrait whose landmarks follow an expression and a pose.
 
-`puppet.py` says where the landmarks go, `warp.py` draws the picture. Lengths are in units of the
+`puppet.py` computes the landmarks, `warp.py` draws the picture. Lengths are in units of the
 distance between the eyes unless a name says pixels; x grows to the right and y downward.
 """
 
@@ -23,7 +23,7 @@ FRAME_WIDTH_PX = 640
 FRAME_HEIGHT_PX = 480
 FACE_WIDTH_PX = 205.0
 FACE_CENTRE_PX = (320.0, 255.0)
-DETECT_SCALE = 3.0  # the portrait's face is 92 px wide, little more than dlib's smallest
+DETECT_SCALE = 3.0  # the portrait's face is 92 px wide, just above dlib's minimum
 FOLD_BLUR_PX = 8.0
 MOUTH_DARK_RGB = (50.0, 20.0, 18.0)
 
@@ -41,13 +41,13 @@ LOWER_LIDS = (41, 40, 47, 46)
 BROWS = tuple(range(17, 27))
 LEFT_CHEEK, RIGHT_CHEEK, BETWEEN_BROWS = 68, 69, 70
 
-# Depth in front of the ears, for the sideways shift that stands in for turning the head.
+# Depth in front of the ears: turning the head is a sideways shift in proportion to it.
 NOSE_DEPTH, MOUTH_DEPTH, EYE_DEPTH, JAW_DEPTH = 1.0, 0.75, 0.55, 0.25
 
 
 @dataclass(frozen=True)
 class Expression:
-    """How a face is held. Offsets from the neutral face, x outward and y down."""
+    """A facial expression, as offsets from the neutral face, x outward and y down."""
 
     smile: float = 0.0  # 0 neutral, 1 as photographed
     corner_drop: float = 0.0
@@ -62,7 +62,7 @@ class Expression:
     head_drop: float = 0.0
 
     def toward(self, other: Expression, amount: float) -> Expression:
-        """The expression `amount` of the way to `other`."""
+        """Interpolate from this expression (`amount` 0) to `other` (1)."""
         pairs = {k: (v, getattr(other, k)) for k, v in vars(self).items()}
         return Expression(**{k: a + amount * (b - a) for k, (a, b) in pairs.items()})
 
@@ -79,7 +79,7 @@ class Pose:
 
 
 def landmark_model() -> Path:
-    """The 68-point model, found without importing its package, which needs setuptools."""
+    """Path of the 68-point model. Importing its package would need setuptools."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise SystemExit("face_recognition_models is missing: pip install face_recognition_models")
@@ -87,7 +87,7 @@ def landmark_model() -> Path:
 
 
 class Puppet:
-    """The portrait, its landmarks at rest, and where they go for an expression and a pose."""
+    """The portrait, its neutral landmarks, and the landmarks of an expression and a pose."""
 
     def __init__(self) -> None:
         portrait = astronaut()
@@ -128,12 +128,12 @@ class Puppet:
         return np.vstack([p, extra])
 
     def _part_lips(self) -> None:
-        """Move the inner lip line onto lip skin, so that no tooth sticks to a closing lip."""
+        """Move the inner lip line onto the lips, so that no teeth move with a closing lip."""
         self.source[list(UPPER_INNER), 1] -= 0.010 * self.eye_px
         self.source[list(LOWER_INNER), 1] += 0.022 * self.eye_px
 
     def _neutral(self) -> Points:
-        """The face at rest: a narrower mouth, its corners level with the closed lips."""
+        """The neutral face: a narrower mouth, its corners level with the closed lips."""
         p, u = self.source.copy(), self.eye_px
         middle = p[list(CORNERS), 0].mean()
         p[list(MOUTH), 0] = middle + (p[list(MOUTH), 0] - middle) * 0.80
@@ -172,7 +172,7 @@ class Puppet:
         return (self.portrait * (1.0 - weight) + smooth * weight).round().astype(np.uint8)
 
     def _teeth(self) -> NDArray[np.float32]:
-        """What is behind the lips: the photographed teeth, and the dark around them."""
+        """The inside of the mouth: the photographed teeth and the dark around them."""
         ring = self.source[[60, 61, 62, 63, 64, 65, 66, 67]]
         ring[5:, 1] -= 0.02 * self.eye_px  # the gum line, not the lip, ends the teeth
         mask = np.zeros((FRAME_HEIGHT_PX, FRAME_WIDTH_PX), np.float32)
@@ -182,7 +182,7 @@ class Puppet:
         return self.portrait.astype(np.float32) * mask + dark * (1.0 - mask)
 
     def landmarks(self, look: Expression, pose: Pose) -> Points:
-        """Where the face's points are for an expression and a pose, in pixels."""
+        """Landmarks for an expression and a pose, in pixels."""
         u = self.eye_px
         p = self.neutral + look.smile * (self.source - self.neutral)
         out = np.sign(p[:, 0] - p[27, 0])

@@ -1,4 +1,4 @@
-"""Speech for the demo: espeak-ng with a prosody per sentence, and how far it opens a mouth."""
+"""Speech for the demo: espeak-ng with a prosody per sentence, and the mouth opening it causes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
-RATE_HZ = 22050  # what espeak-ng writes
+RATE_HZ = 22050  # espeak-ng's output rate
 VOICE = "en-us+f2"
-EDGE_LEVEL = 0.004  # of full scale; below it the ends of a rendering are silence
+EDGE_LEVEL = 0.004  # of full scale; quieter samples at both ends count as silence
 FADE_S = 0.01
 ENVELOPE_WINDOW_S = 0.05
 ENVELOPE_TOP_PERCENT = 92.0
-MOUTH_CLOSED_BELOW = 0.12  # of the loudest; quieter than this the lips are shut
+MOUTH_CLOSED_BELOW = 0.12  # of the loudest; below it the lips are shut
 MISSING = """espeak-ng is needed to make the demo's speech. Install it with one of:
   sudo apt-get install espeak-ng      (Debian, Ubuntu)
   sudo dnf install espeak-ng          (Fedora)
@@ -30,7 +30,7 @@ MISSING = """espeak-ng is needed to make the demo's speech. Install it with one 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How a sentence is said. Percent are of the voice's own, a gain of 0 dB leaves it as it is."""
+    """Prosody of a sentence. Percentages are relative to the voice's own values."""
 
     pitch_change_percent: int = 0
     pitch_range_percent: int = 100
@@ -38,7 +38,7 @@ class Prosody:
     gain_db: float = 0.0  # applied here: espeak-ng's own volume hardly changes the level
 
     def ssml(self, text: str) -> str:
-        """The sentence with its prosody, in the mark-up espeak-ng reads."""
+        """The sentence with its prosody as SSML."""
         return (
             f'<prosody pitch="{self.pitch_change_percent:+d}%" '
             f'range="{self.pitch_range_percent}%" rate="{self.rate_percent}%">'
@@ -47,7 +47,7 @@ class Prosody:
 
 
 def say(text: str, prosody: Prosody) -> Samples:
-    """Render a sentence, mono at RATE_HZ, without the silence around it."""
+    """Render a sentence: mono at RATE_HZ [N], without silence at its ends."""
     program = shutil.which("espeak-ng")
     if program is None:
         raise SystemExit(MISSING)
@@ -71,9 +71,9 @@ def say(text: str, prosody: Prosody) -> Samples:
 
 
 def mouth_openings(speech: Samples, frames: int, rate_fps: int) -> NDArray[np.float64]:
-    """How far the mouth is open at each video frame, 0 to 1, from the speech's loudness."""
+    """Mouth opening at each video frame, 0 to 1, from the loudness of the speech [frames]."""
     half = int(ENVELOPE_WINDOW_S * RATE_HZ / 2)
-    # Long enough for a window at every frame, the last of them after the speech has ended.
+    # Padded so that every frame has a full window, also the last one after the speech.
     padded = np.pad(speech.astype(np.float64), (half, half + 2 * RATE_HZ // rate_fps))
     centres = (np.arange(frames) * RATE_HZ / rate_fps).astype(int)
     loud = np.array([np.sqrt(np.mean(padded[c : c + 2 * half] ** 2)) for c in centres])

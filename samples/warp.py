@@ -1,9 +1,8 @@
 """Draw a puppet's frame by warping its portrait.
 
-The portrait is split along the line between the lips. What is above it and what is below it are
-warped by two thin-plate splines, and the gap between shows the teeth where the skull holds them,
-with darkness behind. Two layers are what let a photographed smile close: a single spline would
-have to fold the picture to bring its lips together.
+The portrait is split along the line between the lips. Two thin-plate splines warp the parts above
+and below; the gap shows the teeth, which move with the skull, on a dark background. Two layers are
+needed to close a photographed smile: a single spline would fold the picture.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ Field = NDArray[np.float32]
 
 WARP_GRID_PX = 5
 SPLINE_RIDGE = 1e-4
-SEAM_BLEND_PX = 7.0  # how softly the two layers meet beside the mouth
+SEAM_BLEND_PX = 7.0  # blend width of the two layers beside the mouth
 LIP_EDGE_PX = 1.3
-CLOSED_SEAM_PX = 1.8  # the dark line that shut lips leave
+CLOSED_SEAM_PX = 1.8  # the dark line between shut lips
 LIP_SHADOW_PX = 9.0
 TEETH_LIGHT = 0.92
-SHADOWED_TEETH_RGB = (0.55, 0.42, 0.38)  # light left under the upper lip, warm from the lip
+SHADOWED_TEETH_RGB = (0.55, 0.42, 0.38)  # light under the upper lip, tinted by it
 SEAM_RGB = (120.0, 52.0, 50.0)
-SEAM_FADE_PX = (2.0, 7.0)  # gap heights between which the dark seam gives way to the teeth
+SEAM_FADE_PX = (2.0, 7.0)  # gap heights over which the dark seam fades into the teeth
 LASH_RGB = (62.0, 40.0, 32.0)
 LASH_PX = 1.8
 LID_LIGHT = 0.92
-LID_WIDER_PX = 6.0  # dlib puts an eye's ends inside its lashes
+LID_WIDER_PX = 6.0  # dlib's eye corners are inside the lashes
 LID_OVERLAP_PX = 7.5  # the lid starts above the open eye's lashes, to cover them
 LID_SKIN_PX = 6.0  # skin between lid and brow, stretched to make the lid
 HAIR_POINTS = 14
@@ -93,7 +92,7 @@ class Painter:
         self.below = [i for i in every if i not in lips_up]
 
     def _reach(self) -> Field:
-        """1 on the head, falling to 0 on the background, which must not move with it."""
+        """Mask: 1 on the head, falling to 0 on the background, which must not move."""
         u = self.puppet.eye_px
         centre = self.puppet.source[[0, 16, 27]].mean(axis=0)
         tall = np.where(self.ys < centre[1], 1.30, 2.0) * u
@@ -101,7 +100,7 @@ class Painter:
         return _smoothstep((1.35 - radius) / 0.35).astype(np.float32)
 
     def _anchors(self) -> tuple[Points, Points]:
-        """Points of the hair, which go with the head, and of the collar, which stay."""
+        """Points of the hair, which move with the head, and of the collar, which stay."""
         u = self.puppet.eye_px
         centre = self.puppet.source[[0, 16, 27]].mean(axis=0)
         turn = np.linspace(np.pi * 0.97, np.pi * 2.03, HAIR_POINTS)
@@ -111,7 +110,7 @@ class Painter:
         return hair, chin + collar * u
 
     def _displacement(self, points: Points, hair: Points, use: list[int]) -> Field:
-        """For every pixel of the frame, how far away its colour lies in the portrait."""
+        """For every pixel of the frame, the offset of its source pixel in the portrait."""
         target = np.vstack([points[use], hair, self.still])
         source = np.vstack([self.puppet.source[use], self.hair, self.still])
         coarse = _spline(target, source - target, self.grid.reshape(-1, 2))
@@ -130,7 +129,7 @@ class Painter:
         ).astype(np.float32)
 
     def _lip_lines(self, p: Points) -> tuple[Field, Field, Field]:
-        """Lower edge of the upper lip, upper edge of the lower one, and 1 between the corners."""
+        """Lower edge of the upper lip, upper edge of the lower one, and the mask between them."""
         left, right = p[INNER_CORNERS[0]], p[INNER_CORNERS[1]]
         xs = np.arange(FRAME_WIDTH_PX, dtype=np.float64)
         inside = (xs > left[0]) & (xs < right[0])
@@ -152,7 +151,7 @@ class Painter:
         )
 
     def draw(self, look: Expression, pose: Pose) -> Image:
-        """The frame for an expression and a pose."""
+        """Draw the frame for an expression and a pose."""
         puppet = self.puppet
         p = puppet.landmarks(look, pose)
         hair = puppet.placed(self.hair, np.zeros(len(self.hair)), look, pose)
@@ -178,7 +177,7 @@ class Painter:
     def _inside(
         self, look: Expression, pose: Pose, top: Field, bottom: Field
     ) -> NDArray[np.float32]:
-        """What shows between the lips: teeth in the upper lip's shadow, or only a dark seam."""
+        """The inside of the mouth: teeth in the shadow of the upper lip, or only a dark seam."""
         depth = np.clip((self.ys - top) / LIP_SHADOW_PX, 0.0, 1.0)[..., None]
         shadow = np.array(SHADOWED_TEETH_RGB, np.float32)
         lit = shadow + (TEETH_LIGHT - shadow) * depth
@@ -189,7 +188,7 @@ class Painter:
         return seam * (1.0 - shown) + self._skull(look, pose) * lit * shown
 
     def _lids(self, frame: NDArray[np.float32], p: Points, blink: float) -> NDArray[np.float32]:
-        """Draw the upper lids down over the eyes; a warp would smear brow and cheek to do it."""
+        """Draw the upper lids over the eyes; a warp would smear brow and cheek."""
         xs = np.arange(FRAME_WIDTH_PX, dtype=np.float64)
         lash = np.array(LASH_RGB, np.float32)
         wider = np.array([LID_WIDER_PX, 0.0])
@@ -214,7 +213,7 @@ class Painter:
         return frame
 
     def _skull(self, look: Expression, pose: Pose) -> NDArray[np.float32]:
-        """The teeth, moved by the head alone: lips slide over them."""
+        """The teeth, which move only with the head: lips slide over them."""
         corners = self.puppet.source[list(CORNERS)]
         box = np.vstack([corners, corners + np.array([0.0, self.puppet.eye_px])])
         moved = self.puppet.placed(box, np.full(len(box), MOUTH_DEPTH), look, pose)

@@ -1,10 +1,10 @@
-"""``make audit``: is there a published advisory against a pinned version?
+"""``make audit``: check the pinned versions for published advisories.
 
-Asks with pip-audit for every package of ``constraints.txt``, first OSV, then PyPI. A service counts
-only if it knows of a hole that has been public for years; some answer that nothing is known where
-they just do not have the data, and that would be taken for a clean bill. Where none counts, one
-line says that there was no audit; ``--must`` makes that an error. Advisories that were looked at
-and do not concern avsent stand in ``tools/audit.toml``, each with its reason and date.
+pip-audit asks OSV, else PyPI, about every package of ``constraints.txt``. A service counts only if
+it reports a vulnerability that has been public for years, because a mirror without data would answer
+"nothing known". If no service counts, one line says that there was no audit; ``--must`` makes that
+an error. ``tools/audit.toml`` lists reviewed advisories that do not affect avsent, each with reason
+and date.
 
 Exit codes: 0 nothing found, or no audit; 1 an advisory; 2 ``audit.toml`` is wrong, or pip-audit
 failed; 3 no audit, with ``--must``.
@@ -32,18 +32,18 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "PyPI": ("--vulnerability-service", "pypi"),
 }
 KNOWN_HOLE = "jinja2==2.10"
-"""CVE-2019-10906 and more: every source of advisories has them."""
+"""Has CVE-2019-10906 and others, which every source of advisories knows."""
 ANSWER_S, ALL_S = 60, 600
 EXIT_FOUND, EXIT_WRONG, EXIT_NOT_MADE = 1, 2, 3
 
 
 class AuditError(Exception):
-    """The audit cannot be trusted; one line says why."""
+    """The audit cannot be trusted; the message says why in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """One hole of an installed version; ``ids``: all names of it, the service's own first."""
+    """A vulnerability of a pinned version; ``ids``: all its names, the service's own first."""
 
     package: str
     version: str
@@ -53,7 +53,7 @@ class Advisory:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a service said; ``unknown``: packages that it could not tell about."""
+    """The answer of a service; ``unknown``: packages that it has no data about."""
 
     audited: int
     advisories: tuple[Advisory, ...]
@@ -62,7 +62,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An advisory that was looked at and does not concern avsent."""
+    """A reviewed advisory that does not affect avsent."""
 
     id: str
     package: str
@@ -71,7 +71,7 @@ class Ignored:
 
 
 def read_ignored(path: Path) -> tuple[Ignored, ...]:
-    """Raises AuditError where an entry has not all four fields."""
+    """Read ``audit.toml``; raises AuditError if an entry lacks one of its four fields."""
     try:
         entries = tomllib.loads(path.read_text("utf-8")).get("ignored", [])
         found = tuple(Ignored(**entry) for entry in entries)
@@ -84,7 +84,7 @@ def read_ignored(path: Path) -> tuple[Ignored, ...]:
 
 
 def ask(service: Sequence[str], pins: str, limit_s: float) -> Findings | None:
-    """What pip-audit says of ``pins`` with these options; None where the service does not answer.
+    """pip-audit's findings for ``pins`` with these options; None if the service does not answer.
 
     Raises:
         AuditError: pip-audit is not installed.
@@ -92,7 +92,7 @@ def ask(service: Sequence[str], pins: str, limit_s: float) -> Findings | None:
     with TemporaryDirectory(prefix="avsent-audit-") as folder:
         asked = Path(folder, "pins.txt")
         asked.write_text(pins, encoding="utf-8")
-        # A cache of its own: an answer of last month is none.
+        # A fresh cache: old answers do not count.
         line = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
         line += ["--no-deps", "--disable-pip", "--timeout", "10", "--cache-dir", folder]
         line += ["--requirement", str(asked), *service]
@@ -111,7 +111,7 @@ def ask(service: Sequence[str], pins: str, limit_s: float) -> Findings | None:
 
 
 def findings(told: Any) -> Findings:
-    """pip-audit's JSON. Raises ValueError, KeyError or TypeError where it is not that."""
+    """Parse pip-audit's JSON. Raises ValueError, KeyError or TypeError if it is malformed."""
     advisories, unknown, audited = [], [], 0
     for package in told["dependencies"]:
         if "skip_reason" in package:
@@ -128,7 +128,7 @@ def findings(told: Any) -> Findings:
 def judged(
     found: Findings, ignored: Sequence[Ignored]
 ) -> tuple[list[Advisory], list[Ignored], list[Ignored]]:
-    """Advisories that stand, entries that took one away, and entries that no longer do."""
+    """Advisories that remain, entries that matched one, and stale entries that match none."""
     used = [one for one in ignored if any(_meant(one, advisory) for advisory in found.advisories)]
     stand = [a for a in found.advisories if not any(_meant(one, a) for one in used)]
     return stand, used, [one for one in ignored if one not in used]
@@ -146,7 +146,7 @@ def main(
 ) -> int:
     """Audit and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--must", action="store_true", help="no audit is an error")
+    parser.add_argument("--must", action="store_true", help="fail if no audit was possible")
     options = parser.parse_args(arguments)
     try:
         return _audit(services, pins.read_text("utf-8"), read_ignored(ignored), options.must)
@@ -167,8 +167,8 @@ def _audit(
             return _tell(name, found, ignored)
     names = " nor ".join(services)
     print(
-        f"audit: NOT MADE: neither {names} answers from here with advisories, so nothing is known "
-        "about the pinned versions"
+        f"audit: NOT MADE: neither {names} answers with advisories, so the pinned versions are "
+        "unchecked"
     )
     return EXIT_NOT_MADE if must else 0
 
@@ -179,14 +179,14 @@ def _tell(service: str, found: Findings, ignored: Sequence[Ignored]) -> int:
         fixed = ", ".join(advisory.fixed_in) or "no version yet"
         print(
             f"audit: {advisory.package} {advisory.version}: {', '.join(advisory.ids)}; "
-            f"mended in {fixed}"
+            f"fixed in {fixed}"
         )
     for one in used:
         print(f"audit: {one.package}: {one.id} ignored since {one.date}: {one.reason}")
     for one in stale:
-        print(f"audit: {one.package}: {one.id} is not found any more: take it out of audit.toml")
+        print(f"audit: {one.package}: {one.id} no longer found; remove it from audit.toml")
     if found.unknown:
-        print(f"audit: {service} cannot tell about {', '.join(found.unknown)}")
+        print(f"audit: {service} has no data about {', '.join(found.unknown)}")
     print(f"audit: {found.audited} packages, {len(stand)} advisories ({service})")
     return EXIT_FOUND if stand else 0
 

@@ -1,9 +1,8 @@
-"""``make constraints``: pin in ``constraints.txt`` what is installed of all that avsent needs.
+"""``make constraints``: pin the installed versions of all dependencies in ``constraints.txt``.
 
-Everything that ``pyproject.toml`` asks for, all extras and the build system included, and what that
-needs in turn. Pins with a marker (``; python_version >= "3.13"``) are for another Python than this
-one and stay as they are; so do comments. ``--check`` writes nothing and ends with 1 where the file
-would change.
+Covers the dependencies in ``pyproject.toml``, all extras and the build system, and their own
+dependencies. Pins with a marker (``; python_version >= "3.13"``) are for another Python version and
+are kept, as are comments. ``--check`` writes nothing and exits with 1 if the file would change.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "constraints.txt"
 OF_TORCH = ("nvidia-", "cuda-", "triton", "pytorch-triton")
-"""A torch for GPUs pins these itself, each to one version; the torch for processors has none."""
+"""torch for GPUs pins these packages itself; torch for CPUs does not need them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One line of the file; ``comments``: the lines above it; ``marker``: as it is written."""
+    """One line of the file; ``comments``: the lines above it; ``marker``: its text."""
 
     name: str
     version: str
@@ -39,17 +38,17 @@ class Pin:
 
     @property
     def key(self) -> str:
-        """The name as package indexes compare it."""
+        """The normalised name, as package indexes compare it."""
         return canonicalize_name(self.name)
 
     @property
     def line(self) -> str:
-        """As it stands in the file."""
+        """The line in the file."""
         return f"{self.name}=={self.version}" + (f" ; {self.marker}" if self.marker else "")
 
 
 def asked_for(pyproject: Path = ROOT / "pyproject.toml") -> list[Requirement]:
-    """What avsent asks for, all extras and the build system included."""
+    """avsent's dependencies, including all extras and the build system."""
     told = tomllib.loads(pyproject.read_text("utf-8"))
     project = told["project"]
     extras = project.get("optional-dependencies", {}).values()
@@ -58,8 +57,10 @@ def asked_for(pyproject: Path = ROOT / "pyproject.toml") -> list[Requirement]:
 
 
 def installed(roots: Iterable[Requirement]) -> dict[str, Pin]:
-    """What is installed of ``roots`` and of all they need, by key; versions without the local part
-    (``+cpu``), which names a build of a version."""
+    """Pins of the installed packages among ``roots`` and their dependencies, by key.
+
+    Versions omit the local part (``+cpu``), which names a build of a version.
+    """
     found: dict[str, Pin] = {}
     seen: set[tuple[str, str]] = set()
     waiting = [(root, extra) for root in roots for extra in ("", *root.extras)]
@@ -73,7 +74,7 @@ def installed(roots: Iterable[Requirement]) -> dict[str, Pin]:
             there = distribution(wanted.name)
         except PackageNotFoundError:
             continue
-        if key != "pip":  # it comes with the virtual environment
+        if key != "pip":  # part of the virtual environment
             found[key] = Pin(there.metadata["Name"], Version(there.version).public)
         for need in map(Requirement, there.requires or ()):
             if need.marker is None or need.marker.evaluate({"extra": extra}):
@@ -82,7 +83,7 @@ def installed(roots: Iterable[Requirement]) -> dict[str, Pin]:
 
 
 def read(text: str) -> tuple[list[str], list[Pin]]:
-    """The head of the file, which is comments up to the first empty line, and its pins."""
+    """The head of the file (comments up to the first empty line) and its pins."""
     head, _, rest = text.partition("\n\n")
     return head.splitlines(), list(_pins(rest))
 
@@ -101,7 +102,7 @@ def _pins(text: str) -> Iterator[Pin]:
 
 
 def renewed(text: str, there: Mapping[str, Pin]) -> str:
-    """The file with the versions of ``there``."""
+    """The text of the file with the versions of ``there``."""
     head, old = read(text)
     comments = {pin.key: pin.comments for pin in old if not pin.marker}
     pins = [pin for pin in old if pin.marker and pin.key not in there]

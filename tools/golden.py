@@ -1,21 +1,21 @@
-"""The golden record: what the command line says and writes, to prove that a change changes nothing.
+"""The golden record: all output of the command line, to prove that a change changes nothing.
 
 ``python tools/golden.py record OUT`` runs ``python -m avsent`` on the clips and data of
 ``--shared`` and writes plain files into OUT, one folder per part. PYTHONPATH decides which checkout
 runs. ``python tools/golden.py diff A B`` lists the files that differ and ends with code 1 if any.
 
-A text file is kept as it is. Of other files the SHA-256 is kept: of the decoded frames, times and
-samples of a video, of each array of a .npz file, otherwise of the bytes. Two records can only be
-compared if the same machine and the same libraries made them. Rules, the same for all texts:
+Text files are kept. Other files are replaced by a SHA-256: of the decoded frames, times and samples
+of a video, of each array of a .npz file, otherwise of the bytes. Two records are comparable only if
+the same machine and the same libraries made them. Rules for all texts:
 
 1. Paths of the temporary folder, ``--shared``, the checkout and Python become @TEMP, @SHARED, @ROOT
    and @PYTHON; the version of avsent becomes @VERSION.
 2. Dates with a time of day become @DATE.
 3. Durations of computing become @TIME: values of the JSON keys in TIMES, and speeds ("8.6x").
-4. Lines of two workers of a batch are sorted: which file ends first is chance.
+4. Lines of a batch with two workers are sorted, because the order in which files end is random.
 
-Left out: ``doctor`` (it describes the machine), a batch's journal and caches (databases and times),
-and models that need a download. One thread computes (OMP_NUM_THREADS=1).
+Not recorded: ``doctor`` (it describes the machine), a batch's journal and caches (databases and
+times), and models that need a download. One thread computes (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Recorder:
             capture_output=True,
             check=False,
         )
-        # Bytes, because a text stream would hide which line ends stand in a CSV.
+        # Bytes, because a text stream would hide the line ends of a CSV.
         out, said = (
             text.decode("utf-8", "backslashreplace") for text in (done.stdout, done.stderr)
         )
@@ -172,19 +172,19 @@ class Recorder:
                     self.write(f"{under}/{name}.sha256", digest(path))
 
     def write(self, name: str, text: str) -> None:
-        """Write a text into the record, by the rules above."""
+        """Write a text into the record after applying the rules above."""
         for found, mark in {str(self.folder): "@TEMP", **self.marks}.items():
             text = text.replace(found, mark)
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*(Z|[+-]\d\d:\d\d)?", "@DATE", text)
         text = re.sub(rf'("({"|".join(TIMES)})": )-?[\d.e+-]+', r"\1@TIME", text)
         text = re.sub(r"\b[\d.]+ ?x(?= real time|$)", "@TIME x", text, flags=re.MULTILINE)
         (self.record / name).parent.mkdir(parents=True, exist_ok=True)
-        with (self.record / name).open("xb") as file:  # two commands of one name are a mistake
+        with (self.record / name).open("xb") as file:  # fails if two commands have the same name
             file.write(text.encode("utf-8"))
 
 
 def contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Pieces of a file that is no text, each with the name of its array or stream."""
+    """Parts of a binary file, each with the name of its array or stream."""
     if path.suffix == ".npz":
         import numpy as np
 
@@ -219,7 +219,7 @@ def simple(r: Recorder, line: str, files: Sequence[str] = ()) -> None:
 
 
 def helps(_shared: Path) -> Jobs:
-    """``--help`` of each command, found by reading the help of those above it."""
+    """``--help`` of each command, found in the help of its parent."""
 
     def below(r: Recorder, command: str = "") -> None:
         _, _, commands = r.run(f"{command} --help".strip()).partition("\nCommands:\n")
@@ -231,7 +231,7 @@ def helps(_shared: Path) -> Jobs:
 
 
 def models(_shared: Path) -> Jobs:
-    """What the commands about models say."""
+    """Output of the ``models`` commands."""
     for what in ("list", "verify", "info default", "info emotion"):
         yield partial(simple, line=f"models {what}")
         if what != "verify":
@@ -239,7 +239,7 @@ def models(_shared: Path) -> Jobs:
 
 
 def errors(_shared: Path) -> Jobs:
-    """Exit code and message of odd files, bad options, damaged checkpoints and odd corpora."""
+    """Exit code and message for odd files, bad options, damaged checkpoints and odd corpora."""
     yield from (odd_files, bad_options, damaged_checkpoints, odd_corpora)
 
 
@@ -313,7 +313,7 @@ def odd_corpora(r: Recorder) -> None:
 
 
 def batch(_shared: Path) -> Jobs:
-    """One folder with one worker and with two, begun again, looked at, and made into pages."""
+    """One folder with one worker and with two: first run, rerun, status and pages."""
     yield partial(batch_of, workers=1, options="-f json -f csv -f textgrid")
     yield partial(batch_of, workers=2, options="--adapt corpus")
 
@@ -335,7 +335,7 @@ def batch_of(r: Recorder, workers: int, options: str) -> None:
 
 
 def train(_shared: Path) -> Jobs:
-    """Training from videos, and from their features with other options; what it leaves."""
+    """Training from videos, and from their features with other options, with all files written."""
     yield train_all
 
 
@@ -378,7 +378,7 @@ def write_corpus(r: Recorder) -> None:
 
 
 def formats(_shared: Path) -> Jobs:
-    """Every format of several files, into a folder and printed; pages and pictures of three."""
+    """Every format for several files, into a folder and printed; pages and plots of three."""
     for name in FORMATS:
         yield partial(formats_of, name=name)
     for name in LONGER:
@@ -407,7 +407,7 @@ def pages_of(r: Recorder, clip: str) -> None:
 
 
 def predict(shared: Path) -> Jobs:
-    """JSON of every clip, and of one clip with options that change what is decided."""
+    """JSON of every clip, and of one clip with options that change the result."""
     for options in OPTIONS:
         files = ["clips/many_utterances.mp4", "clips/many_utterances.csv"]
         yield partial(simple, line=f"predict many_utterances.mp4 -f json {options}", files=files)
@@ -440,7 +440,7 @@ PARTS: dict[str, Callable[[Path], Jobs]] = {
 
 
 def record(out: Path, shared: Path, parts: list[str], jobs: int) -> None:
-    """Write the named parts anew into ``out``; print the seconds of their commands."""
+    """Record the named parts into ``out``; print how long their commands took."""
     said = subprocess.check_output([sys.executable, "-c", WHICH], cwd="/", text=True)
     version, package = said.rstrip("\n").split(" ", 1)
     print(f"recording {package}", flush=True)
@@ -467,7 +467,7 @@ def record(out: Path, shared: Path, parts: list[str], jobs: int) -> None:
 
 
 def diff(a: Path, b: Path, most: int) -> int:
-    """Print which files of two records differ, and ``most`` lines of how; return their number."""
+    """Print the files that differ, with up to ``most`` lines of each; return their number."""
     names = {path.relative_to(top) for top in (a, b) for path in top.rglob("*") if path.is_file()}
     count = 0
     for name in sorted(names):
@@ -483,7 +483,7 @@ def diff(a: Path, b: Path, most: int) -> int:
 
 
 def pieces(data: bytes | None) -> list[str]:
-    """Lines, and parts of long lines, with what ends them."""
+    """Lines, and parts of long lines, with their separators."""
     return re.split(r"(?<=[,>;}]) |(?<=\n)", (data or b"").decode("utf-8"))
 
 
@@ -494,7 +494,7 @@ def main() -> int:
     make.add_argument("out", type=Path)
     beside = Path(__file__).resolve().parents[2] / "shared"
     make.add_argument("--shared", type=Path, default=beside)
-    make.add_argument("--parts", default=",".join(PARTS), help="with commas between them")
+    make.add_argument("--parts", default=",".join(PARTS), help="separated by commas")
     make.add_argument("--jobs", type=int, default=2)
     compare = commands.add_parser("diff")
     compare.add_argument("a", type=Path)

@@ -1,7 +1,4 @@
-"""The command reference ``docs/cli.md``, made from the commands themselves.
-
-``python -m tools.make_cli_reference > docs/cli.md``
-"""
+"""Generate ``docs/cli.md``: ``python -m tools.make_cli_reference > docs/cli.md``."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ def reference() -> str:
 
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Each command below this one, and this one first, with its full name."""
+    """This command and all its subcommands, with full names."""
     yield name, command
     for part, child in getattr(command, "commands", {}).items():
         yield from walk(child, f"{name} {part}")
@@ -48,7 +45,7 @@ def _sections(root: Any, name: str) -> Iterator[str]:
             lines += [" ".join(paragraph.split()), ""]
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         options = [p for p in command.params if p.param_type_name == "option"]
-        # Typer adds those for completion in some environments only; the head tells of them.
+        # Typer adds completion options only in some environments; HEAD mentions them.
         options = [p for p in options if "completion" not in p.name]
         if arguments:
             lines += ["| argument | |", "|---|---|", *map(_row, arguments), ""]
@@ -77,7 +74,7 @@ def _row(parameter: Any) -> str:
     value = default.value if isinstance(default, Enum) else default
     shown = isinstance(value, (str, int, float, Path)) and not isinstance(value, bool)
     text = f"{parameter.help} Default: `{value}`." if shown else parameter.help
-    # A bar inside a cell would end it, even in code; stars would be taken for emphasis.
+    # Escape bars, which would end the cell even in code, and stars, which would be emphasis.
     text = text.replace("*", r"\*")
     return f"| {names.replace('|', chr(92) + '|')} | {text} |"
 

@@ -89,7 +89,7 @@ def test_a_real_run_of_pip_audit(
     handler, services = osv
     assert audit.main([], services, *files) == audit.EXIT_FOUND
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "audit: leaky 1.2: CVE-2026-0001, TEST-leaky; mended in 9.9"
+    assert out[0] == "audit: leaky 1.2: CVE-2026-0001, TEST-leaky; fixed in 9.9"
     assert out[-1] == "audit: 2 packages, 1 advisories (OSV)"
     # One that answers, but has no data, knows of nothing at all: no audit, whatever it says.
     handler.knows = {}
