@@ -1,7 +1,7 @@
 """``make audit``: check the pinned versions for published advisories.
 
 pip-audit asks OSV, else PyPI, about every package of ``constraints.txt``. A service counts only if
-it reports a vulnerability that has been public for years, because a mirror without data would answer
+it reports a vulnerability that has been public for years: a mirror without data would answer
 "nothing known". If no service counts, one line says that there was no audit; ``--must`` makes that
 an error. ``tools/audit.toml`` lists reviewed advisories that do not affect avsent, each with reason
 and date.
