@@ -1,5 +1,5 @@
-"""The engine of a machine with a GPU, run on the processor: what it does is the same there, only
-slower. Running out of memory is the one thing that is staged."""
+"""The engine of a machine with a GPU, run on the processor, where it does the same, only slower.
+Running out of memory is simulated."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def assert_same(found: list[list[str]], expected: list[list[str]]) -> None:
             assert a == b or float(a) == pytest.approx(float(b), abs=2e-4)
 
 
-def test_together_it_finds_the_same(
+def test_batches_across_files_give_the_same_results(
     folder: Path, expected: list[list[str]], tmp_path: Path
 ) -> None:
     ended = run(folder, tmp_path, GpuEngine(WORK, 2, together=True))
@@ -149,7 +149,7 @@ def test_a_defect_of_the_gpu_ends_the_batch(folder: Path, tmp_path: Path) -> Non
     assert run(folder, tmp_path, GpuEngine(WORK, 2)).did == 4
 
 
-def test_the_adaptation_to_the_corpus_goes_with_it(folder: Path, tmp_path: Path) -> None:
+def test_adaptation_to_the_corpus_with_the_gpu_engine(folder: Path, tmp_path: Path) -> None:
     work = Work(device="cpu", threads=1, options=PredictOptions(adapt=Adapt.corpus))
     options = BatchOptions(work=work)
     tables = []

@@ -188,9 +188,9 @@ class GpuEngine(LocalEngine):
                 self._encode(
                     [(file, it) for file, it in items if isinstance(it, UtteranceFeatures)]
                 )
-                for file, extracted in items:
-                    if isinstance(extracted, Extracted) and self._is_live(file):
-                        self._decide(file, extracted)
+                for file, end in items:
+                    if isinstance(end, Extracted) and self._is_live(file):
+                        self._decide(file, end)
                 if ends:
                     return
         except Exception as error:
