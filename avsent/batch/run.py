@@ -217,14 +217,15 @@ class _Batch:
         """Decide again on all files, unless they are those of the last time."""
         done = batch_results(self.journal, self.config).done
         digest = corpus_digest(done)
-        if self.journal.fact(_CORPUS_KEY) != digest:
-            # Here, because it imports torch.
-            from avsent.batch.adapt_corpus import conclude_all
+        if self.journal.fact(_CORPUS_KEY) == digest:
+            self._write_missing(entry.name for entry in done)
+            return
+        # Here, because it imports torch.
+        from avsent.batch.adapt_corpus import conclude_all
 
-            for name in conclude_all(self.journal, done, self.options.work):
-                self._write_or_fail(name)
-            self.journal.keep_fact(_CORPUS_KEY, digest)
-        self._write_missing(entry.name for entry in done)
+        for name in conclude_all(self.journal, done, self.options.work):
+            self._write_or_fail(name)
+        self.journal.keep_fact(_CORPUS_KEY, digest)
 
     def _write_missing(self, names: Iterable[str]) -> None:
         """Write outputs of files that were done earlier: of a new format, deleted, or not yet

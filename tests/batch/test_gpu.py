@@ -160,3 +160,11 @@ def test_adaptation_to_the_corpus_with_the_gpu_engine(folder: Path, tmp_path: Pa
         run_batch(folder, tmp_path / name, lambda plan, e=engine: e, options)  # type: ignore[misc]
         tables.append(rows(tmp_path / name))
     assert_same(*tables)
+
+    # Other files, and so another mean; an output that cannot be written costs its own file only.
+    (tmp_path / "local" / "talk_vfr.mp4.json").unlink()
+    (tmp_path / "local" / "talk_vfr.mp4.json").mkdir()
+    options = BatchOptions(work=work, globs=("*.mpg", "*.mp4"))
+    ended = run_batch(folder, tmp_path / "local", lambda plan: LocalEngine(work, 1), options)
+    assert (ended.did, ended.kept) == (0, 1)
+    assert list(failures(tmp_path / "local")) == ["bad.mp4", "talk_vfr.mp4"]
