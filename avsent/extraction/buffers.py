@@ -16,14 +16,14 @@ class RecentSound:
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        self._chunks: deque[tuple[float, NDArray[np.float32]]] = deque()
+        self._chunks: deque[tuple[float, float, NDArray[np.float32]]] = deque()
         self.end_s = 0.0
 
     def add(self, start_s: float, samples: NDArray[np.float32]) -> None:
         """Append a chunk [N] that follows the one before without a hole."""
         if samples.size:
-            self._chunks.append((start_s, samples))
-            self.end_s = self._end_s(start_s, samples)
+            self.end_s = start_s + samples.size / self._rate_hz
+            self._chunks.append((start_s, self.end_s, samples))
 
     def between(self, start_s: float, end_s: float) -> tuple[NDArray[np.float32], float]:
         """Samples [N] from ``start_s`` to ``end_s``, as far as kept, and the time of the first."""
@@ -32,16 +32,13 @@ class RecentSound:
         origin_s = self._chunks[0][0]
         first = max(0, round((start_s - origin_s) * self._rate_hz))
         last = max(first, round((end_s - origin_s) * self._rate_hz))
-        sound = np.concatenate([samples for _, samples in self._chunks])[first:last]
+        sound = np.concatenate([samples for *_, samples in self._chunks])[first:last]
         return sound, origin_s + first / self._rate_hz
 
     def forget(self, before_s: float) -> None:
         """Drop the chunks that end before ``before_s``."""
-        while self._chunks and self._end_s(*self._chunks[0]) <= before_s:
+        while self._chunks and self._chunks[0][1] <= before_s:
             self._chunks.popleft()
-
-    def _end_s(self, start_s: float, samples: NDArray[np.float32]) -> float:
-        return start_s + samples.size / self._rate_hz
 
 
 class RecentFaces:

@@ -11,27 +11,20 @@ from numpy.typing import NDArray
 from avsent.extraction.faces.types import FaceObservation, eye_distance
 from avsent.options import FaceChoice
 
-LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
-"""Opposite landmarks of the inner lips."""
+LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # opposite landmarks of the inner lips
 
 ENVELOPE_HZ = 50.0
-ENVELOPE_RANGE_DB = 45.0
-"""Sound this far below the loudest window is silence."""
+ENVELOPE_RANGE_DB = 45.0  # sound this far below the loudest window is silence
 
-MAX_LAG_S = 0.2
-"""How far the lips may lead or trail the sound: articulation, and badly muxed files."""
+MAX_LAG_S = 0.2  # how far the lips may lead or trail the sound: articulation, and badly muxed files
 LAG_STEP_S = 0.05
-MIN_SAMPLES = 8
-"""Fewest observations for a correlation."""
-FULL_MOVEMENT = 0.06
-"""Standard deviation of the mouth opening, in eye distances, of plain speech."""
+MIN_SAMPLES = 8  # fewest observations for a correlation
+FULL_MOVEMENT = 0.06  # standard deviation of the mouth opening, in eye distances, of plain speech
 MOVEMENT_SHARE = 0.5
 """Score of full mouth movement that does not correlate with the sound; that of full correlation
 is 1 more."""
-CLOSE_SCORES = 0.1
-"""Scores this close to the best are a tie, which the larger face wins."""
-MIN_PRESENCE = 0.3
-"""Share of the utterance's frames in which a face must be seen to be chosen."""
+CLOSE_SCORES = 0.1  # scores this close to the best are a tie, which the larger face wins
+MIN_PRESENCE = 0.3  # share of the utterance's frames in which a face must be seen to be chosen
 
 
 def mouth_opening(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -31,48 +31,33 @@ from avsent.extraction.faces.types import Box
 HOG_FLOOR = -0.4
 """Lowest HOG score reported. Faces turned half away score -0.4 to 0.3; on textures without faces
 1 frame in 30 reaches -0.3."""
-HOG_MIN_PX = 64
-"""The detector's window is 80 pixels wide with some border: a smaller copy holds no face."""
-NEAR_FACE_PX = 88
-"""Width of a known face in its chip: the detector's own scales are 73, 88, 105."""
+HOG_MIN_PX = 64  # least size of a copy: the detector's window is 80 pixels with some border
+NEAR_FACE_PX = 88  # width of a known face in its chip: the detector's own scales are 73, 88, 105
 NEAR_CHIP_PX = 152
 """A third cheaper than 184, and the face lies better on the detector's grid of 8 pixels: of 736
 known faces it finds 694 instead of 690, with a mean score of 1.85 instead of 1.60."""
 
 NETWORK_FILE = "mmod_human_face_detector.dat"
-NETWORK_FLOOR = 0.45
-"""Lowest confidence of the network that counts as a face."""
-NETWORK_NEAR_FLOOR = 0.25
-"""The same where a face was a moment ago."""
-NETWORK_PIXELS = 480 * 270
-"""Size of the network's copy of the whole frame: 0.75 s on one core."""
+NETWORK_FLOOR = 0.45  # lowest confidence of the network that counts as a face
+NETWORK_NEAR_FLOOR = 0.25  # the same where a face was a moment ago
+NETWORK_PIXELS = 480 * 270  # size of the network's copy of the whole frame: 0.75 s on one core
 NETWORK_NEAR_FACE_PX = 90
 NETWORK_NEAR_CHIP_PX = 160
 
-MAX_ENLARGEMENT = 2.0
-"""Copies are at most this much larger than the frame."""
-TINY_PX = 160
-TINY_ENLARGEMENT = 4.0
-"""The same for frames below ``TINY_PX``, so that a 48-pixel portrait is found at all."""
+MAX_ENLARGEMENT = 2.0  # copies are at most this much larger than the frame
+TINY_PX, TINY_ENLARGEMENT = 160, 4.0  # of smaller frames, to find even a 48-pixel portrait
 
-SIDES_PX = (320, 640, 1280)
-"""Long sides of the copies of the whole frame, in the order in which they are searched."""
+SIDES_PX = (320, 640, 1280)  # long sides of the copies of the whole frame, in the order of search
 FIRST_WAIT_S = {320: 0.25, 640: 0.5, 1280: 1.0}
+# Without a face, a size that finds none waits twice as long each time, up to this.
 LONGEST_WAIT_S = {320: 0.25, 640: 2.0, 1280: 8.0}
-"""Without a face, a size that finds none waits twice as long each time, up to this."""
-CLEAR_SCORE = 0.0
-"""A weaker detection does not end the search: it may be by chance, and would hide real faces."""
-NETWORK_AFTER_S = 0.25
-"""The network runs when a shot has had no face for this long..."""
-NETWORK_FIRST_WAIT_S = 4.0
-NETWORK_WAIT_AFTER_FACE_S = 2.0
-NETWORK_LONGEST_WAIT_S = 64.0
-"""...and then ever more rarely, across cuts: it costs as much as 40 tracked frames."""
+CLEAR_SCORE = 0.0  # a weaker detection may be by chance: larger copies are searched, too
+NETWORK_AFTER_S = 0.25  # the network runs when a shot has had no face for this long …
+# … and then ever more rarely, across cuts: it costs as much as 40 tracked frames.
+NETWORK_FIRST_WAIT_S, NETWORK_WAIT_AFTER_FACE_S, NETWORK_LONGEST_WAIT_S = 4.0, 2.0, 64.0
+# While faces are tracked, how often the size that found them searches for more …
 WATCH_EVERY_S = {320: 1.0, 640: 1.5, 1280: 3.0}
-"""While faces are tracked, how often the size that found them searches for more."""
-CLOSER_FIRST_WAIT_S = 2.0
-CLOSER_LONGEST_WAIT_S = 16.0
-"""And how often the next larger size does."""
+CLOSER_FIRST_WAIT_S, CLOSER_LONGEST_WAIT_S = 2.0, 16.0  # … and the next larger one
 
 
 @dataclass(frozen=True, slots=True)

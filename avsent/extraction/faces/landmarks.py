@@ -28,8 +28,7 @@ from avsent.extraction.faces.types import (
     eye_axis,
 )
 
-CHIP_FACE_PX = 192
-"""Width of the detector's box in the predictor's chip."""
+CHIP_FACE_PX = 192  # width of the detector's box in the predictor's chip
 CHIP_MARGIN_PX = 54
 """Border round the box for chin, brows and the jaw of a turned head: of 2100 faces no landmark lay
 further outside than 47 pixels."""
@@ -113,8 +112,7 @@ class LandmarkPredictor:
 NOSE_BASE = 33
 MOUTH_CORNERS = (48, 54)
 
-EYE_DISTANCE_PX = 35.0
-"""Distance of the eye centres in the crop."""
+EYE_DISTANCE_PX = 35.0  # distance of the eye centres in the crop
 EYE_ROW_PX = 36.5
 """Row of the eyes. Both are means over FER2013, so that faces are framed as in the pictures from
 which the pixel network learnt."""
@@ -156,12 +154,9 @@ def align_crop(gray: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) ->
     return warp(gray, matrix_of(turn, shift), CROP_PX)
 
 
-MIN_CUTOFF_HZ = 2.0
-"""Cut-off frequency of the smoothing for a face at rest."""
-CUTOFF_PER_SPEED = 4.0
-"""Rise of the cut-off in Hz per eye distance per second."""
-MAX_GAP_S = 0.5
-"""After a longer gap the filter restarts."""
+MIN_CUTOFF_HZ = 2.0  # cut-off frequency of the smoothing for a face at rest
+CUTOFF_PER_SPEED = 4.0  # rise of the cut-off in Hz per eye distance per second
+MAX_GAP_S = 0.5  # after a longer gap the filter restarts
 
 
 class LandmarkSmoother:

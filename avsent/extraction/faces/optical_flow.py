@@ -30,16 +30,11 @@ FLOW_POINTS = slice(17, 60, 2)
 and inner lips vanish."""
 WINDOW_PX = 12
 PYRAMID_LEVELS = 2
-MAX_RETURN_PX = 1.2
-"""A point followed forth and back must return to within this distance."""
-MIN_FOLLOWED = 0.5
-"""Share of points that must return; with fewer the face is lost."""
-MAX_STEP_SCALE = 1.35
-"""Largest growth or shrinkage of a face between two analysed frames."""
-MAX_OFF_PX = 5.0
-"""A new chip is cut when the face is this far from the middle..."""
-MAX_OFF_SCALE = 1.08
-"""...or this much larger or smaller."""
+MAX_RETURN_PX = 1.2  # a point followed forth and back must return to within this distance
+MIN_FOLLOWED = 0.5  # share of points that must return; with fewer the face is lost
+MAX_STEP_SCALE = 1.35  # largest growth or shrinkage of a face between two analysed frames
+MAX_OFF_PX = 5.0  # a new chip is cut when the face is this far from the middle …
+MAX_OFF_SCALE = 1.08  # … or this much larger or smaller
 
 
 class FaceFlow:

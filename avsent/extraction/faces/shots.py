@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TINY_W, TINY_H = 48, 27
-SAMPLED = 4
-"""Pixels of the frame read for each pixel of the tiny copy, across and down."""
-SHIFT_PX = 5
-"""Camera movement, in pixels of the tiny copy, that is no change."""
+SAMPLED = 4  # pixels of the frame read for each pixel of the tiny copy, across and down
+SHIFT_PX = 5  # camera movement, in pixels of the tiny copy, that is no change
 FLAT_LEVELS = 3.0
 """Standard deviation in grey levels below which a frame is flat (black, a white flash)."""
 
@@ -24,13 +22,9 @@ SUDDEN_RISE = 6.0  # times the highest dissimilarity of the last frames
 SUDDEN_CHANGE = 0.35  # mean change over contrast: a faint picture is noise
 SUDDEN_SHIFTED = 0.1  # dissimilarity at the best shift: an abrupt pan is similar at some shift
 # The same after moving frames
-TOTAL = 0.6
-TOTAL_SHIFTED = 0.38
-TOTAL_RISE = 2.0
-CALM = 0.01
-"""Least dissimilarity assumed of the last frames."""
-MOVING = 0.1
-"""Dissimilarity assumed right after a cut, when the new shot is unknown."""
+TOTAL, TOTAL_SHIFTED, TOTAL_RISE = 0.6, 0.38, 2.0
+CALM = 0.01  # least dissimilarity assumed of the last frames
+MOVING = 0.1  # dissimilarity assumed right after a cut, when the new shot is unknown
 RECENT_FRAMES = 3
 
 

@@ -26,43 +26,28 @@ from avsent.extraction.faces.optical_flow import FaceFlow
 from avsent.extraction.faces.shots import CutDetector
 from avsent.extraction.faces.types import Box, FaceObservation, eye_axis
 
-CHECK_EVERY_S = 0.28
-"""How often the detector checks a tracked face: every third frame at 10 Hz..."""
-CLEAR_SCORE = 1.0
-CLEAR_CHECK_EVERY_S = 0.48
-"""...and one that scored this much with HOG at the last check."""
-HIDDEN_S = 1.0
-"""A face that no detector has confirmed for longer is gone."""
+CHECK_EVERY_S = 0.28  # how often the detector checks a tracked face: every third frame at 10 Hz …
+CLEAR_SCORE, CLEAR_CHECK_EVERY_S = 1.0, 0.48  # … and one that scored so much with HOG last time
+HIDDEN_S = 1.0  # a face that no detector has confirmed for longer is gone
+# A face found by the network and unconfirmed for so long is checked with it again …
 NETWORK_CHECK_AFTER_S = 0.6
-"""A face found by the network and unconfirmed for this long is checked with it again..."""
-NETWORK_CHECK_EVERY_S = 1.0
-"""...at most this often, and may stay unconfirmed for this much longer."""
+NETWORK_CHECK_EVERY_S = 1.0  # … at most this often, and may stay unconfirmed for this much longer
 
-MIN_LIKENESS = 0.6
-"""Least correlation of the aligned crop with that of the last confirmed frame."""
-MIN_LIKENESS_BOWED = 0.4
-"""The same for faces that only the network finds: their landmarks are less stable."""
+MIN_LIKENESS = 0.6  # least correlation of the aligned crop with that of the last confirmed frame
+MIN_LIKENESS_BOWED = 0.4  # of a face that only the network finds: its landmarks are less stable
+# Mean distance, in eye distances, between landmarks moved by the flow and predicted
 MAX_DISAGREEMENT = 0.25
-"""Largest mean distance, in eye distances, between landmarks moved by the flow and predicted."""
-MIN_BOX_OVERLAP = 0.45
-"""Least overlap of the detector's box with that of the landmarks, to confirm these."""
-EYES_PER_BOX = (0.12, 0.62)
-"""Eye distance over box side, from a head turned away to the largest plausible."""
-MAX_ROLL = 1.2
-"""Largest plausible roll in radians."""
+MIN_BOX_OVERLAP = 0.45  # of the detector's box with that of the landmarks, to confirm these
+EYES_PER_BOX = (0.12, 0.62)  # plausible eye distance over box side; little if turned away
+MAX_ROLL = 1.2  # largest plausible roll in radians
 MIN_FACE_PX = 16.0
 
-MAX_FACES = 8
-"""Most faces tracked at once; of more, the largest."""
+MAX_FACES = 8  # most faces tracked at once; of more, the largest
+# A new face is reported after two looks (whole frame and close up) with this score in sum …
 CERTAIN_SCORE = 0.7
-"""Two looks at a new face (whole frame and close up) must have this score in sum..."""
-CONFIRMATIONS = 3
-CONFIRMED_SCORE = 0.3
-"""...or this many looks this one, before the face is reported."""
-REPLACES = 1.5
-"""Times the size of the smallest face at which a new one replaces it."""
-SAME_SIZE = 1.6
-"""Largest ratio of sizes of a face before and after it was hidden."""
+CONFIRMATIONS, CONFIRMED_SCORE = 3, 0.3  # … or after so many looks with this one
+REPLACES = 1.5  # times the size of the smallest face at which a new one replaces it
+SAME_SIZE = 1.6  # largest ratio of sizes of a face before and after it was hidden
 MIN_FRAME_PX = 24
 
 

@@ -12,8 +12,7 @@ LANDMARK_COUNT = 68
 LEFT_EYE = slice(36, 42)
 RIGHT_EYE = slice(42, 48)
 
-CROP_PX = 96
-"""Side of the aligned grey crop."""
+CROP_PX = 96  # side of the aligned grey crop
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels"""

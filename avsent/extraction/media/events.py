@@ -21,11 +21,9 @@ MAX_FRAME_PIXELS = 8192 * 4608
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 """A lower rate would make hours of sound from a few kilobytes; no device samples faster."""
 
-MAX_CHANNELS = 64
-"""The most that FFmpeg mixes down to one."""
+MAX_CHANNELS = 64  # the most that FFmpeg mixes down to one
 
-MAX_GAP_S = 600.0
-"""A stream that alone jumps ahead further than this has a wrong clock."""
+MAX_GAP_S = 600.0  # a stream that alone jumps ahead further than this has a wrong clock
 
 MAX_START_S = 24 * 3600.0
 """A clock that begins later is taken to begin at zero: it shows the date, or nonsense."""
@@ -37,11 +35,9 @@ MAX_SILENCE_S, SILENCE_SHARE = 3600.0, 9.0
 """Most silence put into the holes of a stream of sound: so many seconds, plus so many times the
 sound that there is (some codecs leave silence out). A small file must not become days of sound."""
 
-MAX_STEP_BACK_S = 10.0
-"""A stream that falls back further than this has restarted its clock."""
+MAX_STEP_BACK_S = 10.0  # a stream that falls back further than this has restarted its clock
 
-MAX_DAMAGE_EVENTS = 20
-"""Most damage reported of one stream."""
+MAX_DAMAGE_EVENTS = 20  # most damage reported of one stream
 
 
 @dataclass(frozen=True, slots=True)

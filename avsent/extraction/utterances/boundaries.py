@@ -17,8 +17,7 @@ from avsent.text import csv_rows, number, printable, quoted, read_text
 MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
 MAX_UTTERANCES = 3_000
 """Two to four hours of talk. Memory grows with its square: each utterance attends to all others."""
-MAX_GIVEN_S = 300.0
-"""Longest utterance accepted from the user: it is kept in memory whole."""
+MAX_GIVEN_S = 300.0  # longest utterance accepted from the user: it is kept in memory whole
 FORMATS = (".srt", ".vtt", ".csv")
 
 _ARROW = "-->"
