@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE_HZ = 16_000
-DEFAULT_ANALYSIS_RATE_HZ = 10.0
 
 MAX_FRAME_PIXELS = 8192 * 4608
 """Larger pictures are refused: 8K has 7680x4320. A decoder may hold twenty at once."""

@@ -27,20 +27,14 @@ import av.logging
 
 from avsent.extraction.media.audio import SoundTrack
 from avsent.extraction.media.container import nothing_decodes, open_media
-from avsent.extraction.media.events import (
-    DEFAULT_ANALYSIS_RATE_HZ,
-    Damage,
-    DamageLog,
-    Frame,
-    MediaInfo,
-    Sound,
-)
+from avsent.extraction.media.events import Damage, DamageLog, Frame, MediaInfo, Sound
 from avsent.extraction.media.video import DecodedFrame, FrameSampler, PictureTrack, TimesSampler
 
 # Silences FFmpeg on stderr, for the whole process. None, not PANIC: with any level the decoder's
 # threads call back into Python for each message.
 av.logging.set_level(None)
 
+DEFAULT_ANALYSIS_RATE_HZ = 10.0
 _MAX_READ_FAILURES = 8
 # How much earlier than stated a file may end before it counts as cut off.
 _CUT_OFF_S = 1.0

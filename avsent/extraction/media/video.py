@@ -104,7 +104,7 @@ class SkipPlanner:
         self._undecided: list[int] = []
         self._wanted: set[int] = set()
         self._last_dts: int | None = None
-        self._seen = 0
+        self._received = 0
 
     def disable(self) -> None:
         """Every packet is wanted from now on."""
@@ -127,7 +127,7 @@ class SkipPlanner:
             yield packet, True
             return
         self._last_dts = dts
-        self._seen += 1
+        self._received += 1
         if packet.is_discard:
             self._waiting.append((packet, None))  # only decoded as a reference, never shown
         else:
@@ -139,7 +139,7 @@ class SkipPlanner:
             time_s = clock.time_s(seconds(earliest, packet.time_base))
             # Decoders may withhold the first pictures: both samplers must get in step first.
             if time_s > -_TOLERANCE_S and (
-                self._sampler.take(time_s) or self._seen <= _START_PACKETS
+                self._sampler.take(time_s) or self._received <= _START_PACKETS
             ):
                 self._wanted.add(earliest)
         while self._waiting:
@@ -216,7 +216,7 @@ class PictureTrack:
         if packet is not None:
             self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
             if not wanted and not packet.is_discard:
-                self._see_end(packet, self._clock.time_s(seconds(packet.pts, packet.time_base)))
+                self._extend_to(packet, self._clock.time_s(seconds(packet.pts, packet.time_base)))
         try:
             frames = self._stream.decode(packet)
         except av.EOFError:
@@ -276,14 +276,14 @@ class PictureTrack:
             return
         time_s = max(time_s, 0.0)
         self._last_s = time_s
-        self._see_end(frame, time_s)
+        self._extend_to(frame, time_s)
         if self._sampler.take(time_s):
             if self._as_decoded:
                 yield DecodedFrame(time_s, frame)
             else:
                 yield Frame(time_s, upright(frame, "gray", self._reformatter))
 
-    def _see_end(self, item: Any, time_s: float) -> None:
+    def _extend_to(self, item: Any, time_s: float) -> None:
         base = item.time_base
         duration_s = seconds(item.duration or 0, base) if base else 0.0
         if not 0 < duration_s <= _MAX_FRAME_DURATION_S:
