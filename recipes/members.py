@@ -34,6 +34,7 @@ from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
 from avsent.training.data.arrays import load_arrays, save_arrays
 from avsent.training.data.ravdess_landmarks import RavdessClip
+from avsent.training.dataset import draw_frames
 from avsent.training.losses import balanced_weights, one_cycle
 from recipes.corpora import (
     NO_LABEL,
@@ -46,8 +47,6 @@ from recipes.corpora import (
     polarities_of,
 )
 
-FACE_FRAMES = 12
-"""Frames of each clip for the still face."""
 STILLS_PER_CLIP = 4
 TEMPO = 0.2
 DROPPED_FRAMES = 0.1
@@ -121,7 +120,7 @@ def train_face_member(
         of_stills = balanced(stills.emotion, steps, STILLS_PER_CLIP * settings.batch, rng)
         of_clips = balanced(emotion, steps, settings.batch, rng)
         for rows, still_rows in zip(of_clips, of_stills, strict=True):
-            frames = np.stack([_drawn(_landmarks(clips[row]), rng) for row in rows])
+            frames = np.stack([draw_frames(_landmarks(clips[row]), rng) for row in rows])
             moving = augmented_landmarks(torch.from_numpy(frames), generator)
             faces = augmented_landmarks(stills.landmarks[still_rows][:, None], generator)
             votes = _still_votes(member, moving, faces)
@@ -238,11 +237,6 @@ def _some_neutral(
     draw_samples = [same[int(row)] for row in rng.integers(len(same), size=int(rng.integers(1, 5)))]
     frames = np.concatenate([_landmarks(one) for one in (clip, *draw_samples)])
     return np.asarray(np.median(frames, axis=0), dtype=np.float32)
-
-
-def _drawn(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    chosen = np.sort(rng.choice(len(frames), FACE_FRAMES, replace=len(frames) < FACE_FRAMES))
-    return frames[chosen]
 
 
 def _other_tempo(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
