@@ -233,7 +233,7 @@ def judge(
     """Balanced accuracy on ``videos``; by modality the share of those present that the check takes
     for ineffectual."""
     model, full, plain = guarded
-    model.put_on(plain if protection.plain else full)
+    model.set_guard(plain if protection.plain else full)
     decided, truth = [], []
     dropped, there = dict.fromkeys(MODALITIES, 0), dict.fromkeys(MODALITIES, 0)
     for rows in batches(videos, 64, 4096, None):

@@ -263,7 +263,7 @@ def fit_guard(
     if model.config.modalities != MODALITIES:
         return None
     model.to(device).eval()
-    model.put_on(None)
+    model.set_guard(None)
     train = _encoded_part(model, data.train, device)
     valid = _encoded_part(model, data.valid, device)
     if int(train.pairs().sum()) < MIN_PAIRS or not bool(valid.pairs().any()):
@@ -278,7 +278,7 @@ def fit_guard(
     choices = _thresholds(guard, valid, distance_limits, false_alarms)
     guard.config = _best_thresholds(model, guard, choices, valid, mixed)
     guard.config = _best_proxies(model, guard, mixed)
-    model.put_on(None)
+    model.set_guard(None)
     return guard
 
 
@@ -378,7 +378,7 @@ def _best_thresholds(
 ) -> GuardConfig:
     """The thresholds with the least loss on ``mixed``, of those that do not raise the loss on
     ``valid``; of equal ones the first."""
-    model.put_on(None)
+    model.set_guard(None)
     most = _loss(model, valid)
     best, least = guard.config, np.inf
     for config in choices:
@@ -407,7 +407,7 @@ def _loss_with(
 ) -> float:
     """Mean loss over ``parts`` of the model with ``guard`` in that ``config``."""
     guard.config = config
-    model.put_on(guard)
+    model.set_guard(guard)
     return sum(_loss(model, part) for part in parts) / len(parts)
 
 
