@@ -102,9 +102,11 @@ class TargetModel(nn.Module):
             cast(FusedHead, self.head).start_silent()
         self.guard: Guard | None = None
         if config.guard is not None:
-            self.put_on(Guard(config.guard, {m: config.representation_size(m) for m in MODALITIES}))
+            self.set_guard(
+                Guard(config.guard, {m: config.representation_size(m) for m in MODALITIES})
+            )
 
-    def put_on(self, guard: Guard | None) -> None:
+    def set_guard(self, guard: Guard | None) -> None:
         """Let ``guard`` check what is decided on from now on."""
         if guard is not None and self.config.modalities != MODALITIES:
             raise ValueError("a guard needs voice and face")
