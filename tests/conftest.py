@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("avsent")
 LONGEST_FIRST = (
     *("test_gpu", "test_ray", "test_invariance", "test_run", "test_predictor"),
     *("test_end_to_end", "test_docs", "test_batch_end_to_end", "test_wheel", "test_fusion"),
-    *("test_security", "test_docs_site", "test_notebook"),
+    *("test_security", "test_docs_site"),
 )
 """Files that take long: begun last, one of them would keep one process busy and the other idle."""
 

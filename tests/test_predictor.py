@@ -18,12 +18,7 @@ from media_files import in_the_dark, with_late_sound, with_sound_of
 
 import avsent
 from avsent.errors import BoundariesError, MediaError, UsageError
-from avsent.extraction.extractor import (
-    Extraction,
-    FileFacts,
-    UtteranceFeatures,
-    extract_file,
-)
+from avsent.extraction.extractor import Extraction, FileFacts, UtteranceFeatures, extract_file
 from avsent.extraction.faces.tracking import FaceTracker
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import face_features

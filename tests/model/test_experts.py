@@ -36,12 +36,7 @@ from avsent.extraction.features.voice import SIZE, AudioFeatures
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.calibration import Calibration
-from avsent.model.checkpoint import (
-    MAX_LAYER_SIZE,
-    MAX_MEMBERS,
-    load_checkpoint,
-    save_checkpoint,
-)
+from avsent.model.checkpoint import MAX_LAYER_SIZE, MAX_MEMBERS, load_checkpoint, save_checkpoint
 from avsent.model.decision import Decider
 from avsent.model.encoding import Encoder
 from avsent.model.folders import CONFIG_FILE

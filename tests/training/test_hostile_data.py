@@ -17,14 +17,7 @@ from small_runs import feature_file
 
 from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import (
-    FILE_NAME,
-    FOLDER_NAME,
-    Journal,
-    packed,
-    result_of,
-    rows_of,
-)
+from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal, packed, result_of, rows_of
 from avsent.errors import BoundariesError, DatasetError, InputError, OutputError
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.utterances import boundaries
