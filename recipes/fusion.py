@@ -217,7 +217,7 @@ def of_stills(config: ExpertsConfig, experts: Experts, stills: Stills) -> Poster
     face = []
     for first in range(0, len(stills.pictures), CHUNK):
         rows = slice(first, first + CHUNK)
-        looks = see.look_at(torch.from_numpy(standardised(stills.pictures[rows])))
+        looks = see.classify_pixels(torch.from_numpy(standardised(stills.pictures[rows])))
         extras = FaceExtras(looks=looks[:, None])
         face.append(_seen(see, stills.landmarks[rows][:, None], extras))
     audio = np.full((len(stills.pictures), config.posteriors("audio")), np.nan, dtype=np.float32)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.config import GuardConfig
-from avsent.model.networks.modality_check import OTHER, Guard
+from avsent.model.networks.config import ModalityCheckConfig
+from avsent.model.networks.modality_check import OTHER, ModalityCheck
 from avsent.model.networks.target import TargetModel, TargetOutput, Utterances
 from avsent.training.augmentation import upright
 from avsent.training.data.corpus import Sample
@@ -262,7 +262,7 @@ def fit_guard(
     *,
     reaches: Sequence[float] = REACHES,
     alarms: Sequence[float] = ALARMS,
-) -> Guard | None:
+) -> ModalityCheck | None:
     """What may guard ``model``; None where it has one modality, or there are too few pairs.
 
     ``reaches`` and ``alarms``: what the thresholds are chosen from.
@@ -270,7 +270,7 @@ def fit_guard(
     if model.config.modalities != MODALITIES:
         return None
     model.to(device).eval()
-    model.put_on(None)
+    model.set_modality_check(None)
     known = _whole(model, material.train, device)
     sound = _whole(model, material.valid, device)
     if int(known.pairs().sum()) < LEAST_PAIRS or not bool(sound.pairs().any()):
@@ -282,19 +282,19 @@ def fit_guard(
     limits = _limits(guard, sound, reaches, alarms)
     guard.config = _checking(model, guard, limits, sound, mixed)
     guard.config = _standing_in(model, guard, mixed)
-    model.put_on(None)
+    model.set_modality_check(None)
     return guard
 
 
-def projected(known: Whole, seed: int) -> Guard:
+def projected(known: Whole, seed: int) -> ModalityCheck:
     """A guard without thresholds, fitted on the pairs of ``known``."""
     there = known.pairs()
     pairs = {m: known.utterances.values[m][there].double().cpu().numpy() for m in MODALITIES}
     rng = np.random.default_rng([seed, 410])
-    plain = GuardConfig()
+    plain = ModalityCheckConfig()
     rows = rng.permutation(len(pairs["audio"]))[: plain.basis]
     config = dataclasses.replace(plain, basis=len(rows))
-    guard = Guard(config, {m: pairs[m].shape[1] for m in MODALITIES})
+    guard = ModalityCheck(config, {m: pairs[m].shape[1] for m in MODALITIES})
     found = canonical(pairs["audio"], pairs["face"], config.components)
     for modality, space in zip(MODALITIES, (found.first, found.second), strict=True):
         apart = (pairs[modality] - space.mean) @ space.whitening
@@ -348,8 +348,8 @@ def _whole(model: TargetModel, videos: Videos, device: torch.device) -> Whole:
 
 
 def _limits(
-    guard: Guard, sound: Whole, reaches: Sequence[float], alarms: Sequence[float]
-) -> Iterator[GuardConfig]:
+    guard: ModalityCheck, sound: Whole, reaches: Sequence[float], alarms: Sequence[float]
+) -> Iterator[ModalityCheckConfig]:
     """Configurations with thresholds to choose from, the mildest first."""
     values, there = sound.utterances.values, sound.pairs()
     agreement = guard.agreement(values["audio"], values["face"])[there].cpu().double().numpy()
@@ -376,14 +376,14 @@ def _limits(
 
 def _checking(
     model: TargetModel,
-    guard: Guard,
-    choices: Iterable[GuardConfig],
+    guard: ModalityCheck,
+    choices: Iterable[ModalityCheckConfig],
     sound: Whole,
     mixed: list[Whole],
-) -> GuardConfig:
+) -> ModalityCheckConfig:
     """Of ``choices`` that cost nothing on ``sound`` utterances the one with the smallest loss on
     ``mixed`` ones; of equals the first."""
-    model.put_on(None)
+    model.set_modality_check(None)
     most = _loss(model, sound)
     best, least = guard.config, np.inf
     for config in choices:
@@ -393,7 +393,9 @@ def _checking(
     return best
 
 
-def _standing_in(model: TargetModel, guard: Guard, mixed: list[Whole]) -> GuardConfig:
+def _standing_in(
+    model: TargetModel, guard: ModalityCheck, mixed: list[Whole]
+) -> ModalityCheckConfig:
     """The best kind of proxy, and whether it is better than none."""
     config = guard.config
     kinds = [dataclasses.replace(config, stand_in=True, linear=True)] + [
@@ -409,24 +411,24 @@ def _standing_in(model: TargetModel, guard: Guard, mixed: list[Whole]) -> GuardC
 
 
 def _loss_with(
-    model: TargetModel, guard: Guard, config: GuardConfig, parts: Sequence[Whole]
+    model: TargetModel, guard: ModalityCheck, config: ModalityCheckConfig, parts: Sequence[Whole]
 ) -> float:
     """Mean loss over ``parts`` under ``guard`` with that ``config``."""
     guard.config = config
-    model.put_on(guard)
+    model.set_modality_check(guard)
     return sum(_loss(model, part) for part in parts) / len(parts)
 
 
 def _loss(model: TargetModel, part: Whole) -> float:
     """Of the classification, over all utterances that had a modality before the check."""
     utterances = part.utterances
-    output: TargetOutput = model(model.guarded(utterances).utterances)
+    output: TargetOutput = model(model.check_modalities(utterances).utterances)
     # What the check leaves with nothing must count as well: a model that skips is not better.
     output = dataclasses.replace(output, present=utterances.present)
     return float(classification_loss(model, output, part.labels))
 
 
-def _fill(guard: Guard, modality: str, name: str, values: Matrix) -> None:
+def _fill(guard: ModalityCheck, modality: str, name: str, values: Matrix) -> None:
     guard.part(modality, name).copy_(torch.from_numpy(values))
 
 

@@ -171,7 +171,7 @@ def train_seed(
         guarding = guarding or GuardMaterial(
             material.train, material.valid, drowned(material.valid, seed)
         )
-        model.put_on(fit_guard(model, guarding, where.device, seed))
+        model.set_modality_check(fit_guard(model, guarding, where.device, seed))
     calibration = calibrate(model, material.valid, where.device)
     test = None
     if judged(model, material.test).any():

@@ -129,8 +129,8 @@ def test_several_say_the_mean_of_their_logarithms() -> None:
     torch.testing.assert_close(weight, (one[1] + other[1]) / 2)
     faces, mask, extras = seen()
     shown, _ = eyes.posteriors(faces, mask, extras)
-    looked = [member.look(faces, mask)[0] for member in eyes.members]
-    watched = [member.watch(faces, mask, extras.neutral) for member in eyes.members]
+    looked = [member.still_posteriors(faces, mask)[0] for member in eyes.members]
+    watched = [member.movement_posteriors(faces, mask, extras.neutral) for member in eyes.members]
     torch.testing.assert_close(shown[:, STILL], (looked[0] + looked[1]) / 2)
     torch.testing.assert_close(shown[:, MOVING], (watched[0] + watched[1]) / 2)
 
@@ -296,10 +296,10 @@ def test_polarities_of_the_pixels_by_hand() -> None:
 @torch.inference_mode()
 def test_only_experts_have_an_eye_for_pictures() -> None:
     pictures = random(3, 48, 48)
-    votes = with_statistics(TargetModel(MODEL)).look_at(pictures)
+    votes = with_statistics(TargetModel(MODEL)).classify_pixels(pictures)
     assert votes is not None
     assert votes.shape == (3, 7)
-    assert TargetModel(TargetConfig(context=CONTEXT)).eval().look_at(pictures) is None
+    assert TargetModel(TargetConfig(context=CONTEXT)).eval().classify_pixels(pictures) is None
 
 
 # --- by hand -------------------------------------------------------------------------------------
@@ -464,7 +464,7 @@ def everything(model: TargetModel) -> Tensor:
     there = torch.ones(1, 3, dtype=torch.bool)
     values = {"audio": audio[None], "face": face[None]}
     logits = model(Utterances(values, {"audio": there, "face": there}, torch.tensor([3]))).logits
-    return torch.cat([logits.flatten(), model.look_at(random(2, 48, 48)).flatten()])
+    return torch.cat([logits.flatten(), model.classify_pixels(random(2, 48, 48)).flatten()])
 
 
 def save(folder: Path) -> TargetModel:

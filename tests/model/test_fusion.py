@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.model.networks.attention import piece_masks
+from avsent.model.networks.attention import segment_masks
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     ContextConfig,
@@ -317,8 +317,8 @@ SEGMENTS_AVEF = 3
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=25), st.integers(1, 7))
-def test_pieces_cover_the_valid_steps_and_none_is_empty(mask: list[bool], pieces: int) -> None:
-    found = piece_masks(torch.tensor([mask]), pieces)[0].tolist()
+def test_segments_cover_the_valid_steps_and_none_is_empty(mask: list[bool], pieces: int) -> None:
+    found = segment_masks(torch.tensor([mask]), pieces)[0].tolist()
     valid = [step for step, there in enumerate(mask) if there]
     count = len(valid)
     for s, row in enumerate(found):
@@ -329,18 +329,18 @@ def test_pieces_cover_the_valid_steps_and_none_is_empty(mask: list[bool], pieces
     assert [any(steps) for steps in zip(*found, strict=True)] == mask
 
 
-def cut_audio(pieces: int) -> AudioEncoder:
+def cut_audio(segments: int) -> AudioEncoder:
     torch.manual_seed(1)
-    return AudioEncoder(AudioEncoderConfig(), pieces).double().eval()
+    return AudioEncoder(AudioEncoderConfig(), segments).double().eval()
 
 
-def cut_face(pieces: int) -> FaceEncoder:
+def cut_face(segments: int) -> FaceEncoder:
     torch.manual_seed(1)
-    return FaceEncoder(FaceEncoderConfig(), pieces).double().eval()
+    return FaceEncoder(FaceEncoderConfig(), segments).double().eval()
 
 
 @torch.inference_mode()
-def test_audio_in_pieces() -> None:
+def test_audio_in_segments() -> None:
     frames = torch.tensor([90, 9, 17, 64])
     found, weight = cut_audio(4)(random(4, 64, 90), frames)
     assert found.shape == (4, 4 * 64)
@@ -348,7 +348,7 @@ def test_audio_in_pieces() -> None:
     for row, steps in zip(weight, torch.ceil(frames / TIME_STRIDE).int().tolist(), strict=True):
         assert row[:steps].gt(0).all()
         assert row[steps:].eq(0).all()
-    # Two steps, four pieces: the first two pieces are the first step, the others the second.
+    # Two steps, four segments: the first two are the first step, the others the second.
     pieces = found[1].view(4, 64)
     assert torch.equal(pieces[0], pieces[1])
     assert torch.equal(pieces[2], pieces[3])
@@ -356,7 +356,7 @@ def test_audio_in_pieces() -> None:
 
 
 @torch.inference_mode()
-def test_faces_in_pieces_are_faces_of_each_piece() -> None:
+def test_a_face_in_segments_is_the_face_of_each_segment() -> None:
     faces, mask = random(3, 8, 51, 2), torch.arange(8)[None] < torch.tensor([8, 4, 1])[:, None]
     found, weight = cut_face(4)(faces, mask)
     torch.testing.assert_close(weight.sum(1), torch.ones(3, dtype=torch.float64))

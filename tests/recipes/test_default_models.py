@@ -564,7 +564,9 @@ def test_what_ships_says_what_the_fusion_said() -> None:
         np.testing.assert_allclose(logits_alone(model, audio, face), logits, atol=1e-4)
     expected = logits_of(fused, of_stills(EXPERTS, experts, stills))
     for row, logits in enumerate(expected):
-        looks = model.look_at(torch.from_numpy(standardised(stills.pictures[row : row + 1])))
+        looks = model.classify_pixels(
+            torch.from_numpy(standardised(stills.pictures[row : row + 1]))
+        )
         assert looks is not None
         face, _ = model.encode_face(
             stills.landmarks[row][None, None],

@@ -80,7 +80,7 @@ def test_judgement_uses_the_guard() -> None:
     )
     guarded = outputs_of(model, face_only, CPU)
     guard = model.guard
-    model.put_on(None)
+    model.set_modality_check(None)
     believed = outputs_of(model, face_only, CPU)
     without = outputs_of(
         model,
@@ -93,7 +93,7 @@ def test_judgement_uses_the_guard() -> None:
         ),
         CPU,
     )
-    model.put_on(guard)
+    model.set_modality_check(guard)
     known = material.test.known().numpy()
     assert guard is not None
     assert np.abs(guarded - believed)[known].max() > 1e-3
@@ -126,7 +126,7 @@ def test_too_few_pairs_say_nothing() -> None:
     model = found.model
     guard = model.guard
     assert fit_guard(model, few, CPU, 0) is None
-    model.put_on(guard)
+    model.set_modality_check(guard)
 
 
 def test_damage_hits_one_modality_of_three_quarters() -> None:
