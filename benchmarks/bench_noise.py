@@ -35,7 +35,7 @@ from avsent.extraction.features.quality import (
 from avsent.extraction.features.voice import audio_features
 from avsent.labels import MODALITIES, POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
-from avsent.model.networks.modality_check import Guard
+from avsent.model.networks.modality_check import ModalityCheck
 from avsent.model.networks.target import TargetModel
 from avsent.options import PredictOptions
 from avsent.predictor import Predictor
@@ -142,8 +142,8 @@ that of the undamaged, unchecked utterance; ``change``: of the score, absolute."
 Figures = dict[str, Any]
 Rng = np.random.Generator
 Faults = Mapping[str, NDArray[np.bool_]]  # by modality, whether a signal check finds damage [N]
-CheckedUtterances = tuple[TargetModel, Guard, Guard]
-"""A trained model, the guard that ships, and one that uses ρ alone."""
+ShippedAndPlain = tuple[TargetModel, ModalityCheck, ModalityCheck]
+"""A trained model, the modality check that ships, and one that uses ρ alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,7 +217,7 @@ def write_damages(report: Report, corpus: str, found: Sequence[Figures], note: s
     report.section(f"{corpus}: guards chosen on validation", chosen)
 
 
-def guard(model: TargetModel, material: GuardMaterial, seed: int) -> CheckedUtterances:
+def guard(model: TargetModel, material: GuardMaterial, seed: int) -> ShippedAndPlain:
     """Fit both guards; thresholds are chosen on the validation part."""
     full = fit_guard(model, material, CPU, seed)
     plain = fit_guard(model, material, CPU, seed, reaches=(np.inf,), alarms=(0, 0.02, 0.1, 0.3))
@@ -226,7 +226,7 @@ def guard(model: TargetModel, material: GuardMaterial, seed: int) -> CheckedUtte
 
 @torch.inference_mode()
 def judge(
-    guarded: CheckedUtterances, protection: Protection, videos: Videos
+    guarded: ShippedAndPlain, protection: Protection, videos: Videos
 ) -> tuple[float, dict[str, float]]:
     """Balanced accuracy on ``videos``; by modality the share of those present that the check takes
     for ineffectual."""
@@ -252,7 +252,7 @@ def judge(
 
 
 def judge_all(
-    systems: Mapping[bool, CheckedUtterances], tests: Mapping[str, tuple[Videos, Videos, Faults]]
+    systems: Mapping[bool, ShippedAndPlain], tests: Mapping[str, tuple[Videos, Videos, Faults]]
 ) -> Figures:
     """By damage and protection: balanced accuracy and dropped shares; and what validation chose.
 
@@ -318,7 +318,7 @@ class Ravdess:
             tests[kind] = plain, checked, faults
         return judge_all(systems, tests)
 
-    def _trained(self, dropout: bool, seed: int) -> CheckedUtterances:
+    def _trained(self, dropout: bool, seed: int) -> ShippedAndPlain:
         clips = by_speaker(self._known.clips.pool(POLARITY_LABELS), VALIDATION)
         stills = split_pool(self._known.stills.pool(POLARITY_LABELS), STILLS_HELD, seed=0)
         settings = Fusing(check=False) if dropout else Fusing(check=False, missing=0.0)

@@ -110,7 +110,9 @@ class TargetModel(nn.Module):
         if check is not None and self.config.modalities != MODALITIES:
             raise ValueError("a modality check needs voice and face")
         self.guard = check
-        self.config = dataclasses.replace(self.config, guard=check and check.config)
+        self.config = dataclasses.replace(
+            self.config, guard=None if check is None else check.config
+        )
 
     def check_modalities(
         self, utterances: Utterances, *, check: bool = True, proxy: bool | None = None
