@@ -27,7 +27,7 @@ from avsent.result.colours import colour_of_score, colours_of
 from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
 from avsent.result.utterance import ModelInfo
 from avsent.result.writers import Format, make_writer
-from avsent.text import one_line
+from avsent.text import one_line, score_text
 from avsent.views.report.page import json_block, link, page
 
 FILE_NAME = "index.html"
@@ -250,7 +250,7 @@ def _tiles(files: Sequence[File]) -> list[tuple[str, str, str, str]]:
     lasts = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     if minutes >= 60:
         lasts = f"{minutes // 60:,} h {minutes % 60} min"
-    mean = f"{sum(scores) / len(scores):+.2f}" if scores else "–"
+    mean = score_text(sum(scores) / len(scores)) if scores else "–"
     each = f"{len(scores) / len(done):.1f} per file" if done else ""
 
     def share(part: int, whole: int) -> str:

@@ -14,7 +14,6 @@ from PIL import Image
 from avsent.extraction.faces.types import Sighting
 from avsent.result.colours import colour_of
 from avsent.result.utterance import UtteranceResult, lanes
-from avsent.text import score_text
 from avsent.views.annotate.drawing import (
     WHITE,
     Lettering,
@@ -38,6 +37,7 @@ from avsent.views.annotate.overlay import (
     pages_of,
     place_labels,
     play_head_x,
+    score_label,
     utterances_at,
 )
 
@@ -251,7 +251,7 @@ def test_a_label_says_who_and_how() -> None:
     assert label_text(3, said, short=False) == "track 3 · positive −0.20"
     assert label_text(3, said, short=True) == "3 · −0.20"
     assert label_text(3, None, short=False) == "track 3"
-    assert [score_text(x) for x in (0.0, -0.001, 0.001, 1.0)] == ["0.00", "0.00", "0.00", "+1.00"]
+    assert [score_label(x) for x in (0.0, -0.001, 0.001, 1.0)] == ["0.00", "0.00", "0.00", "+1.00"]
 
 
 LONG, SHORT = new_plate(150, 18), new_plate(40, 18)

@@ -235,13 +235,19 @@ def _scaled(box: Box, scale: tuple[float, float]) -> Box:
 # Labels at the faces
 
 
+def score_label(score: float) -> str:
+    """A score with its sign, a true minus: ``+0.63``, ``−0.20``, ``0.00``."""
+    text = score_text(score)
+    return "0.00" if text == "+0.00" else text.replace("-", "−")
+
+
 def label_text(track: int, utterance: UtteranceResult | None, *, short: bool) -> str:
     """The label of a face: ``track 1 · positive +0.63``; short: ``1 · +0.63``."""
     if utterance is None:
         return f"{track}" if short else f"track {track}"
     if short:
-        return f"{track} · {score_text(utterance.score)}"
-    return f"track {track} · {utterance.sentiment} {score_text(utterance.score)}"
+        return f"{track} · {score_label(utterance.score)}"
+    return f"track {track} · {utterance.sentiment} {score_label(utterance.score)}"
 
 
 def draw_label(style: Style, text: str, colour: Colour | None) -> Image:
@@ -367,7 +373,7 @@ def _draw_heading(card: Image, style: Style, utterance: UtteranceResult, top: in
     round_box(card, (left, above, left + dot, above + dot), dot / 2, colour)
     left += dot + round(0.45 * size)
     end = round(_WORDS_SHARE * card.width)
-    label = f"{utterance.sentiment} {score_text(utterance.score)}"
+    label = f"{utterance.sentiment} {score_label(utterance.score)}"
     left = style.heading.write(card, label, left, top, WHITE, end) + round(0.6 * size)
     who = "voice alone" if utterance.track is None else f"track {utterance.track}"
     if left + style.text.width(who) <= end:

@@ -97,8 +97,8 @@ def annotate(
         first = next(reader.pictures(), None)
     if first is None:
         raise MediaError(
-            f"{printable(source)} has no picture that can be decoded; check that it plays, or leave "
-            "--annotate out"
+            f"{printable(source)} has no picture that can be decoded; check that it plays, or "
+            "leave --annotate out"
         )
     try:
         with (
