@@ -230,7 +230,7 @@ def test_padding_changes_nothing_and_context_sums_to_one(
 
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "hmtl"])
 @torch.inference_mode()
-def test_other_utterances_have_no_say_without_attention(name: str) -> None:
+def test_other_utterances_change_nothing_without_attention(name: str) -> None:
     head, embedded = head_of(name), embedded_of([[(True, True)] * 4])
     logits = head(embedded).logits
     for tensors in (embedded.values, embedded.segments):
@@ -243,7 +243,7 @@ def test_other_utterances_have_no_say_without_attention(name: str) -> None:
 
 @pytest.mark.parametrize("original", [False, True])
 @pytest.mark.parametrize("name", HEADS)
-def test_gradients_are_finite_where_nothing_is_there(name: str, original: bool) -> None:
+def test_gradients_are_finite_without_any_modality(name: str, original: bool) -> None:
     for presence in (SOME_MISSING, [[(False, False)] * 2]):
         head, embedded = head_of(name, original=original), embedded_of(presence)
         leaves = [
@@ -265,7 +265,7 @@ def test_one_modality_and_heads_for_pairs() -> None:
             assert head_of(name, ("audio",))(embedded).logits.shape == (1, 2, CLASSES)
 
 
-def test_what_makes_no_head() -> None:
+def test_invalid_heads_are_refused() -> None:
     def sizes(outputs: int = 3, **options: object) -> HeadSizes:
         return HeadSizes(PAIR, D, outputs, SMALL_CONTEXT, FusionConfig(**options))
 
@@ -285,7 +285,7 @@ def test_what_makes_no_head() -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_models_alone_and_in_a_padded_batch_and_all_of_them_learns(name: str) -> None:
+def test_models_alone_and_in_a_padded_batch_and_all_parameters_have_gradients(name: str) -> None:
     torch.manual_seed(5)
     config = TargetConfig(context=SMALL_CONTEXT, fusion=FusionConfig(name=name, segments=SEGMENTS))
     model = TargetModel(config).double().eval()
@@ -404,7 +404,7 @@ def test_avef_with_one_segment_is_its_head_on_whole_utterances() -> None:
 
 
 @torch.inference_mode()
-def test_avef_embeds_pieces_in_the_order_of_time() -> None:
+def test_avef_embeds_segments_in_the_order_of_time() -> None:
     model = avef_model()
     videos = videos_for(model, [4, 2])
     embedded = model.embed(videos)
@@ -509,7 +509,7 @@ chances = st.lists(st.floats(0.001, 1), min_size=4, max_size=4)
 
 @settings(max_examples=60, deadline=None)
 @given(chances, chances, st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.booleans())
-def test_what_both_prefer_is_decided(
+def test_a_class_that_both_prefer_is_decided(
     first: list[float], second: list[float], beta: float, original: bool
 ) -> None:
     rows = [[x / sum(row) for x in (*row, 1.1)] for row in (first, second)]
@@ -517,7 +517,7 @@ def test_what_both_prefer_is_decided(
     assert decision_logits(votes, BOTH, beta, original)[0, 0].argmax().item() == 4
 
 
-def test_the_surer_modality_wins() -> None:
+def test_the_more_certain_modality_wins() -> None:
     votes = votes_of([0.6, 0.3, 0.1], [0.02, 0.96, 0.02])
     for original in (False, True):
         decided = decision_logits(votes, BOTH, 1.0, original)[0, 0].argmax().item()
@@ -590,7 +590,7 @@ def test_one_modality_is_cross_entropy(
 
 
 @pytest.mark.parametrize("original", [False, True])
-def test_mean_over_what_is_labelled_and_there(original: bool) -> None:
+def test_mean_over_labelled_utterances_with_a_modality(original: bool) -> None:
     votes = {"audio": random(1, 4, 3), "face": random(1, 4, 3, seed=1)}
     present = {
         "audio": torch.tensor([[True, True, False, False]]),
@@ -603,7 +603,7 @@ def test_mean_over_what_is_labelled_and_there(original: bool) -> None:
 
 
 @pytest.mark.parametrize("original", [False, True])
-def test_nothing_to_learn_from_and_votes_of_any_size(original: bool) -> None:
+def test_no_labels_give_zero_loss_and_votes_of_any_size_are_finite(original: bool) -> None:
     leaf = random(1, 2, 3).requires_grad_()
     votes, there = {"audio": leaf, "face": leaf * 2}, torch.tensor([[True, True]])
     nothing = multiplicative_loss(

@@ -128,7 +128,7 @@ def test_distance_by_hand() -> None:
     assert made.distance("audio", torch.tensor([[3.0, 1.0, 2.0]])).item() == pytest.approx(7**0.5)
 
 
-def test_of_a_contradictory_pair_the_less_usual_one_is_ineffectual() -> None:
+def test_the_modality_farther_from_training_data_is_ineffectual_if_both_disagree() -> None:
     values = batch([[3.0, 0.0, -3.0], [1.0, 0.0, -1.0]], [[-1.0, 0.0, 1.0], [1.0, 0.0, -1.0]])
     made = guard(agreement=-0.5, farthest=(100.0, 100.0))
     checked = made.check(values, everywhere(values))
@@ -142,7 +142,7 @@ def test_of_a_contradictory_pair_the_less_usual_one_is_ineffectual() -> None:
     assert checked.effective["face"].tolist() == [[False, True]]
 
 
-def test_what_lies_beyond_the_limit_is_ineffectual_but_never_the_last_one() -> None:
+def test_a_modality_beyond_the_limit_is_ineffectual_but_never_the_last_one() -> None:
     far, near = [9.0, 9.0, 9.0], [0.1, 0.0, 0.2]
     values = batch([far, far, far, near], [near, far, far, near])
     present = everywhere(values)
@@ -156,7 +156,7 @@ def test_what_lies_beyond_the_limit_is_ineffectual_but_never_the_last_one() -> N
     assert checked.distance["face"][0].isnan().tolist() == [False, False, True, False]
 
 
-def test_the_default_limits_believe_everything() -> None:
+def test_the_default_limits_drop_nothing() -> None:
     values = batch([[1e6, 0.0, -1e6]], [[-1e6, 0.0, 1e6]])
     checked = guard().check(values, everywhere(values))
     assert bool(checked.effective["audio"].all())
@@ -230,7 +230,7 @@ def utterances(values: dict[str, Tensor]) -> Utterances:
     return Utterances(values, everywhere(values), lengths)
 
 
-def test_without_a_guard_nothing_changes() -> None:
+def test_without_a_modality_check_nothing_changes() -> None:
     values = utterances(batch([[1.0, 2.0, 3.0]], [[9.0, 9.0, 9.0]]))
     guarded = model_of(None).check_modalities(values)
     assert guarded.utterances is values
@@ -239,7 +239,7 @@ def test_without_a_guard_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize(("check", "proxy"), [(True, True), (True, False), (False, True)])
-def test_a_guarded_model(check: bool, proxy: bool) -> None:
+def test_a_model_with_a_modality_check(check: bool, proxy: bool) -> None:
     model = model_of(
         ModalityCheckConfig(components=3, basis=4, farthest=(2.0, 2.0), stand_in=False)
     )
@@ -260,7 +260,7 @@ def test_the_checkpoint_says_whether_proxies_stand_in() -> None:
         assert bool(model_of(config).check_modalities(values).proxied["audio"].any()) is stand_in
 
 
-def test_a_guard_needs_voice_and_face() -> None:
+def test_a_modality_check_needs_voice_and_face() -> None:
     with pytest.raises(ValueError, match="voice and face"):
         TargetModel(
             TargetConfig(

@@ -168,7 +168,7 @@ def test_each_loss_trains_what_the_paper_says(loss: str, trained: set[str]) -> N
             assert given_[m].grad[~mask].eq(0).all()
 
 
-def test_what_cannot_be_seen_changes_no_loss() -> None:
+def test_masked_values_change_no_loss() -> None:
     module, given_, source = transfer(), embeddings(), random(2, 3, SIZE, seed=9)
     other = {m: v.detach().masked_fill(~THERE[m][..., None], 7.0) for m, v in given_.items()}
     elsewhere = source.masked_fill(~HAS_SOURCE[..., None], -7.0)
@@ -181,7 +181,7 @@ def test_what_cannot_be_seen_changes_no_loss() -> None:
     assert first.item() == pytest.approx(second.item(), abs=1e-12)
 
 
-def test_a_discriminator_and_an_embedding_pull_against_each_other() -> None:
+def test_discriminator_and_embedding_are_adversaries() -> None:
     """Trained alone it tells the two apart; then embeddings that follow L_adv pass for sources."""
     torch.manual_seed(0)
     module = Transfer(("audio",), SIZE, SIZE, TransferConfig(8, 8))
@@ -204,7 +204,7 @@ def test_a_discriminator_and_an_embedding_pull_against_each_other() -> None:
     assert network(leaf["audio"]).gt(0).float().mean() > 0.9
 
 
-def test_sizes_that_do_not_fit() -> None:
+def test_different_embedding_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="source have size 8, of the target 4"):
         Transfer(PAIR, 8, 4, TransferConfig())
     with pytest.raises(ValueError, match="at least one modality"):

@@ -176,7 +176,7 @@ def test_boxes_have_smooth_round_corners() -> None:
 
 @pytest.mark.parametrize("left", [-7, -100, 55, 60, 1])
 @pytest.mark.parametrize("top", [-5, 37, 40, 3])
-def test_what_lies_outside_is_left_out(left: int, top: int) -> None:
+def test_drawing_is_clipped_to_the_picture(left: int, top: int) -> None:
     picture = grey()
     plate = red_plate()
     picture.paste(plate, (left, top), plate)
@@ -234,7 +234,7 @@ def test_words_are_not_broken_where_they_fit() -> None:
     assert " ".join(lines) == text
 
 
-def test_pages_are_turned_in_the_course_of_the_utterance() -> None:
+def test_pages_follow_each_other_during_the_utterance() -> None:
     style = Style(640, 360, LABELS)
     pages = pages_of("word " * 150, style)
     assert len(pages) > 2
@@ -246,7 +246,7 @@ def test_pages_are_turned_in_the_course_of_the_utterance() -> None:
     assert page_at((), 0.5) == 0
 
 
-def test_a_label_says_who_and_how() -> None:
+def test_a_label_has_track_sentiment_and_score() -> None:
     said = dataclasses.replace(make_utterance(0, 3), score=-0.2)
     assert label_text(3, said, short=False) == "track 3 · positive −0.20"
     assert label_text(3, said, short=True) == "3 · −0.20"

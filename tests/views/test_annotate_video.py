@@ -1,15 +1,20 @@
-"""The annotated video: times, sound, sizes and damage, and what is drawn where."""
+"""The annotated video: times, sound, sizes, damage, what is drawn where, and errors."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from annotated import analysed, onset_s, pictures, said, sound_packets, times, write_clip
+from conftest import SAMPLE, run_avsent
+from processes import python
+from written_views import analysed, onset_s, pictures, said, sound_packets, times, write_clip
 
+from avsent.errors import InputError, MediaError, OutputError, UsageError
 from avsent.extraction.faces.types import Sighting
 from avsent.progress import Progress
 from avsent.views.annotate.drawing import Style
@@ -52,7 +57,7 @@ def test_the_sound_is_the_same(clips: Path, tmp_path: Path, name: str, ending: s
     assert max(map(abs, shifts)) < 0.001
 
 
-def test_bad_sound_does_not_matter(clips: Path, tmp_path: Path) -> None:
+def test_damaged_sound_is_left_out(clips: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     annotate(clips / "failing_audio.mp4", target, ONE, [])
     whole = {data for _, data in sound_packets(clips / "failing_audio.mp4")}
@@ -88,7 +93,7 @@ def test_sound_that_mp4_does_not_take_is_encoded_in_time(tmp_path: Path, onset: 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("codec", ["flac", "ac3", "alac", "libmp3lame", "libopus", "mp2"])
-def test_every_common_sound_comes_along(tmp_path: Path, codec: str, ending: str) -> None:
+def test_every_common_sound_codec_is_kept(tmp_path: Path, codec: str, ending: str) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 1600, 40), sound=codec)
     target = tmp_path / f"out{ending}"
     annotate(source, target, ONE, [])
@@ -239,7 +244,7 @@ def test_odd_sizes_are_made_even(tmp_path: Path, size: tuple[int, int]) -> None:
     assert len(times(target)) == 10
 
 
-def test_what_decodes_is_written(clips: Path, tmp_path: Path) -> None:
+def test_every_decodable_picture_is_written(clips: Path, tmp_path: Path) -> None:
     source, target = clips / "corrupted_midway.mp4", tmp_path / "out.mp4"
     annotate(source, target, ONE, [])
     found = times(target)
@@ -335,3 +340,104 @@ def test_full_range_becomes_limited(tmp_path: Path) -> None:
         luma = np.frombuffer(frame.planes[0], np.uint8)[: 30 * frame.planes[0].line_size]
         assert frame.format.name == "yuv420p"
     assert abs(int(np.median(luma)) - 235) <= 1
+
+
+# The command, and errors
+
+
+def test_predict_writes_the_annotated_video(tmp_path: Path) -> None:
+    target = tmp_path / "annotated.mp4"
+    done = run_avsent("predict", SAMPLE, "--format", "json", "--annotate", target)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert os.listdir(tmp_path) == [target.name]
+    before, after = pictures(SAMPLE), pictures(target)
+    assert [t for t, _ in before] == [t for t, _ in after]
+    assert [d for _, d in sound_packets(SAMPLE)] == [d for _, d in sound_packets(target)]
+
+    # Every utterance that has a face shows its colour in the upper half, where the face is.
+    height, width = after[0][1].shape[:2]
+    style = Style(width, height, result["model"]["labels"])
+    faces = [u for u in result["utterances"] if u["track"] is not None]
+    assert faces
+    for utterance in faces:
+        middle_s = (utterance["start_s"] + utterance["end_s"]) / 2
+        number = min(range(len(after)), key=lambda n: abs(after[n][0] - middle_s))
+        plate = np.array(style.colour(utterance["sentiment"]))
+        upper = np.s_[: height * 2 // 3]
+        changed = np.abs(after[number][1][upper].astype(int) - before[number][1][upper])
+        alike = np.abs(after[number][1][upper].astype(int) - plate).max(axis=2) < 30
+        assert (alike & (changed.max(axis=2) > 25)).sum() > 100, utterance["index"]
+
+
+def test_cli_refuses_a_file_without_picture(clips: Path, tmp_path: Path) -> None:
+    target = tmp_path / "annotated.mp4"
+    done = run_avsent("predict", clips / "speech_only.wav", "--quiet", "--annotate", target)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "no picture to draw on; leave --annotate out" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_cli_refuses_an_ending_other_than_video(tmp_path: Path) -> None:
+    done = run_avsent("predict", SAMPLE, "--annotate", tmp_path / "x.gif")
+    assert done.returncode == 2
+    assert ".mp4 or .mkv" in done.stderr
+
+
+def test_a_file_without_picture_is_refused(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no picture to draw on; leave --annotate out"):
+        annotate(clips / "speech_only.wav", tmp_path / "out.mp4", ONE, [])
+    with pytest.raises(MediaError, match="empty"):
+        annotate(clips / "empty_file.webm", tmp_path / "out.mp4", ONE, [])
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", [0, 40])
+    (tmp_path / "same.mp4").symlink_to(source)
+    before = source.read_bytes()
+    for name in ("in.mp4", "same.mp4"):
+        with pytest.raises(UsageError, match="is an input"):
+            annotate(source, tmp_path / name, ONE, [])
+    with pytest.raises(OutputError, match="there is no folder"):
+        annotate(source, tmp_path / "none" / "out.mp4", ONE, [])
+    assert source.read_bytes() == before
+
+
+def test_an_interrupt_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", range(0, 4000, 40))
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"older")
+
+    def interrupt(progress: Progress) -> None:
+        if progress.completed > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        annotate(source, target, ONE, [], interrupt)
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
+    assert target.read_bytes() == b"older"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("limit", [2_000, 60_000])
+def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path, ending: str, limit: int) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+from written_views import said
+from avsent.views.annotate.video import annotate
+from avsent.errors import OutputError
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    annotate(Path({str(SAMPLE)!r}), Path({str(tmp_path / "out")!r} + {ending!r}), said(), [])
+except OutputError as error:
+    print(error)
+"""
+    done = python(code, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"cannot write {tmp_path}/out{ending}: File too large\n"
+    assert done.stderr == ""
+    assert os.listdir(tmp_path) == []
