@@ -27,7 +27,6 @@ from avsent.model.networks.fusion import (
     HEADS,
     PAIRS_ONLY,
     Embedded,
-    HeadSizes,
     class_losses,
     decision_logits,
     make_head,
@@ -35,7 +34,7 @@ from avsent.model.networks.fusion import (
 )
 from avsent.model.networks.target import TargetModel, Utterances
 
-D, CLASSES, SEGMENTS = 5, 3, 3
+D, CLASSES, SEGMENTS = 6, 3, 3
 SMALL_CONTEXT = ContextConfig(first_gru=4, dense=5, second_gru=3, classifier=16, dropout=0.0)
 PAIR = ("audio", "face")
 Array = NDArray[np.float64]
@@ -52,7 +51,9 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def head_of(name: str, modalities: tuple[str, ...] = PAIR, **options: object) -> nn.Module:
     torch.manual_seed(3)
     fusion = FusionConfig(name=name, factors=2, outputs=4, segments=SEGMENTS, **options)
-    return make_head(HeadSizes(modalities, D, CLASSES, SMALL_CONTEXT, fusion)).double().eval()
+    config = TargetConfig(modalities=modalities, context=SMALL_CONTEXT, fusion=fusion)
+    assert (config.embedding_size, config.outputs) == (D, CLASSES)
+    return make_head(config).double().eval()
 
 
 def embedded_of(presence: list[list[tuple[bool, bool]]]) -> Embedded:
@@ -266,19 +267,18 @@ def test_one_modality_and_heads_for_pairs() -> None:
 
 
 def test_invalid_heads_are_refused() -> None:
-    def sizes(outputs: int = 3, **options: object) -> HeadSizes:
-        return HeadSizes(PAIR, D, outputs, SMALL_CONTEXT, FusionConfig(**options))
-
     assert tuple(HEADS) == ("hmtl", "concat", "tfn", "fbp", "multiplicative", "avef")
     for options, message in (
         ({"name": "none"}, "no fusion 'none'; there are hmtl, concat"),
-        ({"name": "multiplicative", "outputs": 1}, "needs classes"),
+        ({"name": "multiplicative", "real": True}, "needs classes"),
         ({"name": "multiplicative", "beta": -1.0}, "beta of 0 or more"),
         ({"name": "fbp", "factors": 0}, "one factor"),
     ):
-        outputs = options.pop("outputs", 3)
+        real = bool(options.pop("real", False))
         with pytest.raises(ValueError, match=message):
-            make_head(sizes(outputs, **options))
+            make_head(
+                TargetConfig(real=real, context=SMALL_CONTEXT, fusion=FusionConfig(**options))
+            )
 
 
 # --- whole models ------------------------------------------------------------------------------

@@ -187,6 +187,16 @@ class TargetConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     guard: ModalityCheckConfig | None = None
 
+    @property
+    def outputs(self) -> int:
+        """Outputs C of the fusion head."""
+        return 1 if self.real else len(self.labels)
+
+    @property
+    def embedding_size(self) -> int:
+        """Size D of an embedding: both directions of the second GRU."""
+        return 2 * self.context.second_gru
+
     def input_size(self, modality: str) -> int:
         """Input size of the embedding network of ``modality``: one segment of an utterance."""
         ready = self.vectors.of(modality)

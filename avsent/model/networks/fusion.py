@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avsent.model.networks.attention import cross_attention
-from avsent.model.networks.config import ContextConfig, FusionConfig
+from avsent.model.networks.config import TargetConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +47,23 @@ class Decision:
     votes: dict[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class HeadSizes:
-    """Sizes of a head: its modalities, D of an embedding, C outputs."""
-
-    modalities: tuple[str, ...]
-    embedding: int
-    outputs: int
-    context: ContextConfig
-    fusion: FusionConfig
-
-
-def _classifier(size: int, sizes: HeadSizes) -> nn.Sequential:
+def _classifier(size: int, config: TargetConfig) -> nn.Sequential:
     """HMTL's classifier: dense ReLU → dense, dropout between."""
     return nn.Sequential(
-        nn.Linear(size, sizes.context.classifier),
+        nn.Linear(size, config.context.classifier),
         nn.ReLU(),
-        nn.Dropout(sizes.context.dropout),
-        nn.Linear(sizes.context.classifier, sizes.outputs),
+        nn.Dropout(config.context.dropout),
+        nn.Linear(config.context.classifier, config.outputs),
     )
 
 
 class FusedHead(nn.Module):
     """Fuses all modalities into one vector of ``size`` and classifies that."""
 
-    def __init__(self, sizes: HeadSizes, size: int) -> None:
+    def __init__(self, config: TargetConfig, size: int) -> None:
         super().__init__()
-        self.modalities = sizes.modalities
-        self.classifier = _classifier(size, sizes)
+        self.modalities = config.modalities
+        self.classifier = _classifier(size, config)
 
     def start_at_zero(self) -> None:
         """Start with logits of 0, so that the head learns what the experts' votes miss."""
@@ -104,8 +93,8 @@ def no_context(embedded: Embedded) -> dict[str, Tensor]:
 class ConcatHead(FusedHead):
     """Concatenation, without attention between utterances or modalities."""
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        super().__init__(sizes, len(sizes.modalities) * sizes.embedding)
+    def __init__(self, config: TargetConfig) -> None:
+        super().__init__(config, len(config.modalities) * config.embedding_size)
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         parts = [embedded.values[modality] for modality in self.modalities]
@@ -118,8 +107,8 @@ class TfnHead(FusedHead):
     A missing modality is zeros: the products vanish, and its 1 passes the other modality on.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        super().__init__(sizes, (sizes.embedding + 1) ** 2)
+    def __init__(self, config: TargetConfig) -> None:
+        super().__init__(config, (config.embedding_size + 1) ** 2)
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         first, second = (
@@ -141,15 +130,18 @@ class FbpHead(FusedHead):
     modality). If both are missing, z is 0.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        factors, outputs = sizes.fusion.factors, sizes.fusion.outputs
+    def __init__(self, config: TargetConfig) -> None:
+        factors, outputs = config.fusion.factors, config.fusion.outputs
         if min(factors, outputs) < 1:
             raise ValueError("fbp needs one factor and one output or more")
-        super().__init__(sizes, outputs)
+        super().__init__(config, outputs)
         self.factors = factors
-        self.normalise = sizes.fusion.normalise
+        self.normalise = config.fusion.normalise
         self.projections = nn.ModuleDict(
-            {m: nn.Linear(sizes.embedding, factors * outputs, bias=False) for m in sizes.modalities}
+            {
+                m: nn.Linear(config.embedding_size, factors * outputs, bias=False)
+                for m in config.modalities
+            }
         )
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
@@ -186,10 +178,10 @@ class AvefHead(FusedHead):
     one more layer.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        size = sizes.context.classifier
-        super().__init__(sizes, size)
-        self.segment = nn.Linear(len(sizes.modalities) * sizes.embedding, size)
+    def __init__(self, config: TargetConfig) -> None:
+        size = config.context.classifier
+        super().__init__(config, size)
+        self.segment = nn.Linear(len(config.modalities) * config.embedding_size, size)
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         parts = [embedded.segments[modality] for modality in self.modalities]
@@ -203,16 +195,16 @@ class MultiplicativeHead(nn.Module):
     Train with :func:`multiplicative_loss` on the ``votes``.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
+    def __init__(self, config: TargetConfig) -> None:
         super().__init__()
-        if sizes.outputs < 2:
+        if config.outputs < 2:
             raise ValueError("multiplicative fusion needs classes, not a number")
-        if sizes.fusion.beta < 0:
+        if config.fusion.beta < 0:
             raise ValueError("multiplicative fusion needs a beta of 0 or more")
-        self.beta = sizes.fusion.beta
-        self.original = sizes.fusion.original
+        self.beta = config.fusion.beta
+        self.original = config.fusion.original
         self.classifiers = nn.ModuleDict(
-            {modality: _classifier(sizes.embedding, sizes) for modality in sizes.modalities}
+            {modality: _classifier(config.embedding_size, config) for modality in config.modalities}
         )
 
     def forward(self, embedded: Embedded) -> Decision:
@@ -316,9 +308,9 @@ def multiplicative_loss(
 class HmtlHead(FusedHead):
     """Attention over the utterances of a video, inside a modality and between two."""
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        parts = 2 if len(sizes.modalities) == 1 else 6
-        super().__init__(sizes, parts * sizes.embedding)
+    def __init__(self, config: TargetConfig) -> None:
+        parts = 2 if len(config.modalities) == 1 else 6
+        super().__init__(config, parts * config.embedding_size)
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         raw = [embedded.values[modality] for modality in self.modalities]
@@ -345,7 +337,7 @@ def _contribution(own: Tensor, others: Tensor, has_own: Tensor, has_other: Tenso
     return mixed * has_own[..., None].to(mixed.dtype)
 
 
-HEADS: dict[str, Callable[[HeadSizes], nn.Module]] = {
+HEADS: dict[str, Callable[[TargetConfig], nn.Module]] = {
     "hmtl": HmtlHead,
     "concat": ConcatHead,
     "tfn": TfnHead,
@@ -357,11 +349,11 @@ PAIRS_ONLY = ("tfn", "fbp", "multiplicative")
 """Heads that need two modalities."""
 
 
-def make_head(sizes: HeadSizes) -> nn.Module:
-    """The head ``sizes.fusion.name``. Raises ValueError if unknown or unfit for the modalities."""
-    name = sizes.fusion.name
+def make_head(config: TargetConfig) -> nn.Module:
+    """The head ``config.fusion.name``. Raises ValueError if unknown or unfit for the modalities."""
+    name = config.fusion.name
     if name not in HEADS:
         raise ValueError(f"no fusion {name!r}; there are {', '.join(HEADS)}")
-    if name in PAIRS_ONLY and len(sizes.modalities) != 2:
+    if name in PAIRS_ONLY and len(config.modalities) != 2:
         raise ValueError(f"fusion {name} needs two modalities")
-    return HEADS[name](sizes)
+    return HEADS[name](config)

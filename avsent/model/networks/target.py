@@ -19,7 +19,7 @@ from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, FaceExtras, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
-from avsent.model.networks.fusion import Decision, Embedded, FusedHead, HeadSizes, make_head
+from avsent.model.networks.fusion import Decision, Embedded, FusedHead, make_head
 from avsent.model.networks.modality_check import CheckOutcome, ModalityCheck
 
 
@@ -87,17 +87,8 @@ class TargetModel(nn.Module):
             self.add_module(f"{modality}_encoder", _encoder(modality, config))
             embedding = EmbeddingNetwork(config.input_size(modality), config.context)
             self.add_module(f"{modality}_embedding", embedding)
-        outputs = 1 if config.real else len(config.labels)
-        self.votes = ExpertVotes(config.votes, outputs) if config.votes else None
-        self.head = make_head(
-            HeadSizes(
-                modalities=config.modalities,
-                embedding=2 * config.context.second_gru,
-                outputs=outputs,
-                context=config.context,
-                fusion=config.fusion,
-            )
-        )
+        self.votes = ExpertVotes(config.votes, config.outputs) if config.votes else None
+        self.head = make_head(config)
         if self.votes is not None:
             cast(FusedHead, self.head).start_at_zero()
         self.guard: ModalityCheck | None = None  # checkpoints have its buffers under this name
