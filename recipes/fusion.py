@@ -218,7 +218,7 @@ def of_stills(config: ExpertsConfig, experts: Experts, stills: Stills) -> Poster
     for first in range(0, len(stills.pictures), CHUNK):
         rows = slice(first, first + CHUNK)
         looks = see.classify_pixels(torch.from_numpy(standardised(stills.pictures[rows])))
-        extras = FaceExtras(looks=looks[:, None])
+        extras = FaceExtras(pixels=looks[:, None])
         face.append(_seen(see, stills.landmarks[rows][:, None], extras))
     audio = np.full((len(stills.pictures), config.posteriors("audio")), np.nan, dtype=np.float32)
     return Posteriors(audio, np.concatenate(face))

@@ -147,8 +147,8 @@ def test_log_probabilities_are_clipped() -> None:
     eyes = face_experts(1)
     eyes.members[0].movement_votes.polarity.bias[1] = 50.0
     faces, mask, extras = seen()
-    assert extras.looks is not None
-    extras.looks[:, ::2, 4] = 30.0
+    assert extras.pixels is not None
+    extras.pixels[:, ::2, 4] = 30.0
     shown, _ = eyes.posteriors(faces, mask, extras)
     assert shown[0, MOVING][8:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
     assert shown[0, PIXELS][7:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
@@ -162,7 +162,7 @@ def test_a_missing_stream_is_the_training_mean() -> None:
     scaled = eyes(faces, mask, extras)[0]
     assert not whole.isnan().any()
     for kept, columns in (
-        (FaceExtras(looks=extras.looks), [MOVING]),
+        (FaceExtras(pixels=extras.pixels), [MOVING]),
         (FaceExtras(neutral=extras.neutral), [PIXELS]),
         (None, [MOVING, PIXELS]),
     ):
@@ -215,8 +215,8 @@ def test_a_stream_missing_in_one_utterance_of_a_batch() -> None:
     faces, mask, extras = seen()
     whole = eyes.posteriors(faces, mask, extras)[0]
     assert extras.neutral is not None
-    assert extras.looks is not None
-    extras.neutral[0], extras.looks[1] = torch.nan, torch.nan
+    assert extras.pixels is not None
+    extras.neutral[0], extras.pixels[1] = torch.nan, torch.nan
     found = eyes.posteriors(faces, mask, extras)[0]
     gone = torch.zeros(3, FACE, dtype=torch.bool)
     gone[0, MOVING], gone[1, PIXELS] = True, True
@@ -228,12 +228,12 @@ def test_a_stream_missing_in_one_utterance_of_a_batch() -> None:
 def test_other_utterances_of_a_batch_change_nothing() -> None:
     faces, mask, extras = seen()
     assert extras.neutral is not None
-    assert extras.looks is not None
+    assert extras.pixels is not None
     eyes = face_experts()
     together, attention = eyes.posteriors(faces, mask, extras)
     for row, length in enumerate((6, 3, 1)):
         one = slice(row, row + 1)
-        own = FaceExtras(extras.neutral[one], extras.looks[one, :length])
+        own = FaceExtras(extras.neutral[one], extras.pixels[one, :length])
         alone, weight = eyes.posteriors(faces[one, :length], mask[one, :length], own)
         torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(weight[0], attention[row, :length])
@@ -271,12 +271,12 @@ def test_movement_needs_order_but_no_padding() -> None:
 def test_pixel_posteriors_are_weighted_by_the_attention_of_the_landmarks() -> None:
     eyes = face_experts()
     faces, mask, extras = seen()
-    assert extras.looks is not None
+    assert extras.pixels is not None
     found, attention = eyes.posteriors(faces, mask, extras)
     for row, frames in enumerate(((0, 2, 4), (0, 2), (0,))):
         share = [float(attention[row, frame]) for frame in frames]
         looks = sum(
-            s * extras.looks[row, frame] for s, frame in zip(share, frames, strict=True)
+            s * extras.pixels[row, frame] for s, frame in zip(share, frames, strict=True)
         ) / sum(share)
         mean = [float(value) for value in looks]
         total = math.log(sum(math.exp(value) for value in mean))

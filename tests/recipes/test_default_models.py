@@ -571,7 +571,7 @@ def test_what_ships_says_what_the_fusion_said() -> None:
         face, _ = model.encode_face(
             stills.landmarks[row][None, None],
             torch.ones(1, 1, dtype=torch.bool),
-            FaceExtras(looks=looks[:, None]),
+            FaceExtras(pixels=looks[:, None]),
         )
         np.testing.assert_allclose(logits_alone(model, None, face), logits, atol=1e-4)
 

@@ -182,12 +182,12 @@ class PixelNetwork(nn.Module):
 class FaceExtras:
     """Inputs of N face sequences besides their landmarks.
 
-    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``looks`` [N, T, 7]: log probabilities of
+    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``pixels`` [N, T, 7]: log probabilities of
     the pixel network, NaN in frames that it did not process.
     """
 
     neutral: Tensor | None = None
-    looks: Tensor | None = None
+    pixels: Tensor | None = None
 
 
 class FaceEncoder(nn.Module):

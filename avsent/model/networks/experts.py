@@ -202,7 +202,7 @@ class FaceExperts(nn.Module):
         else:
             neutral = extras.neutral
             moving = _mean(m.movement_posteriors(landmarks, mask, neutral) for m in members)
-        pixels = self._pixel_posteriors(weight, extras.looks)
+        pixels = self._pixel_stream(weight, extras.pixels)
         return torch.cat([still, moving, pixels], dim=-1).clamp_min(LEAST_LOG), weight
 
     def forward(
@@ -217,15 +217,16 @@ class FaceExperts(nn.Module):
         votes: Tensor = self.pixels(pictures)[1]
         return votes
 
-    def _pixel_posteriors(self, weight: Tensor, looks: Tensor | None) -> Tensor:
-        """Mean log probabilities [N, 7 + P] of the frames' crops ``looks`` [N, T, 7], weighted by
+    def _pixel_stream(self, weight: Tensor, pixels: Tensor | None) -> Tensor:
+        """Mean [N, 7 + P] of the log probabilities ``pixels`` [N, T, 7] of the frames, weighted by
         the landmarks' attention ``weight`` [N, T]."""
-        if looks is None:
+        if pixels is None:
             size = self.config.pixels.classes + self.config.polarities
             return weight.new_full((len(weight), size), torch.nan)
-        share = weight * ~looks[..., 0].isnan()
+        share = weight * ~pixels[..., 0].isnan()
         share = share / share.sum(dim=1, keepdim=True)  # NaN without any crop
-        return with_polarity(torch.einsum("nt,ntc->nc", share, looks.nan_to_num()), self.config)
+        mean = torch.einsum("nt,ntc->nc", share, pixels.nan_to_num())
+        return with_polarity(mean, self.config)
 
 
 def with_polarity(votes: Tensor, config: ExpertsConfig) -> Tensor:
