@@ -27,10 +27,10 @@ from avsent.result.writers import Format
 
 # Annotated videos
 
-Shown = tuple[float, np.ndarray]
+TimedPicture = tuple[float, np.ndarray]
 
 
-def said(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0) -> Result:
+def result_with(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0) -> Result:
     """A result with utterances: start, end, track, sentiment."""
     score = {"negative": -0.7, "neutral": 0.02, "positive": 0.63}
     utterances = tuple(
@@ -47,9 +47,9 @@ def said(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0)
     return dataclasses.replace(make_result(0), utterances=utterances, duration_s=duration_s)
 
 
-def pictures(path: Path) -> list[Shown]:
+def pictures(path: Path) -> list[TimedPicture]:
     """Time and RGB of every picture that decodes, in the order of their times, not turned."""
-    found: list[Shown] = []
+    found: list[TimedPicture] = []
     with av.open(str(path)) as media:
         stream = media.streams.video[0]
         for packet in media.demux(stream):
@@ -61,7 +61,7 @@ def pictures(path: Path) -> list[Shown]:
                     found.append((float(frame.pts * base), frame.to_ndarray(format="rgb24")))
             except av.FFmpegError:
                 continue
-    return sorted(found, key=lambda shown: shown[0])
+    return sorted(found, key=lambda picture: picture[0])
 
 
 def times(path: Path) -> list[float]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import SAMPLE, run_avsent
 from processes import python
-from written_views import analysed, onset_s, pictures, said, sound_packets, times, write_clip
+from written_views import analysed, onset_s, pictures, result_with, sound_packets, times, write_clip
 
 from avsent.errors import InputError, MediaError, OutputError, UsageError
 from avsent.extraction.faces.types import Sighting
@@ -30,7 +30,7 @@ def face(track: int, box: tuple[int, int, int, int], until_s: float = 9.0) -> li
     return [Sighting(track, n / 10, edges) for n in range(int(until_s * 10) + 1)]
 
 
-ONE = said((0.2, 5.0, 1, "positive"))
+ONE = result_with((0.2, 5.0, 1, "positive"))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -148,12 +148,12 @@ def test_times_are_those_of_the_result_wherever_clocks_begin(
         sound_clock_s=sound_s,
     )
     target = tmp_path / f"out{ending}"
-    annotate(source, target, said((0.0, 9.0, None, "negative"), duration_s=9.0), [])
+    annotate(source, target, result_with((0.0, 9.0, None, "negative"), duration_s=9.0), [])
     expected, loud_s = analysed(source)
     assert len(expected) == 30
     assert times(target) == pytest.approx(expected, abs=0.001)
     assert onset_s(target) == pytest.approx(loud_s, abs=0.03)
-    # What is said at that time in the result is on the picture: here, the card.
+    # The utterance of that time in the result is on the picture: here, the card.
     assert all((p < 70).all(axis=2).mean() > 0.05 for time_s, p in pictures(target) if time_s < 9)
     again, again_loud_s = analysed(target)
     assert again == pytest.approx(expected, abs=0.001)
@@ -187,7 +187,7 @@ def test_colours_are_those_of_the_standards(
 ) -> None:
     """BT.601 in small videos that do not say so, BT.709 in large ones."""
     source = write_clip(tmp_path / "in.mkv", range(0, 200, 40), size=size)
-    result = said((0.0, 0.2, 1, "negative"), duration_s=0.2)
+    result = result_with((0.0, 0.2, 1, "negative"), duration_s=0.2)
     annotate(source, tmp_path / "out.mp4", result, face(1, (0, 0, *size), 0.2))
     r, g, b = Style(*size, result.model.labels).line_colour("negative")
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -216,7 +216,7 @@ def test_pictures_far_apart_and_close_together(tmp_path: Path) -> None:
 )
 def test_turned_videos_are_put_upright(clips: Path, tmp_path: Path, name: str, turn: bool) -> None:
     target = tmp_path / "out.mp4"
-    annotate(clips / name, target, said(), [])
+    annotate(clips / name, target, result_with(), [])
     with av.open(str(clips / name)) as before, av.open(str(target)) as after:
         frame = next(before.decode(video=0))
         new = next(after.decode(video=0))
@@ -236,7 +236,7 @@ def test_turned_videos_are_put_upright(clips: Path, tmp_path: Path, name: str, t
 def test_odd_sizes_are_made_even(tmp_path: Path, size: tuple[int, int]) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 400, 40), size=size, picture="ffv1")
     target = tmp_path / "out.mp4"
-    result = said((0.0, 0.2, 1, "negative"), (0.0, 0.4, None, "neutral"), duration_s=0.4)
+    result = result_with((0.0, 0.2, 1, "negative"), (0.0, 0.4, None, "neutral"), duration_s=0.4)
     annotate(source, target, result, face(1, (0, 0, *size), 0.4))
     with av.open(str(target)) as media:
         context = media.streams.video[0].codec_context
@@ -258,7 +258,7 @@ def test_the_box_is_where_the_face_was(tmp_path: Path) -> None:
         Sighting(1, n / 10, (100.0 + 100 * n / 10, 120.0, 260.0 + 100 * n / 10, 300.0))
         for n in range(21)
     ]
-    result = said((1.0, 2.0, 1, "negative"), duration_s=3.0)
+    result = result_with((1.0, 2.0, 1, "negative"), duration_s=3.0)
     annotate(source, tmp_path / "out.mp4", result, moving)
     shown = dict(pictures(tmp_path / "out.mp4"))
 
@@ -272,7 +272,7 @@ def test_the_box_is_where_the_face_was(tmp_path: Path) -> None:
         near = at(1.48)[y - 1 : y + 2, x - 1 : x + 2].reshape(-1, 3)
         assert np.abs(near - negative).max(axis=1).min() < 60, (x, y)
     assert np.abs(at(1.48)[200, 330] - 120).max() < 12  # the face itself is free
-    before = at(0.48)[200, 148:152].reshape(-1, 3)  # nothing is said yet: light, not coloured
+    before = at(0.48)[200, 148:152].reshape(-1, 3)  # no utterance yet: light, not coloured
     assert before.max() > 160
     assert (before.max(axis=1) - before.min(axis=1)).max() < 40
     assert np.abs(at(2.4)[100:310, :] - 120).max() < 12  # no face any more
@@ -281,7 +281,7 @@ def test_the_box_is_where_the_face_was(tmp_path: Path) -> None:
 def test_the_card_leaves_the_face_free(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 600, 40), size=(640, 360))
     for box, free in (((200, 30, 440, 170), np.s_[40:160]), ((200, 190, 440, 340), np.s_[200:300])):
-        result = said((0.0, 0.6, 2, "positive"), duration_s=0.6)
+        result = result_with((0.0, 0.6, 2, "positive"), duration_s=0.6)
         annotate(source, tmp_path / "out.mp4", result, face(2, box, 0.6))
         _, picture = pictures(tmp_path / "out.mp4")[8]
         assert np.abs(picture[free, 230:410].astype(int) - 120).max() < 60
@@ -290,7 +290,7 @@ def test_the_card_leaves_the_face_free(tmp_path: Path) -> None:
 
 def test_colours_of_the_picture_are_kept(clips: Path, tmp_path: Path) -> None:
     source, target = clips / "acted_happy_1080p.mp4", tmp_path / "out.mp4"
-    annotate(source, target, said(duration_s=3.04), [])
+    annotate(source, target, result_with(duration_s=3.04), [])
     before, after = pictures(source)[10][1], pictures(target)[10][1]
     top = np.s_[:900]
     assert np.abs(before[top].astype(int) - after[top]).mean() < 2.5
@@ -302,14 +302,14 @@ def test_colours_of_the_picture_are_kept(clips: Path, tmp_path: Path) -> None:
 def test_many_at_once(clips: Path, tmp_path: Path) -> None:
     spans = [(0.0, 3.0, track, "neutral") for track in range(1, 10)]
     faces = [s for n in range(1, 10) for s in face(n, (60 * n, 50, 60 * n + 50, 110), 3.0)]
-    annotate(clips / "many_faces_stage.mp4", tmp_path / "out.mp4", said(*spans), faces)
+    annotate(clips / "many_faces_stage.mp4", tmp_path / "out.mp4", result_with(*spans), faces)
     assert len(times(tmp_path / "out.mp4")) == len(times(clips / "many_faces_stage.mp4"))
 
 
 def test_progress_goes_from_start_to_end(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 4000, 40))
     seen: list[Progress] = []
-    annotate(source, tmp_path / "out.mp4", said(duration_s=4.0), [], seen.append)
+    annotate(source, tmp_path / "out.mp4", result_with(duration_s=4.0), [], seen.append)
     done = [progress.completed for progress in seen]
     assert done == sorted(done)
     assert done[0] == 0
@@ -321,7 +321,7 @@ def test_progress_goes_from_start_to_end(tmp_path: Path) -> None:
 def test_names_may_be_anything(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "-in %03d 我 #?.mkv", range(0, 200, 40))
     target = tmp_path / "-out %d: 'a' 好.mp4"
-    annotate(source, target, said(), [])
+    annotate(source, target, result_with(), [])
     assert len(times(target)) == 5
 
 
@@ -334,7 +334,7 @@ def test_full_range_becomes_limited(tmp_path: Path) -> None:
             white = av.VideoFrame.from_ndarray(np.full((96, 128, 3), 255, np.uint8))
             out.mux(stream.encode(white))
         out.mux(stream.encode(None))
-    annotate(source, tmp_path / "out.mp4", said(), [])
+    annotate(source, tmp_path / "out.mp4", result_with(), [])
     with av.open(str(tmp_path / "out.mp4")) as media:
         frame = next(media.decode(video=0))
         luma = np.frombuffer(frame.planes[0], np.uint8)[: 30 * frame.planes[0].line_size]
@@ -427,12 +427,13 @@ def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path, ending: str, limit:
     code = f"""
 import resource
 from pathlib import Path
-from written_views import said
+from written_views import result_with
 from avsent.views.annotate.video import annotate
 from avsent.errors import OutputError
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
-    annotate(Path({str(SAMPLE)!r}), Path({str(tmp_path / "out")!r} + {ending!r}), said(), [])
+    target = Path({str(tmp_path / "out")!r} + {ending!r})
+    annotate(Path({str(SAMPLE)!r}), target, result_with(), [])
 except OutputError as error:
     print(error)
 """
