@@ -15,7 +15,7 @@ from avsent.labels import MODALITIES, valence_of
 from avsent.model.calibration import probabilities_of
 from avsent.model.checkpoint import Checkpoint
 from avsent.model.encoding import EncodedUtterance, Encoder
-from avsent.model.networks.adaptation import NO_GROUP, subtract_group_mean, in_group
+from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
 from avsent.model.networks.modality_check import OTHER
 from avsent.model.networks.target import CheckedUtterances, TargetOutput, Utterances
 from avsent.options import Adapt
@@ -171,7 +171,10 @@ class Decider(Encoder):
 
 
 def _doubts(
-    guarded: CheckedUtterances, index: int, present: Mapping[str, bool], effective: Mapping[str, bool]
+    guarded: CheckedUtterances,
+    index: int,
+    present: Mapping[str, bool],
+    effective: Mapping[str, bool],
 ) -> list[str]:
     """What the modality check found in utterance ``index``, for its user. ``present`` before the
     check, ``effective`` after it, by modality."""

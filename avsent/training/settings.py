@@ -88,8 +88,8 @@ class TextSettings:
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Everything that decides what a run learns, but the data and the seed. ``votes``: see
-    :class:`~avsent.model.networks.config.TargetConfig`; ``check``: whether M3ER's modality check leaves
-    out what is damaged, and the model gets a guard."""
+    :class:`~avsent.model.networks.config.TargetConfig`; ``check``: whether damaged vectors are left
+    out, and the model gets M3ER's modality check."""
 
     target: tuple[str, ...] = MODALITIES
     label: str = "label"
