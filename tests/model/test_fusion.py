@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.attention import segment_masks
 from avsent.model.networks.config import (
     AudioEncoderConfig,
@@ -36,7 +37,6 @@ from avsent.model.networks.target import TargetModel, Utterances
 
 D, CLASSES, SEGMENTS = 6, 3, 3
 SMALL_CONTEXT = ContextConfig(first_gru=4, dense=5, second_gru=3, classifier=16, dropout=0.0)
-PAIR = ("audio", "face")
 Array = NDArray[np.float64]
 
 
@@ -48,7 +48,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def head_of(name: str, modalities: tuple[str, ...] = PAIR, **options: object) -> nn.Module:
+def head_of(name: str, modalities: tuple[str, ...] = MODALITIES, **options: object) -> nn.Module:
     torch.manual_seed(3)
     fusion = FusionConfig(name=name, factors=2, outputs=4, segments=SEGMENTS, **options)
     config = TargetConfig(modalities=modalities, context=SMALL_CONTEXT, fusion=fusion)
@@ -60,7 +60,7 @@ def embedded_of(presence: list[list[tuple[bool, bool]]]) -> Embedded:
     """Random embeddings of padded videos, zero where missing; as many segments as S."""
     longest = max(map(len, presence))
     values, present, segments = {}, {}, {}
-    for number, modality in enumerate(PAIR):
+    for number, modality in enumerate(MODALITIES):
         there = torch.zeros(len(presence), longest, dtype=torch.bool)
         for b, video in enumerate(presence):
             for u, pair in enumerate(video):
@@ -115,18 +115,18 @@ SLOW = {"tfn": slow_tfn, "fbp": slow_fbp, "concat": slow_concat}
 
 def expected(head: nn.Module, name: str, embedded: Embedded, b: int, u: int) -> Array:
     """Logits [C] of one utterance."""
-    pair = [embedded.values[m][b, u].numpy() for m in PAIR]
-    has = tuple(bool(embedded.present[m][b, u]) for m in PAIR)
+    pair = [embedded.values[m][b, u].numpy() for m in MODALITIES]
+    has = tuple(bool(embedded.present[m][b, u]) for m in MODALITIES)
     if name == "avef":
         mean = np.zeros(SMALL_CONTEXT.classifier)
         for s in range(SEGMENTS):
-            both = np.array([x for m in PAIR for x in embedded.segments[m][b, u, s].tolist()])
+            both = np.array([x for m in MODALITIES for x in embedded.segments[m][b, u, s].tolist()])
             mean += np.maximum(layer(head.segment, both), 0) / SEGMENTS
         return classify(head.classifier, mean)
     if name == "multiplicative":
         votes = [
             slow_softmax(classify(head.classifiers[m], x))
-            for m, x, there in zip(PAIR, pair, has, strict=True)
+            for m, x, there in zip(MODALITIES, pair, has, strict=True)
             if there
         ]
         if head.original:
@@ -317,13 +317,13 @@ SEGMENTS_AVEF = 3
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=25), st.integers(1, 7))
-def test_segments_cover_the_valid_steps_and_none_is_empty(mask: list[bool], pieces: int) -> None:
-    found = segment_masks(torch.tensor([mask]), pieces)[0].tolist()
+def test_segments_cover_the_valid_steps_and_none_is_empty(mask: list[bool], segments: int) -> None:
+    found = segment_masks(torch.tensor([mask]), segments)[0].tolist()
     valid = [step for step, there in enumerate(mask) if there]
     count = len(valid)
     for s, row in enumerate(found):
-        first = s * count // pieces
-        end = max(math.ceil((s + 1) * count / pieces), first + 1)
+        first = s * count // segments
+        end = max(math.ceil((s + 1) * count / segments), first + 1)
         assert [step for step, inside in enumerate(row) if inside] == valid[first:end]
         assert any(row) == any(mask)
     assert [any(steps) for steps in zip(*found, strict=True)] == mask
@@ -386,7 +386,7 @@ def videos_for(model: TargetModel, lengths: list[int]) -> Utterances:
     face[0, 1] = False
     values = {
         m: random(*there.shape, model.config.representation_size(m), seed=n)
-        for n, m in enumerate(PAIR)
+        for n, m in enumerate(MODALITIES)
     }
     return Utterances(values, {"audio": there, "face": face}, torch.tensor(lengths))
 
@@ -396,7 +396,8 @@ def test_avef_with_one_segment_is_its_head_on_whole_utterances() -> None:
     model = avef_model(1)
     videos = videos_for(model, [4, 2])
     values = {
-        m: model.embedding(m)(videos.values[m], videos.present[m], videos.lengths) for m in PAIR
+        m: model.embedding(m)(videos.values[m], videos.present[m], videos.lengths)
+        for m in MODALITIES
     }
     segments = {m: v[:, :, None] for m, v in values.items()}
     expected_logits = model.head(Embedded(values, videos.present, segments)).logits
@@ -433,10 +434,10 @@ def test_avef_embeds_segments_in_the_order_of_time() -> None:
 @torch.inference_mode()
 def test_avef_with_ready_made_vectors() -> None:
     both = avef_model(vectors=VectorSizes(audio=7, face=9))
-    assert [both.config.representation_size(m) for m in PAIR] == [7, 9]
+    assert [both.config.representation_size(m) for m in MODALITIES] == [7, 9]
     assert both.embed(videos_for(both, [3])).segments["face"].shape == (1, 3, 1, 6)
     one = avef_model(vectors=VectorSizes(audio=7))
-    assert [one.config.representation_size(m) for m in PAIR] == [7, SEGMENTS_AVEF * 64]
+    assert [one.config.representation_size(m) for m in MODALITIES] == [7, SEGMENTS_AVEF * 64]
     embedded = one.embed(videos_for(one, [3]))
     repeated = embedded.values["audio"][:, :, None].expand(-1, -1, SEGMENTS_AVEF, -1)
     assert torch.equal(embedded.segments["audio"], repeated)

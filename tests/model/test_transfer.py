@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.config import TransferConfig
 from avsent.model.networks.transfer import (
     HMDecoder,
@@ -20,7 +21,6 @@ from avsent.model.networks.transfer import (
     discriminator_loss,
 )
 
-PAIR = ("audio", "face")
 SIZE = 4
 THERE = {
     "audio": torch.tensor([[True, True, False], [True, False, False]]),
@@ -36,11 +36,11 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def transfer() -> Transfer:
     torch.manual_seed(2)
-    return Transfer(PAIR, SIZE, SIZE, TransferConfig(6, 5)).double()
+    return Transfer(MODALITIES, SIZE, SIZE, TransferConfig(6, 5)).double()
 
 
 def embeddings() -> dict[str, Tensor]:
-    return {m: random(2, 3, SIZE, seed=n).requires_grad_() for n, m in enumerate(PAIR)}
+    return {m: random(2, 3, SIZE, seed=n).requires_grad_() for n, m in enumerate(MODALITIES)}
 
 
 def sigmoid(x: float) -> float:
@@ -121,7 +121,7 @@ def test_losses_are_finite_for_any_logit_and_empty_masks_train_nothing() -> None
 def test_transfer_is_the_mean_over_modalities_on_its_masks() -> None:
     module, given_, source = transfer(), embeddings(), random(2, 3, SIZE, seed=9)
     decoded, told, fooled = [], [], []
-    for m in PAIR:
+    for m in MODALITIES:
         reconstructed = module.decoders[m](given_[m])
         mask = THERE[m] & HAS_SOURCE
         decoded.append((reconstructed - source)[mask].square().mean().item())
@@ -163,7 +163,7 @@ def test_each_loss_trains_what_the_paper_says(loss: str, trained: set[str]) -> N
     for name in trained:
         assert all(p.grad.abs().sum() > 0 for p in parts[name]), name
     if "embeddings" in trained:
-        for m in PAIR:
+        for m in MODALITIES:
             mask = THERE[m] & HAS_SOURCE if loss == "decoder" else THERE[m]
             assert given_[m].grad[~mask].eq(0).all()
 
@@ -206,6 +206,6 @@ def test_discriminator_and_embedding_are_adversaries() -> None:
 
 def test_different_embedding_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="source have size 8, of the target 4"):
-        Transfer(PAIR, 8, 4, TransferConfig())
+        Transfer(MODALITIES, 8, 4, TransferConfig())
     with pytest.raises(ValueError, match="at least one modality"):
         Transfer((), 4, 4, TransferConfig())
