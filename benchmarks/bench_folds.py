@@ -25,25 +25,25 @@ from avsent.model.networks.adaptation import PRIOR
 from avsent.model.networks.config import ExpertsConfig, FusionConfig
 from avsent.model.networks.target import TargetModel
 from avsent.training.metrics import Scores, majority
-from recipes.card import adapted_scores, in_company, judge, summed
+from recipes.card import adapted_scores, modality_scores, scores_in_context, summed
 from recipes.corpora import FOLDS, load_clips, load_stills, of_actors
 from recipes.default_models import STILLS_HELD, Timer
 from recipes.fusion import (
-    Fusing,
-    Known,
+    FusionTraining,
+    LabelledPosteriors,
     Pool,
     Posteriors,
     by_speaker,
+    clip_posteriors,
     cross_fitted,
+    ensemble,
     fuse,
-    know_clips,
-    know_stills,
-    know_strangers,
+    out_of_fold_posteriors,
     split_pool,
-    together,
+    still_posteriors,
     vote_streams,
 )
-from recipes.members import Workshop
+from recipes.members import Workspace
 from recipes.pixels import pixel_network
 
 GROUPS_PER_FOLD = 4
@@ -59,9 +59,9 @@ STREAMS = {
     "without movement": ("face", slice(OWN, 2 * OWN)),
 }
 SETTINGS = {
-    "without votes: the network alone": Fusing(vote=False),
-    "no modality ever missing in training": Fusing(missing=0.0),
-    **{f"head: {n}": Fusing(fusion=FusionConfig(n)) for n in ("concat", "fbp", "tfn")},
+    "without votes: the network alone": FusionTraining(vote=False),
+    "no modality ever missing in training": FusionTraining(missing=0.0),
+    **{f"head: {n}": FusionTraining(fusion=FusionConfig(n)) for n in ("concat", "fbp", "tfn")},
 }
 NOTE = """Folds of Luna-Jiménez et al. 2022, speaker-independent. Experts, fusion, temperature are
 made anew for every fold; four groups of training actors cross-fit the members, one validates the
@@ -84,15 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(options: argparse.Namespace) -> Iterator[Report]:
     """What the folds share is made first; then they are measured side by side."""
     torch.set_num_threads(1)
-    shop = Workshop(options.data, options.cache, options.jobs, Timer())
-    load_clips(shop.data, shop.cache, shrink=SMALL)
-    config = ExpertsConfig(pixels=pixel_network(shop).config)
+    workspace = Workspace(options.data, options.cache, options.jobs, Timer())
+    load_clips(workspace.data, workspace.cache, shrink=SMALL)
+    config = ExpertsConfig(pixels=pixel_network(workspace).config)
     for fold in range(len(FOLDS)):
-        cross_fitted(config, groups_of(fold), pixel_network(shop), 1 + fold, shop)
-    shop.say("members")
+        cross_fitted(config, groups_of(fold), pixel_network(workspace), 1 + fold, workspace)
+    workspace.say("members")
     figures: dict[str, list[Figures]] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(shop.jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(workspace.jobs, mp_context=context) as pool:
         waiting = [
             pool.submit(measure_fold, fold, options.data, options.cache, tuple(options.seeds))
             for fold in range(len(FOLDS))
@@ -121,8 +121,8 @@ def measure_fold(
 ) -> dict[str, list[Figures]]:
     """All figures of a fold, by label set and name; a line for each seed."""
     torch.set_num_threads(1)
-    shop = Workshop(data, cache, 1, Timer())
-    known = FoldKnown(fold, shop)
+    workspace = Workspace(data, cache, 1, Timer())
+    known = FoldKnown(fold, workspace)
     found: dict[str, list[Figures]] = {}
     for name, labels in LABELS.items():
         for place, seed in enumerate(seeds):
@@ -133,7 +133,7 @@ def measure_fold(
                 line = {"fold": fold, "seed": seed, "accuracy": scores.accuracy}
                 line |= {"balanced": scores.balanced_accuracy, **more}
                 found.setdefault(f"{name}, {key}", []).append(line)
-            shop.say(f"fold {fold + 1}, {name}, seed {seed}: measured")
+            workspace.say(f"fold {fold + 1}, {name}, seed {seed}: measured")
     return found
 
 
@@ -148,20 +148,24 @@ class FoldKnown:
     """Posteriors of the experts of one fold for people they were not trained on: to learn from,
     to validate, to test; the test clips also with a small face, and by a single member."""
 
-    def __init__(self, fold: int, shop: Workshop) -> None:
-        pixels = pixel_network(shop)
+    def __init__(self, fold: int, workspace: Workspace) -> None:
+        pixels = pixel_network(workspace)
         config = ExpertsConfig(pixels=pixels.config)
         groups = groups_of(fold)
-        experts = cross_fitted(config, groups, pixels, 1 + fold, shop)
-        everyone, clips = together(experts), load_clips(shop.data, shop.cache)
-        small = load_clips(shop.data, shop.cache, shrink=SMALL)
+        experts = cross_fitted(config, groups, pixels, 1 + fold, workspace)
+        everyone, clips = ensemble(experts), load_clips(workspace.data, workspace.cache)
+        small = load_clips(workspace.data, workspace.cache, shrink=SMALL)
         test = of_actors(clips, FOLDS[fold])
-        self.clips: Known = know_strangers(config, experts, groups, clips, seed=0)
+        self.clips: LabelledPosteriors = out_of_fold_posteriors(
+            config, experts, groups, clips, seed=0
+        )
         self.validation = tuple(f"actor {actor}" for actor in groups[-1])
-        self.stills = know_stills(config, everyone, load_stills(shop.data, shop.cache, "valid"))
-        self.test = know_clips(config, everyone, test)
-        self.test_small = know_clips(config, everyone, of_actors(small, FOLDS[fold]))
-        self.test_single = know_clips(config, experts[0], test)
+        self.stills = still_posteriors(
+            config, everyone, load_stills(workspace.data, workspace.cache, "valid")
+        )
+        self.test = clip_posteriors(config, everyone, test)
+        self.test_small = clip_posteriors(config, everyone, of_actors(small, FOLDS[fold]))
+        self.test_single = clip_posteriors(config, experts[0], test)
 
 
 def recipe_scores(known: FoldKnown, labels: tuple[str, ...], seed: int) -> Iterator[Line]:
@@ -169,21 +173,21 @@ def recipe_scores(known: FoldKnown, labels: tuple[str, ...], seed: int) -> Itera
     clips, test = known.clips.pool(labels), known.test.pool(labels)
     truth = (pool.labels[pool.labels >= 0] for pool in (clips, test))
     yield "majority class", majority(*truth, len(labels)), {}
-    model, temperature = _train(known, labels, Fusing(), seed)
-    judged = judge(model, test, temperature)
+    model, temperature = _train(known, labels, FusionTraining(), seed)
+    judged = modality_scores(model, test, temperature)
     yield "voice and face", judged.both, {"ece": judged.calibration_error}
     yield "face alone", judged.face, {}
     yield "voice alone", judged.audio, {}
-    shrunk = judge(model, known.test_small.pool(labels), temperature)
+    shrunk = modality_scores(model, known.test_small.pool(labels), temperature)
     yield "voice and face, landmarks shrunk to 17%", shrunk.both, {}
     yield "face alone, landmarks shrunk to 17%", shrunk.face, {}
-    for kind, value in in_company(model, test, seed).items():
+    for kind, value in scores_in_context(model, test, seed).items():
         yield f"company: {kind}", value, {}
     for count in (3, 5, 10):
         for title, prior in (("plain", None), ("adapted", PRIOR)):
             value = adapted_scores(model, test, count, prior, seed)
             yield f"{count} utterances of a speaker, {title}", value, {}
-    single = judge(model, known.test_single.pool(labels), temperature)
+    single = modality_scores(model, known.test_single.pool(labels), temperature)
     for kind in ("both", "face", "audio"):
         yield f"ablation: one member of each expert, {kind}", getattr(single, kind), {}
 
@@ -199,8 +203,10 @@ def ablation_scores(known: FoldKnown, labels: tuple[str, ...], seed: int) -> Ite
     }
     for name in (*STREAMS, *SETTINGS):
         change = changes.get(name, lambda pool: pool)
-        model, temperature = _train(known, labels, SETTINGS.get(name, Fusing()), seed, change)
-        judged = judge(model, change(test), temperature)
+        model, temperature = _train(
+            known, labels, SETTINGS.get(name, FusionTraining()), seed, change
+        )
+        judged = modality_scores(model, change(test), temperature)
         for kind in ("both", "face", "audio"):
             yield f"ablation: {name}, {kind}", getattr(judged, kind), {}
 
@@ -218,7 +224,7 @@ def _without(pool: Pool, modality: str, columns: slice) -> Pool:
 def _train(
     known: FoldKnown,
     labels: tuple[str, ...],
-    settings: Fusing,
+    settings: FusionTraining,
     seed: int,
     changed: Callable[[Pool], Pool] = lambda pool: pool,
 ) -> tuple[TargetModel, float]:

@@ -21,11 +21,11 @@ from avsent.model.networks.config import FusionConfig
 from avsent.training.data.open import open_corpus
 from avsent.training.losses import Updates, balanced_weights
 from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, classification_metrics
-from avsent.training.seed import Teaching, Where, make_teaching, train_seed
+from avsent.training.seed import PretrainedSource, SeedContext, pretrain_source, train_seed
 from avsent.training.settings import TrainSettings, for_source
 from avsent.training.source import make_model
 from avsent.training.splits import Material, make_material, make_task
-from avsent.training.trainer import Course, make_transfer, one_epoch
+from avsent.training.trainer import FitSetup, make_transfer, one_epoch
 
 METRICS = (ACCURACY, BALANCED_ACCURACY, AUC)
 SEEDS = tuple(range(10))
@@ -94,14 +94,16 @@ class Mosi:
         self.task = make_task(open_corpus(data), "label", "2")
         self._cache = kept
         self._materials: dict[Any, Material] = {}
-        self._teachings: dict[Any, Teaching] = {}
+        self._teachings: dict[Any, PretrainedSource] = {}
 
     def target(self, settings: TrainSettings, seed: int) -> Figures:
         """METRICS of the best epoch on validation, by part."""
 
         def measured() -> Figures:
             taught = self._teaching(settings, seed) if settings.transfer.source else None
-            trained = train_seed(self.material(settings, seed), settings, seed, Where(CPU), taught)
+            trained = train_seed(
+                self.material(settings, seed), settings, seed, SeedContext(CPU), taught
+            )
             target, transfer = "+".join(settings.target), settings.transfer
             progress(f"seed {seed}  {target}  {settings.fusion.name}  β {transfer.decoder}")
             parts = {"valid": trained.valid, "test": trained.test}
@@ -142,13 +144,13 @@ class Mosi:
             self._materials = {name: made}
         return self._materials[name]
 
-    def _teaching(self, settings: TrainSettings, seed: int) -> Teaching:
+    def _teaching(self, settings: TrainSettings, seed: int) -> PretrainedSource:
         """The source of ``seed``: the same for every target and fusion."""
         name = settings.text.encoder, settings.transfer.cross_fit, seed
         if name not in self._teachings:
             progress(f"seed {seed}  source {name[0]}, {name[1]} folds")
             material = self.material(settings, seed)
-            made = make_teaching(material, for_source(settings), seed, Where(CPU))
+            made = pretrain_source(material, for_source(settings), seed, SeedContext(CPU))
             self._teachings = {name: made}
         return self._teachings[name]
 
@@ -200,13 +202,13 @@ def measure_speed(mosi: Mosi, threads: int) -> Figures:
     settings = changed(BASE, transfer=TRANSFERS["full"])
     material = mosi.material(settings, 0)
     short = changed(settings, optimiser={"epochs": 2})
-    teacher = make_teaching(material, short, 0, Where(CPU)).teacher
+    teacher = pretrain_source(material, short, 0, SeedContext(CPU)).teacher
     weights = balanced_weights(material.train.labels, 2)
     runs = {}
     for name, taught in (("none", None), ("full", teacher)):
         model = make_model(material.config(settings, settings.target), material.train, 0)
         given = (material.train, material.valid, settings.optimiser, settings.transfer)
-        course = Course(*given, seed=0, device=CPU, teacher=taught)
+        course = FitSetup(*given, seed=0, device=CPU, teacher=taught)
         transfer = make_transfer(model, course)
         updates = Updates(model, transfer, course.optimiser, course.transfer, weights)
         runs[name] = (model, updates, course)

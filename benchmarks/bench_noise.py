@@ -46,30 +46,30 @@ from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import scores
 from avsent.training.modality_check import (
-    HIT,
+    DAMAGED_SHARE,
     SNR,
-    GuardMaterial,
-    drowned,
+    GuardData,
     fit_guard,
     noisy_landmarks,
+    with_noise,
 )
-from avsent.training.seed import Where, train_seed
+from avsent.training.seed import SeedContext, train_seed
 from avsent.training.splits import Material, make_material
 from recipes.corpora import TEST_ACTORS, load_clips, of_actors
-from recipes.default_models import GROUPS, STILLS_HELD, VALIDATION, meet
+from recipes.default_models import GROUPS, STILLS_HELD, VALIDATION, held_out_posteriors
 from recipes.fusion import (
-    Fusing,
+    FusionTraining,
     Posteriors,
     by_speaker,
     cross_fitted,
-    drawn,
+    draw_samples,
+    ensemble,
     fuse,
     guard_material,
-    of_clips,
+    posteriors_of_clips,
     split_pool,
-    together,
 )
-from recipes.members import Workshop
+from recipes.members import Workspace
 from recipes.pixels import pixel_network
 
 CLIPS = (
@@ -123,11 +123,11 @@ PROTECTIONS = {
     "dropout, check, proxy": Protection(True, True, True),
 }
 SHIPS = "dropout, check"
-NOTE = f"""As in M3ER's ablation (Mittal et al., AAAI 2020) {HIT:.0%} of the utterances of the
-test part are damaged, each in one modality. Balanced accuracy, mean ± sd over seeds. Thresholds
-and the use of proxies were chosen on the validation part, with noise and exchanged modalities
-only. *ρ alone*: M3ER's check by canonical correlation; *check*: signal checks, distance from the
-training data, ρ; *proxy*: replaces a modality that fails; *modality dropout*:
+NOTE = f"""As in M3ER's ablation (Mittal et al., AAAI 2020) {DAMAGED_SHARE:.0%} of the utterances
+of the test part are damaged, each in one modality. Balanced accuracy, mean ± sd over seeds. The
+thresholds and the use of proxies were chosen on the validation part, with noise and exchanged
+modalities only. *ρ alone*: M3ER's check by canonical correlation; *check*: signal checks, distance
+from the training data, ρ; *proxy*: replaces a modality that fails; *modality dropout*:
 {MODALITY_DROPOUT:.0%} of training utterances lacked a modality. What ships is *{SHIPS}*."""
 RAVDESS_NOTE = f"""Three polarities (one of them always: .333), actors 21–24, in made-up videos of
 {COMPANY} clips of an actor. Damage to faces comes from the landmark model below; whether blur is
@@ -143,7 +143,7 @@ Figures = dict[str, Any]
 Rng = np.random.Generator
 Faults = Mapping[str, NDArray[np.bool_]]  # by modality, whether a signal check finds damage [N]
 ShippedAndPlain = tuple[TargetModel, ModalityCheck, ModalityCheck]
-"""A trained model, the modality check that ships, and one that uses ρ alone."""
+"""A trained model, the guard that ships, and one that uses ρ alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,10 +217,12 @@ def write_damages(report: Report, corpus: str, found: Sequence[Figures], note: s
     report.section(f"{corpus}: guards chosen on validation", chosen)
 
 
-def guard(model: TargetModel, material: GuardMaterial, seed: int) -> ShippedAndPlain:
+def guard(model: TargetModel, material: GuardData, seed: int) -> ShippedAndPlain:
     """Fit both guards; thresholds are chosen on the validation part."""
     full = fit_guard(model, material, CPU, seed)
-    plain = fit_guard(model, material, CPU, seed, reaches=(np.inf,), alarms=(0, 0.02, 0.1, 0.3))
+    plain = fit_guard(
+        model, material, CPU, seed, distance_limits=(np.inf,), false_alarms=(0, 0.02, 0.1, 0.3)
+    )
     return model, full, plain
 
 
@@ -276,18 +278,18 @@ def judge_all(
 
 def hits(count: int | tuple[int, ...], rng: Rng) -> NDArray[np.bool_]:
     """Which utterances are damaged."""
-    return np.asarray(rng.random(count) < HIT)
+    return np.asarray(rng.random(count) < DAMAGED_SHARE)
 
 
 class Ravdess:
     """The material of all seeds."""
 
     def __init__(self, data: Path, cache: Path) -> None:
-        shop = Workshop(data, cache, 1)
-        pixels = pixel_network(shop)
+        workspace = Workspace(data, cache, 1)
+        pixels = pixel_network(workspace)
         self._config = ExpertsConfig(pixels=pixels.config)
-        experts = cross_fitted(self._config, GROUPS, pixels, 0, shop)
-        self._everyone = together(experts)
+        experts = cross_fitted(self._config, GROUPS, pixels, 0, workspace)
+        self._everyone = ensemble(experts)
         clips = load_clips(data, cache)
         self._test = [clip for clip in of_actors(clips, TEST_ACTORS) if clip.polarity is not None]
         others = of_actors(clips, GROUPS[0])[:: 240 // OTHERS]
@@ -295,8 +297,8 @@ class Ravdess:
         self._faces = damage.load_or_measure(data, cache)
         self._sharpness = damage.blurred_sharpness(data)
         progress("RAVDESS: posteriors")
-        self._known = meet(self._config, experts, shop)
-        self._clean = of_clips(self._config, self._everyone, self._test)
+        self._known = held_out_posteriors(self._config, experts, workspace)
+        self._clean = posteriors_of_clips(self._config, self._everyone, self._test)
         self._no_faults: Faults = {m: np.zeros(len(self._test), dtype=bool) for m in MODALITIES}
 
     def measured(self, seed: int) -> Figures:
@@ -304,14 +306,14 @@ class Ravdess:
         rng, count = np.random.default_rng([seed, 3]), len(self._test)
         order = self._order(rng)
         clean = self._clean, self._no_faults
-        said, spoilt = {"clean": clean}, {}
+        said, noisy = {"clean": clean}, {}
         for kind in (*SOUNDS, *FACES, *MISSING):
-            spoilt[kind] = self._spoilt(kind, rng)
-            said[kind] = _mixed(clean, spoilt[kind], hits(count, rng))
+            noisy[kind] = self._spoilt(kind, rng)
+            said[kind] = _mixed(clean, noisy[kind], hits(count, rng))
             progress(f"RAVDESS, seed {seed}: {kind}")
         hit, voice = hits(count, rng), rng.random(count) < 0.5
-        first = _mixed(clean, spoilt[NOISE[0]], hit & voice)
-        said["noise, SNR 0.01, in either"] = _mixed(first, spoilt[NOISE[1]], hit & ~voice)
+        first = _mixed(clean, noisy[NOISE[0]], hit & voice)
+        said["noise, SNR 0.01, in either"] = _mixed(first, noisy[NOISE[1]], hit & ~voice)
         tests = {}
         for kind, (posteriors, faults) in said.items():
             plain, checked = (self._videos(order, posteriors, f) for f in (self._no_faults, faults))
@@ -321,10 +323,12 @@ class Ravdess:
     def _trained(self, dropout: bool, seed: int) -> ShippedAndPlain:
         clips = by_speaker(self._known.clips.pool(POLARITY_LABELS), VALIDATION)
         stills = split_pool(self._known.stills.pool(POLARITY_LABELS), STILLS_HELD, seed=0)
-        settings = Fusing(check=False) if dropout else Fusing(check=False, missing=0.0)
+        settings = (
+            FusionTraining(check=False) if dropout else FusionTraining(check=False, missing=0.0)
+        )
         model = fuse(clips, stills, settings, seed).model
         made = guard_material(
-            clips, stills, lambda own, still: drawn(own, still, settings, seed, "valid")
+            clips, stills, lambda own, still: draw_samples(own, still, settings, seed, "valid")
         )
         return guard(model, made, seed)
 
@@ -336,7 +340,9 @@ class Ravdess:
             return Posteriors(**said), self._no_faults
         damaged, faults = zip(*(self._damaged(c, kind, rng) for c in self._test), strict=True)
         modality = "audio" if kind in SOUNDS else "face"
-        said[modality] = getattr(of_clips(self._config, self._everyone, damaged), modality)
+        said[modality] = getattr(
+            posteriors_of_clips(self._config, self._everyone, damaged), modality
+        )
         return Posteriors(**said), {**self._no_faults, modality: np.array(faults)}
 
     def _damaged(self, clip: RavdessClip, kind: str, rng: Rng) -> tuple[RavdessClip, bool]:
@@ -387,12 +393,12 @@ class Ravdess:
 
 
 def _mixed(
-    before: tuple[Posteriors, Faults], spoilt: tuple[Posteriors, Faults], hit: NDArray[np.bool_]
+    before: tuple[Posteriors, Faults], noisy: tuple[Posteriors, Faults], hit: NDArray[np.bool_]
 ) -> tuple[Posteriors, Faults]:
     """``before`` with what is ``spoilt`` where it is ``hit`` [N]."""
-    pairs = {m: (getattr(spoilt[0], m), getattr(before[0], m)) for m in MODALITIES}
+    pairs = {m: (getattr(noisy[0], m), getattr(before[0], m)) for m in MODALITIES}
     said = {m: np.where(hit[:, None], damaged, clean) for m, (damaged, clean) in pairs.items()}
-    return Posteriors(**said), {m: before[1][m] | (hit & spoilt[1][m]) for m in MODALITIES}
+    return Posteriors(**said), {m: before[1][m] | (hit & noisy[1][m]) for m in MODALITIES}
 
 
 def measure_mosi(mosi: Mosi, seed: int) -> Figures:
@@ -401,9 +407,9 @@ def measure_mosi(mosi: Mosi, seed: int) -> Figures:
     plain = changed(STRONG, check=False)
     dropout = changed(plain, optimiser={"modality_dropout": MODALITY_DROPOUT})
     material = make_material(mosi.task, plain, seed, words=False)
-    own = GuardMaterial(material.train, material.valid, drowned(material.valid, seed))
+    own = GuardData(material.train, material.valid, with_noise(material.valid, seed))
     systems = {
-        name: guard(train_seed(material, settings, seed, Where(CPU)).model, own, seed)
+        name: guard(train_seed(material, settings, seed, SeedContext(CPU)).model, own, seed)
         for name, settings in ((False, plain), (True, dropout))
     }
     test = material.test
@@ -428,7 +434,7 @@ def measure_mosi(mosi: Mosi, seed: int) -> Figures:
         ("unprotected", False, "unprotected"),
         ("check (training and test)", True, "check, no proxy"),
     ):
-        model = train_seed(dirty, changed(STRONG, check=check), seed, Where(CPU)).model
+        model = train_seed(dirty, changed(STRONG, check=check), seed, SeedContext(CPU)).model
         value, _ = judge((model, model.guard, model.guard), PROTECTIONS[way], noise)
         found["noise in training"][name] = value
     return found
@@ -439,7 +445,7 @@ def _noisy(videos: Videos, seed: int, rng: Rng) -> Videos:
     shape = tuple(videos.labels.shape)
     hit, voice = hits(shape, rng), rng.random(shape) < 0.5
     which = {"audio": hit & voice, "face": hit & ~voice}
-    return _replaced(videos, dict.fromkeys(MODALITIES, drowned(videos, seed)), which)
+    return _replaced(videos, dict.fromkeys(MODALITIES, with_noise(videos, seed)), which)
 
 
 def _replaced(videos: Videos, damaged: Mapping[str, Videos], which: Faults) -> Videos:

@@ -25,7 +25,7 @@ from ravdess_vectors import adapted, ravdess_vectors
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.text import read_text_corpus
 from avsent.training.evaluation import Predictions, evaluate
-from avsent.training.seed import Teaching, Where, make_teaching, train_seed
+from avsent.training.seed import PretrainedSource, SeedContext, pretrain_source, train_seed
 from avsent.training.settings import (
     OptimiserSettings,
     SplitSettings,
@@ -118,8 +118,8 @@ class Laboratory:
         self._results = Cache(folder / "bench" / "ravdess.jsonl")
         self._texts = cache(lambda: read_text_corpus(data / "text"))
         self._task = cache(self._make_task)
-        self._teachings: dict[str, Teaching] = {}
-        self._where = Where(torch.device("cpu"))
+        self._teachings: dict[str, PretrainedSource] = {}
+        self._where = SeedContext(torch.device("cpu"))
 
     @cached_property
     def _corpora(self) -> dict[str, Corpus]:
@@ -170,7 +170,7 @@ class Laboratory:
             found["test"] = _scores(trained.test)
         return found
 
-    def _teaching(self, trial: Trial, material: Material) -> Teaching:
+    def _teaching(self, trial: Trial, material: Material) -> PretrainedSource:
         """The source of a trial, kept for trials that share it. A text source depends on neither
         fold nor target: one for each seed, and only what it teaches whom is the fold's."""
         transfer = trial.settings.transfer
@@ -184,7 +184,7 @@ class Laboratory:
             name = repr((settings.context, settings.optimiser, settings.text, trial.seed))
         if name not in self._teachings:
             texts = (self._texts(),) if trial.texts else ()
-            made = make_teaching(material, settings, trial.seed, self._where, *texts)
+            made = pretrain_source(material, settings, trial.seed, self._where, *texts)
             self._teachings[name] = made
         teaching = self._teachings[name]
         if not trial.texts:

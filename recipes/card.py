@@ -1,12 +1,10 @@
-"""The card of a shipped model: what it learnt from, who may use it, what it scored."""
+"""The card of a shipped model: training data, licence, figures on held-out data."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,20 +24,22 @@ from avsent.training.metrics import (
     majority,
     scores,
 )
-from avsent.training.modality_check import HIT, NEVER
+from avsent.training.modality_check import DAMAGED_SHARE, NEVER
+from avsent.training.run_folder import markdown_table
 from avsent.training.seed import Trained
 from avsent.training.validation import softmax
 from recipes.corpora import TEST_ACTORS
-from recipes.fusion import Pool, Posteriors, Strangers
+from recipes.fusion import HeldOut, Pool, Posteriors
 
 ADAPT_DRAWS = 20
-"""Videos of each size drawn from each speaker where adaptation is measured."""
-COMPANY = 4
+"""Videos of each size drawn from each speaker to measure adaptation."""
+CONTEXT_CLIPS = 4
+"""Clips beside the evaluated one where context is measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Scores of utterances judged alone: by both modalities and by each; calibration error."""
+class ModalityScores:
+    """Scores of single utterances: by both modalities and by each; calibration error."""
 
     both: Scores
     face: Scores
@@ -55,9 +55,9 @@ def logits_of(
     without: str | None = None,
     adapt: float | None = None,
 ) -> NDArray[np.float64]:
-    """Logits [N, C] of ``model`` (a fusion of vectors) for ``videos`` of rows, one after the other;
-    by default every utterance is a video of its own. ``adapt``: the ``prior`` of
-    :func:`adapted`, None for not adapted."""
+    """Logits [N, C] of ``model`` (a fusion of vectors) for the rows of all ``videos``; by default
+    every utterance is a video of its own. ``without``: a modality to leave out; ``adapt``: the
+    ``prior`` of :func:`adapted`, None for no adaptation."""
     if videos is None:
         videos = [np.array([row]) for row in range(len(said.audio))]
     lengths = torch.tensor([len(rows) for rows in videos])
@@ -77,26 +77,24 @@ def logits_of(
     return found
 
 
-def judge(model: TargetModel, pool: Pool, temperature: float, version: int = 0) -> Judged:
-    """Every labelled utterance of ``pool``, alone."""
-    known = pool.only(np.flatnonzero(pool.labels >= 0))
-    said, classes = known.versions[version], len(pool.names)
-
-    def alone(without: str | None) -> NDArray[np.float64]:
-        return logits_of(model, said, without=without)
-
-    logits = {without: alone(without) for without in (None, "audio", "face")}
+def modality_scores(model: TargetModel, pool: Pool, temperature: float) -> ModalityScores:
+    """Scores over every labelled utterance of ``pool``, each without context."""
+    known, classes = pool.labelled(), len(pool.names)
+    logits = {
+        without: logits_of(model, known.versions[0], without=without)
+        for without in (None, "audio", "face")
+    }
     found = {
         without: scores(known.labels, values.argmax(axis=1), classes)
         for without, values in logits.items()
     }
     error = expected_calibration_error(softmax(logits[None] / temperature), known.labels)
-    return Judged(found[None], found["audio"], found["face"], error)
+    return ModalityScores(found[None], found["audio"], found["face"], error)
 
 
-def in_company(model: TargetModel, pool: Pool, seed: int) -> dict[str, Scores]:
-    """The same utterances alone, among clips of the same label, and of another one."""
-    known = pool.only(np.flatnonzero(pool.labels >= 0))
+def scores_in_context(model: TargetModel, pool: Pool, seed: int) -> dict[str, Scores]:
+    """Scores of the same utterances alone, beside clips of the same label, and of other labels."""
+    known = pool.labelled()
     rng = np.random.default_rng(seed)
     speakers, classes = np.array(known.speakers), len(pool.names)
     found = {}
@@ -109,7 +107,7 @@ def in_company(model: TargetModel, pool: Pool, seed: int) -> dict[str, Scores]:
                 chosen = (speakers == speakers[row]) & (like == (kind == "among their like"))
                 chosen[row] = False
                 there = np.flatnonzero(chosen)
-                mates = rng.choice(there, min(COMPANY, len(there)), replace=False)
+                mates = rng.choice(there, min(CONTEXT_CLIPS, len(there)), replace=False)
             videos.append(np.concatenate([[row], mates]))
         logits = logits_of(model, known.versions[0], videos)
         first = np.cumsum([0, *(len(video) for video in videos[:-1])])
@@ -128,7 +126,7 @@ def adapted_scores(
 ) -> Scores:
     """Scores over videos of ``size`` utterances drawn from one speaker, adapted to the speaker with
     ``prior`` (None: not adapted). ``alike``: all utterances of a video have the same label."""
-    known = pool.only(np.flatnonzero(pool.labels >= 0))
+    known = pool.labelled()
     rng = np.random.default_rng(seed)
     speakers = np.array(known.speakers)
     videos = []
@@ -145,26 +143,16 @@ def adapted_scores(
 
 
 def adapted(values: torch.Tensor, present: torch.Tensor, prior: float) -> torch.Tensor:
-    """Representations ``values`` [B, U, R] about the mean of their own video instead of that of
-    the training data: each video is one group."""
+    """Representations ``values`` [B, U, R] centred on their own video's mean instead of that of the
+    training data; each video is one group."""
     one_group = torch.zeros_like(present, dtype=torch.long)
     return subtract_group_mean(values, present, one_group, prior, MIN_UTTERANCES)
 
 
-def without_stream(pool: Pool, modality: str, columns: slice) -> Pool:
-    """``pool`` as if a stream of experts (its ``columns`` in ``modality``) did not exist."""
-    versions = []
-    for said in pool.versions:
-        by_modality = {"audio": said.audio.copy(), "face": said.face.copy()}
-        by_modality[modality][:, columns] = np.nan
-        versions.append(Posteriors(by_modality["audio"], by_modality["face"]))
-    return dataclasses.replace(pool, versions=tuple(versions))
-
-
 def summed(pool: Pool, streams: Sequence[VoteConfig]) -> dict[str, Scores]:
-    """What nothing but the sum of the streams' log probabilities decides, nothing learnt: by both
-    modalities ("both"), "face" and "audio" alone. Every labelled utterance of ``pool``."""
-    known = pool.only(np.flatnonzero(pool.labels >= 0))
+    """Scores of the plain sum of the streams' log probabilities, without training: by "both"
+    modalities, "face" and "audio" alone, over every labelled utterance of ``pool``."""
+    known = pool.labelled()
     said = {"audio": known.versions[0].audio, "face": known.versions[0].face}
     found = {}
     for title, used in (("both", ("audio", "face")), ("face", ("face",)), ("audio", ("audio",))):
@@ -178,7 +166,7 @@ def summed(pool: Pool, streams: Sequence[VoteConfig]) -> dict[str, Scores]:
 
 
 def guard_text(guard: ModalityCheck | None) -> str:
-    """A section of Markdown."""
+    """The card's section about the guard."""
     if guard is None:
         return "## Modality check\n\nNone: every voice and face is believed."
     config = guard.config
@@ -209,7 +197,7 @@ def guard_text(guard: ModalityCheck | None) -> str:
 Voice and face are compared by canonical correlation ({config.components} components, fitted on the
 training clips, surprise included). {check} Distances from the training data above which one is left
 out (1 is usual): {far or "none"}. The thresholds were chosen on the validation actors, of whose
-utterances {HIT:.0%} had one modality in noise (SNR 0.01) or exchanged.
+utterances {DAMAGED_SHARE:.0%} had one modality in noise (SNR 0.01) or exchanged.
 
 Proxies: {kind}. {use}."""
 
@@ -217,20 +205,25 @@ Proxies: {kind}. {use}."""
 CARD_FILE = "CARD.md"
 ADAPT_SIZES = (3, 5, 10)
 SURE = 0.8
-"""From this ``score`` on a wrong decision misleads."""
+"""A wrong decision with a higher ``score`` than this misleads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """Everything trained for one shipped model: by kind ("none": without transfer, "text") and
-    seed; ``best`` is what ships."""
+    """All trained fusions of one shipped model, by kind ("none": without transfer, "text") and
+    seed; ``best`` ships."""
 
     name: str
     labels: tuple[str, ...]
     trained: Mapping[str, Sequence[Trained]]
-    strangers: Strangers
+    held_out: HeldOut
     kind: str
     best: Trained
+
+    @property
+    def seeds(self) -> Sequence[Trained]:
+        """All seeds of the kind that ships."""
+        return self.trained[self.kind]
 
     @classmethod
     def of(
@@ -238,47 +231,49 @@ class Report:
         name: str,
         labels: tuple[str, ...],
         trained: Mapping[str, Sequence[Trained]],
-        strangers: Strangers,
+        held_out: HeldOut,
     ) -> Report:
-        """Choose, on validation alone: text teaches what ships only where the mean over the seeds
-        is better with it; then the best seed."""
+        """Choose on validation alone: text teaches the shipped model only if the mean over the
+        seeds is better with it; then the best seed ships."""
         kind = max(trained, key=lambda name: np.mean(validation_of(trained[name])))
         best = max(trained[kind], key=lambda one: one.progress.best_value)
-        return cls(name, labels, trained, strangers, kind, best)
+        return cls(name, labels, trained, held_out, kind, best)
 
 
 def validation_of(trained: Sequence[Trained]) -> list[float]:
-    """What each seed was chosen by (more is better): minus its loss on validation."""
+    """Validation value of each seed (more is better): minus its loss."""
     return [one.progress.best_value for one in trained]
 
 
 def write_card(folder: Path, report: Report, model: TargetModel) -> None:
-    """Write ``CARD.md`` into ``folder``, whole or not at all."""
+    """Write ``CARD.md`` into ``folder``."""
     with atomic_text(folder / CARD_FILE) as file:
         file.write(card_text(report, model))
 
 
 def card_text(report: Report, model: TargetModel) -> str:
     """The card as Markdown."""
-    pool = report.strangers.test_clips.pool(report.labels)
-    stills = report.strangers.test_stills.pool(report.labels)
+    pool = report.held_out.test_clips.pool(report.labels)
+    stills = report.held_out.test_stills.pool(report.labels)
     temperature = report.best.calibration.temperature
-    judged = [judge(one.model, pool, one.calibration.temperature) for one in _seeds(report)]
-    best = judge(report.best.model, pool, temperature)
+    over_seeds = [
+        modality_scores(one.model, pool, one.calibration.temperature) for one in report.seeds
+    ]
+    best = modality_scores(report.best.model, pool, temperature)
     size = sum(parameter.numel() for parameter in model.parameters())
     what = "sentiment" if report.labels == POLARITY_LABELS else "emotion"
     parts = [
         _HEAD.format(
             name=report.name, what=what, size=f"{size:,}", labels=", ".join(report.labels)
         ),
-        _results(report, judged, best, pool),
+        _results(report, over_seeds, best, pool),
         _pictures(report, stills),
         f"Expected calibration error on the test clips: {best.calibration_error:.3f} "
-        f"({_spread([one.calibration_error for one in judged])} over the seeds); temperature "
+        f"({_spread([one.calibration_error for one in over_seeds])} over the seeds); temperature "
         f"{temperature:.2f}, fitted on the validation actors.",
         _certainty(report, pool, stills) if report.labels == POLARITY_LABELS else "",
         _text(report, pool),
-        _company(report, pool),
+        _context(report, pool),
         _adaptation(report, pool),
         _classes(report, best),
         _sexes(report, pool),
@@ -318,103 +313,93 @@ It tells how an utterance comes across, not what a person feels. Do not use it t
 hire, score or survey people, to detect lies or illness, or where a wrong answer harms someone."""
 
 
-def _seeds(report: Report) -> Sequence[Trained]:
-    return report.trained[report.kind]
-
-
-def _results(report: Report, judged: Sequence[Judged], best: Judged, pool: Pool) -> str:
-    teaching = report.strangers.clips.pool(report.labels)
+def _results(
+    report: Report, over_seeds: Sequence[ModalityScores], best: ModalityScores, pool: Pool
+) -> str:
+    teaching = report.held_out.clips.pool(report.labels)
     known = teaching.labels[teaching.labels >= 0]
     base = majority(known, pool.labels[pool.labels >= 0], len(report.labels))
-    rows = [("majority class", base, [base])]
-    for name in ("both", "face", "audio"):
-        title = {"both": "voice and face", "face": "face alone", "audio": "voice alone"}[name]
-        rows.append((title, getattr(best, name), [getattr(one, name) for one in judged]))
-    lines = [
-        f"| {title} | {one.accuracy:.3f} | {one.balanced_accuracy:.3f} "
-        f"| {_spread([s.accuracy for s in all_of])} "
-        f"| {_spread([s.balanced_accuracy for s in all_of])} |"
-        for title, one, all_of in rows
+    found = [
+        ("majority class", base, [base]),
+        ("voice and face", best.both, [one.both for one in over_seeds]),
+        ("face alone", best.face, [one.face for one in over_seeds]),
+        ("voice alone", best.audio, [one.audio for one in over_seeds]),
     ]
-    seeds = ", ".join(str(one.seed) for one in _seeds(report))
-    head = (
+    rows = [
+        [
+            *(title, f"{one.accuracy:.3f}", f"{one.balanced_accuracy:.3f}"),
+            _spread([s.accuracy for s in seeds]),
+            _spread([s.balanced_accuracy for s in seeds]),
+        ]
+        for title, one, seeds in found
+    ]
+    head = ["test", "accuracy", "balanced", "accuracy, seeds", "balanced, seeds"]
+    names = ", ".join(str(one.seed) for one in report.seeds)
+    return (
         f"## Measured on actors {min(TEST_ACTORS)}–{max(TEST_ACTORS)}\n\nSeed {report.best.seed} "
-        f"ships; the right half is mean ± sd of the fusion over seeds {seeds} on the same experts. "
+        f"ships; the right half is mean ± sd of the fusion over seeds {names} on the same experts. "
         "Balanced accuracy is the mean recall over the classes. Every clip is judged alone; "
         "RAVDESS comes without pictures, so the pixel network has no say here.\n\n"
-    )
-    table = ["| test | accuracy | balanced | accuracy, seeds | balanced, seeds |", "|---" * 5 + "|"]
-    return head + "\n".join([*table, *lines])
+    ) + markdown_table(head, rows)
 
 
 def _pictures(report: Report, stills: Pool) -> str:
-    known = stills.only(np.flatnonzero(stills.labels >= 0))
+    known = stills.labelled()
     logits = logits_of(report.best.model, known.versions[0])
     found = scores(known.labels, logits.argmax(axis=1), len(report.labels))
     lines = [
         f"FER2013's private test part, faces that dlib finds, landmarks and pixels: accuracy "
-        f"{found.accuracy:.3f}, balanced {_over_present(found):.3f}.",
-        f"The pixel network alone, seven classes, all {_count(report.strangers.pictures):,} images "
-        f"of that part: accuracy {report.strangers.pictures.accuracy:.3f}, balanced "
-        f"{report.strangers.pictures.balanced_accuracy:.3f} (people: about .65).",
+        f"{found.accuracy:.3f}, balanced {found.balanced_accuracy:.3f}.",
+        f"The pixel network alone, seven classes, all {report.held_out.pictures.count:,} images "
+        f"of that part: accuracy {report.held_out.pictures.accuracy:.3f}, balanced "
+        f"{report.held_out.pictures.balanced_accuracy:.3f} (people: about .65).",
     ]
     return "\n".join(lines)
-
-
-def _count(found: Scores) -> int:
-    return int(np.array(found.confusion).sum())
 
 
 def _certainty(report: Report, clips: Pool, stills: Pool) -> str:
     """How far ``score`` is from 0 where the decision is right, and where it is wrong."""
     rows = []
     for title, pool in (("test clips", clips), ("FER2013 stills", stills)):
-        known = pool.only(np.flatnonzero(pool.labels >= 0))
+        known = pool.labelled()
         logits = logits_of(report.best.model, known.versions[0])
-        shares = softmax(logits / report.best.calibration.temperature)
-        far = np.abs(shares[:, 2] - shares[:, 0])
-        right = shares.argmax(axis=1) == known.labels
-        cells = title, *map(_mean, (far[right], far[~right], far[~right] > SURE))
-        rows.append("| " + " | ".join(cells) + " |")
+        probabilities = softmax(logits / report.best.calibration.temperature)
+        far = np.abs(probabilities[:, 2] - probabilities[:, 0])
+        right = probabilities.argmax(axis=1) == known.labels
+        shares = (far[right], far[~right], far[~right] > SURE)
+        cells = [f"{values.mean():.2f}" if len(values) else "–" for values in shares]
+        rows.append([title, *cells])
+    head = ["where", "decision right", "decision wrong", f"wrong and beyond ±{SURE}"]
     return (
         "`score` is the probability of positive minus that of negative. Its mean distance from 0:"
-        f"\n\n| where | decision right | decision wrong | wrong and beyond ±{SURE} |\n"
-        "|---|---|---|---|\n" + "\n".join(rows)
+        f"\n\n{markdown_table(head, rows)}"
     )
-
-
-def _over_present(found: Scores) -> float:
-    """Mean recall over the classes that occur (stills are never calm)."""
-    counts = np.array(found.confusion)
-    there = counts.sum(axis=1) > 0
-    return float(np.mean(np.diag(counts)[there] / counts.sum(axis=1)[there]))
 
 
 def _text(report: Report, pool: Pool) -> str:
     rows = []
     for kind, title in (("none", "no transfer"), ("text", "taught by text")):
         values = [-value for value in validation_of(report.trained[kind])]
-        tested = [judge(one.model, pool, 1.0).both for one in report.trained[kind]]
+        tested = [modality_scores(one.model, pool, 1.0).both for one in report.trained[kind]]
         balanced = _spread([one.balanced_accuracy for one in tested])
-        rows.append(f"| {title} | {_spread(values, 4)} | {balanced} |")
+        rows.append([title, _spread(values, 4), balanced])
     ships = "ships" if report.kind == "text" else "does not ship"
     return (
         "## Text as a teacher\n\nUnpaired transcripts (MELD, CMU-MOSI) through HM-Decoder and "
         "HM-Discriminator, over the seeds. Chosen by the loss on validation, less is better; the "
         f"test clips had no part in it. The taught one {ships}.\n\n"
-        "| fusion | validation loss | test, balanced accuracy |\n|---|---|---|\n" + "\n".join(rows)
-    )
+    ) + markdown_table(["fusion", "validation loss", "test, balanced accuracy"], rows)
 
 
-def _company(report: Report, pool: Pool) -> str:
+def _context(report: Report, pool: Pool) -> str:
     rows = [
-        f"| {kind} | {found.accuracy:.3f} | {found.balanced_accuracy:.3f} |"
-        for kind, found in in_company(report.best.model, pool, seed=1).items()
+        [kind, f"{found.accuracy:.3f}", f"{found.balanced_accuracy:.3f}"]
+        for kind, found in scores_in_context(report.best.model, pool, seed=1).items()
     ]
     return (
         "## Company\n\nThe same test clips, each alone or in a video with four others of the same "
-        "actor.\n\n| clip | accuracy | balanced |\n|---|---|---|\n" + "\n".join(rows)
-    )
+        "actor.\n\n"
+    ) + markdown_table(["clip", "accuracy", "balanced"], rows)
 
 
 def _adaptation(report: Report, pool: Pool) -> str:
@@ -425,31 +410,25 @@ def _adaptation(report: Report, pool: Pool) -> str:
             for alike in (False, True)
             for prior in (None, PRIOR)
         ]
-        row = " | ".join(f"{found.balanced_accuracy:.3f}" for found in cells)
-        rows.append(f"| {size} | {row} |")
+        rows.append([str(size), *(f"{found.balanced_accuracy:.3f}" for found in cells)])
+    head = ["utterances", "plain", "adapted", "alike, plain", "alike, adapted"]
     return (
         "## Adapted to the speaker\n\nNever to be compared with the plain figures: balanced "
         "accuracy over videos of so many utterances drawn from one test actor, with and without "
         "`--adapt speaker`; labels as they come, and all of a video alike. What somebody shows all "
         "the time is taken for the speaker's own face and voice: it is off unless asked for.\n\n"
-        "| utterances | plain | adapted | alike, plain | alike, adapted |\n"
-        "|---|---|---|---|---|\n" + "\n".join(rows)
-    )
+    ) + markdown_table(head, rows)
 
 
-def _classes(report: Report, best: Judged) -> str:
-    head = "| truth \\ decision | " + " | ".join(report.labels) + " | recall |"
+def _classes(report: Report, best: ModalityScores) -> str:
+    counts = best.both.confusion
+    found = class_scores(np.array(counts), report.labels)
     rows = [
-        f"| {label} | " + " | ".join(str(count) for count in counts) + f" | {_ratio(one.recall)} |"
-        for label, counts, one in zip(
-            report.labels,
-            best.both.confusion,
-            class_scores(np.array(best.both.confusion), report.labels),
-            strict=True,
-        )
+        [one.label, *map(str, row), "–" if one.recall is None else f"{one.recall:.3f}"]
+        for one, row in zip(found, counts, strict=True)
     ]
-    line = "|---" * (len(report.labels) + 2) + "|"
-    return "## By class, voice and face\n\n" + "\n".join([head, line, *rows])
+    head = ["truth \\ decision", *report.labels, "recall"]
+    return "## By class, voice and face\n\n" + markdown_table(head, rows)
 
 
 def _sexes(report: Report, pool: Pool) -> str:
@@ -458,9 +437,9 @@ def _sexes(report: Report, pool: Pool) -> str:
     decided = logits_of(report.best.model, pool.only(known).versions[0]).argmax(axis=1)
     right = decided == pool.labels[known]
     odd = np.array([int(pool.speakers[row].split()[-1]) % 2 == 1 for row in known])
-    emotion = report.strangers.test_clips.emotion[known]
+    emotion = report.held_out.test_clips.emotion[known]
     rows = [
-        f"| {title} | {int(which.sum())} | {right[which].mean():.3f} |"
+        [title, str(int(which.sum())), f"{right[which].mean():.3f}"]
         for title, which in (
             ("women", ~odd),
             ("men", odd),
@@ -468,18 +447,8 @@ def _sexes(report: Report, pool: Pool) -> str:
         )
         if which.any()
     ]
-    return (
-        "## By sex and by acted emotion, voice and face\n\n| clips | number | accuracy |\n"
-        "|---|---|---|\n" + "\n".join(rows)
-    )
-
-
-def _mean(values: NDArray[Any]) -> str:
-    return f"{values.mean():.2f}" if len(values) else "–"
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    table = markdown_table(["clips", "number", "accuracy"], rows)
+    return f"## By sex and by acted emotion, voice and face\n\n{table}"
 
 
 def _spread(values: Sequence[float], digits: int = 3) -> str:

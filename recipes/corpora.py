@@ -1,12 +1,12 @@
-"""FER2013 stills: dlib landmarks of the faces, for an expression encoder that has seen many people.
+"""The corpora of the shipped models: RAVDESS clips, FER2013 stills, changed microphones.
 
-The corpus (Goodfellow et al. 2013) holds 35,887 grey faces of 48×48 pixels in seven classes.
-Its images are too small for dlib's detector; they are enlarged first, as measured useful.
+FER2013 (Goodfellow et al. 2013) holds 35,887 grey faces of 48×48 pixels in seven classes. They are
+too small for dlib's detector, so they are enlarged first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,43 @@ from avsent.extraction.faces.geometry import box_of_landmarks
 from avsent.extraction.faces.landmarks import LandmarkPredictor
 from avsent.extraction.features.face import normalise_landmarks
 from avsent.labels import EMOTIONS, canonical, polarity_of
-from avsent.training.data.arrays import Arrays, load_arrays
+from avsent.training.data.arrays import Arrays, load_arrays, save_arrays
 from avsent.training.data.ravdess_landmarks import RavdessClip, cached_ravdess
 
 ENLARGE = 4
 BORDER_PX = 40
-"""The faces fill their images; the detector wants some room round them."""
+"""The faces fill their images; the detector needs some margin."""
 SPLITS = ("train", "valid", "test")
+
+
+TEST_ACTORS = (21, 22, 23, 24)
+"""Held out from the training of the shipped models."""
+FOLDS = (
+    (2, 5, 14, 15, 16),
+    (3, 6, 7, 13, 18),
+    (10, 11, 12, 19, 20),
+    (8, 17, 21, 23, 24),
+    (1, 4, 9, 22),
+)
+"""Test actors of the five published folds (Luna-Jiménez et al. 2022)."""
+NO_LABEL = -1
+"""Polarity of surprise: such items teach emotion only."""
+
+SPEED = 0.12
+"""Faster and higher, or slower and lower: another speaker."""
+TILT_DB = 6.0
+EQUALISER_DB = 4.0
+TELEPHONE_SHARE = 0.2
+TELEPHONE_HZ = (300.0, 3_400.0)
+TELEPHONE_DB = -40.0
+NOISE_SNR_DB = (8.0, 45.0)
+NOISE_TILT_DB = (-12.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FerFaces:
     """Landmarks [N, 68, 2] float32 (pixels of the enlarged image), class index [N], ``classes``,
-    and ``numbers`` [N]: which picture of the split each face is in."""
+    and ``numbers`` [N]: the image of the split that each face is in."""
 
     landmarks: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -42,53 +66,34 @@ class FerFaces:
     numbers: NDArray[np.int64]
 
 
-def read_fer2013(
-    folder: Path,
-    split: str,
-    *,
-    cache: Path | None = None,
-    on_item: Callable[[int, int], None] = lambda done, total: None,
-) -> FerFaces:
-    """Landmarks of one split of ``folder/fer2013.npz``; faces that dlib does not find are left out.
-
-    Images that occur in more than one split are dropped from ``train``. ``cache`` is a folder
-    that keeps the landmarks for the next run.
+def read_fer2013(folder: Path, split: str, cache: Path) -> FerFaces:
+    """Landmarks of one split of ``folder/fer2013.npz``, kept in the folder ``cache``; faces that
+    dlib does not find are left out, and from ``train`` images that occur in other splits.
 
     Raises:
-        DatasetError: the file is missing or holds no such split.
+        DatasetError: the file is missing or has no such split.
     """
-    kept = None if cache is None else cache / f"fer2013-{split}-faces.npz"
-    if kept is not None and kept.is_file():
-        data = load_arrays(kept)
-        classes = tuple(data["classes"].tolist())
-        return FerFaces(data["landmarks"], data["labels"], classes, data["numbers"])
-    jpegs, labels, classes, elsewhere = _read(folder, split)
-    found = _find(jpegs, elsewhere, on_item)
-    numbers = np.array([index for index, _ in found], dtype=np.int64)
-    faces = FerFaces(
-        np.stack([points for _, points in found]).astype(np.float32),
-        labels[numbers],
-        classes,
-        numbers,
-    )
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_name(f"unfinished-{kept.name}")
-        np.savez_compressed(
-            unfinished,
-            landmarks=faces.landmarks,
-            labels=faces.labels,
-            classes=np.array(classes),
-            numbers=numbers,
-        )
-        unfinished.replace(kept)
-    return faces
+    kept = cache / f"fer2013-{split}-faces.npz"
+    if not kept.is_file():
+        jpegs, labels, classes, elsewhere = _read(folder, split)
+        found = _find_faces(jpegs, elsewhere)
+        numbers = np.array([index for index, _ in found], dtype=np.int64)
+        arrays = {
+            "landmarks": np.stack([points for _, points in found]).astype(np.float32),
+            "labels": labels[numbers],
+            "classes": np.array(classes),
+            "numbers": numbers,
+        }
+        save_arrays(kept, arrays)
+    data = load_arrays(kept)
+    classes = tuple(data["classes"].tolist())
+    return FerFaces(data["landmarks"], data["labels"], classes, data["numbers"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FerImages:
-    """Grey pictures [N, 48, 48] uint8, class index [N], ``classes``, and ``numbers`` [N]: which
-    picture of the split each one is."""
+    """Grey images [N, 48, 48] uint8, class index [N], ``classes``, and ``numbers`` [N]: the place
+    of each image in the split."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -97,12 +102,11 @@ class FerImages:
 
 
 def read_fer2013_images(folder: Path, split: str) -> FerImages:
-    """The pictures of one split of ``folder/fer2013.npz``.
-
-    Images that occur in more than one split are dropped from ``train``.
+    """The images of one split of ``folder/fer2013.npz``, from ``train`` without those that occur in
+    other splits.
 
     Raises:
-        DatasetError: the file is missing or holds no such split.
+        DatasetError: the file is missing or has no such split.
     """
     jpegs, labels, classes, elsewhere = _read(folder, split)
     kept = [index for index, jpeg in enumerate(jpegs) if jpeg not in elsewhere]
@@ -113,7 +117,7 @@ def read_fer2013_images(folder: Path, split: str) -> FerImages:
 def _read(
     folder: Path, split: str
 ) -> tuple[list[bytes], NDArray[np.int64], tuple[str, ...], set[bytes]]:
-    """JPEGs, labels and classes of a split, and which JPEGs must not be used in it."""
+    """JPEGs, labels and classes of a split, and the JPEGs that must not be used in it."""
     source = folder / "fer2013.npz"
     if not source.is_file():
         raise DatasetError(f"{source}: FER2013 is not there; give the folder that holds it")
@@ -141,43 +145,27 @@ def _decoded(jpeg: bytes) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _find(
-    jpegs: list[bytes], skip: set[bytes], on_item: Callable[[int, int], None]
-) -> list[tuple[int, NDArray[np.float32]]]:
+def _find_faces(jpegs: list[bytes], skip: set[bytes]) -> list[tuple[int, NDArray[np.float32]]]:
     """(index, landmarks) of every image in which dlib finds a face."""
     import dlib
 
     detector, predictor = dlib.get_frontal_face_detector(), LandmarkPredictor()
     found = []
     for index, jpeg in enumerate(jpegs):
-        on_item(index, len(jpegs))
         if jpeg in skip:
             continue
         image = _decoded(jpeg)
         large = cv2.resize(image, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
-        large = cv2.copyMakeBorder(
-            large, BORDER_PX, BORDER_PX, BORDER_PX, BORDER_PX, cv2.BORDER_REPLICATE
-        )
+        large = cv2.copyMakeBorder(large, *(BORDER_PX,) * 4, cv2.BORDER_REPLICATE)
         boxes, scores, _ = detector.run(large, 0, -0.3)
         if len(boxes) == 0:
             continue
         box = boxes[int(np.argmax(scores))]
         gray = np.asarray(large, dtype=np.uint8)
         corners = (float(box.left()), float(box.top()), float(box.right()), float(box.bottom()))
-        # Again in the box that the landmarks themselves span, as for a face tracked in a video.
+        # Again in the box of the landmarks themselves, as for a face tracked in a video.
         found.append((index, predictor(gray, box_of_landmarks(predictor(gray, corners)))))
     return found
-
-
-SPEED = 0.12
-"""Faster and higher, or slower and lower: another speaker."""
-TILT_DB = 6.0
-EQUALISER_DB = 4.0
-TELEPHONE_SHARE = 0.2
-TELEPHONE_HZ = (300.0, 3_400.0)
-TELEPHONE_DB = -40.0
-NOISE_SNR_DB = (8.0, 45.0)
-NOISE_TILT_DB = (-12.0, 3.0)
 
 
 def another_microphone(
@@ -185,11 +173,11 @@ def another_microphone(
 ) -> NDArray[np.float32]:
     """A changed copy of mono ``samples`` [N] at ``rate_hz`` → [N'].
 
-    Speed (and pitch with it), spectral balance, band limits, and noise; what
-    ``augmented_log_mel`` does to a spectrogram, for what is measured on the sound itself.
+    Speed (and pitch with it), spectral balance, band limits, and noise: like ``augmented_log_mel``,
+    but on the waveform, for features that need it.
     """
     count = max(1, round(len(samples) * float(np.exp(rng.uniform(-SPEED, SPEED)))))
-    # Band-limited: a spectrum with more or fewer lines is the same sound at another rate.
+    # Band-limited resampling: the same spectrum with more or fewer bins.
     sound = np.fft.irfft(np.fft.rfft(samples), count) * (count / max(len(samples), 1))
     spectrum = np.fft.rfft(sound)
     rates_hz = np.fft.rfftfreq(len(sound), 1 / rate_hz)
@@ -212,21 +200,6 @@ def _factor(decibel: Any) -> Any:
     return 10 ** (decibel / 20)
 
 
-TEST_ACTORS = (21, 22, 23, 24)
-"""The shipped models never met them."""
-FOLDS = (
-    (2, 5, 14, 15, 16),
-    (3, 6, 7, 13, 18),
-    (10, 11, 12, 19, 20),
-    (8, 17, 21, 23, 24),
-    (1, 4, 9, 22),
-)
-"""Test actors of the five published folds (Luna-Jiménez et al. 2022)."""
-
-NO_LABEL = -1
-"""Polarity of surprise: such items teach emotion only."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Stills:
     """FER2013 faces: ``landmarks`` [N, 51, 2] normalised, ``polarity`` [N], ``emotion`` [N], and
@@ -239,7 +212,7 @@ class Stills:
 
 
 def load_clips(data: Path, cache: Path, shrink: float = 1.0) -> list[RavdessClip]:
-    """The clips in ``data/ravdess``, see ``read_ravdess``; features are kept in ``cache``.
+    """The clips in ``data/ravdess``, see ``read_ravdess``; features are cached in ``cache``.
 
     Raises:
         DatasetError: a file is missing or unreadable.
@@ -248,14 +221,14 @@ def load_clips(data: Path, cache: Path, shrink: float = 1.0) -> list[RavdessClip
 
 
 def load_stills(data: Path, cache: Path, split: str) -> Stills:
-    """The faces that dlib finds in one split of ``data/fer2013``; kept in ``cache``.
+    """The faces that dlib finds in one split of ``data/fer2013``; cached in ``cache``.
 
-    The two test parts share some pictures: those are left out of "valid".
+    Pictures that "valid" shares with "test" are left out of it.
 
     Raises:
         DatasetError: a file is missing or unreadable.
     """
-    faces = read_fer2013(data / "fer2013", split, cache=cache)
+    faces = read_fer2013(data / "fer2013", split, cache)
     images = read_fer2013_images(data / "fer2013", split)
     landmarks, usable = normalise_landmarks(faces.landmarks)
     names = [faces.classes[label] for label, good in zip(faces.labels, usable, strict=True) if good]

@@ -1,8 +1,8 @@
-"""The fusion of the experts: HMTL's network over posteriors, by the loop of ``avsent train``.
+"""The fusion of the experts: HMTL's network over their posteriors, trained as by ``avsent train``.
 
-Made-up videos of one actor's clips, or of stills, 1 to 8 utterances long, some of one label
-throughout and some mixed: a network that saw only mixed ones would learn to read an utterance
-against its neighbours, and call a sad face in a sad video neutral.
+It learns from synthetic videos of one actor's clips, or of stills, 1 to 8 utterances long, some of
+one label throughout and some mixed. With mixed ones alone, the network would learn to read an
+utterance against its neighbours, and call a sad face in a sad video neutral.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from avsent.training.dataset import Videos, make_videos
 from avsent.training.metrics import Scores
 from avsent.training.modality_check import (
     SNR,
-    GuardMaterial,
+    GuardData,
     noisy_landmarks,
     noisy_pictures,
     noisy_sound,
 )
-from avsent.training.seed import Trained, Where, make_teaching, train_seed
+from avsent.training.seed import SeedContext, Trained, pretrain_source, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
 from avsent.training.splits import make_material, make_task
 from recipes.corpora import (
@@ -61,16 +61,31 @@ from recipes.corpora import (
     of_actors,
     polarities_of,
 )
-from recipes.members import Task, Workshop, cached_prosody, members, train_prosody_member
+from recipes.members import Task, Workspace, cached_prosody, members, train_prosody_member
+
+CHUNK = 256
+COPIES = 2
+"""Versions of each training clip as recorded by another microphone and camera."""
+FER_EMOTIONS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
+"""FER2013's order, in the names of ``EMOTIONS``."""
+FER_COUNTS = (3879, 389, 3988, 7157, 4917, 4780, 2896)
+"""Training images of each."""
+MOST_UTTERANCES = 8
+UNIFORM_VIDEOS = 0.1
+"""Share of synthetic videos with one label throughout."""
+SINGLE_VIDEOS = 0.25
+"""Share of synthetic videos of a single utterance."""
+_LIKE = {"calm": "neutral"}
+
+Array = NDArray[np.float32]
 
 
 def noisy_clip(clip: RavdessClip, rng: np.random.Generator) -> RavdessClip:
     """``clip`` with noise at ``SNR`` in its sound and on its landmarks."""
     changed = clip
     if clip.sound is not None:
-        heard = audio_features(noisy_sound(clip.sound, SNR, rng), 0.0)
-        power, spoken = (None, None) if heard is None else (heard.power, heard.prosody)
-        changed = dataclasses.replace(changed, mel_power=power, prosody=spoken)
+        power, prosody = _voice(noisy_sound(clip.sound, SNR, rng))
+        changed = dataclasses.replace(changed, mel_power=power, prosody=prosody)
     if clip.face is not None:
         landmarks = noisy_landmarks(clip.face.landmarks, SNR, rng)
         changed = dataclasses.replace(
@@ -81,7 +96,7 @@ def noisy_clip(clip: RavdessClip, rng: np.random.Generator) -> RavdessClip:
 
 def noisy_stills(stills: Stills, rng: np.random.Generator) -> Stills:
     """``stills`` with noise at ``SNR`` in their pictures, and on their landmarks as much as a
-    face's movement over a clip, ``LEAST_MOVEMENT`` over the root of ``SNR``."""
+    face's movement over a clip, ``MIN_MOVEMENT`` over the root of ``SNR``."""
     landmarks = [noisy_landmarks(one[None].numpy(), SNR, rng) for one in stills.landmarks]
     return dataclasses.replace(
         stills,
@@ -90,13 +105,10 @@ def noisy_stills(stills: Stills, rng: np.random.Generator) -> Stills:
     )
 
 
-CHUNK = 256
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Posteriors:
-    """Of N items, ``audio`` [N, A] and ``face`` [N, F] as the experts give them; a row of NaN
-    where the modality is missing."""
+    """The experts' log probabilities for N items: ``audio`` [N, A] and ``face`` [N, F]; a row of
+    NaN for a missing modality."""
 
     audio: NDArray[np.float32]
     face: NDArray[np.float32]
@@ -108,7 +120,7 @@ class Posteriors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Experts:
-    """Members that were trained, and the pixel network."""
+    """Trained members, and the pixel network."""
 
     audio: tuple[AudioMember, ...]
     prosody: tuple[ProsodyMember, ...]
@@ -116,18 +128,14 @@ class Experts:
     pixels: PixelNetwork
 
     def networks(self, config: ExpertsConfig) -> tuple[AudioExperts, FaceExperts]:
-        """The members in the networks that a model has, in evaluation mode."""
+        """The members in the networks of a model, in evaluation mode."""
         config = dataclasses.replace(
             config, audio_members=len(self.audio), face_members=len(self.face)
         )
         audio, face = AudioExperts(config), FaceExperts(config)
-        for places, made in (
-            (audio.members, self.audio),
-            (audio.prosody, self.prosody),
-            (face.members, self.face),
-        ):
-            for own, member in zip(places, made, strict=True):
-                own.load_state_dict(member.state_dict())
+        own = (*audio.members, *audio.prosody, *face.members)
+        for network, member in zip(own, (*self.audio, *self.prosody, *self.face), strict=True):
+            network.load_state_dict(member.state_dict())
         face.pixels.load_state_dict(self.pixels.state_dict())
         return audio.eval(), face.eval()
 
@@ -137,28 +145,30 @@ def cross_fitted(
     groups: Sequence[Sequence[int]],
     pixels: PixelNetwork,
     seed: int,
-    shop: Workshop,
+    workspace: Workspace,
 ) -> list[Experts]:
-    """One member of each kind per group of actors: taught by the clips of all other groups."""
-    clips = load_clips(shop.data, shop.cache)
-    versions = cached_prosody(clips, shop.cache)
-    tasks, spoken = [], []
+    """One member of each kind per group of actors, trained on the clips of all other groups."""
+    clips = load_clips(workspace.data, workspace.cache)
+    versions = cached_prosody(clips, workspace.cache)
+    tasks, prosody_members = [], []
     for number, group in enumerate(groups):
         others = tuple(actor for other in groups if other is not group for actor in other)
         tasks += [Task(kind, others, 100 * seed + number, config) for kind in ("audio", "face")]
         rows = [row for row, clip in enumerate(clips) if clip.actor in others]
-        spoken.append(train_prosody_member(config, [clips[r] for r in rows], versions[:, rows]))
-    made = members(tasks, shop)
+        prosody_members.append(
+            train_prosody_member(config, [clips[r] for r in rows], versions[:, rows])
+        )
+    made = members(tasks, workspace)
     found = []
-    for audio, prosody, face in zip(made[::2], spoken, made[1::2], strict=True):
+    for audio, prosody, face in zip(made[::2], prosody_members, made[1::2], strict=True):
         assert isinstance(audio, AudioMember)
         assert isinstance(face, FaceMember)
         found.append(Experts((audio,), (prosody,), (face,), pixels))
     return found
 
 
-def together(experts: Sequence[Experts]) -> Experts:
-    """All members in one."""
+def ensemble(experts: Sequence[Experts]) -> Experts:
+    """All members as one ensemble."""
     return Experts(
         tuple(member for one in experts for member in one.audio),
         tuple(member for one in experts for member in one.prosody),
@@ -168,102 +178,111 @@ def together(experts: Sequence[Experts]) -> Experts:
 
 
 @torch.inference_mode()
-def of_clips(
+def posteriors_of_clips(
     config: ExpertsConfig,
     experts: Experts,
     clips: Sequence[RavdessClip],
     rng: np.random.Generator | None = None,
 ) -> Posteriors:
-    """Posteriors of ``clips``, unchanged or, with ``rng``, as another microphone and camera would
-    have taken them."""
-    hear, see = experts.networks(config)
+    """Posteriors of ``clips``, unchanged or, with ``rng``, augmented as by another microphone and
+    camera."""
+    audio_experts, face_experts = experts.networks(config)
     audio = np.full((len(clips), config.posteriors("audio")), np.nan, dtype=np.float32)
     face = np.full((len(clips), config.posteriors("face")), np.nan, dtype=np.float32)
     for row, clip in enumerate(clips):
-        heard = _heard(clip, rng)
-        if heard is not None:
-            audio[row] = hear.posteriors(*heard)[0][0].numpy()
+        inputs = _audio_inputs(clip, rng)
+        if inputs is not None:
+            audio[row] = audio_experts.posteriors(*inputs)[0][0].numpy()
         if clip.face is not None:
             neutral = clip.face.neutral
-            rest = clip.face.landmarks[:1] if neutral is None else neutral[None]
-            shown = torch.from_numpy(np.concatenate([clip.face.landmarks, rest]))[None]
+            last = clip.face.landmarks[:1] if neutral is None else neutral[None]
+            frames = torch.from_numpy(np.concatenate([clip.face.landmarks, last]))[None]
             if rng is not None:
                 generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-                shown = augmented_landmarks(shown, generator)
-            extras = FaceExtras(neutral=None if neutral is None else shown[:, -1])
-            face[row] = _seen(see, shown[:, :-1], extras)[0]
+                frames = augmented_landmarks(frames, generator)
+            extras = FaceExtras(neutral=None if neutral is None else frames[:, -1])
+            face[row] = _face_posteriors(face_experts, frames[:, :-1], extras)[0]
     return Posteriors(audio, face)
 
 
-def _heard(
+def _audio_inputs(
     clip: RavdessClip, rng: np.random.Generator | None
 ) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """Log-mel [1, mel, N], its length [1] and prosody [1, 24]; None where nothing is heard."""
-    power, spoken, sound = clip.mel_power, clip.prosody, clip.sound
+    """Log-mel [1, mel, N], its length [1] and prosody [1, 24]; None for a silent clip."""
+    power, prosody, sound = clip.mel_power, clip.prosody, clip.sound
     if rng is not None and sound is not None:
-        found = audio_features(another_microphone(sound, SAMPLE_RATE_HZ, rng), 0.0)
-        power, spoken = (None, None) if found is None else (found.power, found.prosody)
+        power, prosody = _voice(another_microphone(sound, SAMPLE_RATE_HZ, rng))
     if power is None:
         return None
     log_mel = torch.from_numpy(normalised_log(power, FLOOR_DB))[None]
-    known = None if spoken is None else torch.from_numpy(spoken)[None]
+    known = None if prosody is None else torch.from_numpy(prosody)[None]
     return log_mel, torch.tensor([log_mel.shape[2]]), known
 
 
+def _voice(sound: Array) -> tuple[Array, Array | None] | tuple[None, None]:
+    """Mel power [mel, N] and prosody [24] of samples; None for silence."""
+    found = audio_features(sound, 0.0)
+    return (None, None) if found is None else (found.power, found.prosody)
+
+
 @torch.inference_mode()
-def of_stills(config: ExpertsConfig, experts: Experts, stills: Stills) -> Posteriors:
+def posteriors_of_stills(config: ExpertsConfig, experts: Experts, stills: Stills) -> Posteriors:
     """Posteriors of ``stills``: landmarks and pixels of one frame, no movement and no voice."""
-    _, see = experts.networks(config)
+    _, face_experts = experts.networks(config)
     face = []
     for first in range(0, len(stills.pictures), CHUNK):
         rows = slice(first, first + CHUNK)
-        looks = see.classify_pixels(torch.from_numpy(standardised(stills.pictures[rows])))
-        extras = FaceExtras(pixels=looks[:, None])
-        face.append(_seen(see, stills.landmarks[rows][:, None], extras))
+        looks = face_experts.classify_pixels(torch.from_numpy(standardised(stills.pictures[rows])))
+        extras = FaceExtras(looks=looks[:, None])
+        face.append(_face_posteriors(face_experts, stills.landmarks[rows][:, None], extras))
     audio = np.full((len(stills.pictures), config.posteriors("audio")), np.nan, dtype=np.float32)
     return Posteriors(audio, np.concatenate(face))
 
 
-def _seen(see: FaceExperts, landmarks: Tensor, extras: FaceExtras) -> NDArray[np.float32]:
+def _face_posteriors(experts: FaceExperts, landmarks: Tensor, extras: FaceExtras) -> Array:
     mask = torch.ones(landmarks.shape[:2], dtype=torch.bool)
-    found: NDArray[np.float32] = see.posteriors(landmarks, mask, extras)[0].numpy()
+    found: Array = experts.posteriors(landmarks, mask, extras)[0].numpy()
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Utterances to make videos of. ``labels`` [N]: index in ``names``, −1 for none; ``speakers``
-    [N]; ``versions``: posteriors of the N, unchanged first, then as other devices give them;
-    ``spoilt``: what is left of them in noise, where that is known."""
+    """Utterances for synthetic videos. ``labels`` [N]: index in ``names``, −1 for none;
+    ``speakers`` [N]; ``versions``: their posteriors, unchanged first, then augmented; ``noisy``:
+    with noise, if known."""
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]
     speakers: tuple[str, ...]
     versions: tuple[Posteriors, ...]
-    spoilt: Posteriors | None = None
+    noisy: Posteriors | None = None
 
     def only(self, rows: NDArray[np.int64]) -> Pool:
         """These utterances alone."""
         versions = tuple(said.only(rows) for said in self.versions)
         speakers = tuple(self.speakers[row] for row in rows)
-        spoilt = None if self.spoilt is None else self.spoilt.only(rows)
-        return Pool(self.names, self.labels[rows], speakers, versions, spoilt)
+        noisy = None if self.noisy is None else self.noisy.only(rows)
+        return Pool(self.names, self.labels[rows], speakers, versions, noisy)
 
-    def in_noise(self) -> Pool:
-        """The same utterances, spoilt."""
-        assert self.spoilt is not None
-        return dataclasses.replace(self, versions=(self.spoilt,) * len(self.versions))
+    def labelled(self) -> Pool:
+        """The utterances with a label."""
+        return self.only(np.flatnonzero(self.labels >= 0))
+
+    def with_noise(self) -> Pool:
+        """The same utterances with noise."""
+        assert self.noisy is not None
+        return dataclasses.replace(self, versions=(self.noisy,) * len(self.versions))
 
 
 def split_pool(pool: Pool, share: float, seed: int) -> dict[str, Pool]:
-    """A pool of utterances without speakers in two parts: ``share`` of it is for validation."""
+    """Two parts of a pool without speakers; a ``share`` of it is for validation."""
     order = np.random.default_rng(seed).permutation(len(pool.labels))
     cut = round(share * len(order))
     return {"valid": pool.only(np.sort(order[:cut])), "train": pool.only(np.sort(order[cut:]))}
 
 
 def by_speaker(pool: Pool, validation: Sequence[str]) -> dict[str, Pool]:
-    """A pool in two parts: the speakers ``validation`` and the others."""
+    """Two parts of a pool: the speakers ``validation`` and the others."""
     held = np.array([speaker in validation for speaker in pool.speakers])
     return {
         "valid": pool.only(np.flatnonzero(held)),
@@ -271,91 +290,89 @@ def by_speaker(pool: Pool, validation: Sequence[str]) -> dict[str, Pool]:
     }
 
 
-def there(vector: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """A row of posteriors; None where its modality is missing."""
+def _vector(vector: Array) -> Array | None:
+    """A row of posteriors; None if its modality is missing."""
     return None if np.isnan(vector).all() else vector
 
 
-COPIES = 2
-"""Versions of each training clip as another microphone and camera would have taken it."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
-    """Posteriors of N items in several versions, with all that is known of them; ``spoilt``: of
-    the same items full of noise."""
+class LabelledPosteriors:
+    """Posteriors of N items in several versions, with their labels; ``noisy``: of the same items
+    with noise."""
 
     versions: tuple[Posteriors, ...]
     emotion: NDArray[np.int64]
     polarity: NDArray[np.int64]
     speakers: tuple[str, ...]
-    spoilt: Posteriors | None = None
+    noisy: Posteriors | None = None
 
     def pool(self, names: tuple[str, ...]) -> Pool:
         """With the labels of ``names``: the three polarities, or the eight emotions."""
         labels = self.polarity if names == POLARITY_LABELS else self.emotion
         assert names in (POLARITY_LABELS, EMOTIONS)
-        return Pool(names, labels, self.speakers, self.versions, self.spoilt)
+        return Pool(names, labels, self.speakers, self.versions, self.noisy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Strangers:
-    """Posteriors on people that the experts have not met: to learn the fusion from, and to measure
-    it. ``pictures``: the pixel network alone on all of FER2013's private test part, seven classes.
-    """
+class HeldOut:
+    """Posteriors on people held out from the experts: the fusion is trained and tested on them.
+    ``pictures``: scores of the pixel network alone on all of FER2013's private test part, seven
+    classes."""
 
-    clips: Known
-    stills: Known
-    test_clips: Known
-    test_stills: Known
+    clips: LabelledPosteriors
+    stills: LabelledPosteriors
+    test_clips: LabelledPosteriors
+    test_stills: LabelledPosteriors
     pictures: Scores
 
 
-def know_strangers(
+def out_of_fold_posteriors(
     config: ExpertsConfig,
     experts: Sequence[Experts],
     groups: Sequence[Sequence[int]],
     clips: Sequence[RavdessClip],
     seed: int,
     copies: int = COPIES,
-) -> Known:
-    """Each group of actors, judged by the experts that never met it."""
-    parts = []
-    for number, (expert, group) in enumerate(zip(experts, groups, strict=True)):
-        theirs = of_actors(clips, group)
-        parts.append(know_clips(config, expert, theirs, seed + number, copies))
-    return Known(
+) -> LabelledPosteriors:
+    """Out-of-fold posteriors: of each group of actors, by the experts trained on the others."""
+    parts = [
+        clip_posteriors(config, expert, of_actors(clips, group), seed + number, copies)
+        for number, (expert, group) in enumerate(zip(experts, groups, strict=True))
+    ]
+    return LabelledPosteriors(
         tuple(_joined([part.versions[k] for part in parts]) for k in range(copies + 1)),
         np.concatenate([part.emotion for part in parts]),
         np.concatenate([part.polarity for part in parts]),
         tuple(speaker for part in parts for speaker in part.speakers),
-        _joined([part.spoilt for part in parts if part.spoilt is not None]),
+        _joined([part.noisy for part in parts if part.noisy is not None]),
     )
 
 
-def know_clips(
+def clip_posteriors(
     config: ExpertsConfig,
     experts: Experts,
     clips: Sequence[RavdessClip],
     seed: int = 0,
     copies: int = 0,
-) -> Known:
-    """What ``experts`` say of ``clips``: unchanged, then ``copies`` changed ones; and of noise."""
+) -> LabelledPosteriors:
+    """Posteriors of ``clips``: unchanged, then of ``copies`` augmented ones; and with noise."""
     rng = np.random.default_rng([seed, 77])
-    versions = [of_clips(config, experts, clips)]
-    versions += [of_clips(config, experts, clips, rng) for _ in range(copies)]
+    versions = [posteriors_of_clips(config, experts, clips)]
+    versions += [posteriors_of_clips(config, experts, clips, rng) for _ in range(copies)]
     speakers = tuple(f"actor {clip.actor}" for clip in clips)
     rng = np.random.default_rng([seed, 79])
-    spoilt = of_clips(config, experts, [noisy_clip(clip, rng) for clip in clips])
-    return Known(tuple(versions), emotions_of(clips), polarities_of(clips), speakers, spoilt)
+    noisy = posteriors_of_clips(config, experts, [noisy_clip(clip, rng) for clip in clips])
+    return LabelledPosteriors(
+        tuple(versions), emotions_of(clips), polarities_of(clips), speakers, noisy
+    )
 
 
-def know_stills(config: ExpertsConfig, experts: Experts, stills: Stills) -> Known:
-    """What ``experts`` say of ``stills``; everyone in them is a stranger."""
+def still_posteriors(config: ExpertsConfig, experts: Experts, stills: Stills) -> LabelledPosteriors:
+    """Posteriors of ``stills``; all people in them are held out from the experts."""
     speakers = ("still",) * len(stills.pictures)
-    said = of_stills(config, experts, stills)
-    spoilt = of_stills(config, experts, noisy_stills(stills, np.random.default_rng(80)))
-    return Known((said,), stills.emotion, stills.polarity, speakers, spoilt)
+    clean = posteriors_of_stills(config, experts, stills)
+    noisy = posteriors_of_stills(config, experts, noisy_stills(stills, np.random.default_rng(80)))
+    return LabelledPosteriors((clean,), stills.emotion, stills.polarity, speakers, noisy)
 
 
 def _joined(parts: Sequence[Posteriors]) -> Posteriors:
@@ -369,81 +386,54 @@ def guard_material(
     clips: dict[str, Pool],
     stills: dict[str, Pool],
     draw: Callable[[Pool, Pool], list[Sample]],
-) -> GuardMaterial:
-    """What the guard of a fusion is fitted on: all clips, also those whose emotion has no label
-    here (it must not take surprise for damage); the made-up videos of the validation part, with
-    those clips, as they are and in noise.
+) -> GuardData:
+    """Data to fit the guard of a fusion on: all training clips, including those whose emotion has
+    no label here (surprise is no damage); the synthetic videos of the validation part, with such
+    clips, without and with noise.
 
     ``draw``: the validation part's samples from its clips and stills.
     """
-    names = clips["train"].names
-    labels = {name: float(index) for index, name in enumerate(names)}
+    first = clips["train"].versions[0]
+    sizes = {"audio": first.audio.shape[1], "face": first.face.shape[1]}
+    indices = {name: float(index) for index, name in enumerate(clips["train"].names)}
 
-    def videos(*parts: list[Sample]) -> Videos:
-        samples = [sample for part in parts for sample in part]
-        encoded = {sample.key: labels.get(sample.labels.get("label", "")) for sample in samples}
-        first = clips["train"].versions[0]
-        return make_videos(
-            samples, encoded, {"audio": first.audio.shape[1], "face": first.face.shape[1]}
-        )
+    def videos(samples: list[Sample]) -> Videos:
+        labels = {sample.key: indices.get(sample.labels.get("label", "")) for sample in samples}
+        return make_videos(samples, labels, sizes)
 
-    every = [
-        sample
-        for version in range(len(clips["train"].versions))
-        for sample in _alone(clips["train"], version, lambda label: True)
-    ]
-    sound, noisy = (
-        (clips["valid"], stills["valid"]),
-        (
-            clips["valid"].in_noise(),
-            stills["valid"].in_noise(),
-        ),
-    )
-    return GuardMaterial(
-        videos(every),
-        *(
-            videos(
-                draw(*pools),
-                _alone(pools[0], 0, lambda label: label < 0),
-            )
-            for pools in (sound, noisy)
-        ),
+    def validation(own: Pool, still: Pool) -> Videos:
+        return videos([*draw(own, still), *_single_videos(own, 0, unlabelled_only=True)])
+
+    versions = range(len(clips["train"].versions))
+    return GuardData(
+        videos([sample for v in versions for sample in _single_videos(clips["train"], v)]),
+        validation(clips["valid"], stills["valid"]),
+        validation(clips["valid"].with_noise(), stills["valid"].with_noise()),
     )
 
 
-def _alone(pool: Pool, version: int, chosen: Callable[[int], bool]) -> list[Sample]:
-    """Each utterance of ``pool`` whose label is ``chosen``, as a video of its own."""
-    said = pool.versions[version]
+def _single_videos(pool: Pool, version: int, *, unlabelled_only: bool = False) -> list[Sample]:
+    """Each utterance of ``pool``, or only those without a label, as a video of its own."""
+    posteriors = pool.versions[version]
     return [
         Sample(
             key=f"alone {version} {row}",
             video=f"alone {version} {row}",
             labels={"label": pool.names[label]} if label >= 0 else {},
-            audio=there(said.audio[row]),
-            face=there(said.face[row]),
+            audio=_vector(posteriors.audio[row]),
+            face=_vector(posteriors.face[row]),
         )
         for row, label in enumerate(pool.labels)
-        if chosen(int(label))
+        if label < 0 or not unlabelled_only
     ]
 
 
-FER_EMOTIONS = ("angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
-"""FER2013's order, in the names of ``EMOTIONS``."""
-FER_COUNTS = (3879, 389, 3988, 7157, 4917, 4780, 2896)
-"""Training images of each."""
-_LIKE = {"calm": "neutral"}
-MOST_UTTERANCES = 8
-UNIFORM_VIDEOS = 0.1
-"""Share of made-up videos with one label throughout."""
-SINGLE_VIDEOS = 0.25
-"""Share of made-up videos of a single utterance."""
-
-
 @dataclass(frozen=True, slots=True)
-class Fusing:
-    """Settings of the fusion. Numbers of made-up videos; ``missing``, the share of videos that lack
-    one modality throughout and, of the others, the share of utterances that lack one; and what
-    ``avsent train`` is told; ``vote``: the experts' votes are added to what the network says;
+class FusionTraining:
+    """Settings of the fusion: numbers of synthetic videos, settings of ``avsent train``.
+
+    ``missing``: share of videos that lack one modality throughout and, of the others, share of
+    utterances that lack one; ``vote``: the experts' votes are added to the network's logits;
     ``check``: the model gets a guard."""
 
     clip_videos: int = 2000
@@ -476,27 +466,21 @@ class Fusing:
 def fuse(
     clips: dict[str, Pool],
     stills: dict[str, Pool],
-    settings: Fusing,
+    settings: FusionTraining,
     seed: int,
     texts: list[TextItem] | None = None,
 ) -> Trained:
-    """Train the fusion on pools by part ("train", "valid"); ``texts`` teach where the transfer
+    """Train the fusion on pools by part ("train", "valid"); ``texts`` teach it if the transfer
     settings name a source."""
     samples = [
         sample
         for part in ("train", "valid")
-        for sample in drawn(clips[part], stills[part], settings, seed, part)
+        for sample in draw_samples(clips[part], stills[part], settings, seed, part)
     ]
     first = next(iter(clips.values()))
-    corpus = Corpus(
-        name="posteriors",
-        samples=tuple(samples),
-        vectors={
-            "audio": first.versions[0].audio.shape[1],
-            "face": first.versions[0].face.shape[1],
-        },
-    )
-    told = TrainSettings(
+    sizes = {"audio": first.versions[0].audio.shape[1], "face": first.versions[0].face.shape[1]}
+    corpus = Corpus(name="posteriors", samples=tuple(samples), vectors=sizes)
+    train_settings = TrainSettings(
         label="label",
         labels=",".join(first.names),
         context=settings.context,
@@ -506,32 +490,35 @@ def fuse(
         votes=vote_streams(first.names) if settings.vote else (),
         check=settings.check,
     )
-    material = make_material(make_task(corpus, told.label, told.labels), told, seed, words=False)
-    where = Where(torch.device("cpu"))
-    teaching = None
+    task = make_task(corpus, train_settings.label, train_settings.labels)
+    material = make_material(task, train_settings, seed, words=False)
+    context = SeedContext(torch.device("cpu"))
+    source = None
     if settings.transfer.active:
-        teaching = make_teaching(material, told, seed, where, texts)
-    guarding = None
-    if settings.check and clips["valid"].spoilt is not None and stills["valid"].spoilt is not None:
-        guarding = guard_material(
-            clips, stills, lambda own, still: drawn(own, still, settings, seed, "valid")
+        source = pretrain_source(material, train_settings, seed, context, texts)
+    guard_data = None
+    if settings.check and clips["valid"].noisy is not None and stills["valid"].noisy is not None:
+        guard_data = guard_material(
+            clips, stills, lambda own, still: draw_samples(own, still, settings, seed, "valid")
         )
-    return train_seed(material, told, seed, where, teaching, guarding)
+    return train_seed(material, train_settings, seed, context, source, guard_data)
 
 
-def drawn(clips: Pool, stills: Pool, settings: Fusing, seed: int, part: str) -> list[Sample]:
-    """The made-up videos of a ``part``; of pools that differ in their posteriors alone, the same
-    ones are drawn."""
+def draw_samples(
+    clips: Pool, stills: Pool, settings: FusionTraining, seed: int, part: str
+) -> list[Sample]:
+    """The synthetic videos of a ``part``; they depend on the labels and speakers of the pools, not
+    on the posteriors."""
     videos = settings.clip_videos if part == "train" else settings.validation_videos
-    of_stills = settings.still_videos if part == "train" else settings.validation_videos
+    still_videos = settings.still_videos if part == "train" else settings.validation_videos
     rng = np.random.default_rng([seed, len(part)])
-    samples = made_up(clips, videos, rng, part, "clips", settings.missing)
-    return samples + made_up(stills, of_stills, rng, part, "stills", 0.0)
+    samples = synthetic_videos(clips, videos, rng, part, "clips", settings.missing)
+    return samples + synthetic_videos(stills, still_videos, rng, part, "stills", 0.0)
 
 
 def vote_streams(names: tuple[str, ...]) -> tuple[VoteConfig, ...]:
-    """Where each expert speaks of ``names`` (the polarities or the emotions) in its modality, and
-    how common these were where it learnt."""
+    """For each stream, the columns of the labels ``names`` (polarities or emotions) in its
+    modality, and the log prior of these labels in its training."""
     emotions, polarities = len(EMOTIONS), len(POLARITY_LABELS)
     own = emotions + polarities
     acted: tuple[float, ...] = ()
@@ -539,20 +526,20 @@ def vote_streams(names: tuple[str, ...]) -> tuple[VoteConfig, ...]:
     if names == POLARITY_LABELS:
         said = tuple(range(emotions, own))
         looked = tuple(range(len(FER_EMOTIONS), len(FER_EMOTIONS) + polarities))
-        # Clips and stills are drawn with all their emotions equally common.
+        # Members are trained on balanced emotions.
         clips, stills = (_by_polarity(dict.fromkeys(of, 1.0)) for of in (EMOTIONS, FER_EMOTIONS))
         acted, both = np.log(clips).tolist(), np.log((clips + stills) / 2).tolist()
         pictured = np.log(_by_polarity(dict(zip(FER_EMOTIONS, FER_COUNTS, strict=True))))
     else:
         said = tuple(range(emotions))
-        # Stills are never calm: pixels do not tell calm from neutral.
+        # FER2013 has no calm: pixels do not tell calm from neutral.
         looked = tuple(FER_EMOTIONS.index(_LIKE.get(name, name)) for name in EMOTIONS)
         counts = np.array(FER_COUNTS, dtype=np.float64)
         pictured = np.log(counts / counts.sum())[list(looked)]
     again = tuple(own + column for column in said)
     return (
         VoteConfig("audio", said, tuple(acted)),
-        VoteConfig("audio", again),  # prosody: taught with equal weights
+        VoteConfig("audio", again),  # prosody: trained with equal class weights
         VoteConfig("face", said, tuple(both)),
         VoteConfig("face", again, tuple(acted)),  # movement
         VoteConfig("face", tuple(2 * own + c for c in looked), tuple(pictured.tolist())),
@@ -560,7 +547,7 @@ def vote_streams(names: tuple[str, ...]) -> tuple[VoteConfig, ...]:
 
 
 def _by_polarity(emotions: Mapping[str, float]) -> NDArray[np.float64]:
-    """Shares of the polarities among ``emotions``, of which there are so many each."""
+    """Shares of the polarities, from counts by emotion."""
     shares = np.zeros(len(POLARITY_LABELS))
     for name, count in emotions.items():
         polarity = polarity_of(name)
@@ -569,10 +556,10 @@ def _by_polarity(emotions: Mapping[str, float]) -> NDArray[np.float64]:
     return np.asarray(shares / shares.sum())
 
 
-def made_up(
+def synthetic_videos(
     pool: Pool, count: int, rng: np.random.Generator, part: str, what: str, missing: float
 ) -> list[Sample]:
-    """Samples of ``count`` videos, each of one speaker (stills: of anyone)."""
+    """Samples of ``count`` videos, each of one speaker (stills: of any)."""
     known = np.flatnonzero(pool.labels >= 0)
     speakers = np.array(pool.speakers)[known]
     rows_of = {
@@ -594,7 +581,7 @@ def made_up(
         for place, label in enumerate(wanted):
             row = int(rng.choice(rows_of[speaker, int(label)]))
             heard, seen = (pool.versions[int(rng.integers(len(pool.versions)))] for _ in range(2))
-            audio, face = there(heard.audio[row]), there(seen.face[row])
+            audio, face = _vector(heard.audio[row]), _vector(seen.face[row])
             if audio is not None and face is not None:
                 lost = whole if whole < missing / 2 or whole > 1 - missing / 2 else rng.random()
                 audio = None if lost < missing / 2 else audio
@@ -614,7 +601,7 @@ def made_up(
 
 
 def assembled(config: ExpertsConfig, experts: Experts, fused: TargetModel) -> TargetModel:
-    """The model that ships: ``experts`` below, the trained fusion above."""
+    """The shipped model: ``experts`` as encoders, the trained fusion on top."""
     config = dataclasses.replace(
         config, audio_members=len(experts.audio), face_members=len(experts.face)
     )

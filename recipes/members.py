@@ -1,11 +1,12 @@
-"""One member of the experts, taught emotion and polarity from one stream of clips and stills.
+"""Training of the experts' members: emotion and polarity from one stream of clips and stills.
 
-A member learns for a fixed number of epochs: nothing is selected, so that its posteriors on
-people it has not met are as good, or as bad, as on any stranger.
+A member trains for a fixed number of epochs. Nothing is selected on held-out people, so its
+posteriors on them are unbiased.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -26,13 +27,14 @@ from torch.nn import functional
 from avsent.errors import DatasetError
 from avsent.extraction.features.voice import SIZE, prosody
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
-from avsent.files import atomic_path
+from avsent.files import atomic_path, prepare_folder
 from avsent.model.encoding import pad_faces, pad_log_mels
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
 from avsent.training.data.arrays import load_arrays, save_arrays
 from avsent.training.data.ravdess_landmarks import RavdessClip
+from avsent.training.dataset import draw_frames
 from avsent.training.losses import balanced_weights, one_cycle
 from recipes.corpora import (
     NO_LABEL,
@@ -45,18 +47,16 @@ from recipes.corpora import (
     polarities_of,
 )
 
-FACE_FRAMES = 12
-"""Frames drawn from each clip for the still face."""
 STILLS_PER_CLIP = 4
 TEMPO = 0.2
 DROPPED_FRAMES = 0.1
 OWN_CLIP, OWN_SPEECH = 0.3, 0.4
-"""Shares of what a neutral is the median of, in training."""
+"""Shares of neutral faces in training that are medians of the clip, and of its speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberTraining:
-    """Settings of one member's training (ours; the papers give none). ``polarity``: weight of its
+    """Settings of a member's training (ours; the papers give none). ``polarity``: weight of its
     loss beside that of emotion."""
 
     epochs: int
@@ -77,7 +77,7 @@ def train_audio_member(
     seed: int,
     settings: MemberTraining = AUDIO,
 ) -> AudioMember:
-    """A member that hears, taught by ``clips``."""
+    """A member for the spectrogram, trained on ``clips``."""
     clips = [clip for clip in clips if clip.mel_power is not None]
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def train_audio_member(
         for rows in balanced(emotion, steps, settings.batch, rng):
             powers = [clips[row].mel_power for row in rows]
             log_mels = [augmented_log_mel(power, rng) for power in powers if power is not None]
-            # Twice as fast where the processor has bfloat16; the weights stay float32.
+            # Twice as fast on CPUs with bfloat16; the weights stay float32.
             with torch.autocast("cpu", torch.bfloat16):
                 votes, _ = member(*pad_log_mels(log_mels))
             yield loss(votes.float(), emotion[rows], polarity[rows], settings)
@@ -106,8 +106,8 @@ def train_face_member(
     seed: int,
     settings: MemberTraining = FACE,
 ) -> FaceMember:
-    """A member that sees, taught by ``clips`` and ``stills``; batches are balanced over corpus and
-    class."""
+    """A member for still and moving faces, trained on ``clips`` and ``stills``; batches are
+    balanced over corpus and class."""
     clips = [clip for clip in clips if clip.face is not None]
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -120,16 +120,16 @@ def train_face_member(
         of_stills = balanced(stills.emotion, steps, STILLS_PER_CLIP * settings.batch, rng)
         of_clips = balanced(emotion, steps, settings.batch, rng)
         for rows, still_rows in zip(of_clips, of_stills, strict=True):
-            frames = np.stack([_drawn(_landmarks(clips[row]), rng) for row in rows])
-            shown = augmented_landmarks(torch.from_numpy(frames), generator)
+            frames = np.stack([draw_frames(_landmarks(clips[row]), rng) for row in rows])
+            moving = augmented_landmarks(torch.from_numpy(frames), generator)
             faces = augmented_landmarks(stills.landmarks[still_rows][:, None], generator)
-            votes = _look(member, shown, faces)
+            votes = _still_votes(member, moving, faces)
             labels = emotion[rows], polarity[rows]
             total = loss(votes[: len(rows)], *labels, settings)
             wanted = stills.emotion[still_rows], stills.polarity[still_rows]
             total = total + loss(votes[len(rows) :], *wanted, settings)
-            watched = _watch(member, [clips[row] for row in rows], clips, rng, generator)
-            yield total + loss(watched, *labels, settings)
+            movement = _movement_votes(member, [clips[r] for r in rows], clips, rng, generator)
+            yield total + loss(movement, *labels, settings)
 
     _descend(member, losses, steps, settings)
     return member.eval()
@@ -166,8 +166,8 @@ def balanced(
     """Rows [batch] per step, every class equally likely."""
     rows_of = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     for _ in range(steps):
-        drawn = rng.integers(len(rows_of), size=batch)
-        yield np.array([rng.choice(rows_of[label]) for label in drawn])
+        draw_samples = rng.integers(len(rows_of), size=batch)
+        yield np.array([rng.choice(rows_of[label]) for label in draw_samples])
 
 
 def _descend(
@@ -191,9 +191,9 @@ def _descend(
             optimiser.step()
 
 
-def _look(member: FaceMember, clips: Tensor, faces: Tensor) -> Tensor:
-    """Votes on ``clips`` [N, T, P, 2] and ``faces`` [M, 1, P, 2], in one pass: the batch statistics
-    are those of both corpora."""
+def _still_votes(member: FaceMember, clips: Tensor, faces: Tensor) -> Tensor:
+    """Votes on ``clips`` [N, T, P, 2] and ``faces`` [M, 1, P, 2] in one pass, so that the batch
+    statistics cover both corpora."""
     mask = torch.zeros(len(clips) + len(faces), clips.shape[1], dtype=torch.bool)
     mask[: len(clips)], mask[len(clips) :, 0] = True, True
     padded = clips.new_zeros(len(mask), *clips.shape[1:])
@@ -201,17 +201,17 @@ def _look(member: FaceMember, clips: Tensor, faces: Tensor) -> Tensor:
     return member.still_posteriors(padded, mask)[0]
 
 
-def _watch(
+def _movement_votes(
     member: FaceMember,
     clips: Sequence[RavdessClip],
     others: Sequence[RavdessClip],
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> Tensor:
-    """Votes on the movement of ``clips`` at other tempos, with frames lost."""
-    padded, mask = pad_faces([_hurried(_landmarks(clip), rng) for clip in clips])
+    """Votes on the movement of ``clips`` at other tempos, with dropped frames."""
+    padded, mask = pad_faces([_other_tempo(_landmarks(clip), rng) for clip in clips])
     neutral = torch.from_numpy(np.stack([_some_neutral(clip, others, rng) for clip in clips]))
-    # The neutral is seen by the same camera as the frames.
+    # The same augmentation for the frames and the neutral face.
     changed = augmented_landmarks(torch.cat([padded, neutral[:, None]], dim=1), generator)
     return member.movement_posteriors(changed[:, :-1], mask, changed[:, -1])
 
@@ -224,32 +224,23 @@ def _landmarks(clip: RavdessClip) -> NDArray[np.float32]:
 def _some_neutral(
     clip: RavdessClip, others: Sequence[RavdessClip], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """What a track's neutral may be: with the rest before and after speech, without it (a track
-    that is all speech), or of more clips of the same person (a long track)."""
+    """A neutral face as of a track: of the clip with its silence, of its speech alone, or of
+    several clips of the actor (a long track)."""
     kind = rng.random()
     if kind < OWN_CLIP:
-        return _neutral(clip)
+        assert clip.face is not None
+        assert clip.face.neutral is not None
+        return clip.face.neutral
     if kind < OWN_CLIP + OWN_SPEECH:
         return np.asarray(np.median(_landmarks(clip), axis=0), dtype=np.float32)
     same = [other for other in others if other.actor == clip.actor]
-    drawn = [same[int(row)] for row in rng.integers(len(same), size=int(rng.integers(1, 5)))]
-    frames = np.concatenate([_landmarks(one) for one in (clip, *drawn)])
+    draw_samples = [same[int(row)] for row in rng.integers(len(same), size=int(rng.integers(1, 5)))]
+    frames = np.concatenate([_landmarks(one) for one in (clip, *draw_samples)])
     return np.asarray(np.median(frames, axis=0), dtype=np.float32)
 
 
-def _neutral(clip: RavdessClip) -> NDArray[np.float32]:
-    assert clip.face is not None
-    assert clip.face.neutral is not None
-    return clip.face.neutral
-
-
-def _drawn(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    chosen = np.sort(rng.choice(len(frames), FACE_FRAMES, replace=len(frames) < FACE_FRAMES))
-    return frames[chosen]
-
-
-def _hurried(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """``frames`` [T, P, 2] at another tempo [T', P, 2], some of them lost."""
+def _other_tempo(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """``frames`` [T, P, 2] at another tempo [T', P, 2], some of them dropped."""
     count = max(2, round(len(frames) * math.exp(rng.uniform(-TEMPO, TEMPO))))
     at = np.clip(np.linspace(0, len(frames) - 1, count) + rng.normal(0, 0.2, count), 0, None)
     at = np.minimum(at, len(frames) - 1)
@@ -263,12 +254,12 @@ def _hurried(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
 
 
 RECIPE = {"audio": 1, "face": 2}
-"""To be raised when the same task begins to give another member."""
+"""To be raised when the same task gives another member."""
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
-    """Where the corpora lie, where members are kept, and how many processes make them."""
+class Workspace:
+    """Folders of the corpora and of the intermediate results, and the number of processes."""
 
     data: Path
     cache: Path
@@ -278,7 +269,7 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One member: ``kind`` "audio" or "face", taught by the clips of ``actors``."""
+    """One member: ``kind`` "audio" or "face", trained on the clips of ``actors``."""
 
     kind: str
     actors: tuple[int, ...]
@@ -288,7 +279,7 @@ class Task:
     face: MemberTraining = FACE
 
     def file(self, cache: Path) -> Path:
-        """Where the member is kept; the name holds a digest of all that decides it."""
+        """The member's file; its name holds a digest of all that decides the member."""
         way = self.audio if self.kind == "audio" else self.face
         used = dataclasses.asdict(self.config)
         for name in ("audio_members", "face_members", "prosody", "pixels", "pixel_polarity"):
@@ -302,30 +293,32 @@ class Task:
         return cache / "members" / f"{self.kind}-{self.seed}-{digest}.safetensors"
 
 
-def members(tasks: Sequence[Task], shop: Workshop) -> list[nn.Module]:
-    """The member of each of ``tasks``, made or taken from its file."""
-    missing = [task for task in dict.fromkeys(tasks) if not task.file(shop.cache).is_file()]
+def members(tasks: Sequence[Task], workspace: Workspace) -> list[nn.Module]:
+    """The members of ``tasks``, trained or read from their files."""
+    missing = [task for task in dict.fromkeys(tasks) if not task.file(workspace.cache).is_file()]
     if missing:
-        # Read once, so that the processes find the features ready.
-        load_clips(shop.data, shop.cache)
+        # Fills the cache before the processes start.
+        load_clips(workspace.data, workspace.cache)
         if any(task.kind == "face" for task in missing):
-            load_stills(shop.data, shop.cache, "train")
-    if shop.jobs == 1:
+            load_stills(workspace.data, workspace.cache, "train")
+    if workspace.jobs == 1:
         for task in missing:
-            _make(task, shop.data, shop.cache)
-            shop.say(f"{task.file(shop.cache).name}: made")
+            _make(task, workspace.data, workspace.cache)
+            workspace.say(f"{task.file(workspace.cache).name}: made")
     elif missing:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(shop.jobs, mp_context=context) as pool:
-            waiting = {pool.submit(_make, task, shop.data, shop.cache): task for task in missing}
+        with ProcessPoolExecutor(workspace.jobs, mp_context=context) as pool:
+            waiting = {
+                pool.submit(_make, task, workspace.data, workspace.cache): task for task in missing
+            }
             for done in as_completed(waiting):
                 done.result()
-                shop.say(f"{waiting[done].file(shop.cache).name}: made")
-    return [_taken(task, shop.cache) for task in tasks]
+                workspace.say(f"{waiting[done].file(workspace.cache).name}: made")
+    return [_read(task, workspace.cache) for task in tasks]
 
 
 def _make(task: Task, data: Path, cache: Path) -> None:
-    torch.set_num_threads(1)  # More add in another order, and give another member.
+    torch.set_num_threads(1)  # More threads sum in another order, which gives another member.
     clips = of_actors(load_clips(data, cache), task.actors)
     if task.kind == "audio":
         member: nn.Module = train_audio_member(task.config, clips, task.seed, task.audio)
@@ -333,35 +326,35 @@ def _make(task: Task, data: Path, cache: Path) -> None:
         stills = load_stills(data, cache, "train")
         member = train_face_member(task.config, clips, stills, task.seed, task.face)
     file = task.file(cache)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as path:
-        save_file({k: v.contiguous() for k, v in member.state_dict().items()}, path)
+    prepare_folder(file.parent)
+    with atomic_path(file) as new:
+        save_file({k: v.contiguous() for k, v in member.state_dict().items()}, new)
 
 
-def _taken(task: Task, cache: Path) -> nn.Module:
+def _read(task: Task, cache: Path) -> nn.Module:
     member = AudioMember(task.config) if task.kind == "audio" else FaceMember(task.config)
     member.load_state_dict(load_file(task.file(cache)))
     return member.eval()
 
 
 COPIES = 3
-"""Versions of each clip as another microphone would have taken it."""
+"""Versions of each clip as by another microphone."""
 MICROPHONES = 2
-"""To be raised when ``another_microphone`` begins to change sounds otherwise."""
+"""To be raised when ``another_microphone`` changes."""
 DECAY = 5e-3
-"""Of the squared weights, beside the mean cross-entropy of each label set."""
+"""Weight of the squared weights in the loss."""
 STEPS = 100
 
 
 def prosody_versions(clips: Sequence[RavdessClip], seed: int = 0) -> NDArray[np.float32]:
-    """Prosody [1 + ``COPIES``, N, 24] of ``clips``, unchanged first; NaN where nothing is heard."""
+    """Prosody [1 + ``COPIES``, N, 24] of ``clips``, unchanged first; NaN for silence."""
     found = np.full((1 + COPIES, len(clips), SIZE), np.nan, dtype=np.float32)
     for row, clip in enumerate(clips):
         sound = clip.sound
         if clip.prosody is None or sound is None:
             continue
         found[0, row] = clip.prosody
-        # By the clip's name: what others there are does not change its copies.
+        # Seeded by the clip's name, so that its copies do not depend on the other clips.
         digest = hashlib.sha256(f"{seed} {clip.clip_id}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         for version in range(1, 1 + COPIES):
@@ -382,11 +375,8 @@ def cached_prosody(clips: Sequence[RavdessClip], cache: Path) -> NDArray[np.floa
         digest.update(clip.clip_id.encode())
         digest.update(b"" if clip.prosody is None else clip.prosody.tobytes())
     kept = cache / f"prosody-{digest.hexdigest()[:12]}.npz"
-    if kept.is_file():
-        try:
-            return np.asarray(load_arrays(kept, ("versions",))["versions"], dtype=np.float32)
-        except DatasetError:  # damaged: made anew
-            pass
+    with contextlib.suppress(DatasetError):  # missing or damaged: made again
+        return np.asarray(load_arrays(kept, ("versions",))["versions"], dtype=np.float32)
     found = prosody_versions(clips)
     save_arrays(kept, {"versions": found})
     return found
@@ -395,8 +385,8 @@ def cached_prosody(clips: Sequence[RavdessClip], cache: Path) -> NDArray[np.floa
 def train_prosody_member(
     config: ExpertsConfig, clips: Sequence[RavdessClip], versions: NDArray[np.float32]
 ) -> ProsodyMember:
-    """A member taught by ``versions`` [V, N, 24] of the prosody of ``clips`` [N]: logistic
-    regression, every class of the same weight."""
+    """A member trained on ``versions`` [V, N, 24] of the prosody of ``clips`` [N]: logistic
+    regression with balanced class weights."""
     torch.manual_seed(0)
     emotion = np.tile(emotions_of(clips), len(versions))
     polarity = np.tile(polarities_of(clips), len(versions))

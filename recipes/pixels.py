@@ -1,4 +1,4 @@
-"""The pixel network, taught on the stills of FER2013: ``PixelTraining`` says how."""
+"""Training of the pixel network on FER2013: augmentation, two teachers, and their pupil."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from avsent.errors import DatasetError
 from avsent.extraction.features.face import standardised
+from avsent.files import atomic_path, prepare_folder
 from avsent.model.networks.config import PixelConfig
 from avsent.model.networks.encoders import PixelMember, PixelNetwork
 from avsent.training.data.arrays import load_arrays, save_arrays
 from recipes.corpora import FerImages, read_fer2013_images
-from recipes.members import Workshop
+from recipes.members import Workspace
 
 ROTATION_RAD = math.radians(15)
 SCALE = 0.15
 SHIFT = 0.1
 CONTRAST = 0.35
-"""Deviation of the exponent (log) of each pixel's brightness."""
+"""Standard deviation of the log exponent of the brightness."""
 NOISE = 0.15
 SIDE_LIGHT = 0.15
 BLURRED = 0.3
-"""Share of pictures that were seen from further away."""
+"""Share of pictures as from a greater distance."""
 LEAST_DETAIL = 0.35
 ERASED = 0.4
 ERASED_SIDE = 0.4
@@ -47,19 +48,20 @@ ERASED_SIDE = 0.4
 def augmented_pictures(
     grey: Tensor, size: int, generator: torch.Generator, strength: float = 1.0
 ) -> Tensor:
-    """Changed copies [N, size, size] of pictures ``grey`` [N, H, W] in 0 … 255, standardised; all
+    """Augmented copies [N, size, size] of pictures ``grey`` [N, H, W] in 0 … 255, standardised; all
     changes but the mirror are scaled by ``strength``."""
     pictures = _framed(grey, size, generator, strength)
     pictures = _lit(pictures, generator, strength)
     pictures = _coarser(pictures, generator, strength)
-    pictures = _standardised(pictures)
+    mean = pictures.mean(dim=(1, 2), keepdim=True)
+    pictures = (pictures - mean) / pictures.std(dim=(1, 2), keepdim=True).clamp_min(1e-2)
     noise = strength * NOISE * torch.rand(len(pictures), 1, 1, generator=generator)
     pictures = pictures + noise * torch.randn(pictures.shape, generator=generator)
     return _erased(pictures, generator, strength)
 
 
 def _framed(grey: Tensor, size: int, generator: torch.Generator, strength: float) -> Tensor:
-    """Mirrored, turned, scaled, shifted, and sampled at ``size``."""
+    """Mirrored, rotated, scaled, shifted, and sampled at ``size``."""
     n = len(grey)
 
     def uniform(limit: float) -> Tensor:
@@ -90,7 +92,7 @@ def _lit(pictures: Tensor, generator: torch.Generator, strength: float) -> Tenso
 
 
 def _coarser(pictures: Tensor, generator: torch.Generator, strength: float) -> Tensor:
-    """Some of them as a camera further away would have seen them; one size for a batch."""
+    """Some of them as from a greater distance; one size for a batch."""
     low = torch.rand(1, generator=generator).item() * (0.9 - LEAST_DETAIL) + LEAST_DETAIL
     chosen = torch.rand(len(pictures), generator=generator) < strength * BLURRED
     if not bool(chosen.any()):
@@ -101,12 +103,6 @@ def _coarser(pictures: Tensor, generator: torch.Generator, strength: float) -> T
     changed = pictures.clone()
     changed[chosen] = large[:, 0]
     return changed
-
-
-def _standardised(pictures: Tensor) -> Tensor:
-    mean = pictures.mean(dim=(1, 2), keepdim=True)
-    deviation = pictures.std(dim=(1, 2), keepdim=True)
-    return (pictures - mean) / deviation.clamp_min(1e-2)
 
 
 def _erased(pictures: Tensor, generator: torch.Generator, strength: float) -> Tensor:
@@ -129,12 +125,11 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class PixelTraining:
-    """Settings (ours). ``small_epochs`` of the ``epochs`` see pictures of ``small_px``: what is
-    learnt early needs no detail, and costs half. The first ``strong_epochs`` see pictures that are
-    changed much, and blended; the others see them changed by ``light`` of it, and not blended:
-    with strong changes to the end the network did not even fit what it was taught (61%).
-    ``taught``: the share of a target that is what teachers say of the picture, where there are any;
-    FER2013's labels are wrong too often to be believed alone."""
+    """Settings (ours). The first ``small_epochs`` use pictures of ``small_px``: early learning
+    needs no detail, and costs half. The first ``strong_epochs`` use full augmentation and mixup,
+    the others ``light`` times the augmentation and no mixup: with strong changes to the end the
+    network did not even fit its training part (61%). ``taught``: share of the teachers'
+    probabilities in a target, if there are teachers, as FER2013 has many wrong labels."""
 
     network: PixelConfig = field(default_factory=PixelConfig)
     epochs: int = 50
@@ -161,15 +156,14 @@ def train_member(
     say: Callable[[str], None] = lambda line: None,
     teachers: NDArray[np.float32] | None = None,
 ) -> PixelMember:
-    """One network, trained from nothing; the weights of the last epoch.
+    """One network, trained from scratch; the weights of the last epoch.
 
-    ``state``: a file that keeps how far it is, so that a training that was cut off goes on.
-    ``teachers``: probabilities [N, classes] of ``images``, see :func:`what_teachers_say`
-    (distillation: Hinton et al. 2015; pupils better than teachers of their own size: Furlanello et
-    al. 2018).
+    ``state``: the file that an interrupted training resumes from. ``teachers``: probabilities
+    [N, classes] of ``images``, see :func:`teacher_probabilities` (distillation: Hinton et al. 2015;
+    pupils better than teachers of their own size: Furlanello et al. 2018).
 
     Raises:
-        ValueError: less pictures than a batch.
+        ValueError: fewer pictures than a batch.
     """
     if len(images.images) < settings.batch:
         raise ValueError(f"{len(images.images)} pictures are less than a batch")
@@ -187,13 +181,13 @@ def train_member(
         nesterov=True,
     )
     digest = _digest(settings, images, seed, teachers)
-    begun = _load(state, member, optimiser, digest)
+    first = _load(state, member, optimiser, digest)
     grey = torch.from_numpy(images.images).float()
     targets = torch.from_numpy(images.labels)
     if teachers is not None:
-        told = functional.one_hot(targets, settings.network.classes)
-        targets = torch.lerp(told.float(), torch.from_numpy(teachers), settings.taught)
-    for epoch in range(begun, settings.epochs):
+        labels = functional.one_hot(targets, settings.network.classes)
+        targets = torch.lerp(labels.float(), torch.from_numpy(teachers), settings.taught)
+    for epoch in range(first, settings.epochs):
         loss = _one_epoch(member, optimiser, grey, targets, settings, seed * 1000 + epoch, epoch)
         _save(state, member, optimiser, digest, epoch + 1)
         say(f"pixels, seed {seed}, epoch {epoch + 1} of {settings.epochs}: loss {loss:.3f}")
@@ -208,11 +202,11 @@ def make_network(members: list[PixelMember], config: PixelConfig) -> PixelNetwor
     return network.eval()
 
 
-def what_teachers_say(
+def teacher_probabilities(
     teachers: Sequence[PixelMember], config: PixelConfig, images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Probabilities [N, classes] of ``images``: the teachers' log probabilities of each picture and
-    of its mirror image, averaged. A pupil thus learns to do without the mirror."""
+    """Probabilities [N, classes] of ``images``: the teachers' log probabilities averaged over each
+    picture and its mirror image, so that a pupil needs no mirror image."""
     members = list(teachers)
     network = make_network(members, dataclasses.replace(config, members=len(members)))
     mirrored = np.ascontiguousarray(images[:, :, ::-1])
@@ -278,15 +272,15 @@ def _loss(
     settings: PixelTraining,
     generator: torch.Generator,
 ) -> Tensor:
-    """Cross-entropy; a share ``mixed`` of the batches is blended with itself (mixup). ``targets``:
-    classes [N], or probabilities [N, classes]."""
+    """Cross-entropy; a share ``mixed`` of the batches is blended (mixup). ``targets``: classes [N],
+    or probabilities [N, classes]."""
     share = 1.0
     if torch.rand(1, generator=generator).item() < mixed:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         share = float(rng.beta(settings.mix_beta, settings.mix_beta))
     other = torch.randperm(len(targets), generator=generator)
     blended = share * pictures + (1 - share) * pictures[other]
-    # Twice as fast where the processor has bfloat16; the weights stay float32.
+    # Twice as fast on CPUs with bfloat16; the weights stay float32.
     with torch.autocast("cpu", torch.bfloat16):
         _, logits = member(blended)
     logits = logits.float()
@@ -305,7 +299,7 @@ def _rate(progress: float, warm_up: float) -> float:
 def _digest(
     settings: PixelTraining, images: FerImages, seed: int, teachers: NDArray[np.float32] | None
 ) -> str:
-    """What decides the outcome, as a tensor's name can hold it."""
+    """Digest of all that decides the weights."""
     words = json.dumps([dataclasses.asdict(settings), seed], sort_keys=True)
     digest = hashlib.sha256(words.encode())
     for part in (images.images, images.labels, teachers):
@@ -327,26 +321,23 @@ def _save(
         momentum = optimiser.state[parameter].get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum.contiguous()
-    state.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = state.with_name(f"unfinished-{state.name}")
-    save_file(tensors, unfinished, metadata={"digest": digest, "epoch": str(epoch)})
-    unfinished.replace(state)
+    prepare_folder(state.parent)
+    with atomic_path(state) as new:
+        save_file(tensors, new, metadata={"digest": digest, "epoch": str(epoch)})
 
 
 def _load(
     state: Path | None, member: PixelMember, optimiser: torch.optim.Optimizer, digest: str
 ) -> int:
-    """Take up what ``state`` holds; the epochs it stands for, 0 where it does not fit."""
+    """Load ``state``; returns the number of epochs done, 0 if it is missing or does not fit."""
     if state is None or not state.is_file():
         return 0
-    from safetensors import safe_open
-
     try:
         with safe_open(state, framework="pt") as file:
             about = cast(dict[str, str], file.metadata() or {})
-        if about.get("digest") != digest:
-            return 0
-        tensors = load_file(state)
+            if about.get("digest") != digest:
+                return 0
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError:
         return 0
     named = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
@@ -365,40 +356,45 @@ TEACHERS = (
 PUPIL = (2, PixelTraining(epochs=60, small_epochs=24, strong_epochs=30, light=0.5))
 
 
-def pixel_network(shop: Workshop) -> PixelNetwork:
-    """The pupil, taught by all of FER2013's training part.
+def pixel_network(workspace: Workspace) -> PixelNetwork:
+    """The pupil, trained on all of FER2013's training part.
 
     Raises:
         DatasetError: FER2013 is missing or unreadable.
     """
-    if shop.jobs > 1:
+    if workspace.jobs > 1:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(shop.jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(workspace.jobs, mp_context=context) as pool:
             for done in [
-                pool.submit(_teacher, seed, training, shop.data, shop.cache)
+                pool.submit(_teacher, seed, training, workspace.data, workspace.cache)
                 for seed, training in TEACHERS
             ]:
                 done.result()
-    images = read_fer2013_images(shop.data / "fer2013", "train")
-    teachers = [_teacher(seed, training, shop.data, shop.cache) for seed, training in TEACHERS]
+    images = read_fer2013_images(workspace.data / "fer2013", "train")
+    teachers = [
+        _teacher(seed, training, workspace.data, workspace.cache) for seed, training in TEACHERS
+    ]
     seed, training = PUPIL
-    said = _said(teachers, images, shop.cache)
-    pupil = train_member(images, seed, training, _file(shop.cache, seed), shop.say, said)
+    targets = _cached_probabilities(teachers, images, workspace.cache)
+    state = _file(workspace.cache, seed)
+    pupil = train_member(images, seed, training, state, workspace.say, targets)
     return make_network([pupil], dataclasses.replace(training.network, members=1))
 
 
-def _said(teachers: list[PixelMember], images: FerImages, cache: Path) -> NDArray[np.float32]:
-    """What the teachers say of ``images``, kept in ``cache``: it takes minutes."""
+def _cached_probabilities(
+    teachers: list[PixelMember], images: FerImages, cache: Path
+) -> NDArray[np.float32]:
+    """:func:`teacher_probabilities`, which take minutes, kept in ``cache``."""
     digest = hashlib.sha256(images.images.tobytes())
     for teacher in teachers:
         for tensor in teacher.state_dict().values():
             digest.update(tensor.contiguous().numpy().tobytes())
     kept = cache / f"pixel-teachers-{digest.hexdigest()[:12]}.npz"
-    with contextlib.suppress(DatasetError):  # not there, or damaged: made anew
+    with contextlib.suppress(DatasetError):  # missing or damaged: made again
         return np.asarray(load_arrays(kept, ("said",))["said"], dtype=np.float32)
-    said = what_teachers_say(teachers, TEACHERS[0][1].network, images.images)
-    save_arrays(kept, {"said": said})
-    return said
+    found = teacher_probabilities(teachers, TEACHERS[0][1].network, images.images)
+    save_arrays(kept, {"said": found})
+    return found
 
 
 def _teacher(seed: int, training: PixelTraining, data: Path, cache: Path) -> PixelMember:

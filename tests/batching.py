@@ -1,6 +1,6 @@
-"""Workers of the local engine that do what the name of their job says, instead of media.
+"""Helpers for tests of batches: journals, results, engines and workers without a model.
 
-The functions are found by name in the processes the engine starts, which know this folder.
+The worker is found by name in the processes that the local engine starts, which know this folder.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from handmade import HOSTILE, MODEL, make_result
 
 from avsent.batch.config import BatchConfig
-from avsent.batch.engines.base import Answer, Done, Engine, Event, Failed, Job, Moved, Work
-from avsent.batch.engines.worker import serve_with
-from avsent.batch.events import FileFailed, News, Started
+from avsent.batch.engines.base import Done, Engine, Failed, FileResult, Job, Outcome, Work
+from avsent.batch.events import Ended, Event, FileFailed, Started
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Ending, Entry, Journal, State, Stored, packed
-from avsent.batch.outputs import Whole, whole_of, write_tables
+from avsent.batch.journal import Entry, Journal, packed
+from avsent.batch.outputs import BatchResults, batch_results, write_tables
 from avsent.batch.plan import Plan
-from avsent.batch.run import BatchOptions, Report, run_batch
-from avsent.batch.scheduler import Course
+from avsent.batch.run import BatchOptions, run_batch, status_of
+from avsent.batch.scheduler import Scheduler
 from avsent.errors import CheckpointError
 from avsent.result.record import Result
 from avsent.result.writers import Format
@@ -55,25 +53,18 @@ def results() -> dict[str, Result]:
 
 def keep(journal: Journal, result: Result, config: BatchConfig = CONFIG, content: str = "") -> None:
     """Keep a result as a batch does."""
-    ending = Ending(
-        name=result.source,
-        state=State.done,
-        config_sha256=config.digest(),
-        size=1,
-        mtime_ns=2,
-        seconds=0.5,
-        duration_s=result.duration_s,
-        content_sha256=content or f"content of {result.source!r}",
-        utterances=len(result.utterances),
-    )
-    journal.succeed(ending, Stored(*packed(result)))
+    content = content or f"content of {result.source!r}"
+    kept = FileResult(content, result.duration_s, len(result.utterances), *packed(result))
+    journal.succeed(source_file(result.source), config.digest(), kept, 0.5)
 
 
 def keep_failure(journal: Journal, name: str, config: BatchConfig = CONFIG) -> None:
-    """Keep that a file cannot be done."""
-    error = f"{name}: no media file"
-    ending = Ending(name, State.failed, config.digest(), 1, 2, 0.5, error=error, exit_code=3)
-    journal.fail(ending)
+    """Keep that a file cannot be processed."""
+    journal.fail(source_file(name), config.digest(), f"{name}: no media file", 3, 0.5)
+
+
+def source_file(name: str, size: int = 1, mtime_ns: int = 2) -> SourceFile:
+    return SourceFile(name, Path(name), size, mtime_ns)
 
 
 def journal_of(out: Path, given: Iterable[Result], *failed: str) -> Journal:
@@ -88,19 +79,19 @@ def journal_of(out: Path, given: Iterable[Result], *failed: str) -> Journal:
     return journal
 
 
-def write(out: Path, journal: Journal, config: BatchConfig = CONFIG) -> tuple[bool, Whole]:
+def write(out: Path, journal: Journal, config: BatchConfig = CONFIG) -> tuple[bool, BatchResults]:
     """The tables as a batch writes them."""
     workshop = out / ".avsent" / "tmp"
     workshop.mkdir(parents=True, exist_ok=True)
-    whole = whole_of(journal, config)
-    return write_tables(out, workshop, journal, whole), whole
+    results = batch_results(journal, config)
+    return write_tables(out, workshop, journal, results), results
 
 
-COURSE_CONFIG = "the configuration"
+SCHEDULER_CONFIG = "the configuration"
 
 
-class Walked:
-    """What a course went through, and what the journal says after it."""
+class SchedulerRun:
+    """Runs of a scheduler: its events, and the journal after it."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         media = folder / "media"
@@ -113,51 +104,76 @@ class Walked:
             Job(number, file.name, file.path) for number, file in enumerate(self.files.values())
         )
         self.out = folder / "out"
-        self.news: list[News] = []
-        self.finished: dict[str, Stored] = {}
+        self.events: list[Event] = []
+        self.written: dict[str, bytes] = {}
         self.removed: list[str] = []
         with Journal(self.out, write=True) as journal:
             journal.survey({name: name for name in self.files})
 
     def run(self, engine: Engine, *, time_limit_s: float | None = None) -> dict[str, Entry]:
-        """Go through it; gives the entries of the journal, also where that raises."""
+        """Run it; returns the entries of the journal."""
         with Journal(self.out, write=True) as journal, engine:
-            course = Course(
+            scheduler = Scheduler(
                 Plan(self.jobs, (), ()),
                 self.files,
                 journal,
-                COURSE_CONFIG,
-                listener=self.news.append,
-                finished=self.finished.__setitem__,
+                SCHEDULER_CONFIG,
+                listener=self.events.append,
+                write=self.written.__setitem__,
                 remove=self.removed.append,
                 time_limit_s=time_limit_s,
             )
-            course.run(engine)
+            scheduler.run(engine)
         return self.entries()
 
     def entries(self) -> dict[str, Entry]:
         with Journal(self.out, write=False) as journal:
             return {entry.name: entry for entry in journal.entries()}
 
-    def of(self, kind: Callable[..., News]) -> list[News]:
-        return [news for news in self.news if isinstance(news, kind)]  # type: ignore[arg-type]
+    def events_of(self, kind: Callable[..., Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]  # type: ignore[arg-type]
 
     @property
     def failed(self) -> list[str]:
-        """Files of which it was said that they have no result."""
-        return [news.name for news in self.of(FileFailed) if isinstance(news, FileFailed)]
+        """Files reported as failed."""
+        return [event.name for event in self.events if isinstance(event, FileFailed)]
 
     def started(self) -> list[str]:
-        return [news.name for news in self.of(Started) if isinstance(news, Started)]
+        return [event.name for event in self.events if isinstance(event, Started)]
 
 
 BIG = 3_000_000
-"""Bytes of an answer that no pipe takes at once."""
+"""Bytes of a result that no pipe takes at once."""
 
 
-class Scripted:
-    """``kill-…`` kills its worker each time, ``kill1-…`` the first time; the marks of how often
-    which job was tried, and where, lie beside the file."""
+class ScriptedWorker:
+    """Does what the name of the job says: ``kill-…`` kills its worker each time, ``kill1-…`` the
+    first time. A file ``….try1`` beside the media file holds the process of the first try.
+
+    ``work.checkpoint`` says how loading ends.
+    """
+
+    def __init__(self, work: Work) -> None:
+        match work.checkpoint:
+            case "default":
+                return
+            case "stillborn":
+                os._exit(3)
+            case "unfit":
+                raise CheckpointError("unknown checkpoint 'unfit'")
+            case "broken":
+                raise ImportError("no module named torch")
+        kind, _, path = work.checkpoint.rpartition(":")
+        first = True
+        try:
+            Path(path).unlink()
+        except FileNotFoundError:
+            first = False
+        if kind == "first only" and not first:
+            time.sleep(1.0)  # so that the first one is at work by then
+            os._exit(3)
+        if kind == "all but first" and first:
+            os._exit(3)
 
     def outcome(self, job: Job, send: Callable[[object], None]) -> object:
         tries = len(list(job.path.parent.glob(f"{job.path.name}.try*")))
@@ -181,52 +197,24 @@ class Scripted:
             case "unfit":
                 raise CheckpointError("the model is damaged; restore it")
             case "same":
-                return Done(job, Answer(job.known_sha256 or ""), 0.1)
+                return Done(job, None, 0.1)
             case "big":
-                return Done(job, answer(job, os.urandom(BIG)), 0.1)
+                return Done(job, file_result(job, os.urandom(BIG)), 0.1)
             case "move":
-                send(Moved(job, 1.25))
-        return Done(job, answer(job, job.name.encode("utf-8", "surrogateescape")), 0.25)
+                send(1.25)
+        return Done(job, file_result(job, job.name.encode("utf-8", "surrogateescape")), 0.25)
 
 
-def answer(job: Job, result: bytes) -> Answer:
-    """An answer for a file of three seconds with two utterances."""
-    return Answer(f"content of {job.number}", 3.0, 2, result, '[["a row"]]')
-
-
-def scripted(connection: Connection, work: Work) -> None:
-    """A worker as the engine starts it; ``work.checkpoint`` tells how it loads its model."""
-
-    def load() -> Scripted:
-        if work.checkpoint == "stillborn":
-            os._exit(3)
-        if work.checkpoint == "unfit":
-            raise CheckpointError("unknown checkpoint 'unfit'")
-        if work.checkpoint == "broken":
-            raise ImportError("no module named torch")
-        if work.checkpoint.startswith("second:"):  # a file: who finds it stays, others end
-            try:
-                Path(work.checkpoint.partition(":")[2]).unlink()
-            except FileNotFoundError:
-                time.sleep(1.0)  # so that the first one is at work by then
-                os._exit(3)
-            return Scripted()
-        if work.checkpoint != "default":  # a file: the first that comes to it ends
-            try:
-                Path(work.checkpoint).unlink()
-            except FileNotFoundError:
-                return Scripted()
-            os._exit(3)
-        return Scripted()
-
-    serve_with(connection, load)
+def file_result(job: Job, result: bytes) -> FileResult:
+    """The result of a file of three seconds with two utterances."""
+    return FileResult(f"content of {job.number}", 3.0, 2, result, '[["a row"]]')
 
 
 NAMES = ("a.mp4", "b.wav", "sub/c.mp4", "sub/d.mp4")
 
 
-class AtOnce(Engine):
-    """Answers from what a file holds: how many utterances, or ``bad``."""
+class InstantEngine(Engine):
+    """Makes results from the content of a file: the number of its utterances, or ``bad``."""
 
     workers = 2  # type: ignore[assignment]
 
@@ -241,22 +229,21 @@ class AtOnce(Engine):
         self._jobs.append(job)
         return len(self._jobs) - 1
 
-    def wait(self, timeout_s: float) -> list[Event]:
+    def wait(self, timeout_s: float) -> list[Outcome]:
         jobs, self._jobs = self._jobs, []
         return [self._outcome(job) for job in jobs]
 
-    def _outcome(self, job: Job) -> Event:
+    def _outcome(self, job: Job) -> Outcome:
         content = job.path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         if digest == job.known_sha256:
-            return Done(job, Answer(digest), 0.1)
+            return Done(job, None, 0.1)
         self._read.append(job.name)
         if content.startswith(b"bad"):
             return Failed(job, f"{job.name}: not media", 3, 0.1)
         result = make_result(int(content), job.name)
-        stored, rows = packed(result)
         count = len(result.utterances)
-        return Done(job, Answer(digest, result.duration_s, count, stored, rows), 0.1)
+        return Done(job, FileResult(digest, result.duration_s, count, *packed(result)), 0.1)
 
     def abandon(self, job: Job) -> None:
         raise AssertionError
@@ -271,7 +258,7 @@ class Batch:
     def __init__(self, folder: Path) -> None:
         self.media, self.out = folder / "media", folder / "out"
         self.read: list[str] = []
-        self.news: list[News] = []
+        self.events: list[Event] = []
 
     def put(self, name: str, content: str) -> None:
         path = self.media / name
@@ -281,16 +268,21 @@ class Batch:
     def run(
         self,
         *formats: Format,
-        listener: Callable[[News], None] | None = None,
+        listener: Callable[[Event], None] | None = None,
         retry_failed: bool = False,
-    ) -> Report:
+    ) -> Ended:
         self.read.clear()
-        self.news.clear()
+        self.events.clear()
         options = BatchOptions(formats=formats or (Format.json,), retry_failed=retry_failed)
-        return run_batch(self.media, self.out, self._engine, options, listener or self.news.append)
+        return run_batch(
+            self.media, self.out, self._engine, options, listener or self.events.append
+        )
 
     def _engine(self, plan: Plan) -> Engine:
-        return AtOnce(self.read)
+        return InstantEngine(self.read)
+
+    def failed(self) -> list[str]:
+        return [entry.name for entry in status_of(self.out).failures]
 
     def tree(self) -> dict[str, bytes]:
         return {

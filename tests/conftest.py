@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("avsent", deadline=None)  # no test depends
 hypothesis.settings.load_profile("avsent")
 
 LONGEST_FIRST = (
-    *("test_gpu", "test_batch_ray", "test_invariance", "test_run", "test_predictor"),
+    *("test_gpu", "test_ray", "test_invariance", "test_run", "test_predictor"),
     *("test_end_to_end", "test_docs", "test_batch_end_to_end", "test_wheel", "test_fusion"),
     *("test_security", "test_docs_site", "test_notebook"),
 )

@@ -1,4 +1,4 @@
-"""Real clips with their sound taken away, replaced by silence, or kept alone."""
+"""Small media files, made-up streams, changed copies of clips, and how to read them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small experts, and made-up clips whose emotion is plain to hear and to see."""
+"""Small experts, and synthetic clips whose emotion is easy to tell from voice and face."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from avsent.training.data.ravdess_landmarks import FULL_SCALE, RavdessClip
 from avsent.training.seed import Trained
 from avsent.training.settings import OptimiserSettings
 from recipes.corpora import FerImages, Stills
-from recipes.fusion import Experts, Fusing, Pool, Posteriors, by_speaker, fuse, split_pool
+from recipes.fusion import Experts, FusionTraining, Pool, Posteriors, by_speaker, fuse, split_pool
 from recipes.pixels import PixelTraining, train_member
 
 MODELS = ROOT / "models"
@@ -100,9 +100,9 @@ EXPERTS = ExpertsConfig(
 )
 VOICE, FACE = EXPERTS.posteriors("audio"), EXPERTS.posteriors("face")
 HEARD, SPOKEN = slice(0, 11), slice(11, 22)
-"""Columns of what is heard: by the spectrogram, and by the prosody."""
+"""Columns of the voice: spectrogram, and prosody."""
 STILL, MOVING, PIXELS = slice(0, 11), slice(11, 22), slice(22, 32)
-"""Columns of what is seen."""
+"""Columns of the face."""
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -120,7 +120,7 @@ def with_statistics(model: M, seed: int = 0) -> M:
 
 
 def some_experts(seed: int, members: int = 1) -> Experts:
-    """Experts that know nothing, each with opinions of its own."""
+    """Untrained experts, each with its own weights."""
     torch.manual_seed(seed)
     return Experts(
         tuple(with_statistics(AudioMember(EXPERTS), seed + k) for k in range(members)),
@@ -222,7 +222,7 @@ class CutOffError(Exception):
 def cut_off_after(
     epoch: int, state: Path, settings: PixelTraining = QUICK, images: FerImages | None = None
 ) -> None:
-    """Train with seed 7, and break off when that many epochs are done."""
+    """Train with seed 7, and interrupt after that many epochs."""
 
     def say(line: str) -> None:
         if f"epoch {epoch} of" in line:
@@ -232,7 +232,7 @@ def cut_off_after(
         train_member(images or bright_halves(60), 7, settings, state, say)
 
 
-SETTINGS = Fusing(
+SETTINGS = FusionTraining(
     clip_videos=150,
     still_videos=60,
     validation_videos=40,

@@ -1,4 +1,4 @@
-"""Corpora of a few made-up utterances, and settings that train on them in a moment.
+"""Small synthetic corpora, and settings for short training runs on them.
 
 An utterance's class shows in everything that stands for it, so that all of it can be learnt.
 """
@@ -28,7 +28,7 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.feature_files import write_features
-from avsent.training.losses import Taught, Updates
+from avsent.training.losses import SourceEmbeddings, Updates
 from avsent.training.run import Hooks, Request, run
 from avsent.training.run_folder import RunFolder
 from avsent.training.settings import (
@@ -124,9 +124,11 @@ def small_settings(
     )
 
 
-def material_of(corpus: Corpus, told: TrainSettings, *, words: bool = True) -> Material:
-    """What seed 0 learns from."""
-    return make_material(make_task(corpus, told.label, told.labels), told, 0, words=words)
+def material_of(corpus: Corpus, settings: TrainSettings, *, words: bool = True) -> Material:
+    """The material of seed 0."""
+    return make_material(
+        make_task(corpus, settings.label, settings.labels), settings, 0, words=words
+    )
 
 
 def changed(corpus: Corpus, change: dict[str, dict[str, Any]]) -> Corpus:
@@ -160,21 +162,21 @@ def _look(index: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 CPU = torch.device("cpu")
 WEIGHTS = "checkpoint/model.safetensors"
-TAUGHT = {"source": "text"}
+TEXT_SOURCE = {"source": "text"}
 
 
-def begun(
+def run_small(
     folder: Path,
     corpus: Corpus | None = None,
-    told: TrainSettings | None = None,
+    settings: TrainSettings | None = None,
     hooks: Hooks | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """A run on a small corpus without pictures of its spaces, unless told otherwise."""
+    """A run on a small corpus, by default with one seed and without transfer."""
     options = {"seeds": (0,), **options}
     request = Request(
         corpus=corpus or small_corpus(),
-        settings=told or small_settings(),
+        settings=settings or small_settings(),
         folder=RunFolder(folder),
         device=CPU,
         **options,
@@ -206,7 +208,7 @@ PRESENT = {
     "face": torch.tensor([[True, False, True, True], [True, True, False, False]]),
 }
 LABELS = torch.tensor([[0.0, 1.0, NAN, 2.0], [1.0, 0.0, NAN, NAN]], dtype=torch.float64)
-THERE = torch.tensor([[True, True, False, True], [True, True, False, False]])
+HAS_SOURCE = torch.tensor([[True, True, False, True], [True, True, False, False]])
 UNCLIPPED = OptimiserSettings(learning_rate=0.01, clip=1e9)
 STEP_WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
 
@@ -220,11 +222,11 @@ def utterances() -> Utterances:
     return Utterances(values, dict(PRESENT), torch.tensor([4, 2]))
 
 
-def taught() -> Taught:
-    return Taught(random(2, 4, SIZE, seed=3).tanh(), THERE)
+def source_embeddings() -> SourceEmbeddings:
+    return SourceEmbeddings(random(2, 4, SIZE, seed=3).tanh(), HAS_SOURCE)
 
 
-def made(
+def small_updates(
     alpha: float = 1.0,
     beta: float = 0.0,
     gamma: float = 0.0,
@@ -246,7 +248,7 @@ def made(
 
 
 def parameters(updates: Updates) -> dict[str, Tensor]:
-    """All that an optimiser could move, by "part.name"."""
+    """All trainable parameters, by "part.name"."""
     assert updates.transfer is not None
     named = [*updates.model.named_parameters(), *updates.transfer.named_parameters()]
     return {name: value.detach().clone() for name, value in named}

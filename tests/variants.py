@@ -1,7 +1,7 @@
-"""Changed copies of real clips, in which the same person says the same thing in the same way.
+"""Changed copies of real clips in which the speaking stays the same.
 
-The stream that a variant does not change is copied packet by packet; the other one is written anew
-at the presentation times it had. For clips that begin at 0 and are shown without rotation.
+The stream that a variant does not change is copied packet by packet; the other one is encoded
+again with the same presentation times. For clips that begin at 0 and are not rotated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def shortened(source: Path, target: Path, max_s: float | None = None, share: flo
 
 
 def mirrored(source: Path, target: Path, max_s: float | None = None) -> Path:
-    """Left and right change places."""
+    """Left and right swapped."""
     return _written(source, target, max_s, pictures=partial(_Pictures, change=_flipped))
 
 
@@ -41,7 +41,7 @@ def half_size(source: Path, target: Path, max_s: float | None = None) -> Path:
 
 
 def slower_frames(source: Path, target: Path, max_s: float | None = None) -> Path:
-    """12.5 pictures a second at most: the first one shown at or after each tick of that clock."""
+    """At most 12.5 pictures a second: the first at or after each tick of that clock."""
     due = 0
 
     def seldom(frame: av.VideoFrame) -> av.VideoFrame | None:
@@ -56,13 +56,13 @@ def slower_frames(source: Path, target: Path, max_s: float | None = None) -> Pat
 
 
 def sound_8k(source: Path, target: Path, max_s: float | None = None) -> Path:
-    """The sound as a telephone has it: one channel, 8 kHz."""
+    """Telephone sound: one channel, 8 kHz."""
     telephone = partial(_Sound, rate_hz=TELEPHONE_HZ, layout="mono")
     return _written(source, target, max_s, sound=telephone)
 
 
 def quieter(source: Path, target: Path, max_s: float | None = None) -> Path:
-    """Everything is heard 12 dB more softly."""
+    """The sound 12 dB quieter."""
     return _written(source, target, max_s, sound=partial(_Sound, gain=QUIETER))
 
 
@@ -76,8 +76,8 @@ VARIANTS: dict[str, Callable[[Path, Path, float | None], Path]] = {
 
 
 class _Copied:
-    """Packets as they are. Cut in the order of decoding, so that all that is left can be decoded:
-    where pictures are stored out of order, one or two later ones stay."""
+    """Packets unchanged, up to a time in decoding order, so that all of them can be decoded: where
+    pictures are stored out of order, one or two later ones remain."""
 
     def __init__(self, after: Any, stream: Any) -> None:
         self._to = after.add_stream_from_template(stream)
@@ -89,7 +89,7 @@ class _Copied:
 
 
 class _Pictures:
-    """Pictures decoded, changed and encoded, each at its time; ``change`` gives None for none."""
+    """Pictures decoded, changed and encoded, each at its time; ``change`` may return None."""
 
     def __init__(
         self,
@@ -122,8 +122,7 @@ class _Pictures:
 
 
 class _Sound:
-    """Sound decoded, resampled and made softer; written as plain samples, so without a codec's
-    own delay and loss."""
+    """Sound decoded, resampled and scaled by ``gain``; written as PCM, without delay or loss."""
 
     def __init__(
         self,

@@ -154,7 +154,7 @@ BAD = '"><script>alert(1)</script>.mp4'
 def batch_of(out: Path, given: dict[str, Result], *failed: str) -> Path:
     """A finished batch with its result files."""
     with journal_of(out, given.values(), *failed) as journal:
-        journal.keep_fact("options", CONFIG.shown())
+        journal.keep_fact("options", CONFIG.options())
         write_results(out, journal, given)
     return out
 

@@ -71,8 +71,8 @@ def _analysis(stored: Stored, work: Work) -> Analysis:
         adapt=Adapt.corpus,
         # Without the warning of an earlier run, when there were other files.
         warnings=tuple(w for w in result.warnings if not w.startswith(WARNING)),
-        check=work.check,
-        proxy=work.proxy,
+        check=work.options.check,
+        proxy=work.options.proxy,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a result depends on besides the file: if any of it changes, the file is done again."""
+"""The configuration that results depend on: if any of it changes, every file is done again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from avsent.result.utterance import ModelInfo
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """Everything a result depends on; where it is computed is left out, as are formats.
+    """What a result depends on besides its file; not the device, the engine or the formats.
 
-    ``checkpoint_sha256``: of the configuration, which names the weights' own.
+    ``checkpoint_sha256``: of the checkpoint's configuration, which holds the hash of the weights.
     """
 
     avsent: str
@@ -35,12 +35,11 @@ class BatchConfig:
     proxy: bool | None = None
 
     def digest(self) -> str:
-        """One number for all of it."""
-        facts = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(facts.encode("ascii")).hexdigest()
+        """The SHA-256 of the configuration, as hex."""
+        return json_sha256(dataclasses.asdict(self))
 
-    def shown(self) -> dict[str, Any]:
-        """For people: options by their names, without hashes."""
+    def options(self) -> dict[str, Any]:
+        """The options by their names, for people."""
         return {
             "avsent": self.avsent,
             "face": self.face,
@@ -52,46 +51,47 @@ class BatchConfig:
         }
 
 
-def config_of(work: Work, adapt: str) -> BatchConfig:
+def config_of(work: Work) -> BatchConfig:
     """The configuration of a batch.
 
     Raises:
         CheckpointError: there is no such checkpoint. InputError: no such landmarks file.
     """
-    path = checkpoint_folder(work.checkpoint) / CONFIG_FILE
+    path, options = checkpoint_folder(work.checkpoint) / CONFIG_FILE, work.options
     try:
         checkpoint_sha256 = file_sha256(path)
-        model = _model_of(json.loads(path.read_text(encoding="utf-8")))
+        # The rest is checked with torch by those who load it; a batch in which everything is done
+        # must not wait for that.
+        config = json.loads(path.read_text(encoding="utf-8"))
+        labels = tuple(map(str, config["model"]["labels"]))
+        model = ModelInfo(str(config["name"]), str(config["weights_sha256"]), labels)
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error.strerror}); restore the checkpoint"
         ) from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged; restore the checkpoint") from error
-    landmarks_sha256 = None
-    if work.landmarks is not None:
-        try:
-            landmarks_sha256 = file_sha256(work.landmarks)
-        except OSError as error:
-            raise InputError(
-                f"--landmarks: cannot read {work.landmarks}: {error.strerror}; check the name"
-            ) from error
+    landmarks = options.landmarks
+    try:
+        landmarks_sha256 = None if landmarks is None else file_sha256(landmarks)
+    except OSError as error:
+        raise InputError(
+            f"--landmarks: cannot read {landmarks}: {error.strerror}; check the name"
+        ) from error
     return BatchConfig(
         avsent=__version__,
         model=model,
         checkpoint_sha256=checkpoint_sha256,
-        face=work.face.value,
-        adapt=adapt,
-        analysis_rate_hz=work.analysis_rate_hz,
-        strict=work.strict,
+        face=options.face.value,
+        adapt=options.adapt.value,
+        analysis_rate_hz=options.analysis_rate_hz,
+        strict=options.strict,
         landmarks_sha256=landmarks_sha256,
-        check=work.check,
-        proxy=work.proxy,
+        check=options.check,
+        proxy=options.proxy,
     )
 
 
-def _model_of(config: Any) -> ModelInfo:
-    """What results say of their model. The rest of a checkpoint is checked by those who load it,
-    with torch; a batch in which nothing is left to do needs no more than this."""
-    labels = tuple(map(str, config["model"]["labels"]))
-    return ModelInfo(str(config["name"]), str(config["weights_sha256"]), labels)
+def json_sha256(value: Any) -> str:
+    """SHA-256 of a JSON-ready value, as hex."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()

@@ -1,4 +1,4 @@
-"""What a batch tells about itself while it goes on."""
+"""The events of a batch, for whoever shows them; ``--json-progress`` prints each as one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """Durations of files are being found out, before the work."""
+    """Before the work: the durations of ``files`` of ``total`` files have been read."""
 
     files: int
     total: int
@@ -17,7 +17,7 @@ class Looking:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What there is to do; ``…_s`` in seconds of media, as far as it is known.
+    """The plan; ``to_do_s``: seconds of media, of the files that state their duration.
 
     ``done``, ``failed``: by earlier runs; these files are left alone.
     """
@@ -32,7 +32,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A worker has taken a file."""
+    """A worker has started a file."""
 
     name: str
     worker: int
@@ -41,7 +41,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """How far a worker has come with its file."""
+    """A worker has processed ``completed_s`` seconds of media of its file."""
 
     name: str
     worker: int
@@ -50,7 +50,7 @@ class Advanced:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A file is done; ``seconds`` of work. ``unchanged``: its earlier result still holds."""
+    """A file is done; ``seconds`` of work. ``unchanged``: its earlier result is still valid."""
 
     name: str
     worker: int
@@ -71,7 +71,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class FileFailed:
-    """A file cannot be done."""
+    """A file cannot be processed."""
 
     name: str
     worker: int
@@ -81,14 +81,18 @@ class FileFailed:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The results of all files are being brought together."""
+    """The tables of all files are being written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """All is written: files done in this run, and before it; those without a result; those of
-    earlier runs that are gone; then what was found in all that are done, and what was left out:
-    files of other kinds, links out of the folder, folders that cannot be read."""
+    """The batch has ended and everything is written.
+
+    ``did``: files done in this run; ``kept``: done by earlier runs; ``failed``: without a result;
+    ``gone``: files of earlier runs that are no longer in the folder. ``utterances`` and
+    ``duration_s``: of all files done. Left out: ``others`` of other kinds, ``links_out`` of the
+    folder, and folders that could not be read (``unread``).
+    """
 
     did: int
     kept: int
@@ -101,11 +105,11 @@ class Ended:
     unread: tuple[str, ...]
 
 
-News: TypeAlias = (
+Event: TypeAlias = (
     Looking | Planned | Started | Advanced | Finished | Retried | FileFailed | Tables | Ended
 )
-Listener: TypeAlias = Callable[[News], None]
+Listener: TypeAlias = Callable[[Event], None]
 
 
-def ignore_news(news: News) -> None:
+def ignore_event(event: Event) -> None:
     """The listener that does nothing."""

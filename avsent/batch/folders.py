@@ -22,21 +22,21 @@ _SOUND = """
     aac ac3 aif aiff alac amr ape au caf flac m4a mka mp2 mp3 oga ogg opus ra wav wma wv
 """
 MEDIA_EXTENSIONS = frozenset((_VIDEO + _SOUND).split())
-"""Endings, in any case, of what is taken for media where no ``--glob`` says otherwise."""
+"""Extensions of media files, in any case; ``--glob`` replaces them."""
 MAX_NAME_BYTES = 255
-"""Of one name, on about every file system."""
+"""Limit for one name, on about every file system."""
 _LATEST_NS = 2**63 - 1
 """The year 2262: what SQLite can hold. A broken clock may have set a later one."""
-_ENDINGS = (*(format.extension for format in Format), "html")
-"""Of outputs, in whatever format, and of the page that a report has for each file."""
-_ROOM_FOR_FORMAT = max(len(f".{ending}") for ending in _ENDINGS)
+_OUTPUT_EXTENSIONS = (*(format.extension for format in Format), "html")
+"""Of outputs in any format, and of the page that a report has for each file."""
+_LONGEST_EXTENSION = max(len(f".{extension}") for extension in _OUTPUT_EXTENSIONS)
 _RESERVED = ("utterances", "summary", "index")
-"""Names in the outputs' own folder."""
+"""Stems of files in OUT itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One input: its ``name`` relative to the folder, with ``/``, and how it looks from outside."""
+    """One input; ``name``: relative to the folder, with ``/``."""
 
     name: str
     path: Path
@@ -46,8 +46,8 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is in a folder: media in order of name; how many files are of no kind asked for; links
-    that lead elsewhere; folders that cannot be read, with the reason."""
+    """Contents of a folder: media in order of name; numbers of files of other kinds, and of links
+    that lead out of it; folders that cannot be read, with the reason."""
 
     files: tuple[SourceFile, ...]
     others: int
@@ -57,7 +57,6 @@ class Found:
 
 @dataclass(slots=True)
 class _Counts:
-    others: int = 0
     links_out: int = 0
     unread: list[str] = field(default_factory=list)
 
@@ -66,13 +65,13 @@ def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
     """The media files under ``folder``, without those under ``out``.
 
     ``globs``: patterns for names, or with a ``/`` for whole relative names, instead of the known
-    endings. Names that begin with a dot are left out, as shells do. A link is followed to a file
-    inside ``folder``; never to a folder, which would be found at its own place.
+    extensions. Names that begin with a dot are left out, as in shells. A link is followed to a
+    file inside ``folder``; never to a folder, which is found at its own place.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
     """
-    # os.path, not Path: a name that no file can have is none that is there.
+    # os.path, not Path, which raises OSError for names that no file can have.
     if not os.path.exists(folder):
         raise InputError(f"{folder}: no such folder; check the name")
     if not os.path.isdir(folder):
@@ -83,25 +82,18 @@ def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); ask its owner") from error
     counts = _Counts()
     root = Path(os.path.realpath(folder))
-    found = [
-        file
-        for file in _walk(root, Path(os.path.realpath(out)), counts)
-        if _wanted(file.name, globs) or _count_other(counts)
-    ]
-    found.sort(key=lambda file: os.fsencode(file.name))
-    return Found(tuple(found), counts.others, counts.links_out, tuple(counts.unread))
-
-
-def _count_other(counts: _Counts) -> bool:
-    counts.others += 1
-    return False
+    files = list(_walk(root, Path(os.path.realpath(out)), counts))
+    media = [file for file in files if _wanted(file.name, globs)]
+    media.sort(key=lambda file: os.fsencode(file.name))
+    others = len(files) - len(media)
+    return Found(tuple(media), others, counts.links_out, tuple(counts.unread))
 
 
 def _walk(root: Path, out: Path, counts: _Counts) -> Iterator[SourceFile]:
-    # A stack of our own: folders may be nested deeper than Python's.
-    left = [(root, "")]
-    while left:
-        folder, prefix = left.pop()
+    # No recursion: folders may be nested deeper than calls can be.
+    folders = [(root, "")]
+    while folders:
+        folder, prefix = folders.pop()
         try:
             with os.scandir(folder) as entries:
                 listed = list(entries)
@@ -117,13 +109,13 @@ def _walk(root: Path, out: Path, counts: _Counts) -> Iterator[SourceFile]:
                 if file is not None:
                     yield file
             elif path != out:
-                left.append((path, f"{prefix}{entry.name}/"))
+                folders.append((path, f"{prefix}{entry.name}/"))
 
 
 def _file(
     entry: os.DirEntry[str], name: str, path: Path, root: Path, counts: _Counts
 ) -> SourceFile | None:
-    """What is there; None where it is no file, or a link that is not followed."""
+    """The file of a folder's entry; None if it is no file, or a link that is not followed."""
     if entry.is_symlink():
         real = os.path.realpath(path)
         if os.path.isdir(real):
@@ -132,12 +124,12 @@ def _file(
             counts.links_out += 1
             return None
     try:
-        seen = entry.stat()
+        found = entry.stat()
     except OSError:
-        return None  # a link to nothing, or gone since it was listed
-    if not stat.S_ISREG(seen.st_mode):
+        return None  # a link to nothing, or removed since it was listed
+    if not stat.S_ISREG(found.st_mode):
         return None
-    return SourceFile(name, path, seen.st_size, min(seen.st_mtime_ns, _LATEST_NS))
+    return SourceFile(name, path, found.st_size, min(found.st_mtime_ns, _LATEST_NS))
 
 
 def _wanted(name: str, globs: Sequence[str]) -> bool:
@@ -148,21 +140,26 @@ def _wanted(name: str, globs: Sequence[str]) -> bool:
 
 
 def assign_stems(names: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
-    """For each name, what the names of its outputs begin with: ``sub/talk.mp4``, to which
-    ``.json`` is added, so that ``talk.wav`` does not collide with it.
+    """The stem of each name's outputs: the whole name, ``sub/talk.mp4``, to which ``.json`` is
+    added, so that ``talk.wav`` does not collide with it.
 
-    Names that differ in case or Unicode form alone get a number, because some file systems mix
-    them up; so does a name whose output would have that of a folder (``talk.mp4`` beside the
-    folder ``talk.mp4.json``). Too long ones are cut. ``known``: stems given earlier, which stay.
+    Names that differ only in case or Unicode form get a number, because some file systems confuse
+    them; so does a name whose output would be named like a folder (``talk.mp4`` beside the folder
+    ``talk.mp4.json``). Names that are too long are cut. ``known``: stems assigned earlier, which
+    stay.
     """
     names, stems = list(names), dict(known)
     taken = {_folded(stem) for stem in [*_RESERVED, *stems.values()]}
-    folders = {_folded(folder) for name in names for folder in _folders(name)}
+    # All folders of the mirrored tree.
+    parents = {parent for name in names for parent in PurePosixPath(name).parents}
+    folders = {_folded(parent.as_posix()) for parent in parents}
     for name in names:
         if name in stems:
             continue
         number, stem = 1, _fitting(name, "")
-        while _folded(stem) in taken or _outputs(stem) & folders:
+        while _folded(stem) in taken or any(
+            _folded(f"{stem}.{extension}") in folders for extension in _OUTPUT_EXTENSIONS
+        ):
             number += 1
             stem = _fitting(name, f".{number}")
         taken.add(_folded(stem))
@@ -170,20 +167,10 @@ def assign_stems(names: Iterable[str], known: Mapping[str, str]) -> dict[str, st
     return stems
 
 
-def _folders(name: str) -> list[str]:
-    """All folders that ``name`` is in, as they are in the mirrored tree."""
-    return [parent.as_posix() for parent in PurePosixPath(name).parents][:-1]
-
-
-def _outputs(stem: str) -> set[str]:
-    """All names that outputs may have."""
-    return {_folded(f"{stem}.{ending}") for ending in _ENDINGS}
-
-
 def _fitting(name: str, number: str) -> str:
-    """``name`` and ``number``, the last part cut where a format's ending would not fit."""
+    """``name`` and ``number``, the last part cut if an extension would not fit."""
     folder, slash, last = name.rpartition("/")
-    room = MAX_NAME_BYTES - _ROOM_FOR_FORMAT - len(number)
+    room = MAX_NAME_BYTES - _LONGEST_EXTENSION - len(number)
     raw = os.fsencode(last)
     if len(raw) > room:
         digest = hashlib.sha256(raw).hexdigest()[:8]

@@ -20,6 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from avsent.batch.engines.base import FileResult
+from avsent.batch.folders import SourceFile
 from avsent.errors import InputError, OutputError
 from avsent.labels import MODALITIES
 from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
@@ -61,9 +63,11 @@ CREATE TABLE outputs (
     PRIMARY KEY (name, format)
 );
 """
+# SQLite keeps these texts, and another text is another version: they must not change.
+_TABLES = sorted(table.strip() for table in _SCHEMA.split(";\n") if table.strip())
 
 
-class State(StrEnum):
+class FileState(StrEnum):
     """State of a file."""
 
     pending = "pending"
@@ -83,7 +87,7 @@ class Entry:
     duration_s: float | None
     content_sha256: str | None
     config_sha256: str | None
-    state: State
+    state: FileState
     attempts: int
     seconds: float | None
     utterances: int | None
@@ -93,25 +97,9 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How the work on a file ended: done, or failed with an error."""
-
-    name: str
-    state: State
-    config_sha256: str
-    size: int
-    mtime_ns: int
-    seconds: float
-    duration_s: float | None = None
-    content_sha256: str | None = None
-    utterances: int | None = None
-    error: str | None = None
-    exit_code: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
-    """A result in the journal."""
+    """The result of a file as the journal keeps it; see
+    :class:`avsent.batch.engines.base.FileResult`."""
 
     result: bytes
     rows: str
@@ -144,13 +132,13 @@ class Journal:
     def _prepare(self) -> None:
         version = self._one("PRAGMA user_version")
         application = self._one("PRAGMA application_id")
-        if self._write and not version and not application and not self._tables():
+        if self._write and not version and not application and not self._schema():
             with self._transaction():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
+                for table in _TABLES:
+                    self._db.execute(table)
                 self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
-        elif application != _APPLICATION or version != VERSION or not self._is_ours():
+        elif application != _APPLICATION or version != VERSION or self._schema() != _TABLES:
             raise OutputError(
                 f"{self.path}: is of another version of avsent, or none of its journals; give "
                 "another -o"
@@ -159,14 +147,10 @@ class Journal:
             # A power cut must not undo what was reported as done.
             self._db.execute("PRAGMA synchronous = FULL")
 
-    def _is_ours(self) -> bool:
-        """Whether it has our tables and nothing else: a trigger or a view could do anything."""
-        found = self._db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-        ours = [part.strip() for part in _SCHEMA.split(";\n") if part.strip()]
-        return sorted(sql for (sql,) in found) == sorted(ours)
-
-    def _tables(self) -> int:
-        return int(self._one("SELECT count(*) FROM sqlite_master"))
+    def _schema(self) -> list[str]:
+        """All definitions: besides our tables there must be no trigger and no view."""
+        rows = self._db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        return sorted(sql for (sql,) in rows)
 
     def __enter__(self) -> Self:
         return self
@@ -182,30 +166,23 @@ class Journal:
     # --- facts about the whole ---------------------------------------------------------------
 
     def fact(self, key: str) -> Any:
-        """What was kept under ``key``; None for nothing."""
-        with self._translated_errors():
-            value = self._one("SELECT value FROM meta WHERE key = ?", key)
-        try:
-            return None if value is None else json.loads(value)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise self._damaged() from error
+        """The value kept under ``key``; None if there is none."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        with self._checked():
+            return json.loads(rows[0][0]) if rows else None
 
     def keep_fact(self, key: str, value: Any) -> None:
         """Keep JSON-ready ``value`` under ``key``."""
-        with self._translated_errors(), self._transaction():
+        with self._transaction():
             self._db.execute("REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     # --- files -------------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:
         """All files, in order of name."""
-        columns = ", ".join(Entry.__slots__)
-        with self._translated_errors():
-            rows = self._db.execute(f"SELECT {columns} FROM files ORDER BY name").fetchall()
-        try:
-            return [_entry_of(list(row)) for row in rows]
-        except (ValueError, TypeError) as error:
-            raise self._damaged() from error
+        rows = self._rows(f"SELECT {', '.join(Entry.__slots__)} FROM files ORDER BY name")
+        with self._checked():
+            return [_entry_of(row) for row in rows]
 
     def survey(self, stems: Mapping[str, str]) -> None:
         """Record the files now in the folder, and the stems of their outputs.
@@ -213,7 +190,7 @@ class Journal:
         Called at the beginning of a run: files that an interrupted run left as running are pending
         again.
         """
-        with self._translated_errors(), self._transaction():
+        with self._transaction():
             self._db.execute("UPDATE files SET present = 0")
             self._db.executemany(
                 "INSERT INTO files (name, stem, state) VALUES (?, ?, 'pending') "
@@ -222,92 +199,104 @@ class Journal:
             )
             self._db.execute("UPDATE files SET state = 'pending' WHERE state = 'running'")
 
-    def begin(self, name: str) -> None:
-        """A worker has started the file, which has no valid result until it is done."""
-        self._change(name, "state = 'running', attempts = attempts + 1")
-
-    def put_back(self, name: str) -> None:
-        """The file was not processed, for a reason outside it; it is pending again."""
-        self._change(name, "state = 'pending'")
-
-    def measured(self, found: Iterable[tuple[str, int, int, float]]) -> None:
-        """Record stated durations: name, size, time of change (ns), seconds of each file.
+    def measured(self, found: Iterable[tuple[SourceFile, float]]) -> None:
+        """Record the stated durations of files, in seconds.
 
         Only pending files are updated; the facts of others belong to their result.
         """
-        with self._translated_errors(), self._transaction():
+        with self._transaction():
             self._db.executemany(
                 "UPDATE files SET size = ?, mtime_ns = ?, duration_s = ? "
                 "WHERE name = ? AND state = 'pending'",
-                [(size, mtime, seconds, _key_of(name)) for name, size, mtime, seconds in found],
+                [(file.size, file.mtime_ns, s, _key_of(file.name)) for file, s in found],
             )
 
-    def succeed(self, ending: Ending, stored: Stored) -> None:
-        """Keep a result, and forget the outputs of an older one."""
-        with self._translated_errors(), self._transaction():
-            self._end(ending)
+    def begin(self, name: str) -> None:
+        """A worker has started the file, which has no valid result until it is done."""
+        with self._transaction():
             self._db.execute(
-                "REPLACE INTO results VALUES (?, ?, ?, ?)",
-                (_key_of(ending.name), stored.result, stored.rows, stored.representations),
+                "UPDATE files SET state = 'running', attempts = attempts + 1 WHERE name = ?",
+                (_key_of(name),),
             )
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key_of(ending.name),))
 
-    def fail(self, ending: Ending) -> None:
-        """Keep the error of a file, and forget its older result."""
-        with self._translated_errors(), self._transaction():
-            self._end(ending)
-            self._db.execute("DELETE FROM results WHERE name = ?", (_key_of(ending.name),))
-            self._db.execute("DELETE FROM outputs WHERE name = ?", (_key_of(ending.name),))
+    def put_back(self, name: str) -> None:
+        """The file was not processed, for a reason outside it; it is pending again."""
+        with self._transaction():
+            self._update(name, state="pending")
 
-    def touch(self, name: str, size: int, mtime_ns: int) -> None:
+    def touch(self, file: SourceFile) -> None:
         """The file's size or time of change differs, but its result is still valid."""
-        with self._translated_errors(), self._transaction():
+        with self._transaction():
+            self._update(file.name, state="done", size=file.size, mtime_ns=file.mtime_ns)
+
+    def succeed(
+        self, file: SourceFile, config_sha256: str, result: FileResult, seconds: float
+    ) -> None:
+        """Keep a result, and forget the outputs of an older one."""
+        with self._transaction():
+            self._end(
+                file,
+                state="done",
+                config_sha256=config_sha256,
+                seconds=seconds,
+                duration_s=result.duration_s,
+                content_sha256=result.content_sha256,
+                utterances=result.utterances,
+            )
             self._db.execute(
-                "UPDATE files SET state = 'done', size = ?, mtime_ns = ? WHERE name = ?",
-                (size, mtime_ns, _key_of(name)),
+                "INSERT INTO results VALUES (?, ?, ?, ?)",
+                (_key_of(file.name), result.result, result.rows, result.representations),
             )
 
-    def _end(self, ending: Ending) -> None:
+    def fail(
+        self, file: SourceFile, config_sha256: str, error: str, exit_code: int, seconds: float
+    ) -> None:
+        """Keep the error of a file, and forget its older result."""
+        # SQLite holds UTF-8 only; file names in the error may be none.
+        text = valid_utf8(error)
+        with self._transaction():
+            self._end(
+                file,
+                state="failed",
+                config_sha256=config_sha256,
+                seconds=seconds,
+                error=text,
+                exit_code=exit_code,
+            )
+
+    def _end(self, file: SourceFile, **facts: object) -> None:
+        """Record how the work on a file ended; everything about an older result goes."""
+        old = dict.fromkeys(("content_sha256", "utterances", "error", "exit_code"))
+        self._update(file.name, size=file.size, mtime_ns=file.mtime_ns, **{**old, **facts})
+        for table in ("results", "outputs"):
+            self._db.execute(f"DELETE FROM {table} WHERE name = ?", (_key_of(file.name),))
+
+    def _update(self, name: str, **values: object) -> None:
+        columns = ", ".join(f"{column} = ?" for column in values)
         self._db.execute(
-            "UPDATE files SET size = ?, mtime_ns = ?, duration_s = coalesce(?, duration_s), "
-            "content_sha256 = ?, config_sha256 = ?, state = ?, seconds = ?, utterances = ?, "
-            "error = ?, exit_code = ? WHERE name = ?",
-            (
-                *(ending.size, ending.mtime_ns, ending.duration_s),
-                *(ending.content_sha256, ending.config_sha256, ending.state.value),
-                *(ending.seconds, ending.utterances, _line_of(ending.error), ending.exit_code),
-                _key_of(ending.name),
-            ),
+            f"UPDATE files SET {columns} WHERE name = ?", (*values.values(), _key_of(name))
         )
 
-    def _change(self, name: str, assignment: str) -> None:
-        with self._translated_errors(), self._transaction():
-            self._db.execute(f"UPDATE files SET {assignment} WHERE name = ?", (_key_of(name),))
-
-    # --- results and what was written of them ------------------------------------------------
+    # --- results and their outputs -----------------------------------------------------------
 
     def stored(self, name: str) -> Stored:
         """The result of a file that is done."""
         query = "SELECT result, rows, representations FROM results WHERE name = ?"
-        with self._translated_errors():
-            row = self._db.execute(query, (_key_of(name),)).fetchone()
-        if row is None:
+        rows = self._rows(query, _key_of(name))
+        if not rows:
             raise OutputError(
                 f"{self.path}: damaged, it has lost a result; remove its folder to start anew"
             )
-        result, rows, representations = row
-        if not (isinstance(result, bytes) and isinstance(rows, str)):
-            raise self._damaged()
-        if not isinstance(representations, bytes | None):
-            raise self._damaged()
-        return Stored(result, rows, representations)
-
-    def _damaged(self) -> OutputError:
-        return OutputError(f"{self.path}: damaged; remove its folder to start anew")
+        stored = Stored(*rows[0])
+        with self._checked():
+            _require(stored.result, bytes)
+            _require(stored.rows, str)
+            _require(stored.representations, bytes, type(None))
+        return stored
 
     def rewrite(self, name: str, result: bytes, rows: str) -> None:
         """Replace a result, and keep its representations."""
-        with self._translated_errors(), self._transaction():
+        with self._transaction():
             self._db.execute(
                 "UPDATE results SET result = ?, rows = ? WHERE name = ?",
                 (result, rows, _key_of(name)),
@@ -316,16 +305,13 @@ class Journal:
 
     def outputs(self) -> dict[tuple[str, str], int]:
         """Size of each output, by name of the file and format."""
-        with self._translated_errors():
-            rows = self._db.execute("SELECT name, format, size FROM outputs").fetchall()
-        try:
+        rows = self._rows("SELECT name, format, size FROM outputs")
+        with self._checked():
             return {(_text_of(name), Format(format).value): size for name, format, size in rows}
-        except (ValueError, TypeError) as error:
-            raise self._damaged() from error
 
     def wrote(self, name: str, sizes: Mapping[str, int]) -> None:
         """Record outputs of these formats and sizes as complete."""
-        with self._translated_errors(), self._transaction():
+        with self._transaction():
             self._db.executemany(
                 "REPLACE INTO outputs VALUES (?, ?, ?)",
                 [(_key_of(name), format, size) for format, size in sizes.items()],
@@ -333,20 +319,24 @@ class Journal:
 
     # --- SQLite ------------------------------------------------------------------------------
 
-    def _one(self, query: str, *values: object) -> Any:
-        row = self._db.execute(query, values).fetchone()
-        return None if row is None else row[0]
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._translated_errors():
+            return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str) -> Any:
+        return self._db.execute(query).fetchone()[0]
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # it may have been rolled back already
-                self._db.execute("ROLLBACK")
-            raise
+        with self._translated_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # it may have been rolled back already
+                    self._db.execute("ROLLBACK")
+                raise
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -359,6 +349,14 @@ class Journal:
             reason = error.strerror or error
             raise OutputError(f"cannot write {self.path.parent}: {reason}") from error
 
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Values that this program never writes are damage."""
+        try:
+            yield
+        except (ValueError, TypeError, RecursionError) as error:
+            raise OutputError(f"{self.path}: damaged; remove its folder to start anew") from error
+
 
 def packed(result: Result) -> tuple[bytes, str]:
     """A result, compressed, and its rows of the table of all utterances."""
@@ -368,45 +366,23 @@ def packed(result: Result) -> tuple[bytes, str]:
 
 def result_of(stored: bytes) -> Result:
     """The result that :func:`packed` compressed. Raises OutputError where it is damaged."""
-    try:
+    with _damage_reported():
         return Result.from_dict(json.loads(unzipped(stored)))
-    except (zlib.error, ValueError, RecursionError, InputError) as error:
-        raise damaged() from error
 
 
 def rows_of(stored: str) -> list[list[Cell]]:
     """The rows of the table of all utterances that :func:`packed` gave; see :func:`result_of`."""
-    try:
+    with _damage_reported():
         rows: list[list[Cell]] = json.loads(stored)
-        # As many columns as the table has, but those of the labels; and cells that it may hold.
-        fits = isinstance(rows, list) and all(
-            isinstance(row, list)
-            and len(row) > len(FIRST_COLUMNS) + len(LAST_COLUMNS)
-            and all(isinstance(cell, str | int | float | None) for cell in row)
-            for row in rows
-        )
-    except (ValueError, RecursionError) as error:
-        raise damaged() from error
-    if not fits:
-        raise damaged()
-    return rows
-
-
-def unzipped(stored: bytes) -> bytes:
-    """Decompress; zlib.error where the data are damaged, or far too large to be a result."""
-    unpacker = zlib.decompressobj()
-    data = unpacker.decompress(stored, MAX_FILE_BYTES)
-    if not unpacker.eof:
-        raise zlib.error("cut off, or too large")
-    return data
-
-
-def damaged() -> OutputError:
-    """The error for a result that no batch has written."""
-    return OutputError(
-        "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
-        "start anew"
-    )
+        _require(rows, list)
+        for row in rows:
+            # As many columns as the table has without those of the labels, or more.
+            _require(row, list)
+            if len(row) <= len(FIRST_COLUMNS) + len(LAST_COLUMNS):
+                raise ValueError("too few cells")
+            for cell in row:
+                _require(cell, str, int, float, type(None))
+        return rows
 
 
 def packed_representations(utterances: Sequence[EncodedUtterance]) -> bytes:
@@ -432,31 +408,59 @@ def unpacked_representations(representations: bytes | None) -> list[dict[str, An
     ``audio_frames`` and ``face_frames`` pairs of time and weight."""
     if representations is None:
         return []
-    try:
+    with _damage_reported():
         plain: list[dict[str, Any]] = json.loads(unzipped(representations))
-    except (zlib.error, ValueError, RecursionError) as error:
+        return plain
+
+
+def unzipped(stored: bytes) -> bytes:
+    """Decompress; zlib.error where the data are damaged, or far too large to be a result."""
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(stored, MAX_FILE_BYTES)
+    if not unpacker.eof:
+        raise zlib.error("cut off, or too large")
+    return data
+
+
+def damaged() -> OutputError:
+    """The error for a result that no batch has written."""
+    return OutputError(
+        "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
+        "start anew"
+    )
+
+
+@contextlib.contextmanager
+def _damage_reported() -> Iterator[None]:
+    try:
+        yield
+    except (zlib.error, ValueError, TypeError, RecursionError, InputError) as error:
         raise damaged() from error
-    return plain
 
 
-def _entry_of(row: list[Any]) -> Entry:
+def _entry_of(row: Sequence[Any]) -> Entry:
     """An entry from a row; ValueError or TypeError for values that this program never writes."""
     name, stem, *facts = row
-    entry = Entry(_text_of(name), _text_of(stem), *facts)
     for value, kinds in zip(facts, _KINDS, strict=True):
-        if value is not None and not isinstance(value, kinds):
-            raise TypeError("a value of another type")
+        _require(value, *kinds, type(None))
+    entry = Entry(_text_of(name), _text_of(stem), *facts)
     if not (_stays_below(entry.name) and _stays_below(entry.stem)):
         raise ValueError("a path that leads elsewhere")
     if not math.isfinite(entry.duration_s or 0.0) or entry.attempts is None:
         raise ValueError("a number out of range")
-    return dataclasses.replace(entry, state=State(entry.state), present=bool(entry.present))
+    return dataclasses.replace(entry, state=FileState(entry.state), present=bool(entry.present))
 
 
 _NUMBER = (int, float)
-_KINDS: tuple[type | tuple[type, ...], ...] = (
-    *(int, int, _NUMBER, str, str, str, int, _NUMBER, int, str, int, int),  # as in Entry
+_KINDS: tuple[tuple[type, ...], ...] = (  # of the columns of Entry after name and stem
+    *((int,), (int,), _NUMBER, (str,), (str,), (str,), (int,), _NUMBER),
+    *((int,), (str,), (int,), (int,)),
 )
+
+
+def _require(value: object, *kinds: type) -> None:
+    if not isinstance(value, kinds):
+        raise TypeError("a value of another type")
 
 
 def _stays_below(name: str) -> bool:
@@ -474,14 +478,8 @@ def _key_of(name: str) -> str | bytes:
 
 
 def _text_of(key: str | bytes) -> str:
-    if not isinstance(key, str | bytes):
-        raise TypeError("a name that is none")
-    return os.fsdecode(key) if isinstance(key, bytes) else key
-
-
-def _line_of(text: str | None) -> str | None:
-    """Text that SQLite can hold: file names in it may be no UTF-8."""
-    return None if text is None else valid_utf8(text)
+    _require(key, str, bytes)
+    return os.fsdecode(key)
 
 
 def _advice(error: sqlite3.Error) -> str:

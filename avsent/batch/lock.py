@@ -1,4 +1,4 @@
-"""One batch at a time on one OUT: a lock that the system takes away from whoever dies."""
+"""One batch at a time on one OUT: the system releases the lock of a process that dies."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ HOLDER_NAME = "lock-holder"
 
 @contextlib.contextmanager
 def exclusive(out: Path) -> Iterator[None]:
-    """Hold OUT inside the block.
+    """Lock OUT inside the block.
 
     Raises:
-        OutputError: another batch holds it, or it cannot be written.
+        OutputError: another batch holds the lock, or it cannot be written.
     """
     folder = out / FOLDER_NAME
     prepare_folder(folder)
-    # A moment: --status asks for the lock to tell whether a batch is at work.
+    # One second, because --status takes the lock for a moment to see whether a batch is at work.
     lock = FileLock(folder / LOCK_NAME, timeout=1)
+    holder = folder / HOLDER_NAME  # only for the message: the lock itself does not depend on it
     try:
         lock.acquire()
     except Timeout as error:
+        text = ""
+        with contextlib.suppress(OSError):
+            text = holder.read_text(encoding="utf-8", errors="replace")
+        by = f" ({text[:200]})" if text else ""
         raise OutputError(
-            f"{out}: another batch is at work on it{_holder(folder)}; wait for it, or give "
-            "another -o"
+            f"{out}: another batch is at work on it{by}; wait for it, or give another -o"
         ) from error
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write {folder}: {reason}") from error
     try:
-        # Only for the message above: that it is written or not decides nothing.
         with contextlib.suppress(OSError):
             since = time.strftime("%Y-%m-%d %H:%M")
             text = f"process {os.getpid()} on {platform.node()} since {since}"
-            (folder / HOLDER_NAME).write_text(text, encoding="utf-8")
+            holder.write_text(text, encoding="utf-8")
         yield
     finally:
         with contextlib.suppress(OSError):
-            (folder / HOLDER_NAME).unlink(missing_ok=True)
+            holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -58,19 +61,10 @@ def is_held(out: Path) -> bool:
     path = out / FOLDER_NAME / LOCK_NAME
     if not path.is_file():
         return False  # the lock would make it, and its folders
-    lock = FileLock(path, timeout=0)
     try:
-        lock.acquire()
+        with FileLock(path, timeout=0):
+            return False
     except (Timeout, NotImplementedError):
         return True
     except OSError:
         return False
-    lock.release()
-    return False
-
-
-def _holder(folder: Path) -> str:
-    with contextlib.suppress(OSError):
-        text = (folder / HOLDER_NAME).read_text(encoding="utf-8", errors="replace")
-        return f" ({text[:200]})" if text else ""
-    return ""

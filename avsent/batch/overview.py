@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avsent.batch.journal import Entry, Journal, State, Stored, damaged, rows_of, unzipped
+from avsent.batch.journal import Entry, FileState, Journal, Stored, damaged, rows_of, unzipped
 from avsent.batch.lock import is_held
 from avsent.batch.pages import Pages
-from avsent.batch.run import together_digest
+from avsent.batch.run import corpus_digest
 from avsent.errors import OutputError
 from avsent.files import atomic_text
 from avsent.progress import Progress, ProgressHook, ignore_progress
@@ -31,7 +31,7 @@ from avsent.text import one_line, score_text
 from avsent.views.report.page import json_block, link, page
 
 FILE_NAME = "index.html"
-STATES = (State.done, State.failed, State.running, State.pending)
+STATES = (FileState.done, FileState.failed, FileState.running, FileState.pending)
 """The page has indices into this."""
 _SHADES = 10
 """Colours of scores on each side of 0."""
@@ -95,10 +95,10 @@ def write_overview(
     at_work = is_held(out)
     with Journal(out, write=False) as journal:
         files = [_file(journal, entry) for entry in journal.entries() if entry.present]
-        done = [file.entry for file in files if file.entry.state == State.done]
+        done = [file.entry for file in files if file.entry.state == FileState.done]
         options = journal.fact("options") or {}
         preliminary = options.get("adapt") == "corpus" and (
-            journal.fact("corpus") != together_digest(done)
+            journal.fact("corpus") != corpus_digest(done)
         )
         kept = journal.fact("folder")
         folder = Path(kept) if isinstance(kept, str) and os.path.isdir(kept) else None
@@ -127,7 +127,7 @@ def _write_pages(
     made: Pages, journal: Journal, done: Sequence[Entry], on_progress: ProgressHook
 ) -> None:
     # A file that was removed from the folder keeps its result, and so its page.
-    removed = [e for e in journal.entries() if not e.present and e.state == State.done]
+    removed = [e for e in journal.entries() if not e.present and e.state == FileState.done]
     made.remove_others(entry.stem for entry in [*done, *removed])
     try:
         for number, entry in enumerate(done):
@@ -144,7 +144,7 @@ def _links(
     out: Path, target: Path, entry: Entry, made: Pages, written: Mapping[tuple[str, str], int]
 ) -> tuple[str | None, str | None]:
     """URLs of the result and the page of a file, relative to the overview."""
-    if entry.state != State.done:
+    if entry.state != FileState.done:
         return None, None
 
     def url(path: Path) -> str:
@@ -167,11 +167,11 @@ def _links(
 
 def _file(journal: Journal, entry: Entry) -> File:
     """Raises OutputError if the journal is damaged."""
-    if entry.state != State.done:
+    if entry.state != FileState.done:
         return File(entry)
     stored = _stored_if_done(journal, entry)
     if stored is None:
-        pending = dataclasses.replace(entry, state=State.pending, utterances=None, error=None)
+        pending = dataclasses.replace(entry, state=FileState.pending, utterances=None, error=None)
         return File(pending)
     model, warnings = _model_and_warnings(stored.result)
     rows = rows_of(stored.rows)
@@ -188,7 +188,7 @@ def _stored_if_done(journal: Journal, entry: Entry) -> Stored | None:
         return journal.stored(entry.name)
     except OutputError:
         now = {other.name: other for other in journal.entries()}[entry.name]
-        if now.state == State.done:
+        if now.state == FileState.done:
             raise
         return None
 
@@ -242,9 +242,9 @@ def _facts(models: Sequence[ModelInfo], options: Mapping[str, Any]) -> Iterator[
 
 def _tiles(files: Sequence[File]) -> list[tuple[str, str, str, str]]:
     """Name, figure, addition and kind of each."""
-    done = [file for file in files if file.entry.state == State.done]
+    done = [file for file in files if file.entry.state == FileState.done]
     scores = [one.score for file in done for one in file.utterances]
-    failed = sum(file.entry.state == State.failed for file in files)
+    failed = sum(file.entry.state == FileState.failed for file in files)
     warned = sum(any([*file.warnings, *(one.warnings for one in file.utterances)]) for file in done)
     minutes, seconds = divmod(round(sum(file.entry.duration_s or 0.0 for file in done)), 60)
     lasts = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
@@ -268,11 +268,11 @@ def _tiles(files: Sequence[File]) -> list[tuple[str, str, str, str]]:
 
 def _notes(files: Sequence[File], at_work: bool, preliminary: bool) -> list[str]:
     notes = []
-    left = sum(file.entry.state in (State.running, State.pending) for file in files)
+    left = sum(file.entry.state in (FileState.running, FileState.pending) for file in files)
     if left:
         when = "was running when this page was made" if at_work else "was not finished"
         notes.append(f"The batch {when}: {left:,} of {len(files):,} files are missing here.")
-    configs = {file.entry.config_sha256 for file in files if file.entry.state == State.done}
+    configs = {file.entry.config_sha256 for file in files if file.entry.state == FileState.done}
     if len(configs) > 1:
         notes.append(
             "This page mixes results of more than one model or set of options: the batch was "
@@ -325,7 +325,7 @@ def _columns(
             "error": {
                 number: one_line(file.entry.error)
                 for number, file in enumerate(files)
-                if file.entry.state == State.failed and file.entry.error
+                if file.entry.state == FileState.failed and file.entry.error
             },
             "result": [result for result, _ in links],
             "page": [own for _, own in links],

@@ -1,4 +1,4 @@
-"""Which files are to be done, and in what order."""
+"""The plan of a run: which files to process, and in what order."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from avsent.batch.engines.base import Job
 from avsent.batch.events import Listener, Looking
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Entry, Journal, State
+from avsent.batch.journal import Entry, FileState, Journal
 from avsent.errors import MediaError
 
 PROBES = 4
-"""Files opened at once: most of it is waiting for the disk."""
-_TELL_EVERY = 50
+"""Files opened at once: most of the time goes into waiting for the disk."""
+_LOOKING_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Plan:
 
     @property
     def to_do_s(self) -> float:
-        """Seconds of media in the jobs, as far as they are known."""
+        """Seconds of media in the jobs, of the files that state their duration."""
         return sum(job.duration_s or 0.0 for job in self.jobs)
 
 
@@ -41,21 +41,24 @@ def make_plan(
     listener: Listener,
     prepare: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """Compare the folder with the journal, and find out how long the files are.
+    """Compare the folder with the journal, and read the durations of the files to process.
 
+    A file with the size and time of change of the journal counts as unchanged without being read;
+    a worker reads one that was only touched, and does not process it if its content is the same.
     ``prepare`` is called as soon as it is known that there is something to do.
-
-    A file whose size and time of change are those of the journal counts as unchanged without
-    being read; one that was only touched is read, and not done again if its content is the same.
     """
     known = {entry.name: entry for entry in journal.entries()}
     to_do, done, failed = [], [], []
+    known_sha256 = {}
     for file in files:
         entry = known[file.name]
-        valid = entry.config_sha256 == config_sha256 and _looks_the_same(file, entry)
-        if valid and entry.state == State.done:
+        same_config = entry.config_sha256 == config_sha256
+        unchanged = same_config and _looks_the_same(file, entry)
+        if same_config and entry.state == FileState.done:
+            known_sha256[file.name] = entry.content_sha256
+        if unchanged and entry.state == FileState.done:
             done.append(file.name)
-        elif valid and entry.state == State.failed and not retry_failed:
+        elif unchanged and entry.state == FileState.failed and not retry_failed:
             failed.append(file.name)
         else:
             to_do.append(file)
@@ -63,14 +66,8 @@ def make_plan(
         prepare()
     durations_s = _durations(to_do, known, journal, listener)
     jobs = [
-        Job(
-            number,
-            file.name,
-            file.path,
-            durations_s.get(file.name),
-            _known_content(known[file.name], config_sha256),
-        )
-        for number, file in enumerate(_longest_first(to_do, durations_s))
+        Job(n, f.name, f.path, durations_s.get(f.name), known_sha256.get(f.name))
+        for n, f in enumerate(_longest_first(to_do, durations_s))
     ]
     return Plan(tuple(jobs), tuple(done), tuple(failed))
 
@@ -79,21 +76,11 @@ def _looks_the_same(file: SourceFile, entry: Entry) -> bool:
     return (file.size, file.mtime_ns) == (entry.size, entry.mtime_ns)
 
 
-def _known_content(entry: Entry, config_sha256: str) -> str | None:
-    """The content for which there is a valid result."""
-    valid = entry.state == State.done and entry.config_sha256 == config_sha256
-    return entry.content_sha256 if valid else None
-
-
 def _durations(
-    files: Sequence[SourceFile],
-    known: Mapping[str, Entry],
-    journal: Journal,
-    listener: Listener,
+    files: Iterable[SourceFile], known: Mapping[str, Entry], journal: Journal, listener: Listener
 ) -> dict[str, float]:
     """Seconds of each file that states them, from the journal where the file looks the same."""
-    found: dict[str, float] = {}
-    unknown = []
+    found, unknown = {}, []
     for file in files:
         entry = known[file.name]
         if entry.duration_s is not None and _looks_the_same(file, entry):
@@ -102,7 +89,7 @@ def _durations(
             unknown.append(file)
     if not unknown:
         return found
-    # FFmpeg is loaded only if a file is to be opened: a batch that is done must end at once.
+    # FFmpeg is loaded only if a file must be opened: a batch that is done must end at once.
     from avsent.extraction.media.reader import MediaReader
 
     def probe(file: SourceFile) -> float | None:
@@ -110,33 +97,28 @@ def _durations(
             with MediaReader(file.path) as reader:
                 return reader.info.duration_s
         except MediaError:
-            return None  # the worker will say what is wrong with it
+            return None  # the worker will report what is wrong with it
 
-    fresh: dict[SourceFile, float] = {}
+    measured = []
     with ThreadPoolExecutor(PROBES) as pool:
         for number, duration_s in enumerate(pool.map(probe, unknown)):
-            if number % _TELL_EVERY == 0:
+            if number % _LOOKING_EVERY == 0:
                 listener(Looking(number, len(unknown)))
             if duration_s is not None:
-                fresh[unknown[number]] = duration_s
-    journal.measured((f.name, f.size, f.mtime_ns, seconds) for f, seconds in fresh.items())
-    return found | {file.name: seconds for file, seconds in fresh.items()}
+                measured.append((unknown[number], duration_s))
+    journal.measured(measured)
+    return found | {file.name: duration_s for file, duration_s in measured}
 
 
 def _longest_first(
-    files: Iterable[SourceFile], durations_s: Mapping[str, float]
+    files: Sequence[SourceFile], durations_s: Mapping[str, float]
 ) -> list[SourceFile]:
-    """So that no long file is left over to be done at the end by one worker alone.
-
-    A file of unknown duration is as long as its size makes others.
-    """
-    files = list(files)
-    rates = [
-        file.size / durations_s[file.name] for file in files if durations_s.get(file.name, 0.0) > 0
-    ]
-    bytes_per_s = statistics.median(rates) if rates else 1.0
+    """So that no long file remains at the end for one worker alone. Unknown durations are
+    estimated from the size, by the median bytes per second of the other files."""
+    rates = [f.size / durations_s[f.name] for f in files if durations_s.get(f.name, 0.0) > 0]
+    bytes_per_s = max(statistics.median(rates), 1.0) if rates else 1.0
 
     def expected_s(file: SourceFile) -> float:
-        return durations_s.get(file.name) or file.size / max(bytes_per_s, 1.0)
+        return durations_s.get(file.name) or file.size / bytes_per_s
 
     return sorted(files, key=lambda file: (-expected_s(file), file.name))

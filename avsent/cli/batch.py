@@ -14,12 +14,13 @@ from avsent.cli.batch_progress import error_with_name, make_display
 from avsent.cli.options import option
 from avsent.cli.outcome import printing, say, warn
 from avsent.errors import PartialFailure, UsageError
-from avsent.options import Adapt, FaceChoice
+from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.result.writers import Format
 from avsent.text import clock, one_line
 
 if TYPE_CHECKING:
-    from avsent.batch.run import Report, Status
+    from avsent.batch.events import Ended
+    from avsent.batch.run import Status
 
 EngineName = StrEnum("EngineName", ["local", "ray"])
 
@@ -132,35 +133,34 @@ def batch(
         raise UsageError("give a folder for the results with -o OUT")
     if ray_address is not None and engine is not EngineName.ray:
         raise UsageError("--ray-address goes with --engine ray")
+    if engine is EngineName.ray and device.startswith("cuda:"):
+        raise UsageError("on a Ray cluster Ray hands out the GPUs: give --device cuda, or cpu")
     options.check_option_file("--landmarks", landmarks)
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.batch.engines.choose import make_engine, make_work, prepare_engine
+    from avsent.batch.engines.base import Work
+    from avsent.batch.engines.choose import make_engine, prepare_engine
     from avsent.batch.run import BatchOptions, run_batch
 
-    work = make_work(
-        engine.value,
-        checkpoint=checkpoint,
-        device=device,
+    predict_options = PredictOptions(
         face=face,
-        adapt=adapt,
         analysis_rate_hz=rate,
         strict=strict,
         landmarks=landmarks,
+        adapt=adapt,
         check=check,
         proxy=proxy,
-        debug=options.SESSION.debug,
     )
+    work = Work(checkpoint, device, predict_options, debug=options.SESSION.debug)
     batch_options = BatchOptions(
         work=work,
-        adapt=adapt.value,
         formats=tuple(dict.fromkeys(format or [Format.json])),
         globs=tuple(glob or ()),
         retry_failed=retry_failed,
         time_limit_s=time_limit,
     )
     with make_display(quiet=quiet, as_json=json_progress) as display:
-        report = run_batch(
+        ended = run_batch(
             folder,
             output,
             lambda plan: make_engine(work, workers, len(plan.jobs), engine.value, ray_address),
@@ -169,29 +169,28 @@ def batch(
             lambda: prepare_engine(engine.value),
         )
     if not quiet and not json_progress:
-        _print_report(report, output)
-    if report.failures:
+        _print_summary(ended, output)
+    if ended.failed:
+        files = ended.did + ended.kept + ended.failed
         raise PartialFailure(
-            f"{len(report.failures)} of {len(report.found.files)} files failed; the others are "
-            "done; avsent batch --status tells why"
+            f"{ended.failed} of {files} files failed; the others are done; avsent batch --status "
+            "tells why"
         )
 
 
-def _print_report(report: Report, out: Path) -> None:
+def _print_summary(ended: Ended, out: Path) -> None:
     """What was done, in a line, after warnings of what was left out."""
-    for folder in report.found.unread:
+    for folder in ended.unread:
         warn(f"a folder cannot be read and is left out: {folder}")
-    if report.found.links_out:
-        warn(f"{report.found.links_out} links lead out of the folder and are left out")
-    done = report.did + report.kept
-    parts = [f"{done} files done" + (f" ({report.kept} before)" if report.kept else "")]
-    parts.append(f"{report.utterances} utterances in {clock(report.duration_s)}")
-    if report.found.others:
-        parts.append(f"{report.found.others} files of other kinds left alone")
-    if report.gone:
-        parts.append(
-            f"{report.gone} of earlier runs are gone: their results stay, not in the table"
-        )
+    if ended.links_out:
+        warn(f"{ended.links_out} links lead out of the folder and are left out")
+    done = ended.did + ended.kept
+    parts = [f"{done} files done" + (f" ({ended.kept} before)" if ended.kept else "")]
+    parts.append(f"{ended.utterances} utterances in {clock(ended.duration_s)}")
+    if ended.others:
+        parts.append(f"{ended.others} files of other kinds left alone")
+    if ended.gone:
+        parts.append(f"{ended.gone} of earlier runs are gone: their results stay, not in the table")
     say("", f"{'; '.join(parts)}; results in {out}")
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Self
 
 from avsent.batch.events import (
     Advanced,
+    Event,
     FileFailed,
     Finished,
     Looking,
-    News,
     Planned,
     Retried,
     Started,
@@ -51,9 +51,9 @@ class Tally:
     began: float | None = None
     _expected_s: dict[str, float] = field(default_factory=dict)
 
-    def take(self, news: News) -> None:
+    def take(self, event: Event) -> None:
         """Count one event."""
-        match news:
+        match event:
             case Planned(to_do=to_do, to_do_s=to_do_s):
                 self.to_do, self.to_do_s = to_do, to_do_s
             case Started(name, worker, duration_s):
@@ -113,17 +113,17 @@ class Display:
     def __init__(self) -> None:
         self.tally = Tally()
 
-    def __call__(self, news: News) -> None:
+    def __call__(self, event: Event) -> None:
         """Count an event, and print what belongs to it."""
-        self.tally.take(news)
-        match news:
+        self.tally.take(event)
+        match event:
             case FileFailed(name, _, error):
                 self.print_trouble("error", error_with_name(name, error))
             case Retried(name, _, reason):
                 self.print_trouble("warning", f"{name}: {reason}; it is tried again")
-        self.show(news)
+        self.show(event)
 
-    def show(self, news: News) -> None:
+    def show(self, event: Event) -> None:
         """Show other events; by default none."""
 
     def print_trouble(self, kind: str, text: str) -> None:
@@ -140,10 +140,10 @@ class Display:
 class PlainDisplay(Display):
     """Prints a line for each file, for logs."""
 
-    def show(self, news: News) -> None:
-        match news:
+    def show(self, event: Event) -> None:
+        match event:
             case Planned():
-                say("", planned_text(news))
+                say("", planned_text(event))
             case Finished(name, _, duration_s, utterances, seconds, unchanged):
                 count = f"{self.tally.done + self.tally.failed}/{self.tally.to_do}"
                 what = f"{utterances} utterance{'' if utterances == 1 else 's'}"
@@ -158,12 +158,12 @@ class JsonDisplay(Display):
     def print_trouble(self, kind: str, text: str) -> None:
         """The event itself tells."""
 
-    def show(self, news: News) -> None:
+    def show(self, event: Event) -> None:
         tally = self.tally
-        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(news).__name__).lower()
+        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
         line = {
             "event": kind,
-            **dataclasses.asdict(news),
+            **dataclasses.asdict(event),
             "batch": {
                 "done": tally.done,
                 "failed": tally.failed,
@@ -233,14 +233,14 @@ class BarDisplay(Display):
     def _print(self, line: str) -> None:
         self._bars.console.print(f"avsent: {line}", soft_wrap=True, markup=False, emoji=False)
 
-    def show(self, news: News) -> None:
-        match news:
+    def show(self, event: Event) -> None:
+        match event:
             case Looking(files, total):
                 self._bars.update(
                     self._whole, description="looking at files", completed=files, total=total
                 )
             case Planned():
-                self._print(planned_text(news))
+                self._print(planned_text(event))
             case Started(name, worker, duration_s):
                 self._durations_s[worker] = duration_s
                 self._worker(worker, name, 0.0)
@@ -255,7 +255,7 @@ class BarDisplay(Display):
             by_media = tally.to_do_s > 0
             self._bars.update(
                 self._whole,
-                description="writing tables" if isinstance(news, Tables) else "all",
+                description="writing tables" if isinstance(event, Tables) else "all",
                 total=tally.to_do_s if by_media else tally.to_do,
                 completed=tally.reached_s if by_media else tally.done + tally.failed,
                 state=state_text(tally),

@@ -16,7 +16,7 @@ from avsent.cli.outcome import print_table, printing, say_wrote, warn
 from avsent.files import atomic_text, check_target
 
 if TYPE_CHECKING:
-    from avsent.training.checkpoint_evaluation import Judgement
+    from avsent.training.checkpoint_evaluation import CheckpointEvaluation
 
 Part = StrEnum("Part", ["auto", "train", "valid", "test", "all"])
 
@@ -68,51 +68,51 @@ def evaluate(
     # Imported here, so that mistakes above are reported at once.
     from avsent.machine import torch_device
     from avsent.model.checkpoint import load_config
-    from avsent.training.checkpoint_evaluation import JudgeOptions, judge
+    from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint
     from avsent.training.plots import save_confusion
 
     where = torch_device(device)
     features = load_config(checkpoint).features
     corpus = open_data(data, cache=cache, quiet=quiet, features=features)
-    judge_options = JudgeOptions(label=label, part=split, draws=draws, device=where)
-    judgement = judge(checkpoint, corpus, judge_options)
+    evaluate_options = EvaluateOptions(label=label, part=split, draws=draws, device=where)
+    evaluated = evaluate_checkpoint(checkpoint, corpus, evaluate_options)
     metrics = {
         "checkpoint": checkpoint,
         "data": corpus.name,
-        "part": judgement.part,
-        "left_out": judgement.left_out,
-        "baseline_from": judgement.baseline_from,
-        **judgement.evaluation.to_dict(),
+        "part": evaluated.part,
+        "left_out": evaluated.left_out,
+        "baseline_from": evaluated.baseline_from,
+        **evaluated.evaluation.to_dict(),
     }
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if judgement.left_out and not quiet:
-        warn(f"{judgement.left_out} utterances without a label, or without voice and face left out")
+    if evaluated.left_out and not quiet:
+        warn(f"{evaluated.left_out} utterances without a label, or without voice and face left out")
     if output is not None:
         with atomic_text(output) as file:
             file.write(text)
     if confusion is not None:
-        counts, labels = judgement.evaluation.confusion, judgement.evaluation.labels
-        save_confusion(confusion, counts, labels, f"{corpus.name}, {judgement.part}")
+        counts, labels = evaluated.evaluation.confusion, evaluated.evaluation.labels
+        save_confusion(confusion, counts, labels, f"{corpus.name}, {evaluated.part}")
     with printing():
         if format is options.ReportFormat.json:
             print(text, end="")
         else:
-            _print_evaluation(judgement)
+            _print_evaluation(evaluated)
     for target in targets:
         say_wrote(target, quiet=quiet)
 
 
-def _print_evaluation(judgement: Judgement) -> None:
+def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
     """Metrics with intervals and baseline, per class, the confusion matrix, per speaker."""
     from avsent.training.metrics import TITLES
 
-    found = judgement.evaluation
+    found = evaluated.evaluation
     level = f"{100 * found.level:.0f}% interval"
     whose = "mean" if found.baseline_value is not None else "commonest"
     print_table(
         found.table_rows(),
-        ["figure", "value", level, f"always the {whose} of {judgement.baseline_from}"],
-        title=f"{found.count} utterances of {found.videos} videos, part {judgement.part}",
+        ["figure", "value", level, f"always the {whose} of {evaluated.baseline_from}"],
+        title=f"{found.count} utterances of {found.videos} videos, part {evaluated.part}",
         figures=True,
     )
     if found.per_class:

@@ -199,12 +199,12 @@ def _plot_run(
     target = output or (folder.plots if chosen == best else folder.seed(chosen) / "plots")
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.training.plots import draw, read_drawable
+    from avsent.training.plots import draw_figures, read_record
 
-    what = read_drawable(folder, chosen)
-    drawn = draw(target, what, (format or FigureFormat.png).value)
+    record = read_record(folder, chosen)
+    drawn = draw_figures(target, record, (format or FigureFormat.png).value)
     if not quiet:
-        for line in what.missing:
+        for line in record.missing:
             warn(f"{source}: {line}")
     return drawn
 

@@ -1,4 +1,4 @@
-"""The recent past of a stream: sound and faces that an utterance may still need."""
+"""Buffers of the recent sound and faces that an utterance may still need."""
 
 from __future__ import annotations
 
@@ -12,52 +12,43 @@ from avsent.extraction.faces.types import FaceObservation
 
 
 class RecentSound:
-    """Contiguous chunks of mono sound, the old ones forgotten."""
+    """The latest chunks of continuous mono sound."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        self._chunks: deque[tuple[float, NDArray[np.float32]]] = deque()
+        self._chunks: deque[tuple[float, float, NDArray[np.float32]]] = deque()
         self.end_s = 0.0
 
     def add(self, start_s: float, samples: NDArray[np.float32]) -> None:
-        """The next chunk [N]; it joins the one before without a hole."""
+        """Append a chunk [N] that follows the one before without a hole."""
         if samples.size:
-            self._chunks.append((start_s, samples))
             self.end_s = start_s + samples.size / self._rate_hz
+            self._chunks.append((start_s, self.end_s, samples))
 
     def between(self, start_s: float, end_s: float) -> tuple[NDArray[np.float32], float]:
-        """Samples [N] from ``start_s`` to ``end_s`` as far as they are kept, and the time of the
-        first one."""
+        """Samples [N] from ``start_s`` to ``end_s``, as far as kept, and the time of the first."""
         if not self._chunks:
             return np.zeros(0, dtype=np.float32), start_s
         origin_s = self._chunks[0][0]
         first = max(0, round((start_s - origin_s) * self._rate_hz))
         last = max(first, round((end_s - origin_s) * self._rate_hz))
-        parts, position = [], 0
-        for _, samples in self._chunks:
-            if position < last and position + samples.size > first:
-                parts.append(samples[max(0, first - position) : last - position])
-            position += samples.size
-        sound = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+        sound = np.concatenate([samples for *_, samples in self._chunks])[first:last]
         return sound, origin_s + first / self._rate_hz
 
     def forget(self, before_s: float) -> None:
         """Drop the chunks that end before ``before_s``."""
-        while self._chunks:
-            start_s, samples = self._chunks[0]
-            if start_s + samples.size / self._rate_hz > before_s:
-                break
+        while self._chunks and self._chunks[0][1] <= before_s:
             self._chunks.popleft()
 
 
 class RecentFaces:
-    """Observations per analysed frame, the old ones forgotten."""
+    """The faces in the latest analysed frames."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[float, tuple[FaceObservation, ...]]] = deque()
 
     def add(self, time_s: float, observations: Sequence[FaceObservation]) -> None:
-        """The next analysed frame; it may show no face."""
+        """Append an analysed frame; it may show no face."""
         self._frames.append((time_s, tuple(observations)))
 
     def between(self, start_s: float, end_s: float) -> tuple[int, list[FaceObservation]]:
@@ -66,6 +57,6 @@ class RecentFaces:
         return len(inside), [face for faces in inside for face in faces]
 
     def forget(self, before_s: float) -> None:
-        """Drop the frames shown before ``before_s``."""
+        """Drop the frames before ``before_s``."""
         while self._frames and self._frames[0][0] < before_s:
             self._frames.popleft()

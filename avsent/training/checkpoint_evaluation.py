@@ -1,4 +1,4 @@
-"""A checkpoint judged on a corpus: ``avsent evaluate``."""
+"""Evaluation of a checkpoint on a corpus: ``avsent evaluate``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from avsent.errors import CheckpointError, DatasetError
 from avsent.labels import LabelSet
 from avsent.model.checkpoint import CheckpointConfig, load_checkpoint
 from avsent.model.folders import checkpoint_folder
-from avsent.model.networks.config import VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.dataset import make_videos
 from avsent.training.evaluation import Evaluation, Predictions, evaluate
@@ -21,14 +20,13 @@ from avsent.training.metrics import majority_class
 from avsent.training.run import PARTS_FILE
 from avsent.training.run_folder import read_run_file
 from avsent.training.splits import encode_labels
-from avsent.training.validation import judged, predictions_of
+from avsent.training.validation import evaluable, predictions_of
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """``part``: the part that was judged; ``baseline_from``: where the commonest class (or mean)
-    of the baseline was counted; ``left_out``: utterances without a label or without what the
-    model needs."""
+class CheckpointEvaluation:
+    """``part``: the evaluated part; ``baseline_from``: the part whose commonest class (or mean) is
+    the baseline; ``left_out``: utterances without a label or without a modality of the model."""
 
     evaluation: Evaluation
     predictions: Predictions
@@ -38,9 +36,9 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeOptions:
-    """``part``: "train", "valid", "test", "all" or "auto", which is test where the corpus has one,
-    else all. ``draws``: of the bootstrap over videos."""
+class EvaluateOptions:
+    """``part``: "train", "valid", "test", "all" or "auto", which is test if the corpus has a test
+    part, else all. ``draws`` and ``seed``: of the bootstrap over videos."""
 
     label: str = "label"
     part: str = "auto"
@@ -49,7 +47,9 @@ class JudgeOptions:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judgement:
+def evaluate_checkpoint(
+    checkpoint: str | Path, corpus: Corpus, options: EvaluateOptions
+) -> CheckpointEvaluation:
     """Predict every labelled utterance of a part of ``corpus``, in the context of its video.
 
     Raises:
@@ -57,32 +57,32 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
         DatasetError: the part is empty, or a label is none of the model's.
     """
     loaded = load_checkpoint(checkpoint)
-    config = loaded.config
-    check_features(checkpoint, config, corpus)
-    labels = LabelSet(config.model.labels, config.model.real)
+    model = loaded.config.model
+    _check_features(checkpoint, loaded.config, corpus)
+    labels = LabelSet(model.labels, model.real)
     encoded = encode_labels(corpus, options.label, labels)
-    corpus = with_parts(checkpoint, corpus)
+    corpus = _with_parts(checkpoint, corpus)
     part, samples = _part(corpus, str(options.part))  # the command line's is an enum
-    videos = make_videos(samples, encoded, _sizes(config.model.vectors), features=config.features)
-    if not judged(loaded.model, videos).any():
+    sizes = {name: size for name in ("audio", "face", "text") if (size := model.vectors.of(name))}
+    videos = make_videos(samples, encoded, sizes, features=loaded.config.features)
+    if not evaluable(loaded.model, videos).any():
         raise DatasetError(
             f"{corpus.name}: no utterance of the part {part!r} has a label and "
-            f"{' or '.join(config.model.modalities)}; choose another --split or --label"
+            f"{' or '.join(model.modalities)}; choose another --split or --label"
         )
-    predictions = predictions_of(loaded.model, videos, options.device, config.calibration)
+    calibration = loaded.config.calibration
+    predictions = predictions_of(loaded.model, videos, options.device, calibration)
     train = [sample for sample in corpus.samples if sample.split == "train"]
-    counted = [value for s in train or samples if (value := encoded[s.key]) is not None]
-    truth = np.array(counted)
+    truth = np.array([v for s in train or samples if (v := encoded[s.key]) is not None])
+    majority = None if labels.real else majority_class(truth.astype(np.int64), len(labels.names))
     evaluation = evaluate(
         predictions,
-        majority_class=None
-        if labels.real
-        else majority_class(truth.astype(np.int64), len(labels.names)),
+        majority_class=majority,
         train_mean=float(truth.mean()) if labels.real else None,
         draws=options.draws,
         seed=options.seed,
     )
-    return Judgement(
+    return CheckpointEvaluation(
         evaluation=evaluation,
         predictions=predictions,
         part=part,
@@ -91,9 +91,9 @@ def judge(checkpoint: str | Path, corpus: Corpus, options: JudgeOptions) -> Judg
     )
 
 
-def with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
-    """``corpus`` with the parts that were drawn when this checkpoint was trained on it; itself
-    where it names parts, or is not the data of the checkpoint."""
+def _with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
+    """``corpus`` with the parts that were drawn when this checkpoint was trained on it; unchanged
+    if it names parts, or is not the checkpoint's training data."""
     path = checkpoint_folder(checkpoint) / PARTS_FILE
     if any(sample.split for sample in corpus.samples) or not path.is_file():
         return corpus
@@ -106,8 +106,8 @@ def with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
     )
 
 
-def check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Corpus) -> None:
-    """Raise CheckpointError where the corpus' features are not those the model was trained on."""
+def _check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Corpus) -> None:
+    """Raise CheckpointError if the corpus has other features than the model's training data."""
     model = config.model
     for modality in model.modalities:
         wanted, found = model.vectors.of(modality), corpus.vectors.get(modality, 0)
@@ -127,11 +127,6 @@ def check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Cor
 def _kind(modality: str, size: int) -> str:
     raw = {"audio": "raw sound", "face": "raw faces", "text": "no text"}[modality]
     return f"{modality} vectors of size {size}" if size else raw
-
-
-def _sizes(vectors: VectorSizes) -> dict[str, int]:
-    sizes = {name: vectors.of(name) for name in ("audio", "face", "text")}
-    return {name: size for name, size in sizes.items() if size}
 
 
 def _part(corpus: Corpus, wanted: str) -> tuple[str, list[Sample]]:

@@ -186,13 +186,14 @@ def _encode_faces(
         neutrals = [sample.neutral for sample in samples]
         looks = [look_at(model, [sample.pictures], device)[0] for sample in samples]
         return encode_faces(model, sequences, neutrals, looks, device)[0]
-    drawn = torch.from_numpy(np.stack([_drawn(sequence, rng) for sequence in sequences]))
+    drawn = torch.from_numpy(np.stack([draw_frames(sequence, rng) for sequence in sequences]))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     changed = list(augmented_landmarks(drawn, generator).numpy())
     unknown = [None] * len(changed)
     return encode_faces(model, changed, unknown, unknown, device)[0]
 
 
-def _drawn(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def draw_frames(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """``FACE_FRAMES`` of ``frames`` [T, ...], in their order; some several times if T is less."""
     rows = np.sort(rng.choice(len(frames), FACE_FRAMES, replace=len(frames) < FACE_FRAMES))
     return frames[rows]

@@ -1,12 +1,13 @@
-"""What a model is worth on utterances it has never met: figures, intervals, who and what it misses.
+"""Evaluation of predictions on held-out utterances: figures, intervals, baseline, per class and
+per speaker.
 
-Works on predictions alone; running the model is the caller's work.
+Running the model is up to the caller.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,19 +25,20 @@ from avsent.training.metrics import (
 )
 
 LEVEL = 0.95
-OF_SPEAKERS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
-"""What is given for each speaker, as far as it applies."""
+SPEAKER_METRICS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
+"""Given for each speaker, as far as they apply."""
+
+_Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a model said about N labelled utterances.
+    """Predictions for N labelled utterances.
 
-    ``keys``, ``videos``, ``speakers`` [N]: which utterance, in which video, said by whom ("" where
-    unknown). ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers where
-    there are ``values``. ``probabilities`` [N, C]; ``values`` [N]: the numbers predicted by a
-    regression head. With both, ``labels`` are the three polarities, and the truth of the
-    probabilities is the sign of the number.
+    ``keys``, ``videos``, ``speakers`` [N]: the utterance, its video, its speaker ("": unknown).
+    ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
+    ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head.
+    With both, ``labels`` are the three polarities, and the true class is the sign of the number.
 
     Raises:
         ValueError: lengths that differ, no utterances, neither probabilities nor values, a truth
@@ -79,24 +81,41 @@ class Predictions:
         if self.values is not None and self.labels != POLARITY_LABELS:
             raise ValueError(f"beside numbers, the classes must be {', '.join(POLARITY_LABELS)}")
 
-    def class_truth(self) -> NDArray[np.int64]:
-        """The class index of each truth [N]; of numbers, that of their polarity."""
+    def class_truth(self, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
+        """The true class index of ``rows``; of numbers, that of their polarity."""
+        truth = self.truth[rows]
         if self.values is None:
-            return metrics.class_indices(self.truth, len(self.labels))
-        return np.select([self.truth < 0, self.truth > 0], [NEGATIVE, POSITIVE], NEUTRAL)
+            return metrics.class_indices(truth, len(self.labels))
+        return np.select([truth < 0, truth > 0], [NEGATIVE, POSITIVE], NEUTRAL)
+
+    def figures(self, rows: NDArray[np.int64]) -> _Figures:
+        """All figures that apply, over these rows."""
+        found: _Figures = {}
+        if self.values is not None:
+            found |= regression_metrics(self.truth[rows], self.values[rows])
+        if self.probabilities is not None:
+            found |= classification_metrics(self.class_truth(rows), self.probabilities[rows])
+        return found
+
+    def confusion(self) -> NDArray[np.int64] | None:
+        """Counts [C, C] (rows: truth, columns: decision); None without probabilities."""
+        if self.probabilities is None:
+            return None
+        decided = self.probabilities.argmax(axis=1)
+        return metrics.confusion_counts(self.class_truth(), decided, len(self.labels))
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerScores:
-    """Those of ``OF_SPEAKERS`` that apply, for one speaker's utterances."""
+    """Those of ``SPEAKER_METRICS`` that apply, for one speaker's utterances."""
 
     speaker: str
     count: int
-    metrics: dict[str, float | None]
+    metrics: _Figures
 
 
 class TableRow(NamedTuple):
-    """A figure as people read it: "balanced accuracy", ".612", ".580 – .644", ".333"."""
+    """A figure as text: "balanced accuracy", ".612", ".580 – .644", ".333"."""
 
     name: str
     value: str
@@ -108,22 +127,22 @@ class TableRow(NamedTuple):
 class Evaluation:
     """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``).
 
-    ``metrics``: None where undefined. ``intervals``: by bootstrap over videos; None where there is
-    none. ``baseline``: of always deciding for the training part's commonest class, or number:
-    ``baseline_class`` and ``baseline_value``; empty if they are not known. ``per_class`` and
+    ``metrics``: None if undefined; ``intervals``: by bootstrap over videos, None if there is none;
+    ``baseline``: of always deciding for the training part's commonest class, or mean number:
+    ``baseline_class`` and ``baseline_value``; empty if these are unknown. ``per_class`` and
     ``confusion`` (rows: truth, columns: decision) are empty without probabilities, ``per_speaker``
-    where no speakers are known.
+    without known speakers.
     """
 
     labels: tuple[str, ...]
     count: int
     videos: int
-    metrics: dict[str, float | None]
+    metrics: _Figures
     intervals: dict[str, Interval | None]
     level: float
     draws: int
     seed: int
-    baseline: dict[str, float | None] = field(default_factory=dict)
+    baseline: _Figures = field(default_factory=dict)
     baseline_class: str | None = None
     baseline_value: float | None = None
     per_class: tuple[ClassScores, ...] = ()
@@ -131,12 +150,12 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain lists, dicts, numbers and None, ready for JSON."""
-        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        """As plain lists, dicts, numbers and None, ready for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
 
     def table_rows(self) -> list[TableRow]:
-        """One row per figure, "–" for what there is not."""
+        """One row per figure, "–" for what is undefined."""
         return [
             TableRow(
                 metrics.TITLES[name],
@@ -156,39 +175,30 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge predictions.
+    """Evaluate predictions.
 
-    Parameters
-    ----------
-    majority_class
-        Index of the training part's commonest class, for the baseline of classes.
-    train_mean
-        Mean of the training part's numbers, for the baseline of real-valued labels.
-    draws, seed
-        Of the bootstrap.
+    ``majority_class``: index of the training part's commonest class, for the baseline of classes;
+    ``train_mean``: mean of its numbers, for that of real-valued labels; ``draws`` and ``seed``: of
+    the bootstrap.
 
-    Raises
-    ------
-    ValueError
-        ``majority_class`` is no index of a label.
+    Raises:
+        ValueError: ``majority_class`` is no index of a label.
     """
     if majority_class is not None and not 0 <= majority_class < len(predictions.labels):
         raise ValueError(f"the majority class {majority_class} is no index of a label")
-    figures = _figures_of(predictions)
-    everything = np.arange(len(predictions.keys))
-    point = figures(everything)
-
+    count = len(predictions.keys)
+    point = predictions.figures(np.arange(count))
     found = intervals(
-        lambda rows: list(figures(rows).values()),
+        lambda rows: list(predictions.figures(rows).values()),
         predictions.videos,
         draws=draws,
         seed=seed,
         level=LEVEL,
     )
-    confusion = _confusion(predictions)
+    confusion = predictions.confusion()
     return Evaluation(
         labels=predictions.labels,
-        count=len(everything),
+        count=count,
         videos=len(set(predictions.videos)),
         metrics=point,
         intervals=dict(zip(point, found, strict=True)),
@@ -199,42 +209,15 @@ def evaluate(
         baseline_class=None if majority_class is None else predictions.labels[majority_class],
         baseline_value=None if train_mean is None else float(train_mean),
         per_class=() if confusion is None else metrics.class_scores(confusion, predictions.labels),
-        per_speaker=_per_speaker(predictions, figures),
+        per_speaker=_per_speaker(predictions),
         confusion=() if confusion is None else tuple(map(tuple, confusion.tolist())),
     )
 
 
-_Figures = Callable[[NDArray[np.int64]], dict[str, float | None]]
-
-
-def _figures_of(predictions: Predictions) -> _Figures:
-    """A function that gives all figures that apply for a choice of rows."""
-    values, probabilities = predictions.values, predictions.probabilities
-    truth = predictions.truth
-    classes = None if probabilities is None else predictions.class_truth()
-
-    def figures(rows: NDArray[np.int64]) -> dict[str, float | None]:
-        found: dict[str, float | None] = {}
-        if values is not None:
-            found |= regression_metrics(truth[rows], values[rows])
-        if probabilities is not None and classes is not None:
-            found |= classification_metrics(classes[rows], probabilities[rows])
-        return found
-
-    return figures
-
-
-def _confusion(predictions: Predictions) -> NDArray[np.int64] | None:
-    if predictions.probabilities is None:
-        return None
-    decided = predictions.probabilities.argmax(axis=1)
-    return metrics.confusion_counts(predictions.class_truth(), decided, len(predictions.labels))
-
-
 def _baseline(
     predictions: Predictions, majority_class: int | None, train_mean: float | None
-) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
+) -> _Figures:
+    found: _Figures = {}
     if predictions.values is not None and train_mean is not None:
         constant = np.full(len(predictions.keys), float(train_mean))
         found |= regression_metrics(predictions.truth, constant)
@@ -247,24 +230,15 @@ def _baseline(
     return found
 
 
-def _per_speaker(predictions: Predictions, figures: _Figures) -> tuple[SpeakerScores, ...]:
-    if not any(predictions.speakers):
-        return ()
+def _per_speaker(predictions: Predictions) -> tuple[SpeakerScores, ...]:
     speakers = np.array(predictions.speakers)
     found = []
-    for speaker in sorted(set(predictions.speakers)):
+    for speaker in sorted(set(predictions.speakers)) if any(predictions.speakers) else ():
         rows = np.flatnonzero(speakers == speaker)
-        of_speaker = {name: value for name, value in figures(rows).items() if name in OF_SPEAKERS}
-        found.append(SpeakerScores(speaker, len(rows), of_speaker))
+        figures = predictions.figures(rows)
+        applying = {name: value for name, value in figures.items() if name in SPEAKER_METRICS}
+        found.append(SpeakerScores(speaker, len(rows), applying))
     return tuple(found)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value
 
 
 def _number(value: float | None) -> str:

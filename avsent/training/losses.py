@@ -1,7 +1,7 @@
-"""One training step of HMTL: who is moved by which loss.
+"""One training step of HMTL: which loss trains which network.
 
 ==========================  ===============================================
-what                        is trained by
+network                     trained by
 ==========================  ===============================================
 HM-Decoder                  decoder loss
 HM-Discriminator            discriminator loss
@@ -14,7 +14,7 @@ source model                nothing: it is frozen
 
 Seo, Na, Kim, IEEE Access 2020. Encoders below the embedding networks belong to them. The target
 runs once per step: decoder and discriminator learn from its detached embeddings first, then the
-target learns against both, held still.
+target learns with both of them frozen.
 """
 
 from __future__ import annotations
@@ -37,18 +37,24 @@ ENCODER_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
-    """The source's embeddings [B, U, D] of a batch, and where there are any [B, U] bool."""
+class SourceEmbeddings:
+    """The source's ``embeddings`` [B, U, D], and where it has one: ``present`` [B, U] bool."""
 
     embeddings: Tensor
-    there: Tensor
+    present: Tensor
+
+    def batch(self, rows: list[int], longest: int, device: torch.device) -> SourceEmbeddings:
+        """Those of the videos ``rows``, for at most ``longest`` utterances each."""
+        return SourceEmbeddings(
+            self.embeddings[rows, :longest].to(device), self.present[rows, :longest].to(device)
+        )
 
 
 class EncoderHeads(nn.Module):
-    """A linear classifier on the representation of each raw modality, only while training.
+    """A linear classifier on the representation of each raw modality, used in training only.
 
-    The way back from the decision to a spectrogram leads through two GRUs with dropout: alone it
-    teaches an encoder slowly and badly (measured on RAVDESS). Ready-made vectors need none.
+    The gradient from the decision to a spectrogram passes two GRUs with dropout; by itself it
+    trains an encoder slowly and badly (measured on RAVDESS). Ready-made vectors need no head.
     """
 
     def __init__(self, model: TargetModel) -> None:
@@ -75,28 +81,20 @@ class EncoderHeads(nn.Module):
         losses = []
         for name, linear in self.linear.items():
             used = ~labels.isnan() & utterances.present[name]
-            decided = linear(utterances.values[name][used])
-            wanted = labels[used]
-            if not len(wanted):
-                continue
-            if model.config.real:
-                losses.append(functional.smooth_l1_loss(decided[:, 0], wanted.float()))
-            else:
+            if bool(used.any()):
+                logits = linear(utterances.values[name][used])
                 losses.append(
-                    functional.cross_entropy(
-                        decided,
-                        wanted.long(),
-                        weight=class_weights,
-                        label_smoothing=label_smoothing,
+                    _label_loss(
+                        logits, labels[used], model.config.real, class_weights, label_smoothing
                     )
                 )
         return torch.stack(losses).sum() if losses else labels.new_zeros(())
 
 
 class Updates:
-    """The optimisers of one run and the step they take together.
+    """The optimisers of one run, and their common step.
 
-    Without ``transfer`` only classification is learnt. ``class_weights`` [C]: see
+    Without ``transfer`` the classification loss is the only one. ``class_weights`` [C]: see
     ``torch.nn.functional.cross_entropy``.
     """
 
@@ -121,7 +119,7 @@ class Updates:
             self.optimisers["discriminator"] = self._adam(transfer.discriminators)
 
     def _adam(self, module: nn.Module) -> torch.optim.Optimizer:
-        # Vector encoders have nothing to learn: they hold the scale of the data.
+        # Vector encoders have no trained parameters: they hold the scale of the data.
         return torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
             lr=self._settings.learning_rate,
@@ -129,7 +127,7 @@ class Updates:
         )
 
     def set_rate(self, rate: float) -> None:
-        """Learning rate of every optimiser from the next step on."""
+        """Set the learning rate of every optimiser."""
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -138,16 +136,16 @@ class Updates:
         self,
         utterances: Utterances,
         labels: Tensor,
-        taught: Taught | None = None,
+        source: SourceEmbeddings | None = None,
         share: float = 1.0,
     ) -> dict[str, float]:
-        """Move everything once; returns the losses by name.
+        """Take one step of all optimisers; returns the losses by name.
 
-        ``labels`` [B, U]: class index or number, NaN where unknown; ``share``: of β and γ.
+        ``labels`` [B, U]: class index or number, NaN where unknown; ``share``: factor on β and γ.
         """
         settings = self._settings
         if settings.input_dropout or settings.modality_dropout:
-            utterances = thinned(utterances, settings.input_dropout, settings.modality_dropout)
+            utterances = drop_inputs(utterances, settings.input_dropout, settings.modality_dropout)
         output = self.model(utterances)
         classification = classification_loss(
             self.model, output, labels, self._class_weights, settings.label_smoothing
@@ -159,44 +157,45 @@ class Updates:
             )
             classification = classification + ENCODER_SHARE * alone
         total = self._weights.classification * classification
-        if self.transfer is not None and taught is not None:
-            losses |= self._teach_transfer(output, taught)
-            total = total + share * self._embedding_objective(output, taught, losses)
+        if self.transfer is not None and source is not None:
+            losses |= self._train_transfer(self.transfer, output, source)
+            total = total + share * self._embedding_objective(self.transfer, output, source, losses)
         self._apply("target", self.model, total)
         return losses
 
-    def _teach_transfer(self, output: TargetOutput, taught: Taught) -> dict[str, float]:
-        """Decoder and discriminator learn; the target does not, its embeddings are detached."""
-        assert self.transfer is not None
-        given = {name: value.detach() for name, value in output.embeddings.items()}
+    def _train_transfer(
+        self, transfer: Transfer, output: TargetOutput, source: SourceEmbeddings
+    ) -> dict[str, float]:
+        """Update decoders and discriminators; the target's embeddings are detached."""
+        detached = {name: value.detach() for name, value in output.embeddings.items()}
+        inputs = detached, output.present, source.embeddings, source.present
         losses = {}
         if self._weights.decoder:
-            loss = self.transfer.decoder_losses(
-                given, output.present, taught.embeddings, taught.there
-            )
-            self._apply("decoder", self.transfer.decoders, loss)
+            loss = transfer.decoder_losses(*inputs)
+            self._apply("decoder", transfer.decoders, loss)
             losses["decoder"] = loss.item()
         if self._weights.adversarial:
-            loss = self.transfer.discriminator_losses(
-                given, output.present, taught.embeddings, taught.there
-            )
-            self._apply("discriminator", self.transfer.discriminators, loss)
+            loss = transfer.discriminator_losses(*inputs)
+            self._apply("discriminator", transfer.discriminators, loss)
             losses["discriminator"] = loss.item()
         return losses
 
     def _embedding_objective(
-        self, output: TargetOutput, taught: Taught, losses: dict[str, float]
+        self,
+        transfer: Transfer,
+        output: TargetOutput,
+        source: SourceEmbeddings,
+        losses: dict[str, float],
     ) -> Tensor:
         """``β·L_dec + γ·L_adv``, with gradients for the embedding networks alone."""
-        assert self.transfer is not None
         objective = torch.zeros((), device=output.logits.device)
-        with _still(self.transfer):
+        with _frozen(transfer):
             if self._weights.decoder:
-                objective = objective + self._weights.decoder * self.transfer.decoder_losses(
-                    output.embeddings, output.present, taught.embeddings, taught.there
+                objective = objective + self._weights.decoder * transfer.decoder_losses(
+                    output.embeddings, output.present, source.embeddings, source.present
                 )
             if self._weights.adversarial:
-                loss = self.transfer.adversarial_losses(output.embeddings, output.present)
+                loss = transfer.adversarial_losses(output.embeddings, output.present)
                 losses["adversarial"] = loss.item()
                 objective = objective + self._weights.adversarial * loss
         return objective
@@ -218,19 +217,17 @@ def classification_loss(
     class_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The classification objective over labelled utterances that have a modality.
+    """The classification loss over labelled utterances that have a modality.
 
     Cross-entropy of classes, smooth L1 of numbers (real-valued labels), or the multiplicative
-    loss where the head is multiplicative. 0 where a batch has no such utterance.
+    loss of a multiplicative head. 0 for a batch without such utterances.
     """
     anything = torch.stack(list(output.present.values())).any(dim=0)
     used = ~labels.isnan() & anything
     if not bool(used.any()):
         return output.logits.sum() * 0.0
     config = model.config
-    if config.real:
-        return functional.smooth_l1_loss(output.logits[..., 0][used], labels[used].float())
-    if config.fusion.name == "multiplicative":
+    if config.fusion.name == "multiplicative" and not config.real:
         return multiplicative_loss(
             output.votes,
             output.present,
@@ -240,17 +237,25 @@ def classification_loss(
             class_weights=class_weights,
             label_smoothing=label_smoothing,
         )
-    return functional.cross_entropy(
-        output.logits[used],
-        labels[used].long(),
-        weight=class_weights,
-        label_smoothing=label_smoothing,
+    return _label_loss(
+        output.logits[used], labels[used], config.real, class_weights, label_smoothing
     )
 
 
-def thinned(utterances: Utterances, inputs: float, modality: float) -> Utterances:
-    """A share ``inputs`` of each representation's values set to 0, the others scaled up; and with
-    two modalities, a share ``modality`` of utterances without one of them."""
+def _label_loss(
+    logits: Tensor, labels: Tensor, real: bool, weights: Tensor | None, smoothing: float
+) -> Tensor:
+    """Loss of ``logits`` [N, C] (numbers: [N, 1]) for ``labels`` [N]."""
+    if real:
+        return functional.smooth_l1_loss(logits[:, 0], labels.float())
+    return functional.cross_entropy(
+        logits, labels.long(), weight=weights, label_smoothing=smoothing
+    )
+
+
+def drop_inputs(utterances: Utterances, inputs: float, modality: float) -> Utterances:
+    """Dropout on the representations with probability ``inputs``; with two modalities, a share
+    ``modality`` of the utterances that have both loses one of them."""
     values = {
         name: functional.dropout(value, inputs) if inputs else value
         for name, value in utterances.values.items()
@@ -266,9 +271,9 @@ def thinned(utterances: Utterances, inputs: float, modality: float) -> Utterance
 
 
 def balanced_weights(labels: Tensor, classes: int) -> Tensor:
-    """Weight [C] of each class, the inverse of how common it is in ``labels`` (NaN: none).
+    """Weight [C] of each class, inverse to its frequency in ``labels`` (NaN: no label).
 
-    Their mean over the labels is 1; a class that does not occur weighs 0.
+    Their mean over the labels is 1; a class that does not occur has weight 0.
     """
     counts = torch.bincount(labels[~labels.isnan()].long(), minlength=classes).float()
     occurring = counts > 0
@@ -278,8 +283,8 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 @contextmanager
-def _still(transfer: Transfer) -> Iterator[None]:
-    """Gradients pass through ``transfer``, none stay in it."""
+def _frozen(transfer: Transfer) -> Iterator[None]:
+    """Gradients pass through ``transfer``, its own parameters get none."""
     transfer.requires_grad_(False)
     try:
         yield
@@ -288,9 +293,9 @@ def _still(transfer: Transfer) -> Iterator[None]:
 
 
 def one_cycle(progress: float, peak: float) -> float:
-    """Learning rate at ``progress`` (0 … 1) of a run: up over the first third, then down to
-    nearly 0, each half a cosine (Smith 2018). A function of progress alone, so that a resumed
-    run goes on where it was."""
+    """Learning rate at ``progress`` (0 … 1) of a run: up for the first three tenths, then down to
+    nearly 0, both as half a cosine (Smith 2018). It depends on progress alone, so a resumed run
+    continues the same curve."""
     if progress < 0.3:
         low, high, at = peak / 25, peak, progress / 0.3
     else:

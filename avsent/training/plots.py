@@ -1,4 +1,4 @@
-"""Pictures of a training run: losses, confusion, the embedding spaces, a comparison.
+"""Figures of a training run: losses, confusion, embedding spaces.
 
 The same data give the same bytes with the same matplotlib.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,15 +20,12 @@ from numpy.typing import NDArray
 
 from avsent.errors import InputError
 from avsent.files import prepare_folder
-from avsent.training.embeddings import Space, load_spaces, principal_axes
+from avsent.training.embeddings import EmbeddingSpace, read_spaces
 from avsent.training.metrics import LOWER_IS_BETTER, TITLES
-from avsent.training.run_folder import RunFolder
-from avsent.training.seed import Trained
+from avsent.training.run_folder import SPACES_FILE, RunFolder
 from avsent.views.figures import (
     BLACK,
     BLUE,
-    GREY,
-    PALETTE,
     SUFFIXES,
     VERMILLION,
     colours_of,
@@ -42,25 +38,6 @@ LOSS_PARTS = ("classification", "decoder", "discriminator", "adversarial")
 _MAX_PAIRS = 400
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Spaces:
-    """Representations of the same utterances by both models, ``source`` and ``target`` [N, D]."""
-
-    source: NDArray[Any]
-    target: NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A row of a comparison: mean and standard deviation over seeds or folds. Rows that follow
-    each other with the same ``group`` are drawn as one block."""
-
-    name: str
-    mean: float
-    sd: float = 0.0
-    group: str = ""
-
-
 @settings()
 def save_loss_curves(
     path: Path,
@@ -69,27 +46,16 @@ def save_loss_curves(
     metric: str = "balanced_accuracy",
     best_epoch: int | None = None,
 ) -> None:
-    """Draw the losses of training, a panel each as their sizes differ, and the validation figure.
+    """Draw the training losses, a panel each as their scales differ, and the validation figure.
 
-    Parameters
-    ----------
-    path
-        ``.png``, ``.svg`` or ``.pdf``.
-    epochs
-        One record per epoch: ``epoch`` (from 1; else counted), any of ``LOSS_PARTS``, and
-        ``metric``. What is absent, None or not finite leaves a gap; a part that never occurs
-        gets no panel.
-    metric
-        Key of the validation figure in the records.
-    best_epoch
-        The epoch that was kept; by default the first one with the best ``metric``.
+    ``epochs``: one record per epoch: ``epoch`` (from 1; by default counted), any of ``LOSS_PARTS``,
+    and ``metric``. Values that are absent, None or not finite leave a gap; a part that never occurs
+    gets no panel. ``best_epoch``: the epoch that was kept, by default the first with the best
+    ``metric``.
 
-    Raises
-    ------
-    ValueError
-        No epochs, or a suffix of another kind.
-    OutputError
-        The file cannot be written.
+    Raises:
+        ValueError: there are no epochs, or the suffix is none of ``SUFFIXES``.
+        OutputError: the file cannot be written.
     """
     if not epochs:
         raise ValueError("there are no epochs to draw")
@@ -169,52 +135,44 @@ def save_confusion(
 
 
 @settings()
-def save_spaces(
-    path: Path, before: Spaces, after: Spaces, labels: NDArray[Any], names: Sequence[str]
-) -> None:
+def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None:
     """Draw where source and target place the same utterances, before and after the transfer.
 
-    Both panels share one basis, the first two principal components of all four clouds together:
-    a frozen source then stays where it is, and what has moved between the panels has moved in the
-    space itself. At most 400 utterances are drawn (evenly chosen), all are used for the basis and
-    for the mean distance of pairs in the full space, given above each panel.
+    ``names`` [C] of the classes. Both panels share one basis, the first two principal components
+    of all embeddings together: a frozen source stays where it is, and what differs between the
+    panels has moved in the space itself. At most 400 utterances are drawn (evenly chosen); all are
+    used for the basis and for the mean distance in the full space, given above each panel.
 
-    Parameters
-    ----------
-    labels
-        Class index of each utterance [N].
-    names
-        Names of the classes [C].
-
-    Raises
-    ------
-    ValueError
-        Shapes that do not match, fewer than two dimensions, no utterances, or a suffix of another
-        kind.
-    OutputError
-        The file cannot be written.
+    Raises:
+        ValueError: shapes that do not match, fewer than two dimensions, no utterances, or a suffix
+            that is none of ``SUFFIXES``.
+        OutputError: the file cannot be written.
     """
-    clouds = [np.asarray(c, float) for s in (before, after) for c in (s.source, s.target)]
-    shape = clouds[0].shape
-    if len(shape) != 2 or shape[1] < 2 or not shape[0] or {c.shape for c in clouds} != {shape}:
-        raise ValueError(f"clouds of points of shapes {[cloud.shape for cloud in clouds]}")
-    if len(labels) != shape[0]:
-        raise ValueError(f"{len(labels)} labels for {shape[0]} utterances")
-    project = principal_axes(np.concatenate(clouds))
-    shown = np.unique(np.linspace(0, shape[0] - 1, min(shape[0], _MAX_PAIRS)).astype(int))
-    drawn = f" ({len(shown)} of {shape[0]} drawn)" if len(shown) < shape[0] else ""
+    source, before, after = (
+        np.asarray(points, dtype=float) for points in (space.source, space.before, space.after)
+    )
+    shapes = [source.shape, before.shape, after.shape]
+    if len(set(shapes)) > 1 or source.ndim != 2 or source.shape[1] < 2 or not len(source):
+        raise ValueError(f"embeddings of shapes {shapes}")
+    count = len(source)
+    if len(space.classes) != count:
+        raise ValueError(f"{len(space.classes)} labels for {count} utterances")
+    project = principal_axes(np.concatenate([source, before, source, after]))
+    rows = np.unique(np.linspace(0, count - 1, min(count, _MAX_PAIRS)).astype(int))
+    drawn = f" ({len(rows)} of {count} drawn)" if len(rows) < count else ""
     colours = colours_of(tuple(names))
     figure = Figure(figsize=(10.5, 5.4), layout="constrained")
     first: Axes | None = None
-    for place, (title, space) in enumerate((("before", clouds[:2]), ("after", clouds[2:]))):
+    for place, (title, target) in enumerate((("before", before), ("after", after))):
         axes = figure.add_subplot(1, 2, place + 1, sharex=first, sharey=first)
         first = first or axes
-        for cloud, marker in zip(space, "ox", strict=True):
-            points, classes = project(cloud)[shown], np.asarray(labels)[shown]
+        classes = np.asarray(space.classes)[rows]
+        for embeddings, marker in ((source, "o"), (target, "x")):
+            points = project(embeddings)[rows]
             for c, colour in enumerate(colours):
                 x, y = points[classes == c].T
                 axes.plot(x, y, marker, color=colour, mfc="none", ms=5, mew=0.9, alpha=0.75)
-        distance = np.linalg.norm(space[0] - space[1], axis=1).mean()
+        distance = np.linalg.norm(source - target, axis=1).mean()
         axes.set_title(
             f"{title} transfer{drawn}\nmean distance source – target: {distance:.3g}", fontsize=10
         )
@@ -222,8 +180,13 @@ def save_spaces(
         axes.set_xlabel(f"component 1 ({first_share} of the variance)", fontsize=9)
         axes.set_ylabel(f"component 2 ({second_share})", fontsize=9)
         plain_frame(axes)
+    marks = [("o", BLACK, "source", 6), ("x", BLACK, "target", 6)]
+    marks += [("s", colour, name, 7) for name, colour in zip(names, colours, strict=True)]
     figure.legend(
-        handles=_marks(names, colours),
+        handles=[
+            Line2D([], [], marker=m, ls="", ms=s, color=c, mfc="none" if m == "o" else c, label=n)
+            for m, c, n, s in marks
+        ],
         loc="outside lower center",
         ncols=min(6, len(names) + 2),
         frameon=False,
@@ -232,68 +195,30 @@ def save_spaces(
     save_figure(figure, path)
 
 
-@settings()
-def save_comparison(
-    path: Path,
-    rows: Sequence[Compared],
-    *,
-    majority: float | None = None,
-    metric: str = "balanced_accuracy",
-    title: str = "",
-) -> None:
-    """Draw means with their standard deviations, one row each, the first on top.
+class Projection(NamedTuple):
+    """``centre`` [D], two unit ``axes`` [D, 2], and their ``shares`` of the variance [2]."""
 
-    ``majority``: what always deciding for the commonest class gives, as a vertical line.
+    centre: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    shares: NDArray[np.float64]
 
-    Raises:
-        ValueError: no rows, or a suffix of another kind.
-        OutputError: the file cannot be written.
+    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points [N, D] as [N, 2]."""
+        projected: NDArray[np.float64] = (points - self.centre) @ self.axes
+        return projected
+
+
+def principal_axes(points: NDArray[np.float64]) -> Projection:
+    """The first two principal components of ``points`` [N, D], D ≥ 2.
+
+    The largest entry of each axis is positive, as the sign is arbitrary.
     """
-    if not rows:
-        raise ValueError("there is nothing to compare")
-    groups = list(dict.fromkeys(row.group for row in rows))
-    heights: list[float] = []
-    for place, row in enumerate(rows):
-        step = 1.6 if place and row.group != rows[place - 1].group else 1.0
-        heights.append(heights[-1] + step if heights else 0.0)
-    figure = Figure(figsize=(7.5, 1.5 + 0.3 * (heights[-1] + 1)), layout="constrained")
-    axes = figure.add_subplot()
-    for height, row in zip(heights, rows, strict=True):
-        colour = PALETTE[groups.index(row.group) % len(PALETTE)]
-        axes.errorbar(row.mean, height, xerr=row.sd, fmt="o", ms=5, capsize=3, color=colour)
-        axes.annotate(
-            f"{row.mean:.3f} ± {row.sd:.3f}",
-            (1.02, height),
-            xycoords=("axes fraction", "data"),
-            va="center_baseline",
-            fontsize=9,
-            annotation_clip=False,
-        )
-    if majority is not None:
-        axes.axvline(
-            majority, color=GREY, lw=1.5, ls="--", zorder=1, label=f"majority: {majority:.3f}"
-        )
-        figure.legend(loc="outside lower right", frameon=False, fontsize=9)
-    names = [f"{row.group}: {row.name}" if row.group else row.name for row in rows]
-    axes.set_yticks(heights, names, fontsize=9, parse_math=False)
-    axes.set_ylim(heights[-1] + 0.7, -0.7)
-    axes.set_xlabel(f"{_title(metric)}, mean ± standard deviation", fontsize=9, parse_math=False)
-    axes.set_title(title, fontsize=11, parse_math=False)
-    plain_frame(axes, grid="x")
-    axes.tick_params(axis="y", length=0)
-    save_figure(figure, path)
-
-
-def _marks(names: Sequence[str], colours: Sequence[str]) -> list[Line2D]:
-    """What the legend of the spaces explains: two markers, then a colour per class."""
-    return [
-        Line2D([], [], marker="o", ls="", ms=6, color=BLACK, mfc="none", label="source"),
-        Line2D([], [], marker="x", ls="", ms=6, color=BLACK, label="target"),
-        *(
-            Line2D([], [], marker="s", ls="", ms=7, color=colour, label=name)
-            for name, colour in zip(names, colours, strict=True)
-        ),
-    ]
+    centre = points.mean(axis=0)
+    # The scatter matrix is small, [D, D], however many points there are.
+    sizes, axes = np.linalg.eigh((points - centre).T @ (points - centre))
+    sizes, axes = np.maximum(sizes[::-1], 0), axes[:, ::-1][:, :2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return Projection(centre, axes, sizes[:2] / max(sizes.sum(), np.finfo(float).tiny))
 
 
 def _series(epochs: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
@@ -307,68 +232,21 @@ def _title(metric: str) -> str:
     return TITLES.get(metric, metric.replace("_", " "))
 
 
-_PARTS = {"test": "test part", "valid": "validation part"}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Drawable:
-    """What the pictures of a seed are made of.
-
-    ``history``: what was measured in each epoch of the target; ``confusion`` [C, C] of ``part``,
-    empty for numbers; ``spaces`` by modality; ``missing``: lines on what the folder lacks.
-    """
+class SeedRecord(NamedTuple):
+    """Data of a seed's figures: the measured figures of each epoch of the target; its
+    ``evaluation.json``; spaces by modality; ``missing``: lines on what its folder lacks."""
 
     history: Sequence[Mapping[str, Any]]
-    best_epoch: int
-    part: str
-    confusion: Sequence[Sequence[int]]
-    labels: tuple[str, ...]
-    spaces: Mapping[str, Space]
-    missing: tuple[str, ...] = field(default=())
+    evaluation: Mapping[str, Any]
+    spaces: Mapping[str, EmbeddingSpace]
+    missing: tuple[str, ...] = ()
 
 
-def draw_seed(folder: Path, trained: Trained, evaluation: dict[str, Any]) -> None:
-    """Loss curves, confusion and, with transfer, the embedding spaces before and after it."""
-    draw(folder, _drawable(trained.progress.history, evaluation, trained.spaces))
-
-
-def draw(folder: Path, what: Drawable, kind: str = "png") -> list[Path]:
-    """Draw all that there is into ``folder``, as ``kind`` (png, svg, pdf); the files.
+def read_record(folder: RunFolder, seed: int) -> SeedRecord:
+    """Data of the figures of a finished seed, from the folder of its run.
 
     Raises:
-        OutputError: one cannot be written.
-    """
-    assert f".{kind}" in SUFFIXES
-    prepare_folder(folder)
-    drawn = []
-    if what.history:
-        history = [
-            {name.removeprefix("valid_"): value for name, value in epoch.items()}
-            for epoch in what.history
-        ]
-        metric = "balanced_accuracy" if "balanced_accuracy" in history[0] else "mae"
-        drawn.append(folder / f"losses.{kind}")
-        save_loss_curves(drawn[-1], history, metric=metric, best_epoch=what.best_epoch)
-    if what.confusion:
-        drawn.append(folder / f"confusion.{kind}")
-        save_confusion(drawn[-1], what.confusion, what.labels, _PARTS[what.part])
-    for modality, space in what.spaces.items():
-        drawn.append(folder / f"spaces-{modality}.{kind}")
-        save_spaces(
-            drawn[-1],
-            Spaces(space.source, space.before),
-            Spaces(space.source, space.after),
-            space.classes,
-            what.labels,
-        )
-    return drawn
-
-
-def read_drawable(folder: RunFolder, seed: int) -> Drawable:
-    """What the folder of a run keeps of a finished seed.
-
-    Raises:
-        InputError: the seed is not there or not finished, or a file of it is damaged.
+        InputError: the seed is missing or not finished, or one of its files is damaged.
     """
     evaluation = folder.evaluation(seed)
     if evaluation is None:
@@ -376,49 +254,37 @@ def read_drawable(folder: RunFolder, seed: int) -> Drawable:
             f"{folder.path}: has no finished seed {seed}; give one of "
             f"{', '.join(map(str, folder.finished())) or 'another run'}"
         )
-    spaces = load_spaces(folder.spaces(seed))
+    spaces = read_spaces(folder.seed(seed) / SPACES_FILE)
     history, missing = _history(folder.seed(seed) / "metrics.jsonl"), []
     if not history:
         missing.append("no loss curves: metrics.jsonl is gone")
     if spaces is None:
-        taught = "source" in evaluation
         missing.append(
             "no embedding spaces: the run was made before avsent kept them; train again to get them"
-            if taught
+            if "source" in evaluation
             else "no embedding spaces: nothing taught this model"
         )
     try:
-        return _drawable(history, evaluation, spaces or {}, tuple(missing))
+        _drawn_part(evaluation)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder.seed(seed) / 'evaluation.json'}: damaged; restore it, or train again"
         ) from error
+    return SeedRecord(history, evaluation, spaces or {}, tuple(missing))
 
 
-def _drawable(
-    history: Sequence[Mapping[str, Any]],
-    evaluation: Mapping[str, Any],
-    spaces: Mapping[str, Space],
-    missing: tuple[str, ...] = (),
-) -> Drawable:
+def _drawn_part(evaluation: Mapping[str, Any]) -> tuple[int, str, Any, tuple[str, ...]]:
+    """Best epoch, title of the part, its confusion [C, C] (None for numbers) and labels."""
     part = "test" if "test" in evaluation["target"] else "valid"
-    judged = evaluation["target"][part]
-    return Drawable(
-        history=history,
-        best_epoch=int(evaluation["best_epoch"]),
-        part=part,
-        confusion=judged["confusion"] or (),
-        labels=tuple(judged["labels"]),
-        spaces=spaces,
-        missing=missing,
-    )
+    title = {"test": "test part", "valid": "validation part"}[part]
+    found = evaluation["target"][part]
+    return int(evaluation["best_epoch"]), title, found["confusion"], tuple(found["labels"])
 
 
 def _history(log: Path) -> list[dict[str, Any]]:
-    """The epochs of the target; none where there is no such file."""
+    """The epochs of the target; none if there is no such file."""
     try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line) for line in lines]
+        found = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -430,3 +296,30 @@ def _history(log: Path) -> list[dict[str, Any]]:
         for epoch in found
         if isinstance(epoch, dict) and epoch.get("stage") == "target"
     ]
+
+
+def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Path]:
+    """Draw all figures of a seed into ``folder``, as ``kind`` (png, svg, pdf); returns the files.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    assert f".{kind}" in SUFFIXES
+    prepare_folder(folder)
+    best_epoch, title, confusion, labels = _drawn_part(record.evaluation)
+    drawn = []
+    if record.history:
+        history = [
+            {name.removeprefix("valid_"): value for name, value in epoch.items()}
+            for epoch in record.history
+        ]
+        metric = "balanced_accuracy" if "balanced_accuracy" in history[0] else "mae"
+        drawn.append(folder / f"losses.{kind}")
+        save_loss_curves(drawn[-1], history, metric=metric, best_epoch=best_epoch)
+    if confusion:
+        drawn.append(folder / f"confusion.{kind}")
+        save_confusion(drawn[-1], confusion, labels, title)
+    for modality, space in record.spaces.items():
+        drawn.append(folder / f"spaces-{modality}.{kind}")
+        save_spaces(drawn[-1], space, labels)
+    return drawn

@@ -1,16 +1,16 @@
-"""The folder of a training run: what it was told, what it measured, where it stands.
+"""The folder of a training run: its settings, its figures, the state to resume from.
 
 ::
 
     OUT/config.json                settings, seeds, data and its SHA-256, versions
     OUT/seed-0/metrics.jsonl       every epoch of source and target
     OUT/seed-0/source.safetensors, OUT/seed-0/target.safetensors
-                                   state to go on from
+                                   state to resume from
     OUT/seed-0/spaces.safetensors  embeddings before and after transfer, if there was any
-    OUT/seed-0/evaluation.json     what the finished seed scored
-    OUT/seed-0/predictions.csv     on the test part (validation where there is none)
+    OUT/seed-0/evaluation.json     figures of the finished seed
+    OUT/seed-0/predictions.csv     on the test part (validation if there is none)
     OUT/seed-0/checkpoint/         its model
-    OUT/summary.json               mean and spread over the seeds
+    OUT/summary.json               mean and deviation over the seeds
     OUT/checkpoint/                the seed that is best on validation, with its card
     OUT/plots/                     its loss curves, confusion, embedding spaces
 """
@@ -40,209 +40,16 @@ from avsent.schema import read_object
 from avsent.training.metrics import TITLES
 from avsent.training.settings import TrainSettings
 
-MODELS = ("target", "no-transfer", "source")
-"""Entries of a seed's ``evaluation.json`` that hold figures."""
+SPACES_FILE = "spaces.safetensors"
+"""Of a seed: its embedding spaces, to draw their figure again."""
+CARD_FILE = "CARD.md"
+PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
-
-def summarised(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and sample deviation over seeds of every figure, by model and part; the best seed.
-
-    The best one is chosen on validation alone. The deviation is None for a single seed.
-    """
-    seeds = sorted(evaluations)
-    values = {seed: float(evaluations[seed]["validation_value"]) for seed in seeds}
-    summary: dict[str, Any] = {
-        "seeds": seeds,
-        "best_seed": max(seeds, key=lambda seed: (values[seed], -seed)),
-        "best_epochs": [int(evaluations[seed]["best_epoch"]) for seed in seeds],
-        "parts": evaluations[seeds[0]]["parts"],
-    }
-    for model in MODELS:
-        if not all(model in evaluations[seed] for seed in seeds):
-            continue
-        summary[model] = {
-            part: _over_seeds([evaluations[seed][model][part] for seed in seeds])
-            for part in ("valid", "test")
-            if all(part in evaluations[seed][model] for seed in seeds)
-        }
-    best = evaluations[summary["best_seed"]]
-    summary["chosen"] = best["target"]
-    return summary
-
-
-def _over_seeds(found: list[Mapping[str, Any]]) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for name in found[0]["metrics"]:
-        values = [one["metrics"][name] for one in found]
-        if any(value is None for value in values):
-            figures[name] = None
-            continue
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        baseline = [one["baseline"].get(name) for one in found]
-        known = [value for value in baseline if value is not None]
-        figures[name] = {
-            "mean": float(np.mean(values)),
-            "sd": spread,
-            "values": values,
-            "majority": float(np.mean(known)) if known else None,
-        }
-    return figures
-
+BASELINE = "no-transfer"
+MODELS = {"target": "this model", BASELINE: "without transfer", "source": "source"}
+"""Entries of a seed's ``evaluation.json`` that hold figures, and their names in the card."""
 
 Board = Callable[[str, dict[str, float]], None]
-
-
-@contextmanager
-def scalars(folder: Path) -> Iterator[Board]:
-    """A function that takes the stage and what was measured in one of its epochs."""
-    if find_spec("tensorboard") is None:
-        yield lambda stage, measured: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    for old in folder.glob("events.*"):  # a resumed run tells its earlier epochs again
-        old.unlink(missing_ok=True)
-    with SummaryWriter(str(folder)) as writer:
-
-        def board(stage: str, measured: dict[str, float]) -> None:
-            for name, value in measured.items():
-                if name != "epoch":
-                    writer.add_scalar(f"{stage}/{name}", value, int(measured["epoch"]))
-
-        yield board
-
-
-CARD_FILE = "CARD.md"
-_ROWS = (("target", "this model"), ("no-transfer", "without transfer"), ("source", "source"))
-
-
-def write_run_card(
-    folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any], labels: LabelSet
-) -> None:
-    """Write ``CARD.md`` into the checkpoint's ``folder``."""
-    with atomic_text(folder / CARD_FILE) as file:
-        file.write(card_text(folder.resolve().parent.name, config, summary, labels))
-
-
-def card_text(
-    name: str, config: Mapping[str, Any], summary: Mapping[str, Any], labels: LabelSet
-) -> str:
-    """The card as Markdown."""
-    settings, data = config["settings"], config["data"]
-    told = "numbers (−3 … 3)" if labels.real else ", ".join(labels.names)
-    versions = ", ".join(f"{package} {number}" for package, number in config["versions"].items())
-    return f"""# {name}: {" and ".join(settings["target"])}, {told}
-
-Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]}).
-
-## Data and licence
-- {data["name"]}: {data["utterances"]} utterances, SHA-256 {data["sha256"][:16]}…, licence:
-  {data["licence"] or "not stated; whoever passes this model on must look it up"}.
-{_teacher(settings, data)}
-- No part shares a {settings["split"]["by"]} with another: {_parts(summary["parts"])}.
-
-## Measured
-Seeds {_seeds(summary["seeds"])}; here is seed {summary["best_seed"]}. Epoch and seed were chosen
-on the validation part alone. Mean ± sample deviation over the seeds; majority: always deciding for
-the training part's commonest class{" (numbers: its mean)" if labels.real else ""}.
-
-{_tables(summary)}
-{_chosen(summary)}
-## Settings
-{_settings(settings)}
-
-Versions: {versions}.
-
-## What it is not
-It tells how an utterance comes across in voice and face, not what a person feels, and must not be
-used to judge people. On other people, rooms, cameras and languages than those it learnt from,
-expect less than the tables say.
-"""
-
-
-def _teacher(settings: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    transfer = settings["transfer"]
-    if transfer["source"] is None:
-        return "- No other modality taught it."
-    whose = (
-        f"the {data['texts']} texts of {data['text_corpus']}, paired anew by label in each epoch"
-        if data["texts"]
-        else "that of the same utterances"
-    )
-    return (
-        f"- While it was trained {transfer['source']} taught it ({whose}); prediction does not "
-        "need it."
-    )
-
-
-def _parts(parts: Mapping[str, Mapping[str, int]]) -> str:
-    return "; ".join(
-        f"{name} {sizes['utterances']} utterances in {sizes['videos']} videos"
-        + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
-        for name, sizes in parts.items()
-    )
-
-
-def _seeds(seeds: list[int]) -> str:
-    return ", ".join(str(seed) for seed in seeds)
-
-
-def _tables(summary: Mapping[str, Any]) -> str:
-    tables = []
-    for part, title in (("test", "Test part"), ("valid", "Validation part (chosen on it)")):
-        rows = [(name, summary[m][part]) for m, name in _ROWS if part in summary.get(m, {})]
-        if not rows:
-            continue
-        head = f"| {title} | " + " | ".join(name for name, _ in rows) + " | majority |"
-        lines = [head, "|---" * (len(rows) + 2) + "|"]
-        for metric, first in rows[0][1].items():
-            cells = [_cell(found.get(metric)) for _, found in rows]
-            majority = first["majority"] if first is not None else None
-            cells.append("–" if majority is None else f"{majority:.3f}")
-            lines.append(f"| {TITLES[metric]} | " + " | ".join(cells) + " |")
-        tables.append("\n".join(lines))
-    compared = "" if "no-transfer" in summary else _UNCOMPARED
-    return "\n\n".join(tables) + "\n" + compared
-
-
-_UNCOMPARED = "\nNot trained without transfer for comparison (`--baseline` does).\n"
-
-
-def _cell(figure: Mapping[str, Any] | None) -> str:
-    if figure is None:
-        return "–"
-    spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
-    return f"{figure['mean']:.3f}{spread}"
-
-
-def _chosen(summary: Mapping[str, Any]) -> str:
-    """Confusion of the seed that is here."""
-    part = "test" if "test" in summary["chosen"] else "valid"
-    found = summary["chosen"][part]
-    if not found["confusion"]:
-        return ""
-    labels = found["labels"]
-    head = f"| {part}: truth \\ decision | " + " | ".join(labels) + " |"
-    rows = [
-        f"| {label} | " + " | ".join(map(str, counts)) + " |"
-        for label, counts in zip(labels, found["confusion"], strict=True)
-    ]
-    return "\n".join([head, "|---" * (len(labels) + 1) + "|", *rows]) + "\n"
-
-
-def _settings(settings: Mapping[str, Any], prefix: str = "") -> str:
-    lines = []
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            lines.append(_settings(value, f"{prefix}{name}."))
-        else:
-            lines.append(f"- {prefix}{name}: {value}")
-    return "\n".join(lines)
-
-
-SPACES_FILE = "spaces.safetensors"
-"""Of a seed: its embedding spaces, to draw them anew."""
-PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,28 +65,29 @@ class RunFolder:
 
     @property
     def plots(self) -> Path:
-        """Pictures of the seed that was chosen."""
+        """Figures of the chosen seed."""
         return self.path / "plots"
 
     def seed(self, seed: int) -> Path:
         """Everything of one seed."""
         return self.path / f"seed-{seed}"
 
-    def spaces(self, seed: int) -> Path:
-        """Its embedding spaces."""
-        return self.seed(seed) / SPACES_FILE
+    def evaluation(self, seed: int) -> dict[str, Any] | None:
+        """Figures of a finished seed; None for an unfinished one."""
+        path = self.seed(seed) / "evaluation.json"
+        return read_run_file(path) if path.is_file() else None
 
     def finished(self) -> list[int]:
-        """The seeds that are done, in their order."""
+        """The finished seeds, sorted."""
         found = (path.parent.name for path in self.path.glob("seed-*/evaluation.json"))
         seeds = (name.removeprefix("seed-") for name in found)
         return sorted(int(seed) for seed in seeds if seed.isdecimal())
 
     def best(self) -> int:
-        """The seed that is best on validation among those that are done.
+        """The finished seed that is best on validation.
 
         Raises:
-            InputError: none is, or this is no run.
+            InputError: no seed is finished, or the folder is not a run.
         """
         config = self.path / "config.json"
         if not config.is_file() or read_run_file(config).get("format") != RUN_FORMAT:
@@ -287,46 +95,51 @@ class RunFolder:
         values = {seed: self.evaluation(seed) for seed in self.finished()}
         if not values:
             raise InputError(f"{self.path}: no seed is finished yet; run avsent train to its end")
-        scored = {seed: float((one or {})["validation_value"]) for seed, one in values.items()}
-        return max(scored, key=lambda seed: (scored[seed], -seed))
+        return _best({seed: one or {} for seed, one in values.items()})
 
-    def begin(self, told: Mapping[str, Any], *, fresh: bool) -> bool:
-        """Make the folder, or take up the run in it; whether there was one.
+    def begin(self, config: Mapping[str, Any], *, fresh: bool) -> bool:
+        """Make the folder, or resume the run in it; returns whether there was one.
 
         Raises:
-            UsageError: it holds a run that was told otherwise. OutputError: it cannot be written,
+            UsageError: it holds a run with another ``config``. OutputError: it cannot be written,
             or holds something else. InputError: its config cannot be read.
         """
-        config = self.path / "config.json"
-        if config.is_file() and not fresh:
-            self._compare(read_run_file(config), told)
+        file = self.path / "config.json"
+        if file.is_file() and not fresh:
+            for name, old, new in _differences(read_run_file(file), json.loads(json.dumps(config))):
+                raise UsageError(
+                    f"{self.path} holds a run with {name} {old!r}, not {new!r}; give another -o, "
+                    "or --fresh to start again"
+                )
             for half_written in self.path.rglob(f"{TEMPORARY}*.tmp"):  # by a killed run
                 half_written.unlink(missing_ok=True)
             return True
         self.check()
         try:
-            for left in ("summary.json", "checkpoint", "plots"):
-                _remove(self.path / left)
-            for seed in self.path.glob("seed-*"):
-                _remove(seed)
+            old = (self.path / name for name in ("summary.json", "checkpoint", "plots"))
+            for path in (*old, *self.path.glob("seed-*")):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
-        write_json(config, {**told, "versions": versions()})
+        write_json(file, {**config, "versions": versions()})
         return False
 
     def check(self) -> None:
-        """Raise OutputError where no run can be kept: something else is there, or no right."""
+        """Raise OutputError if no run can be kept here: other files, or no permission to write."""
         if self.path.exists() and not self._may_be_emptied():
             raise OutputError(f"{self.path}: holds other files; give a new folder with -o")
-        there = self.path.absolute()
-        while not there.exists():
-            there = there.parent
-        if not there.is_dir() or not os.access(there, os.W_OK):
+        parent = self.path.absolute()
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
             raise OutputError(f"{self.path}: cannot be written; give another folder with -o")
 
     def _may_be_emptied(self) -> bool:
-        """Whether there is nothing in it, or a run: a checkpoint has a ``config.json``, too."""
+        """Whether it is empty or holds a run; checkpoints have a ``config.json``, too."""
         config = self.path / "config.json"
         if not config.is_file():
             return self.path.is_dir() and not any(self.path.iterdir())
@@ -335,24 +148,11 @@ class RunFolder:
         except InputError:  # damaged
             return any(self.path.glob("seed-*"))
 
-    def _compare(self, before: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        """Raise UsageError where the run that is there was told otherwise."""
-        for name, old, new in differences(before, json.loads(json.dumps(told))):
-            raise UsageError(
-                f"{self.path} holds a run with {name} {old!r}, not {new!r}; give another -o, or "
-                "--fresh to start again"
-            )
 
-    def evaluation(self, seed: int) -> dict[str, Any] | None:
-        """What a finished seed scored; None for one that is not finished."""
-        path = self.seed(seed) / "evaluation.json"
-        return read_run_file(path) if path.is_file() else None
-
-
-def told(
+def run_config(
     settings: TrainSettings, seeds: Sequence[int], data: Mapping[str, Any], baseline: bool
 ) -> dict[str, Any]:
-    """What decides the result of a run, as ``config.json`` keeps it."""
+    """Everything that decides the result of a run, as in ``config.json``."""
     return {
         "format": RUN_FORMAT,
         "settings": dataclasses.asdict(settings),
@@ -373,22 +173,20 @@ def versions() -> dict[str, str]:
     return found
 
 
-def differences(
+def _differences(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """Name, old and new value of every entry of ``now`` that is another one in ``before``."""
-    found = []
+) -> Iterator[tuple[str, Any, Any]]:
+    """Name, old and new value of every entry of ``now`` that differs in ``before``."""
     for name, new in now.items():
         old = before.get(name)
         if isinstance(new, dict) and isinstance(old, dict):
-            found += differences(old, new, f"{prefix}{name}.")
+            yield from _differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            found.append((f"{prefix}{name}", old, new))
-    return found
+            yield f"{prefix}{name}", old, new
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write ``data``, whole or not at all. Raises OutputError."""
+    """Write ``data`` atomically. Raises OutputError."""
     with atomic_text(path) as file:
         json.dump(data, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
@@ -400,13 +198,192 @@ def read_run_file(path: Path) -> dict[str, Any]:
 
 
 def write_line(file: TextIO, data: Mapping[str, Any]) -> None:
-    """One line of JSON, on the disk at once."""
+    """Append one line of JSON and flush it."""
     file.write(json.dumps(data) + "\n")
     file.flush()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Board]:
+    """A function that logs the measured figures of a stage's epoch, where TensorBoard is
+    installed."""
+    if find_spec("tensorboard") is None:
+        yield lambda stage, measured: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    for old in folder.glob("events.*"):  # a resumed run logs its earlier epochs again
+        old.unlink(missing_ok=True)
+    with SummaryWriter(str(folder)) as writer:
+
+        def board(stage: str, measured: dict[str, float]) -> None:
+            for name, value in measured.items():
+                if name != "epoch":
+                    writer.add_scalar(f"{stage}/{name}", value, int(measured["epoch"]))
+
+        yield board
+
+
+def summarise(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and sample deviation over seeds of every figure, by model and part; the best seed.
+
+    The best seed is chosen on validation alone. The deviation is None for a single seed.
+    """
+    seeds = sorted(evaluations)
+    best = _best(evaluations)
+    summary: dict[str, Any] = {
+        "seeds": seeds,
+        "best_seed": best,
+        "best_epochs": [int(evaluations[seed]["best_epoch"]) for seed in seeds],
+        "parts": evaluations[seeds[0]]["parts"],
+    }
+    for model in MODELS:
+        if all(model in evaluations[seed] for seed in seeds):
+            summary[model] = {
+                part: _over_seeds([evaluations[seed][model][part] for seed in seeds])
+                for part in ("valid", "test")
+                if all(part in evaluations[seed][model] for seed in seeds)
+            }
+    summary["chosen"] = evaluations[best]["target"]
+    return summary
+
+
+def _best(evaluations: Mapping[int, Mapping[str, Any]]) -> int:
+    """The seed with the best validation value; of equal ones the lowest."""
+    values = {seed: float(one["validation_value"]) for seed, one in evaluations.items()}
+    return max(values, key=lambda seed: (values[seed], -seed))
+
+
+def _over_seeds(found: list[Mapping[str, Any]]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for name in found[0]["metrics"]:
+        values = [one["metrics"][name] for one in found]
+        if any(value is None for value in values):
+            figures[name] = None
+            continue
+        baselines = [one["baseline"].get(name) for one in found]
+        known = [value for value in baselines if value is not None]
+        figures[name] = {
+            "mean": float(np.mean(values)),
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "values": values,
+            "majority": float(np.mean(known)) if known else None,
+        }
+    return figures
+
+
+def write_run_card(
+    folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any], labels: LabelSet
+) -> None:
+    """Write ``CARD.md`` into the checkpoint's ``folder``."""
+    with atomic_text(folder / CARD_FILE) as file:
+        file.write(_card(folder.resolve().parent.name, config, summary, labels))
+
+
+def _card(
+    name: str, config: Mapping[str, Any], summary: Mapping[str, Any], labels: LabelSet
+) -> str:
+    """The card as Markdown."""
+    settings, data = config["settings"], config["data"]
+    classes = "numbers (−3 … 3)" if labels.real else ", ".join(labels.names)
+    seeds = ", ".join(map(str, summary["seeds"]))
+    versions = ", ".join(f"{package} {number}" for package, number in config["versions"].items())
+    parts = "; ".join(
+        f"{part} {sizes['utterances']} utterances in {sizes['videos']} videos"
+        + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
+        for part, sizes in summary["parts"].items()
+    )
+    return f"""# {name}: {" and ".join(settings["target"])}, {classes}
+
+Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]}).
+
+## Data and licence
+- {data["name"]}: {data["utterances"]} utterances, SHA-256 {data["sha256"][:16]}…, licence:
+  {data["licence"] or "not stated; whoever passes this model on must look it up"}.
+{_teacher(settings["transfer"], data)}
+- No part shares a {settings["split"]["by"]} with another: {parts}.
+
+## Measured
+Seeds {seeds}; here is seed {summary["best_seed"]}. Epoch and seed were chosen
+on the validation part alone. Mean ± sample deviation over the seeds; majority: always deciding for
+the training part's commonest class{" (numbers: its mean)" if labels.real else ""}.
+
+{_tables(summary)}
+{_confusion(summary)}
+## Settings
+{_settings(settings)}
+
+Versions: {versions}.
+
+## What it is not
+It tells how an utterance comes across in voice and face, not what a person feels, and must not be
+used to judge people. On other people, rooms, cameras and languages than those it learnt from,
+expect less than the tables say.
+"""
+
+
+def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    if transfer["source"] is None:
+        return "- No other modality taught it."
+    whose = (
+        f"the {data['texts']} texts of {data['text_corpus']}, paired anew by label in each epoch"
+        if data["texts"]
+        else "that of the same utterances"
+    )
+    return (
+        f"- While it was trained {transfer['source']} taught it ({whose}); prediction does not "
+        "need it."
+    )
+
+
+def _tables(summary: Mapping[str, Any]) -> str:
+    tables = []
+    for part, title in (("test", "Test part"), ("valid", "Validation part (chosen on it)")):
+        columns = {n: summary[m][part] for m, n in MODELS.items() if part in summary.get(m, {})}
+        if not columns:
+            continue
+        rows = []
+        for metric, first in next(iter(columns.values())).items():
+            majority = None if first is None else first["majority"]
+            cells = [_cell(found.get(metric)) for found in columns.values()]
+            rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
+        tables.append(markdown_table([title, *columns, "majority"], rows))
+    if BASELINE in summary:
+        return "\n\n".join(tables) + "\n"
+    missing = "Not trained without transfer for comparison (`--baseline` does).\n"
+    return "\n\n".join(tables) + f"\n\n{missing}"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, without a line break at its end."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
+    return f"{figure['mean']:.3f}{deviation}"
+
+
+def _confusion(summary: Mapping[str, Any]) -> str:
+    """Confusion of the chosen seed."""
+    part = "test" if "test" in summary["chosen"] else "valid"
+    found = summary["chosen"][part]
+    if not found["confusion"]:
+        return ""
+    rows = [
+        [label, *map(str, counts)]
+        for label, counts in zip(found["labels"], found["confusion"], strict=True)
+    ]
+    return markdown_table([f"{part}: truth \\ decision", *found["labels"]], rows) + "\n"
+
+
+def _settings(settings: Mapping[str, Any], prefix: str = "") -> str:
+    return "\n".join(
+        _settings(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping)
+        else f"- {prefix}{name}: {value}"
+        for name, value in settings.items()
+    )

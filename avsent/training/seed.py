@@ -1,4 +1,4 @@
-"""One seed of a training run: source, target, calibration, judgement."""
+"""One seed of a training run: source, target, calibration, predictions."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from avsent.model.calibration import Calibration
 from avsent.model.networks.config import VectorSizes
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.text import TextItem
-from avsent.training.embeddings import Space, spaces_of, target_embeddings
+from avsent.training.dataset import Videos
+from avsent.training.embeddings import EmbeddingSpace, embedding_spaces, embeddings_of
 from avsent.training.evaluation import Predictions
-from avsent.training.modality_check import GuardMaterial, drowned, fit_guard, screened
+from avsent.training.modality_check import GuardData, fit_guard, with_noise, without_outliers
 from avsent.training.settings import TrainSettings
 from avsent.training.source import (
-    SourceCourse,
+    SourceSetup,
     make_model,
     paired_teacher,
     train_source,
     unpaired_teacher,
 )
 from avsent.training.splits import Material, make_text_material
-from avsent.training.trainer import Course, OnEpoch, Progress, Teacher, fit
-from avsent.training.validation import calibrate, judged, predictions_of
-
-Say = Callable[[str], None]
+from avsent.training.trainer import FitSetup, OnEpoch, Progress, Teacher, fit
+from avsent.training.validation import calibrate, evaluable, predictions_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Teaching:
-    """A pretrained source: what it teaches, and its own predictions on the parts it can be judged
-    on ("valid", and "test" where the same utterances are its own)."""
+class PretrainedSource:
+    """A pretrained source ``model``, what it teaches, and its own predictions by part: "valid",
+    and "test" if it reads the same utterances as the target."""
 
     teacher: Teacher
     model: TargetModel
@@ -44,7 +43,7 @@ class Teaching:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's target model and what it makes, calibrated, of the parts it did not learn from."""
+    """One seed's target model, and its calibrated predictions on the held-out parts."""
 
     seed: int
     model: TargetModel
@@ -52,147 +51,133 @@ class Trained:
     progress: Progress
     valid: Predictions
     test: Predictions | None
-    teaching: Teaching | None
-    spaces: dict[str, Space]
+    source: PretrainedSource | None
+    spaces: dict[str, EmbeddingSpace]
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """The computing around a seed: device, folder for its state (None: none is kept), hooks."""
+class SeedContext:
+    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks."""
 
     device: torch.device
     folder: Path | None = None
-    say: Say = lambda line: None
+    say: Callable[[str], None] = lambda line: None
     on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
 
     def hook(self, stage: str) -> OnEpoch:
-        """The loop's hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
+        """The hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
         return lambda measured: self.on_epoch(stage, measured)
 
-    def fold(self, source: str, fold: int) -> OnEpoch:
-        """Say that a fold's model begins; the hook for its epochs."""
-        self.say(f"source model ({source}), fold {fold + 1}")
-        return self.hook(f"source-fold{fold + 1}")
+    def setup(
+        self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
+    ) -> FitSetup:
+        """Training on ``train`` that keeps its state in the file of ``stage``."""
+        return FitSetup(
+            train=train,
+            valid=valid,
+            optimiser=settings.optimiser,
+            transfer=settings.transfer,
+            seed=seed,
+            device=self.device,
+            state=None if self.folder is None else self.folder / f"{stage}.safetensors",
+            on_epoch=self.hook(stage),
+        )
 
-    def state(self, name: str) -> Path | None:
-        """The file that keeps the state of ``name``."""
-        return None if self.folder is None else self.folder / f"{name}.safetensors"
 
-
-def make_teaching(
+def pretrain_source(
     material: Material,
     settings: TrainSettings,
     seed: int,
-    where: Where,
+    context: SeedContext,
     texts: list[TextItem] | None = None,
-) -> Teaching:
-    """Pretrain the source that ``settings`` names; with ``texts`` on these instead of the
-    corpus' own utterances."""
+) -> PretrainedSource:
+    """Pretrain the source that ``settings`` name; on ``texts``, or on the corpus' own
+    utterances."""
     source = settings.transfer.source
     assert source is not None
-    where.say(f"source model ({source})")
+    context.say(f"source model ({source})")
     # The source always has HMTL's own fusion: the head to be compared is the target's.
     plain = dataclasses.replace(settings.fusion, name="hmtl")
     config = material.config(dataclasses.replace(settings, fusion=plain, votes=()), (source,))
+    train, valid = material.train, material.valid
     if texts is not None:
         other = make_text_material(texts, material.task.labels, settings.label, settings, seed)
         config = dataclasses.replace(config, vectors=VectorSizes(text=other.size))
         train, valid = other.train, other.valid
-    else:
-        train, valid = material.train, material.valid
-    course = Course(
-        train=train,
-        valid=valid,
-        optimiser=settings.optimiser,
-        transfer=settings.transfer,
-        seed=seed,
-        device=where.device,
-        state=where.state("source"),
-        on_epoch=where.hook("source"),
+    setup = SourceSetup(
+        config, context.setup("source", train, valid, settings, seed), material.groups
     )
-    spoken = SourceCourse(config, course, material.groups)
-    model = train_source(spoken)
+    model = train_source(setup)
     if texts is not None:
-        teacher: Teacher = unpaired_teacher(model, train, material.train, where.device, seed)
-        return Teaching(teacher, model, {"valid": predictions_of(model, valid, where.device)})
-    teacher = paired_teacher(
-        model,
-        spoken,
-        settings.transfer.cross_fit,
-        lambda fold: where.fold(source, fold),
-    )
-    parts = {"valid": material.valid, "test": material.test}
-    return Teaching(
-        teacher,
-        model,
-        {
-            name: predictions_of(model, videos, where.device)
-            for name, videos in parts.items()
-            if judged(model, videos).any()
-        },
-    )
+        teacher: Teacher = unpaired_teacher(model, train, material.train, context.device, seed)
+        valid_predictions = predictions_of(model, valid, context.device)
+        return PretrainedSource(teacher, model, {"valid": valid_predictions})
+
+    def on_fold(fold: int) -> OnEpoch:
+        context.say(f"source model ({source}), fold {fold + 1}")
+        return context.hook(f"source-fold{fold + 1}")
+
+    teacher = paired_teacher(model, setup, settings.transfer.cross_fit, on_fold)
+    predictions = {
+        name: predictions_of(model, videos, context.device)
+        for name, videos in (("valid", material.valid), ("test", material.test))
+        if evaluable(model, videos).any()
+    }
+    return PretrainedSource(teacher, model, predictions)
 
 
 def train_seed(
     material: Material,
     settings: TrainSettings,
     seed: int,
-    where: Where,
-    teaching: Teaching | None = None,
-    guarding: GuardMaterial | None = None,
+    context: SeedContext,
+    source: PretrainedSource | None = None,
+    guard_data: GuardData | None = None,
 ) -> Trained:
-    """Train one target model; ``teaching``: by this source, else without transfer; ``guarding``:
-    what its guard is fitted on, by default the material's own parts.
+    """Train one target model; ``source``: teaches it, None for no transfer; ``guard_data``: what
+    its guard is fitted on, by default the material's own parts.
 
     Raises:
         ValueError: the fusion head does not suit the target.
     """
     if settings.check:
-        material = _screened(material, settings.target, where)
+        material = _without_outliers(material, settings.target, context)
     config = material.config(settings, settings.target)
     model = make_model(config, material.train, seed)
-    where.say(f"target model ({' + '.join(settings.target)})")
-    teacher = teaching.teacher if teaching is not None and settings.transfer.active else None
-    # A look at all training data, for the picture of the spaces alone.
-    before = target_embeddings(model, material.train, where.device) if teacher else {}
-    course = Course(
-        train=material.train,
-        valid=material.valid,
-        optimiser=settings.optimiser,
-        transfer=settings.transfer,
-        seed=seed,
-        device=where.device,
-        teacher=teacher,
-        state=where.state("target"),
-        on_epoch=where.hook("target"),
-    )
-    progress = fit(model, course)
+    context.say(f"target model ({' + '.join(settings.target)})")
+    teacher = source.teacher if source is not None and settings.transfer.active else None
+    # A pass over all training data, needed for the figure of the spaces only.
+    before = embeddings_of(model, material.train, context.device) if teacher else {}
+    setup = context.setup("target", material.train, material.valid, settings, seed)
+    progress = fit(model, dataclasses.replace(setup, teacher=teacher))
     if settings.check and config.modalities == MODALITIES:
-        guarding = guarding or GuardMaterial(
-            material.train, material.valid, drowned(material.valid, seed)
+        guard_data = guard_data or GuardData(
+            material.train, material.valid, with_noise(material.valid, seed)
         )
-        model.set_modality_check(fit_guard(model, guarding, where.device, seed))
-    calibration = calibrate(model, material.valid, where.device)
+        model.set_modality_check(fit_guard(model, guard_data, context.device, seed))
+    calibration = calibrate(model, material.valid, context.device)
     test = None
-    if judged(model, material.test).any():
-        test = predictions_of(model, material.test, where.device, calibration)
+    if evaluable(model, material.test).any():
+        test = predictions_of(model, material.test, context.device, calibration)
     return Trained(
         seed=seed,
         model=model,
         calibration=calibration,
         progress=progress,
-        valid=predictions_of(model, material.valid, where.device, calibration),
+        valid=predictions_of(model, material.valid, context.device, calibration),
         test=test,
-        teaching=teaching,
-        spaces=spaces_of(model, material.train, before, teacher, where.device),
+        source=source,
+        spaces=embedding_spaces(model, material.train, before, teacher, context.device),
     )
 
 
-def _screened(material: Material, target: tuple[str, ...], where: Where) -> Material:
-    """``material`` without what stands out in its training part; says how much that was."""
-    train, found = screened(material.train, target)
+def _without_outliers(
+    material: Material, target: tuple[str, ...], context: SeedContext
+) -> Material:
+    """Drop outlier vectors from the training part and log how many."""
+    train, found = without_outliers(material.train, target)
     for modality, count in found.items():
         if count:
             of = int(material.train.present[modality].sum())
-            where.say(f"{count} of {of} training utterances without their {modality}: damaged")
+            context.say(f"{count} of {of} training utterances without their {modality}: damaged")
     return dataclasses.replace(material, train=train)

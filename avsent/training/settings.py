@@ -1,4 +1,4 @@
-"""What a training run is told: dataclasses that travel in the run folder's ``config.json``.
+"""Settings of a training run: dataclasses that the run folder's ``config.json`` holds.
 
 The HMTL paper's sizes, weights and optimiser are not known: these defaults are ours.
 """
@@ -14,13 +14,13 @@ from avsent.model.networks.config import ContextConfig, FusionConfig, TransferCo
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
-    """Who teaches, and how much.
+    """Which source teaches, and with what weights.
 
     ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh ``O_cls = α·CE`` and
     ``O_emb = β·L_dec + γ·L_adv`` (PAPERS: HMTL); 0 switches a part off. ``schedule``: β and γ
     stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
-    ``cross_fit``: number of folds; an utterance of the training part is then represented by a
-    source that never saw its video (0: by the one source that saw all).
+    ``cross_fit``: number of folds of which each utterance of the training part gets an out-of-fold
+    source embedding (0: all get that of the one source).
     """
 
     source: str | None = None
@@ -47,8 +47,8 @@ class TransferSettings:
 
 @dataclass(frozen=True, slots=True)
 class OptimiserSettings:
-    """Adam and what surrounds it. ``balance``: classes weigh by the inverse of how common they
-    are. ``patience``: epochs without a better validation value before the run ends early."""
+    """AdamW, batches, regularisation. ``balance``: classes weigh inversely to their frequency.
+    ``patience``: epochs without a better validation value before the run ends early."""
 
     epochs: int = 30
     patience: int = 30
@@ -68,8 +68,8 @@ class OptimiserSettings:
 
 @dataclass(frozen=True, slots=True)
 class SplitSettings:
-    """``by``: "speaker" or "video" never lies in two parts. ``validation`` and ``test``: shares of
-    the groups, where the corpus does not say itself."""
+    """``by``: no "speaker" or "video" lies in two parts. ``validation`` and ``test``: shares of the
+    groups, if the corpus has no parts of its own."""
 
     by: str = "speaker"
     validation: float = 0.2
@@ -78,7 +78,7 @@ class SplitSettings:
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """``encoder``: "auto" (the corpus' own vectors where it has them, else tfidf), "tfidf", or a
+    """``encoder``: "auto" (the corpus' own vectors if it has any, else tfidf), "tfidf", or a
     sentence-transformers model; ``size`` of tfidf's vectors."""
 
     encoder: str = "auto"
@@ -87,9 +87,10 @@ class TextSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """Everything that decides what a run learns, but the data and the seed. ``votes``: see
-    :class:`~avsent.model.networks.config.TargetConfig`; ``check``: whether damaged vectors are left
-    out, and the model gets M3ER's modality check."""
+    """Everything that decides a run's result besides the data and the seed.
+
+    ``votes``: see ``TargetConfig``; ``check``: outliers are dropped from the training part, and the
+    model gets a guard, M3ER's modality check."""
 
     target: tuple[str, ...] = MODALITIES
     label: str = "label"
@@ -107,10 +108,10 @@ class TrainSettings:
 
 
 def for_source(settings: TrainSettings) -> TrainSettings:
-    """``settings`` with plain regularisation, for the source.
+    """``settings`` with default regularisation, for the source.
 
-    What a poor target needs to generalise keeps a text model at chance (dropout .7 and the like,
-    measured on CMU-MOSI), and a source at chance teaches noise.
+    The strong regularisation that a target needs (dropout .7, say) keeps a text model at chance
+    (measured on CMU-MOSI), and a source at chance teaches noise.
     """
     plain = OptimiserSettings()
     return dataclasses.replace(

@@ -1,11 +1,10 @@
-"""The source model: pretrained, frozen, and what its embeddings say of the training utterances."""
+"""The source model: pretrained, then frozen; its embeddings teach the target."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,38 +14,39 @@ from avsent.errors import DatasetError
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import VectorEncoder
 from avsent.model.networks.target import TargetModel
-from avsent.training.dataset import Videos, batches, encoded
-from avsent.training.losses import Taught
-from avsent.training.trainer import Course, OnEpoch, fit
+from avsent.training.dataset import Videos
+from avsent.training.embeddings import embeddings_of
+from avsent.training.losses import SourceEmbeddings
+from avsent.training.trainer import FitSetup, OnEpoch, fit
 from avsent.training.validation import check_parts
 
-FOLD_SEEDS_APART = 1_000_000_007
-"""The models of folds begin with other weights than the source itself."""
+FOLD_SEED_STRIDE = 1_000_000_007
+"""Gives the models of folds other initial weights than the source."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairedTeacher:
-    """The source saw the same utterances: its embedding of each, [V, U, D], never changes."""
+    """A source that saw the same utterances; its embeddings [V, U, D] never change."""
 
-    taught: Taught
+    source: SourceEmbeddings
 
     @property
     def size(self) -> int:
-        """See :class:`~avsent.training.trainer.Teacher`."""
-        return int(self.taught.embeddings.shape[-1])
+        """D of its embeddings."""
+        return int(self.source.embeddings.shape[-1])
 
-    def for_epoch(self, epoch: int) -> Taught:
-        """See :class:`~avsent.training.trainer.Teacher`."""
-        return self.taught
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        """The same in every epoch."""
+        return self.source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnpairedTeacher:
-    """The source saw other utterances: each of ours is paired anew, in every epoch, with one of
-    them of the same label. An utterance whose label none of them has is not taught.
+    """A source that saw other utterances: each of ours is paired anew, in every epoch, with one
+    of them of the same label; without any of that label it has no source embedding.
 
     ``embeddings`` [N, D] and ``labels`` [N] of the source's utterances; ``wanted`` [V, U]: labels
-    of ours. Numbers are paired by their nearest whole one.
+    of ours. Numbers are paired by the nearest integer.
     """
 
     embeddings: Tensor
@@ -56,36 +56,35 @@ class UnpairedTeacher:
 
     @property
     def size(self) -> int:
-        """See :class:`~avsent.training.trainer.Teacher`."""
+        """D of its embeddings."""
         return int(self.embeddings.shape[-1])
 
-    def for_epoch(self, epoch: int) -> Taught:
-        """See :class:`~avsent.training.trainer.Teacher`."""
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        """Embeddings [V, U, D] drawn for this epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         rows = torch.zeros(self.wanted.shape, dtype=torch.long)
-        there = torch.zeros(self.wanted.shape, dtype=torch.bool)
+        present = torch.zeros(self.wanted.shape, dtype=torch.bool)
         wanted, labels = self.wanted.round(), self.labels.round()
         for label in np.unique(labels[~labels.isnan()].numpy()):
             ours = wanted == label
             theirs = np.flatnonzero((labels == label).numpy())
-            drawn = rng.choice(theirs, int(ours.sum()))
-            rows[ours] = torch.from_numpy(drawn)
-            there |= ours
-        return Taught(self.embeddings[rows], there)
+            rows[ours] = torch.from_numpy(rng.choice(theirs, int(ours.sum())))
+            present |= ours
+        return SourceEmbeddings(self.embeddings[rows], present)
 
 
 @dataclass(frozen=True, slots=True)
-class SourceCourse:
-    """What the source learns from: ``course`` with the source's own videos, its ``config`` and,
-    for its folds, the group (speaker or video) of each training video."""
+class SourceSetup:
+    """Training of a source: ``setup`` with its own videos, its ``config`` and, for cross-fitting,
+    the group (speaker or video) of each training video."""
 
     config: TargetConfig
-    course: Course
+    setup: FitSetup
     groups: tuple[str, ...] = ()
 
 
 def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
-    """A fresh model whose vector encoders know the scale of the training data."""
+    """A new model; its vector encoders are fitted to the scale of the training data."""
     torch.manual_seed(seed)
     model = TargetModel(config)
     for modality in config.modalities:
@@ -97,98 +96,85 @@ def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
     return model
 
 
-def train_source(source: SourceCourse) -> TargetModel:
+def train_source(source: SourceSetup) -> TargetModel:
     """The source model, trained on its own labels and frozen.
 
     Raises:
-        DatasetError: nothing to learn from has a label (in a fold, say).
+        DatasetError: no utterance to learn from (in a fold, say) has a label.
     """
-    check_parts(source.course.train, source.course.valid, source.config.modalities)
-    model = make_model(source.config, source.course.train, source.course.seed)
-    fit(model, source.course)
+    setup = source.setup
+    check_parts(setup.train, setup.valid, source.config.modalities)
+    model = make_model(source.config, setup.train, setup.seed)
+    fit(model, setup)
     return model.requires_grad_(False).eval()
-
-
-@torch.no_grad()  # not inference_mode: its tensors could not take part in training
-def embeddings_of(
-    model: TargetModel, videos: Videos, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The only modality's embeddings [V, U, D] of all ``videos`` and where they are [V, U]."""
-    (modality,) = model.config.modalities
-    model.to(device).eval()
-    size = 2 * model.config.context.second_gru
-    result = torch.zeros(*videos.labels.shape, size)
-    for rows in batches(videos, 16, 4096, None):
-        embedded = model.embed(encoded(model, videos, rows, device))
-        value = embedded.values[modality]
-        result[rows, : value.shape[1]] = value.float().cpu()
-    return result, videos.present[modality]
 
 
 def paired_teacher(
     model: TargetModel,
-    source: SourceCourse,
+    source: SourceSetup,
     folds: int,
     on_fold: Callable[[int], OnEpoch] = lambda fold: lambda measured: None,
 ) -> PairedTeacher:
-    """Embeddings of the training utterances by ``model``; with ``folds`` > 1 by models that never
-    saw their video.
+    """Embeddings of the training utterances by ``model``; with ``folds`` > 1 out-of-fold, by
+    models that did not train on their video.
 
-    A source is surer of what it was trained on than of anything else, and a target that copies
-    this learns what it will not meet again. Each fold's model begins anew, so its space is
-    turned onto that of ``model`` by the orthogonal map that fits best where both were trained
-    (Schönemann 1966).
-
-    ``on_fold`` gives the hook for a fold's epochs.
+    A source is more certain about its training data than about any other, and a target that
+    copies this certainty generalises badly. The model of each fold has its own initial weights,
+    so its embeddings are rotated onto those of ``model``, by the orthogonal map that fits best
+    on the common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs.
 
     Raises:
         DatasetError: there are no two groups to divide, or a fold has nothing to learn from.
     """
-    course = source.course
+    setup = source.setup
     if folds >= 2 and len(set(source.groups)) < 2:
         raise DatasetError(
             "the training part is of one speaker or video, which cannot be divided; leave "
             "--cross-fit away"
         )
-    whole, there = embeddings_of(model, course.train, course.device)
+    (modality,) = source.config.modalities
+    embeddings = embeddings_of(model, setup.train, setup.device)[modality]
+    present = setup.train.present[modality]
     if folds < 2:
-        return PairedTeacher(Taught(whole, there))
-    fitted = whole.clone()
-    for fold, held in enumerate(folded(source.groups, folds)):
-        kept = sorted(set(range(len(course.train.samples))) - set(held))
+        return PairedTeacher(SourceEmbeddings(embeddings, present))
+    out_of_fold = embeddings.clone()
+    for fold, held_out in enumerate(grouped_folds(source.groups, folds)):
+        kept = sorted(set(range(len(setup.train.samples))) - set(held_out))
+        state = setup.state
         part = dataclasses.replace(
-            course,
-            train=videos_at(course.train, kept),
-            seed=course.seed + FOLD_SEEDS_APART * (fold + 1),
-            state=_beside(course.state, fold),
+            setup,
+            train=videos_at(setup.train, kept),
+            seed=setup.seed + FOLD_SEED_STRIDE * (fold + 1),
+            state=state and state.with_name(f"{state.stem}-fold{fold}{state.suffix}"),
             on_epoch=on_fold(fold),
         )
-        other = train_source(SourceCourse(source.config, part))
-        seen, _ = embeddings_of(other, course.train, course.device)
-        inside = torch.zeros_like(there)
-        inside[kept] = there[kept]
-        fitted[held] = seen[held] @ rotation(seen[inside], whole[inside])
-    return PairedTeacher(Taught(fitted * there[..., None], there))
+        other = train_source(SourceSetup(source.config, part))
+        found = embeddings_of(other, setup.train, setup.device)[modality]
+        common = torch.zeros_like(present)
+        common[kept] = present[kept]
+        out_of_fold[held_out] = found[held_out] @ rotation(found[common], embeddings[common])
+    return PairedTeacher(SourceEmbeddings(out_of_fold * present[..., None], present))
 
 
 def unpaired_teacher(
     model: TargetModel, theirs: Videos, ours: Videos, device: torch.device, seed: int
 ) -> UnpairedTeacher:
-    """``model``'s embeddings of its own training texts, to be drawn from by label."""
-    embeddings, there = embeddings_of(model, theirs, device)
-    used = there & theirs.known()
-    return UnpairedTeacher(embeddings[used], theirs.labels[used], ours.labels, seed)
+    """``model``'s embeddings of its own training utterances, to be drawn from by label."""
+    (modality,) = model.config.modalities
+    used = theirs.present[modality] & theirs.known()
+    embeddings = embeddings_of(model, theirs, device)[modality][used]
+    return UnpairedTeacher(embeddings, theirs.labels[used], ours.labels, seed)
 
 
 def rotation(given: Tensor, wanted: Tensor) -> Tensor:
-    """The orthogonal [D, D] that turns rows of ``given`` [N, D] onto ``wanted`` with least
+    """The orthogonal [D, D] that maps rows of ``given`` [N, D] onto ``wanted`` with the least
     squared error (Schönemann 1966)."""
     left, _, right = torch.linalg.svd(given.double().T @ wanted.double())
     turned: Tensor = (left @ right).float()
     return turned
 
 
-def folded(groups: Sequence[str], folds: int) -> list[list[int]]:
+def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
     """Rows of each fold; all rows of a group are in one, folds are of about equal size."""
     rows_of: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
@@ -199,18 +185,13 @@ def folded(groups: Sequence[str], folds: int) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
-def videos_at(videos: Videos, rows: Sequence[int]) -> Videos:
+def videos_at(videos: Videos, rows: list[int]) -> Videos:
     """Only the videos ``rows``."""
-    chosen = list(rows)
     return dataclasses.replace(
         videos,
-        samples=tuple(videos.samples[row] for row in chosen),
-        lengths=videos.lengths[chosen],
-        labels=videos.labels[chosen],
-        vectors={name: values[chosen] for name, values in videos.vectors.items()},
-        present={name: there[chosen] for name, there in videos.present.items()},
+        samples=tuple(videos.samples[row] for row in rows),
+        lengths=videos.lengths[rows],
+        labels=videos.labels[rows],
+        vectors={name: values[rows] for name, values in videos.vectors.items()},
+        present={name: there[rows] for name, there in videos.present.items()},
     )
-
-
-def _beside(state: Path | None, fold: int) -> Path | None:
-    return None if state is None else state.with_name(f"{state.stem}-fold{fold}{state.suffix}")

@@ -1,4 +1,4 @@
-"""Corpus and settings → videos to learn from: labels as numbers, parts, vectors of the texts."""
+"""Corpus and settings → videos to learn from: encoded labels, parts, text vectors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from avsent.errors import DatasetError
 from avsent.labels import MODALITIES, LabelSet, label_set
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
-from avsent.training.data.text import TextEncoder, TextItem, make_text_encoder
+from avsent.training.data.text import TextItem, make_text_encoder
 from avsent.training.dataset import Videos, make_videos
-from avsent.training.settings import SplitSettings, TrainSettings
+from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
 from avsent.training.validation import check_parts
 
+Vectors = dict[str, NDArray[np.float32]]
+
 DRAWS = 200
-"""Random divisions that are tried; the one whose parts are most alike in labels is taken."""
+"""Random divisions tried; the one whose parts are most alike in labels is taken."""
 TEST_SEED = 0
-"""The test part is drawn once; seeds differ in what they validate on."""
+"""The test part is the same for all seeds; they differ in the validation part."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +40,10 @@ class Split:
 
 
 def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
-    """For each sample, the group that may not be divided.
+    """For each sample, the group that must not be divided.
 
-    By "video" its video. By "speaker" its speaker, where known, together with all whom a common
-    video ties to that speaker: a conversation in two parts would be context across parts.
+    By "video" its video. By "speaker" its speaker, if known, together with all speakers who share
+    a video with that speaker: a conversation must not be context across parts.
     """
     if by != "speaker":
         return [sample.video for sample in samples]
@@ -61,34 +63,30 @@ def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
 
 
 def split_samples(
-    samples: Sequence[Sample],
-    classes: NDArray[np.float64],
-    settings: SplitSettings,
-    seed: int,
+    samples: Sequence[Sample], classes: NDArray[np.float64], settings: SplitSettings, seed: int
 ) -> Split:
-    """The corpus' own parts where it names them; what is missing is drawn by group.
+    """The corpus' own parts if it names any; missing ones are drawn by group.
 
-    ``classes`` [N]: class or number of each sample, NaN for none; parts are drawn to be alike in
-    them. A test part is always the same, the validation part depends on ``seed``.
+    ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
+    distributions of them. The test part is always the same, the validation part depends on
+    ``seed``.
 
     Raises:
         DatasetError: a group lies in two of the corpus' parts, or there are too few groups.
     """
     groups = groups_of(samples, settings.by)
-    _check_given(samples, settings.by)
+    _check_parts(samples, settings.by)
     part_of = {group: sample.split for group, sample in zip(groups, samples, strict=True)}
+    if not any(part_of.values()):
+        free = sorted(set(groups))
+        test = _draw(free, groups, classes, settings.test, TEST_SEED)
+        part_of = {group: "test" if group in test else "train" for group in free}
     # Samples without a part in a corpus that names parts were left out on purpose.
-    named = bool(set(part_of.values()) - {""})
-    free = [] if named else sorted(set(groups))
-    if not named:
-        test, free = _draw(free, groups, classes, settings.test, TEST_SEED)
-        part_of.update(dict.fromkeys(test, "test"))
-        part_of.update(dict.fromkeys(free, "train"))
     if "train" not in part_of.values():
         raise DatasetError("no utterances to train on; fill the split column, or leave it out")
     if "valid" not in part_of.values():
         train = sorted(group for group, part in part_of.items() if part == "train")
-        valid, _ = _draw(train, groups, classes, settings.validation, seed)
+        valid = _draw(train, groups, classes, settings.validation, seed)
         part_of.update(dict.fromkeys(valid, "valid"))
     parts: dict[str, list[Sample]] = defaultdict(list)
     for sample, group in zip(samples, groups, strict=True):
@@ -98,8 +96,8 @@ def split_samples(
     return Split(tuple(parts["train"]), tuple(parts["valid"]), tuple(parts["test"]))
 
 
-def _check_given(samples: Sequence[Sample], by: str) -> None:
-    """Raise DatasetError for a part of another name, and for whoever lies in two parts."""
+def _check_parts(samples: Sequence[Sample], by: str) -> None:
+    """Raise DatasetError for unknown parts, and for videos or speakers in two parts."""
     part_of: dict[tuple[str, str], str] = {}
     for sample in samples:
         if sample.split not in ("", *SPLITS):
@@ -125,10 +123,10 @@ def _draw(
     classes: NDArray[np.float64],
     share: float,
     seed: int,
-) -> tuple[list[str], list[str]]:
-    """``share`` of the ``free`` groups, and the others: as alike in labels as chance offers."""
+) -> list[str]:
+    """A ``share`` of the ``free`` groups; of ``DRAWS`` the one most like the rest in labels."""
     if share <= 0:
-        return [], free
+        return []
     wanted = max(1, round(share * len(free)))
     if wanted >= len(free):
         raise DatasetError(
@@ -137,15 +135,13 @@ def _draw(
         )
     counts = _counts(free, groups, classes)
     rng = np.random.default_rng(seed)
-    best, best_value = None, np.inf
-    for _ in range(DRAWS):
-        order = rng.permutation(len(free))
-        value = _difference(counts[order[:wanted]].sum(axis=0), counts[order[wanted:]].sum(axis=0))
-        if value < best_value:
-            best, best_value = order, value
-    assert best is not None
-    taken = sorted(free[index] for index in best[:wanted])
-    return taken, sorted(set(free) - set(taken))
+
+    def difference(order: NDArray[np.int64]) -> float:
+        parts = counts[order[:wanted]], counts[order[wanted:]]
+        return _difference(*(part.sum(axis=0) for part in parts))
+
+    best = min((rng.permutation(len(free)) for _ in range(DRAWS)), key=difference)
+    return sorted(free[index] for index in best[:wanted])
 
 
 def _counts(
@@ -164,29 +160,29 @@ def _counts(
 
 
 def _difference(taken: NDArray[np.float64], left: NDArray[np.float64]) -> float:
-    """How unlike two parts are in labels; large where a class is missing from what is left."""
+    """Difference of two parts in labels; large if a class is missing from what is ``left``."""
     shares = [part / max(1.0, part.sum()) for part in (taken, left)]
     return float(np.abs(shares[0] - shares[1]).sum() + 10.0 * np.sum((left == 0) & (taken > 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A corpus, what is to be told apart in it, and each sample's label by key (None: none)."""
+    """A corpus, the labels to predict, and each sample's label by key (None: none)."""
 
     corpus: Corpus
     labels: LabelSet
     encoded: dict[str, float | None]
 
     def known(self, samples: Sequence[Sample]) -> NDArray[np.float64]:
-        """Labels [N] of ``samples``, NaN where there is none."""
+        """Labels [N] of ``samples``, NaN for none."""
         found = [self.encoded[sample.key] for sample in samples]
         return np.array([np.nan if label is None else label for label in found])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
-    """One seed's parts. ``vectors``: sizes of what comes ready-made, text included where the
-    source reads it; ``groups``: speaker or video of each training video."""
+    """One seed's parts. ``vectors``: sizes of ready-made vectors, including text if the source
+    reads it; ``groups``: speaker or video of each training video."""
 
     task: Task
     split: Split
@@ -198,13 +194,12 @@ class Material:
 
     def config(self, settings: TrainSettings, modalities: tuple[str, ...]) -> TargetConfig:
         """Configuration of a network over ``modalities`` for this material."""
+        sizes = {name: self.vectors.of(name) for name in modalities if self.vectors.of(name)}
         return TargetConfig(
             labels=self.task.labels.names,
             modalities=modalities,
             real=self.task.labels.real,
-            vectors=VectorSizes(
-                **{name: self.vectors.of(name) for name in modalities if self.vectors.of(name)}
-            ),
+            vectors=VectorSizes(**sizes),
             context=settings.context,
             fusion=settings.fusion,
             votes=settings.votes,
@@ -213,7 +208,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextMaterial:
-    """A text corpus' own parts, for a source that is taught by other people's words."""
+    """The parts of a text corpus, for a source that is taught by other people's words."""
 
     train: Videos
     valid: Videos
@@ -221,7 +216,7 @@ class TextMaterial:
 
 
 def make_task(corpus: Corpus, label: str, labels: str) -> Task:
-    """Read the column ``label`` as ``labels`` asks for (see ``avsent.labels.label_set``).
+    """Read the column ``label`` as ``labels`` says (see ``avsent.labels.label_set``).
 
     Raises:
         DatasetError: there is no such column, or a label is outside the set.
@@ -235,7 +230,7 @@ def make_task(corpus: Corpus, label: str, labels: str) -> Task:
 
 
 def encode_labels(corpus: Corpus, label: str, labels: LabelSet) -> dict[str, float | None]:
-    """Class index or number of each sample by key, None where it has none.
+    """Class index or number of each sample by key, None if it has none.
 
     Raises:
         DatasetError: there is no such column, or a label is outside the set.
@@ -263,39 +258,40 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
     encoder fitted on the training part only.
 
     Raises:
-        DatasetError: a part would be empty, people lie in two parts, or there are no texts.
+        DatasetError: a part would be empty, speakers lie in two parts, or there are no texts.
     """
-    samples = task.corpus.samples
-    split = split_samples(samples, task.known(samples), settings.split, seed)
-    texts, size = _text_vectors(task.corpus, split, settings) if words else ({}, 0)
-    sizes = {name: n for name, n in task.corpus.vectors.items() if name != "text"}
-    vectors = VectorSizes(**sizes, text=size)
+    corpus = task.corpus
+    split = split_samples(corpus.samples, task.known(corpus.samples), settings.split, seed)
+    texts: Vectors = {}
+    sizes = {**corpus.vectors, "text": 0}
+    if words:
+        texts, sizes["text"] = _text_vectors(corpus, split, settings.text)
     for modality in settings.target:
         if not any(_has(sample, modality) for sample in split.train):
             raise DatasetError(
-                f"{task.corpus.name}: no {modality} in the training part; choose another --target"
+                f"{corpus.name}: no {modality} in the training part; choose another --target"
             )
-    parts = [
-        make_videos(part, task.encoded, {**sizes, "text": size}, texts, task.corpus.features)
+    train, valid, test = (
+        make_videos(part, task.encoded, sizes, texts, corpus.features)
         for part in (split.train, split.valid, split.test)
-    ]
-    check_parts(parts[0], parts[1], settings.target)
+    )
+    check_parts(train, valid, settings.target)
     source = settings.transfer.source
     if source in MODALITIES or words:
-        check_parts(parts[0], parts[1], (source or "text",))
+        check_parts(train, valid, (source or "text",))
     found = groups_of(split.train, settings.split.by)
     group_of = {sample.video: group for sample, group in zip(split.train, found, strict=True)}
-    groups = tuple(group_of[video[0].video] for video in parts[0].samples)
-    return Material(task, split, parts[0], parts[1], parts[2], vectors, groups)
+    groups = tuple(group_of[video[0].video] for video in train.samples)
+    return Material(task, split, train, valid, test, VectorSizes(**sizes), groups)
 
 
 def make_text_material(
     items: Sequence[TextItem], labels: LabelSet, column: str, settings: TrainSettings, seed: int
 ) -> TextMaterial:
-    """Parts of a text corpus, and its vectors; texts of one context are one "video".
+    """The parts of a text corpus as vectors; texts of one context are one "video".
 
-    The label is the column ``column`` where the corpus has it; else its emotions or its
-    sentiment, whichever the label set knows.
+    The label is the column ``column`` if the corpus has it; else its emotion or its sentiment,
+    whichever the label set knows.
 
     Raises:
         DatasetError: no text has one of the labels.
@@ -304,44 +300,36 @@ def make_text_material(
         Sample(key=f"text {index}", video=item.context or f"text {index}", text=item.text)
         for index, item in enumerate(items)
     ]
-    encoded = {
-        sample.key: _label_of(item, labels, column)
-        for sample, item in zip(samples, items, strict=True)
-    }
-    classes = np.array([np.nan if v is None else v for v in encoded.values()], dtype=np.float64)
+    found = [_label_of(item, labels, column) for item in items]
+    encoded = {sample.key: label for sample, label in zip(samples, found, strict=True)}
+    classes = np.array([np.nan if v is None else v for v in found], dtype=np.float64)
     if np.isnan(classes).all():
         raise DatasetError(f"no text has one of the labels {', '.join(labels.names)}")
     parts = split_samples(
         samples, classes, SplitSettings(by="video", validation=0.15, test=0.0), seed
     )
-    encoder = make_text_encoder(_encoder_name(settings), settings.text.size)
-    encoder.fit([sample.text for sample in parts.train])
-    vectors = _encoded_texts(encoder, samples)
+    vectors, size = _encoded_texts([s.text for s in parts.train], samples, settings.text)
     train, valid = (
-        make_videos(part, encoded, {"text": encoder.size}, vectors)
-        for part in (parts.train, parts.valid)
+        make_videos(part, encoded, {"text": size}, vectors) for part in (parts.train, parts.valid)
     )
     check_parts(train, valid, ("text",))
-    return TextMaterial(train, valid, encoder.size)
+    return TextMaterial(train, valid, size)
 
 
 def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
     for name in dict.fromkeys((column, "emotion", "sentiment", "label")):
-        text = item.labels.get(name, "")
         try:
-            found = labels.encode(text)
-        except DatasetError:  # the corpus tells more apart than this model does
+            found = labels.encode(item.labels.get(name, ""))
+        except DatasetError:  # the corpus has classes that this model lacks
             continue
         if found is not None:
             return found
     return None
 
 
-def _text_vectors(
-    corpus: Corpus, split: Split, settings: TrainSettings
-) -> tuple[dict[str, NDArray[np.float32]], int]:
+def _text_vectors(corpus: Corpus, split: Split, settings: TextSettings) -> tuple[Vectors, int]:
     """Vector of each sample's text by key, and its size."""
-    if settings.text.encoder == "auto" and corpus.vectors.get("text"):
+    if settings.encoder == "auto" and corpus.vectors.get("text"):
         ready = {s.key: s.words for s in corpus.samples if s.words is not None}
         return ready, corpus.vectors["text"]
     train = [sample.text for sample in split.train if sample.text.strip()]
@@ -349,21 +337,20 @@ def _text_vectors(
         raise DatasetError(
             f"{corpus.name}: no text to teach with; fill the text column, or give --text-corpus"
         )
-    encoder = make_text_encoder(_encoder_name(settings), settings.text.size)
-    encoder.fit(train)
-    return _encoded_texts(encoder, corpus.samples), encoder.size
+    return _encoded_texts(train, corpus.samples, settings)
 
 
 def _encoded_texts(
-    encoder: TextEncoder, samples: Sequence[Sample]
-) -> dict[str, NDArray[np.float32]]:
+    train: Sequence[str], samples: Sequence[Sample], settings: TextSettings
+) -> tuple[Vectors, int]:
+    """Vectors of the samples' texts, by an encoder fitted on the texts ``train``."""
+    name = "tfidf" if settings.encoder == "auto" else settings.encoder
+    encoder = make_text_encoder(name, settings.size)
+    encoder.fit(train)
     spoken = [sample for sample in samples if sample.text.strip()]
     vectors = encoder.encode([sample.text for sample in spoken])
-    return {sample.key: vector for sample, vector in zip(spoken, vectors, strict=True)}
-
-
-def _encoder_name(settings: TrainSettings) -> str:
-    return "tfidf" if settings.text.encoder == "auto" else settings.text.encoder
+    found = {sample.key: vector for sample, vector in zip(spoken, vectors, strict=True)}
+    return found, encoder.size
 
 
 def _has(sample: Sample, modality: str) -> bool:

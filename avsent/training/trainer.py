@@ -1,4 +1,4 @@
-"""The loop: epochs over videos, the best one on validation kept, every one saved."""
+"""The training loop: epochs over videos; the best epoch on validation is kept, each one saved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,25 +21,160 @@ from avsent.files import write_bytes
 from avsent.model.networks.target import TargetModel
 from avsent.model.networks.transfer import Transfer
 from avsent.training.dataset import Videos, batches, encoded
-from avsent.training.losses import Taught, Updates, balanced_weights, one_cycle
+from avsent.training.losses import SourceEmbeddings, Updates, balanced_weights, one_cycle
 from avsent.training.settings import OptimiserSettings, TransferSettings
 from avsent.training.validation import validation
 
 Weights = dict[str, Tensor]
+OnEpoch = Callable[[dict[str, float]], None]
+
+_SEED_STRIDE = 100_003
+"""Keeps the generators of different seeds and epochs apart."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands after an epoch.
-
-    ``epoch``: the number of epochs done; ``best_value``: of the best one so far on validation, in
-    which more is better; ``history``: what was measured in each.
-    """
+    """State of a run: epochs done, the best one and its validation value (more is better), and
+    the figures of each epoch."""
 
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = -float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Teacher(Protocol):
+    """A frozen source model, as the training of the target sees it."""
+
+    @property
+    def size(self) -> int:
+        """D of its embeddings."""
+
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        """Embeddings [V, U, D] for the utterances of all training videos."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSetup:
+    """What :func:`fit` needs besides the model.
+
+    ``teacher``: None for no transfer; ``state``: the file that an interrupted run resumes from,
+    None for none.
+    """
+
+    train: Videos
+    valid: Videos
+    optimiser: OptimiserSettings
+    transfer: TransferSettings
+    seed: int
+    device: torch.device
+    teacher: Teacher | None = None
+    state: Path | None = None
+    on_epoch: OnEpoch = lambda measured: None
+
+
+def fit(model: TargetModel, setup: FitSetup) -> Progress:
+    """Train ``model`` in place; it ends with the weights of its best epoch on validation.
+
+    An interrupted run resumes after its last complete epoch. Each epoch has its own random
+    generator, so the result equals that of an uninterrupted run.
+
+    Raises:
+        OutputError: the state cannot be written. DatasetError: the state cannot be read.
+        UsageError: the loss was never finite.
+    """
+    model.to(setup.device)
+    transfer = make_transfer(model, setup)
+    weights = None
+    if setup.optimiser.balance and not model.config.real:
+        classes = len(model.config.labels)
+        weights = balanced_weights(setup.train.labels, classes).to(setup.device)
+    updates = Updates(model, transfer, setup.optimiser, setup.transfer, weights)
+    modules: dict[str, nn.Module] = {"model": model}
+    if transfer is not None:
+        modules["transfer"] = transfer
+    if updates.encoder_heads.linear:
+        modules["encoder_heads"] = updates.encoder_heads
+    progress, best = Progress(), weights_of(model)
+    if setup.state is not None and setup.state.is_file():
+        progress, best = load_state(setup.state, modules, updates.optimisers)
+        for measured in progress.history:
+            setup.on_epoch(measured)
+    while (
+        progress.epoch < setup.optimiser.epochs
+        and progress.epoch - progress.best_epoch < setup.optimiser.patience
+    ):
+        began = time.monotonic()
+        losses = one_epoch(model, updates, setup, progress.epoch)
+        value, measured = validation(model, setup.valid, setup.optimiser.select, setup.device)
+        progress.epoch += 1
+        if value > progress.best_value:
+            progress.best_value, progress.best_epoch = value, progress.epoch
+            best = weights_of(model)
+        line = {"epoch": float(progress.epoch), **losses, **measured}
+        progress.history.append({**line, "seconds": round(time.monotonic() - began, 3)})
+        if setup.state is not None:
+            save_state(setup.state, modules, best, updates.optimisers, progress)
+        setup.on_epoch(progress.history[-1])
+    if not progress.best_epoch:
+        raise UsageError(
+            "the training diverged: no epoch gave a finite value; try a smaller --learning-rate"
+        )
+    model.load_state_dict(best)
+    model.eval()
+    return progress
+
+
+def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
+    """New decoders and discriminators for ``model``; None without a teacher."""
+    torch.manual_seed(setup.seed)
+    if setup.teacher is None:
+        return None
+    target = 2 * model.config.context.second_gru
+    networks = setup.transfer.networks
+    return Transfer(model.config.modalities, setup.teacher.size, target, networks).to(setup.device)
+
+
+def one_epoch(
+    model: TargetModel, updates: Updates, setup: FitSetup, epoch: int
+) -> dict[str, float]:
+    """Train on all videos once; returns the mean losses by name."""
+    settings, device = setup.optimiser, setup.device
+    seed = setup.seed * _SEED_STRIDE + epoch
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    model.train()
+    source = None if setup.teacher is None else setup.teacher.for_epoch(epoch)
+    share = setup.transfer.share(epoch, settings.epochs)
+    rows_of = list(batches(setup.train, settings.batch_videos, settings.batch_utterances, rng))
+    sums: dict[str, float] = {}
+    for number, rows in enumerate(rows_of):
+        updates.set_rate(_rate(model, settings, (epoch + number / len(rows_of)) / settings.epochs))
+        with mixed_precision(device):
+            augmenting = rng if settings.augment else None
+            utterances = encoded(model, setup.train, rows, device, augmenting)
+            longest = next(iter(utterances.present.values())).shape[1]
+            labels = setup.train.labels[rows, :longest].to(device)
+            embeddings = None if source is None else source.batch(rows, longest, device)
+            losses = updates.step(utterances, labels, embeddings, share)
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, 0.0) + loss
+    return {name: total / len(rows_of) for name, total in sums.items()}
+
+
+def _rate(model: TargetModel, settings: OptimiserSettings, progress: float) -> float:
+    """Learning rate of a step: constant for networks on ready-made vectors; encoders of raw audio
+    and landmarks converge better with a cycle."""
+    raw = any(not model.config.vectors.of(name) for name in model.config.modalities)
+    cycle = settings.rate_schedule == "onecycle" or (settings.rate_schedule == "auto" and raw)
+    return one_cycle(progress, settings.learning_rate) if cycle else settings.learning_rate
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 on a GPU, where it needs no loss scaling; full precision on a CPU."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def weights_of(module: nn.Module) -> Weights:
@@ -54,11 +189,7 @@ def save_state(
     optimisers: dict[str, torch.optim.Optimizer],
     progress: Progress,
 ) -> None:
-    """Write all that is needed to go on.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write everything that a resumed run needs. Raises OutputError."""
     tensors = {f"best/{name}": value for name, value in best.items()}
     for part, module in modules.items():
         tensors |= {f"{part}/{name}": value for name, value in weights_of(module).items()}
@@ -66,36 +197,39 @@ def save_state(
         for row, moments in optimiser.state_dict()["state"].items():
             for name, value in moments.items():
                 tensors[f"optimiser/{part}/{row}/{name}"] = value.detach().cpu().clone()
-    about = {
-        "epoch": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "best_value": progress.best_value,
-        "history": progress.history,
-    }
-    contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    write_bytes(path, save(contiguous, metadata={"progress": json.dumps(about)}))
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    write_bytes(path, save(tensors, metadata={"progress": json.dumps(asdict(progress))}))
 
 
 def load_state(
-    path: Path,
-    modules: dict[str, nn.Module],
-    optimisers: dict[str, torch.optim.Optimizer],
-) -> tuple[Progress, Weights] | None:
-    """Put a saved state into ``modules`` and ``optimisers``; None where there is no file.
+    path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]
+) -> tuple[Progress, Weights]:
+    """Load a saved state into ``modules`` and ``optimisers``; returns progress and best weights.
 
     Raises:
         DatasetError: the file is damaged or of another run.
     """
-    if not path.is_file():
-        return None
+
+    def under(prefix: str) -> Weights:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["progress"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for part, module in modules.items():
-            module.load_state_dict(_under(tensors, f"{part}/"))
+            module.load_state_dict(under(f"{part}/"))
         for part, optimiser in optimisers.items():
-            _load_optimiser(optimiser, _under(tensors, f"optimiser/{part}/"))
+            state: dict[int, dict[str, Any]] = {}
+            for name, value in under(f"optimiser/{part}/").items():
+                row, key = name.split("/")
+                state.setdefault(int(row), {})[key] = value
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": state, "param_groups": groups})
         progress = Progress(
             int(about["epoch"]),
             int(about["best_epoch"]),
@@ -106,170 +240,4 @@ def load_state(
         raise DatasetError(
             f"{path}: damaged or of another run; give another -o, or add --fresh to start again"
         ) from error
-    return progress, _under(tensors, "best/")
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Weights) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        row, key = name.split("/")
-        state.setdefault(int(row), {})[key] = value
-    optimiser.load_state_dict(
-        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
-    )
-
-
-def _under(tensors: Weights, prefix: str) -> Weights:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-OnEpoch = Callable[[dict[str, float]], None]
-_SEEDS_APART = 100_003
-"""Epochs of one seed and of the next never draw from the same generator."""
-
-
-class Teacher(Protocol):
-    """A frozen source model, as the training part sees it."""
-
-    @property
-    def size(self) -> int:
-        """D of its embeddings."""
-
-    def for_epoch(self, epoch: int) -> Taught:
-        """Embeddings [V, U, D] for the utterances of all training videos."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What a model is to learn and how: everything :func:`fit` needs but the model.
-
-    ``teacher``: None for learning without transfer; ``state``: the file that keeps the run, None
-    for not keeping it.
-    """
-
-    train: Videos
-    valid: Videos
-    optimiser: OptimiserSettings
-    transfer: TransferSettings
-    seed: int
-    device: torch.device
-    teacher: Teacher | None = None
-    state: Path | None = None
-    on_epoch: OnEpoch = lambda measured: None
-
-
-def fit(model: TargetModel, course: Course) -> Progress:
-    """Train ``model`` in place and leave it as it was in its best epoch on validation.
-
-    An unfinished run is taken up after its last whole epoch; each epoch draws from a generator
-    of its own, so the result is that of a run that was never broken off.
-
-    Raises:
-        OutputError: the state cannot be written. DatasetError: a state cannot be read.
-        UsageError: the loss was no number in any epoch.
-    """
-    model.to(course.device)
-    transfer = make_transfer(model, course)
-    weights = None
-    if course.optimiser.balance and not model.config.real:
-        classes = len(model.config.labels)
-        weights = balanced_weights(course.train.labels, classes).to(course.device)
-    updates = Updates(model, transfer, course.optimiser, course.transfer, weights)
-    modules: dict[str, nn.Module] = {"model": model}
-    if transfer is not None:
-        modules["transfer"] = transfer
-    if updates.encoder_heads.linear:
-        modules["encoder_heads"] = updates.encoder_heads
-    progress, best = Progress(), weights_of(model)
-    if course.state is not None:
-        found = load_state(course.state, modules, updates.optimisers)
-        if found is not None:
-            progress, best = found
-            for measured in progress.history:
-                course.on_epoch(measured)
-    while not _finished(progress, course.optimiser):
-        began = time.monotonic()
-        epoch = progress.epoch
-        losses = one_epoch(model, updates, course, epoch)
-        value, measured = validation(model, course.valid, course.optimiser.select, course.device)
-        progress.epoch = epoch + 1
-        if value > progress.best_value:
-            progress.best_value, progress.best_epoch = value, epoch + 1
-            best = weights_of(model)
-        line = {"epoch": float(epoch + 1), **losses, **measured}
-        progress.history.append({**line, "seconds": round(time.monotonic() - began, 3)})
-        if course.state is not None:
-            save_state(course.state, modules, best, updates.optimisers, progress)
-        course.on_epoch(progress.history[-1])
-    if not progress.best_epoch:
-        raise UsageError(
-            "the training went astray: not one epoch gave a number; try a smaller --learning-rate"
-        )
-    model.load_state_dict(best)
-    model.eval()
-    return progress
-
-
-def make_transfer(model: TargetModel, course: Course) -> Transfer | None:
-    """Fresh decoders and discriminators for ``model``; None without a teacher."""
-    torch.manual_seed(course.seed)
-    if course.teacher is None:
-        return None
-    target = 2 * model.config.context.second_gru
-    made = Transfer(model.config.modalities, course.teacher.size, target, course.transfer.networks)
-    return made.to(course.device)
-
-
-def _finished(progress: Progress, settings: OptimiserSettings) -> bool:
-    if progress.epoch >= settings.epochs:
-        return True
-    return progress.epoch - progress.best_epoch >= settings.patience
-
-
-def one_epoch(model: TargetModel, updates: Updates, course: Course, epoch: int) -> dict[str, float]:
-    """One pass over the training videos; mean losses by name."""
-    settings, device = course.optimiser, course.device
-    seed = course.seed * _SEEDS_APART + epoch
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    model.train()
-    taught = course.teacher.for_epoch(epoch) if course.teacher is not None else None
-    share = course.transfer.share(epoch, settings.epochs)
-    rows_of = list(batches(course.train, settings.batch_videos, settings.batch_utterances, rng))
-    sums: dict[str, float] = {}
-    for number, rows in enumerate(rows_of):
-        updates.set_rate(_rate(model, settings, (epoch + number / len(rows_of)) / settings.epochs))
-        with mixed_precision(device):
-            utterances = encoded(
-                model, course.train, rows, device, rng if settings.augment else None
-            )
-            longest = next(iter(utterances.present.values())).shape[1]
-            labels = course.train.labels[rows, :longest].to(device)
-            losses = updates.step(utterances, labels, _part(taught, rows, longest, device), share)
-        for name, loss in losses.items():
-            sums[name] = sums.get(name, 0.0) + loss
-    return {name: total / len(rows_of) for name, total in sums.items()}
-
-
-def _part(
-    taught: Taught | None, rows: list[int], longest: int, device: torch.device
-) -> Taught | None:
-    if taught is None:
-        return None
-    embeddings: Tensor = taught.embeddings[rows, :longest]
-    return Taught(embeddings.to(device), taught.there[rows, :longest].to(device))
-
-
-def _rate(model: TargetModel, settings: OptimiserSettings, progress: float) -> float:
-    """Learning rate of a step. Networks on ready-made vectors learn at a constant one; encoders
-    of raw sound and pictures settle better with a cycle."""
-    raw = any(not model.config.vectors.of(name) for name in model.config.modalities)
-    cycle = settings.rate_schedule == "onecycle" or (settings.rate_schedule == "auto" and raw)
-    return one_cycle(progress, settings.learning_rate) if cycle else settings.learning_rate
-
-
-def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 where a GPU computes: it needs no scaling of the loss. On a CPU nothing."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
+    return progress, under("best/")

@@ -1,4 +1,4 @@
-"""What a model makes of the validation part, and the one number an epoch is chosen by."""
+"""Outputs of a model on the validation part: the value of an epoch, predictions, calibration."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from avsent.training import metrics
 from avsent.training.dataset import Videos, batches, encoded
 from avsent.training.evaluation import Predictions
 
+TEMPERATURES = np.geomspace(0.5, 5.0, 91)
+MIN_DEVIATION = 0.1
+"""A handful of validation utterances may be predicted too well by chance."""
+
 
 @torch.inference_mode()
 def outputs_of(
     model: TargetModel, videos: Videos, device: torch.device, *, videos_at_once: int = 16
 ) -> NDArray[np.float64]:
-    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, unchanged, as at prediction: a
-    model with a guard checks them. They mean nothing on padding."""
+    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, as at prediction: not augmented,
+    and checked by the guard of a model that has one. Padding holds arbitrary values."""
     was_training = model.training
     model.eval()
     size = 1 if model.config.real else len(model.config.labels)
@@ -36,24 +40,22 @@ def outputs_of(
 def validation(
     model: TargetModel, videos: Videos, select: str, device: torch.device
 ) -> tuple[float, dict[str, float]]:
-    """The value an epoch is chosen by (more is better), and all that was measured, by name.
+    """The value that epochs are chosen by (more is better), and all measured figures by name.
 
     ``select``: "balanced_accuracy", "auc", "loss" or "mae"; "auto" is balanced accuracy, mean
-    absolute error for numbers. Ties go to the smaller loss.
+    absolute error for numbers. Of equal values the smaller loss wins.
     """
-    outputs = outputs_of(model, videos, device)
-    known = judged(model, videos)
+    known = evaluable(model, videos)
+    outputs = outputs_of(model, videos, device)[known]
     truth = videos.labels.numpy()[known]
     if model.config.real:
-        errors = np.abs(outputs[..., 0][known] - truth)
-        mae = float(errors.mean())
+        mae = float(np.abs(outputs[:, 0] - truth).mean())
         return -mae, {"valid_mae": mae}
     classes = truth.astype(np.int64)
-    logits = outputs[known]
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = float(-logs[np.arange(len(classes)), classes].mean())
-    found = metrics.scores(classes, logits.argmax(axis=1), len(model.config.labels))
+    found = metrics.scores(classes, outputs.argmax(axis=1), len(model.config.labels))
     measured = {
         "valid_loss": loss,
         "valid_accuracy": found.accuracy,
@@ -69,22 +71,21 @@ def validation(
     return found.balanced_accuracy - 1e-6 * loss, measured
 
 
-def judged(model: TargetModel, videos: Videos) -> NDArray[np.bool_]:
+def evaluable(model: TargetModel, videos: Videos) -> NDArray[np.bool_]:
     """Utterances [V, U] with a label and a modality that the model uses."""
-    return usable(videos, model.config.modalities)
+    return _labelled(videos, model.config.modalities)
 
 
-def usable(videos: Videos, modalities: Sequence[str]) -> NDArray[np.bool_]:
-    """Utterances [V, U] with a label and one of the ``modalities``."""
+def _labelled(videos: Videos, modalities: Sequence[str]) -> NDArray[np.bool_]:
     present = torch.stack([videos.present[name] for name in modalities]).any(dim=0)
-    there: NDArray[np.bool_] = (videos.known() & present).numpy()
-    return there
+    both: NDArray[np.bool_] = (videos.known() & present).numpy()
+    return both
 
 
 def check_parts(train: Videos, valid: Videos, modalities: Sequence[str]) -> None:
-    """Raise DatasetError where there is nothing to learn from, or to choose an epoch by."""
+    """Raise DatasetError if a part has no labelled utterance with one of the ``modalities``."""
     for name, videos in (("training", train), ("validation", valid)):
-        if not usable(videos, modalities).any():
+        if not _labelled(videos, modalities).any():
             raise DatasetError(
                 f"no {name} utterance has a label and {' or '.join(modalities)}; add some"
             )
@@ -98,10 +99,9 @@ def predictions_of(
 ) -> Predictions:
     """Predictions on every utterance with a label and one of the model's modalities."""
     model.to(device)
-    outputs = outputs_of(model, videos, device)
-    known = judged(model, videos)
+    known = evaluable(model, videos)
+    outputs = torch.from_numpy(outputs_of(model, videos, device)[known])
     chosen = [videos.samples[v][u] for v, u in np.argwhere(known)]
-    found = torch.from_numpy(outputs[known])
     real = model.config.real
     return Predictions(
         keys=tuple(sample.key for sample in chosen),
@@ -109,24 +109,19 @@ def predictions_of(
         speakers=tuple(sample.speaker for sample in chosen),
         labels=model.config.labels,
         truth=videos.labels.numpy()[known],
-        probabilities=probabilities_of(found, calibration or Calibration(), real=real),
-        values=found[:, 0].numpy() if real else None,
+        probabilities=probabilities_of(outputs, calibration or Calibration(), real=real),
+        values=outputs[:, 0].numpy() if real else None,
     )
 
 
-TEMPERATURES = np.geomspace(0.5, 5.0, 91)
-LEAST_DEVIATION = 0.1
-"""A handful of validation utterances may be met by chance; no model is that sure."""
-
-
 def calibrate(model: TargetModel, videos: Videos, device: torch.device) -> Calibration:
-    """Calibration of ``model`` by the labelled utterances of ``videos``."""
-    known = judged(model, videos)
+    """Calibration of ``model`` on the labelled utterances of ``videos``."""
+    known = evaluable(model, videos)
     outputs = outputs_of(model, videos, device)[known]
     truth = videos.labels.numpy()[known]
     if model.config.real:
         error = float(np.sqrt(np.mean((outputs[:, 0] - truth) ** 2)))
-        return Calibration(deviation=max(error, LEAST_DEVIATION))
+        return Calibration(deviation=max(error, MIN_DEVIATION))
     return Calibration(temperature=fit_temperature(outputs, truth.astype(np.int64)))
 
 

@@ -107,7 +107,7 @@ def _installed() -> tuple[str, ...]:
     return tuple(name for name in _FONTS if name in there)
 
 
-BLUE, VERMILLION, BLACK, GREY = "#0072B2", "#D55E00", "#000000", "#777777"
+BLUE, VERMILLION, BLACK = "#0072B2", "#D55E00", "#000000"
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart by the colour-blind, too. Their yellow
 # comes last and darker, as it is hard to see on white.

@@ -118,8 +118,8 @@ def test_killed_at_any_moment_it_ends_the_same(whole: Path, folder: Path, tmp_pa
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     for line in running.stdout:
-        news = json.loads(line)
-        if news["event"] == "finished":
+        event = json.loads(line)
+        if event["event"] == "finished":
             break
     running.send_signal(signal.SIGKILL)
     running.wait()

@@ -11,10 +11,10 @@ from processes import on_terminal
 
 from avsent.batch.events import (
     Advanced,
+    Event,
     FileFailed,
     Finished,
     Looking,
-    News,
     Planned,
     Retried,
     Started,
@@ -33,7 +33,7 @@ from avsent.cli.batch_progress import (
 EVIL = "[red]a\x1b]0;owned\x07\nb\udcff.mp4"
 SHOWN = r"[red]a\x1b]0;owned\x07 b\udcff.mp4"
 PLANNED = Planned(files=9, to_do=4, done=3, failed=2, to_do_s=100.0, workers=2)
-COURSE: tuple[News, ...] = (
+COURSE: tuple[Event, ...] = (
     Looking(0, 4),
     PLANNED,
     Started(EVIL, 0, 60.0),
@@ -127,8 +127,8 @@ def test_plans_in_words() -> None:
 
 def shown_by(display: Display) -> None:
     with display:
-        for news in COURSE:
-            display(news)
+        for event in COURSE:
+            display(event)
 
 
 def test_a_line_for_each_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,8 +192,8 @@ sys.path.append({str(Path(__file__).parent)!r})
 from avsent.cli.batch_progress import make_display
 from test_batch_progress import COURSE
 with make_display(quiet=False, as_json=False) as display:
-    for news in COURSE[:int(sys.argv[1])]:
-        display(news)
+    for event in COURSE[:int(sys.argv[1])]:
+        display(event)
         display._bars.refresh()
 """
 

@@ -1,4 +1,4 @@
-"""What is found in a folder, in folders as people have them, and worse."""
+"""Media files found in folders: links, odd names, unreadable folders."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def media(tmp_path: Path) -> Path:
     return folder
 
 
-def test_files_of_all_folders_by_their_endings(media: Path, out: Path) -> None:
+def test_files_of_all_folders_by_their_extensions(media: Path, out: Path) -> None:
     put(media, "b.MP4", "a.wav", "deep/er/c.MoV", "deep/d.flac", "notes.txt", "deep/mp4", "x.json")
     put(media, "a.mp4.json", "trailing.mp4.", "no ending")
     found = find_media(media, out)
@@ -46,8 +46,8 @@ def test_files_of_all_folders_by_their_endings(media: Path, out: Path) -> None:
     first = found.files[0]
     assert first.path.samefile(media / "a.wav")
     assert first.path.is_absolute()
-    seen = (media / "a.wav").stat()
-    assert (first.size, first.mtime_ns) == (5, seen.st_mtime_ns)
+    found_stat = (media / "a.wav").stat()
+    assert (first.size, first.mtime_ns) == (5, found_stat.st_mtime_ns)
 
 
 def test_names_that_begin_with_a_dot_are_hidden(media: Path, out: Path) -> None:
@@ -70,7 +70,7 @@ def test_names_that_begin_with_a_dot_are_hidden(media: Path, out: Path) -> None:
         (["nothing"], []),
     ],
 )
-def test_globs_instead_of_endings(
+def test_globs_instead_of_extensions(
     media: Path, out: Path, globs: list[str], names: list[str]
 ) -> None:
     put(media, "a.dat", "day1/b.dat", "day1/c.mp4")
@@ -79,7 +79,7 @@ def test_globs_instead_of_endings(
     assert found.others == 3 - len(names)
 
 
-def test_results_are_no_media(media: Path) -> None:
+def test_the_output_folder_is_not_searched(media: Path) -> None:
     put(media, "a.mp4", "out/b.mp4", "out.mp4/c.mp4", "sub/out/d.mp4")
     assert names_in(find_media(media, media / "out")) == ["a.mp4", "out.mp4/c.mp4", "sub/out/d.mp4"]
     assert names_in(find_media(media, media / "sub" / ".." / "out")) == names_in(
@@ -107,7 +107,7 @@ def test_links(media: Path, tmp_path: Path, out: Path) -> None:
     assert names_in(found) == ["a.mp4", "inside.mp4", "sub/b.mp4"]
     assert found.files[1].size == 5
     assert found.links_out == 2
-    # The folder itself may be behind a link.
+    # The folder itself may be a link.
     (tmp_path / "link").symlink_to(media)
     assert find_media(tmp_path / "link", out) == found
 
@@ -131,7 +131,7 @@ def test_names_of_every_kind(media: Path, out: Path) -> None:
     assert names_in(find_media(media, out, ["new*.mp4"])) == ["new\nline.mp4"]
 
 
-def test_what_is_no_plain_file_is_left_out(media: Path, out: Path) -> None:
+def test_only_plain_files_are_found(media: Path, out: Path) -> None:
     os.mkfifo(media / "pipe.mp4")
     (media / "folder.mp4").mkdir()
     assert find_media(media, out).files == ()
@@ -150,7 +150,7 @@ def test_folders_nested_deeper_than_functions_can_be(media: Path, out: Path) -> 
     try:
         assert names_in(find_media(media, out)) == ["d/" * depth + "a.mp4"]
     finally:
-        # What pytest cleans up with is a function that calls itself.
+        # The clean-up of pytest is recursive.
         subprocess.run(["rm", "-r", str(media)], check=True)
 
 
@@ -167,11 +167,11 @@ def test_times_of_broken_clocks(media: Path, out: Path) -> None:
     ("name", "reason"),
     [("no", "no such folder"), ("x" * 300, "no such folder"), ("a.mp4", "is a file")],
 )
-def test_folders_that_are_none(media: Path, out: Path, name: str, reason: str) -> None:
+def test_missing_folders(media: Path, out: Path, name: str, reason: str) -> None:
     put(media, "a.mp4")
-    with pytest.raises(InputError, match=reason) as told:
+    with pytest.raises(InputError, match=reason) as error:
         find_media(media / name, out)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_an_empty_folder(media: Path, out: Path) -> None:

@@ -17,8 +17,9 @@ import torch
 from avsent.batch.engines.base import Engine, Work
 from avsent.batch.engines.gpu import MOST_UTTERANCES, GpuEngine
 from avsent.batch.engines.local import LocalEngine
-from avsent.batch.events import Advanced, News, Retried, ignore_news
-from avsent.batch.run import BatchOptions, Report, run_batch
+from avsent.batch.events import Advanced, Ended, Event, Retried, ignore_event
+from avsent.batch.run import BatchOptions, run_batch, status_of
+from avsent.options import Adapt, PredictOptions
 
 WORK = Work(device="cpu", threads=1)
 
@@ -37,9 +38,13 @@ def run(
     folder: Path,
     out: Path,
     engine: Engine,
-    listener: Callable[[News], None] = ignore_news,
-) -> Report:
+    listener: Callable[[Event], None] = ignore_event,
+) -> Ended:
     return run_batch(folder, out, lambda plan: engine, BatchOptions(work=WORK), listener)
+
+
+def failures(out: Path) -> dict[str, str]:
+    return {entry.name: entry.error or "" for entry in status_of(out).failures}
 
 
 def rows(out: Path) -> list[list[str]]:
@@ -51,8 +56,8 @@ def rows(out: Path) -> list[list[str]]:
 def expected(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """What workers that do all of it by themselves find."""
     out = tmp_path_factory.mktemp("local")
-    report = run(folder, out, LocalEngine(WORK, 2))
-    assert (report.did, len(report.failures)) == (4, 1)
+    ended = run(folder, out, LocalEngine(WORK, 2))
+    assert (ended.did, ended.failed) == (4, 1)
     return rows(out)
 
 
@@ -67,8 +72,8 @@ def assert_same(found: list[list[str]], expected: list[list[str]]) -> None:
 def test_batches_across_files_give_the_same_results(
     folder: Path, expected: list[list[str]], tmp_path: Path
 ) -> None:
-    report = run(folder, tmp_path, GpuEngine(WORK, 2, together=True))
-    assert (report.did, [failed.name for failed in report.failures]) == (4, ["bad.mp4"])
+    ended = run(folder, tmp_path, GpuEngine(WORK, 2, together=True))
+    assert (ended.did, list(failures(tmp_path))) == (4, ["bad.mp4"])
     assert_same(rows(tmp_path), expected)
     again = run(folder, tmp_path, GpuEngine(WORK, 2, together=True))
     assert (again.did, again.kept) == (0, 4)
@@ -103,8 +108,8 @@ def test_an_utterance_that_never_fits_costs_its_own_file_only(
 ) -> None:
     engine = GpuEngine(WORK, 2, together=True)
     refusing(engine, lambda features: any(one.face is None for one in features))
-    report = run(folder, tmp_path, engine)
-    failed = {entry.name: entry.error or "" for entry in report.failures}
+    run(folder, tmp_path, engine)
+    failed = failures(tmp_path)
     assert sorted(failed) == ["bad.mp4", "speech_only.wav"]
     assert failed["speech_only.wav"].startswith("speech_only.wav: the utterance at ")
     assert "too long for the memory of the GPU" in failed["speech_only.wav"]
@@ -117,8 +122,8 @@ def test_a_lost_worker_leaves_nothing_of_its_file_behind(
     engine = GpuEngine(WORK, 1, together=True)
     retried: list[str] = []
 
-    def kill_once(news: News) -> None:
-        match news:
+    def kill_once(event: Event) -> None:
+        match event:
             case Advanced(name, worker, completed_s) if not retried and completed_s > 2:
                 if name == "talk_vfr.mp4" and worker in engine._living:
                     os.kill(engine._living[worker].process.pid, signal.SIGKILL)
@@ -145,8 +150,8 @@ def test_a_defect_of_the_gpu_ends_the_batch(folder: Path, tmp_path: Path) -> Non
 
 
 def test_adaptation_to_the_corpus_with_the_gpu_engine(folder: Path, tmp_path: Path) -> None:
-    work = Work(device="cpu", threads=1, represent=True)
-    options = BatchOptions(work=work, adapt="corpus")
+    work = Work(device="cpu", threads=1, options=PredictOptions(adapt=Adapt.corpus))
+    options = BatchOptions(work=work)
     tables = []
     for name, engine in (
         ("gpu", GpuEngine(work, 2, together=True)),
@@ -155,3 +160,11 @@ def test_adaptation_to_the_corpus_with_the_gpu_engine(folder: Path, tmp_path: Pa
         run_batch(folder, tmp_path / name, lambda plan, e=engine: e, options)  # type: ignore[misc]
         tables.append(rows(tmp_path / name))
     assert_same(*tables)
+
+    # Other files, and so another mean; an output that cannot be written costs its own file only.
+    (tmp_path / "local" / "talk_vfr.mp4.json").unlink()
+    (tmp_path / "local" / "talk_vfr.mp4.json").mkdir()
+    options = BatchOptions(work=work, globs=("*.mpg", "*.mp4"))
+    ended = run_batch(folder, tmp_path / "local", lambda plan: LocalEngine(work, 1), options)
+    assert (ended.did, ended.kept) == (0, 1)
+    assert list(failures(tmp_path / "local")) == ["bad.mp4", "talk_vfr.mp4"]

@@ -1,4 +1,4 @@
-"""Worker processes of this machine: what is lost with one of them, and when none is left."""
+"""The local engine: lost workers, workers that cannot start, and how its processes end."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from batching import BIG, Walked, scripted
+from batching import BIG, SchedulerRun, ScriptedWorker
 from conftest import ROOT, hear_ctrl_c
 
 from avsent.batch.engines import local
 from avsent.batch.engines.base import Job, Lost, Work, WorkersError
-from avsent.batch.engines.local import LocalEngine, ending
+from avsent.batch.engines.local import LocalEngine, reason_of_exit
 from avsent.batch.events import Advanced, FileFailed, Finished, Retried
-from avsent.batch.journal import State
+from avsent.batch.journal import FileState
 from avsent.errors import CheckpointError
 
 PATIENCE_S = 60.0
@@ -27,22 +27,22 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)
-def _lean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These workers need none of the libraries that others import."""
-    monkeypatch.setattr(local, "PRELOAD", ["batching_workers"])
+def _small_preload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These workers need none of the libraries of real ones."""
+    monkeypatch.setattr(local, "PRELOAD", ["batching"])
 
 
 def engine(workers: int, checkpoint: str = "default") -> LocalEngine:
-    return LocalEngine(Work(checkpoint=checkpoint), workers, scripted)
+    return LocalEngine(Work(checkpoint=checkpoint), workers, ScriptedWorker)
 
 
-def worker_of(walked: Walked, name: str, attempt: int = 1) -> int:
-    """The process that had the job."""
-    return int((walked.files[name].path.parent / f"{name}.try{attempt}").read_text())
+def process_of(run: SchedulerRun, name: str, attempt: int = 1) -> int:
+    """The process that tried the job."""
+    return int((run.files[name].path.parent / f"{name}.try{attempt}").read_text())
 
 
 def wait_until_gone(processes: list[psutil.Process]) -> None:
-    """Processes that are nobody's children any more stay as zombies where init is a program."""
+    """Orphans stay as zombies where process 1 is a plain program."""
     deadline = time.monotonic() + PATIENCE_S
     while living := [p for p in processes if p.is_running() and not is_zombie(p)]:
         if time.monotonic() > deadline:
@@ -61,29 +61,29 @@ def is_zombie(process: psutil.Process) -> bool:
 
 def test_every_way_a_job_can_end(tmp_path: Path) -> None:
     names = ["kill-a", "kill1-b", "fail-c", "move-d", "big-e", "crash-f", "exit-g", "ok-h", "ok-i"]
-    walked = Walked(tmp_path, names)
-    entries = walked.run(engine(2))
+    run = SchedulerRun(tmp_path, names)
+    entries = run.run(engine(2))
 
     states = {name: entry.state for name, entry in entries.items()}
     lost = {"kill-a", "crash-f", "exit-g"}
-    assert {name for name in names if states[name] == State.failed} == {*lost, "fail-c"}
-    assert {name for name in names if states[name] == State.done} == set(walked.finished)
-    assert len(walked.finished[("big-e")].result) == BIG
-    assert walked.finished["ok-h"].result == b"ok-h"
-    assert sorted(walked.failed) == sorted([*lost, "fail-c"])
+    assert {name for name in names if states[name] == FileState.failed} == {*lost, "fail-c"}
+    assert {name for name in names if states[name] == FileState.done} == set(run.written)
+    assert len(run.written["big-e"]) == BIG
+    assert run.written["ok-h"] == b"ok-h"
+    assert sorted(run.failed) == sorted([*lost, "fail-c"])
 
-    # A retry each, at the end; what failed for its own fault is not tried again.
-    assert walked.started()[:9] == names
-    assert sorted(walked.started()[9:]) == sorted([*lost, "kill1-b"])
-    assert {n.name for n in walked.of(Retried)} == {*lost, "kill1-b"}
+    # One retry each, at the end; a file that failed by itself is not tried again.
+    assert run.started()[:9] == names
+    assert sorted(run.started()[9:]) == sorted([*lost, "kill1-b"])
+    assert {n.name for n in run.events_of(Retried)} == {*lost, "kill1-b"}
     assert {name: entries[name].attempts for name in names} == {
         name: 2 if name in {*lost, "kill1-b"} else 1 for name in names
     }
-    assert walked.of(Advanced) == [Advanced("move-d", 1, 1.25)] or walked.of(Advanced) == [
+    assert run.events_of(Advanced) == [Advanced("move-d", 1, 1.25)] or run.events_of(Advanced) == [
         Advanced("move-d", 0, 1.25)
     ]
-    assert {n.name for n in walked.of(FileFailed)} == set(walked.failed)
-    assert len(walked.of(Finished)) == 5
+    assert {n.name for n in run.events_of(FileFailed)} == set(run.failed)
+    assert len(run.events_of(Finished)) == 5
 
     killed = entries["kill-a"]
     assert killed.exit_code == 1
@@ -94,62 +94,62 @@ def test_every_way_a_job_can_end(tmp_path: Path) -> None:
     assert "its worker crashed (SIGTERM)" in (entries["crash-f"].error or "")
     assert "its worker ended with code 7" in (entries["exit-g"].error or "")
     assert (entries["fail-c"].error, entries["fail-c"].exit_code) == ("fail-c: not media", 3)
-    assert not any(psutil.pid_exists(worker_of(walked, name)) for name in names)
+    assert not any(psutil.pid_exists(process_of(run, name)) for name in names)
 
 
 def test_a_worker_serves_until_it_is_lost(tmp_path: Path) -> None:
-    walked = Walked(tmp_path, ["ok-a", "fail-b", "kill1-c", "ok-d"])
-    walked.run(engine(1))
-    first = worker_of(walked, "ok-a")
-    assert worker_of(walked, "fail-b") == worker_of(walked, "kill1-c") == first
-    second = worker_of(walked, "ok-d")
-    assert second == worker_of(walked, "kill1-c", attempt=2) != first
+    run = SchedulerRun(tmp_path, ["ok-a", "fail-b", "kill1-c", "ok-d"])
+    run.run(engine(1))
+    first = process_of(run, "ok-a")
+    assert process_of(run, "fail-b") == process_of(run, "kill1-c") == first
+    second = process_of(run, "ok-d")
+    assert second == process_of(run, "kill1-c", attempt=2) != first
 
 
 def test_time_limit_ends_what_hangs(tmp_path: Path) -> None:
-    walked = Walked(tmp_path, ["ok-a", "sleep-b", "ok-c"])
-    entries = walked.run(engine(1), time_limit_s=2.0)
+    run = SchedulerRun(tmp_path, ["ok-a", "sleep-b", "ok-c"])
+    entries = run.run(engine(1), time_limit_s=2.0)
     assert entries["sleep-b"].error == (
         "sleep-b: took longer than 2 s; give more with --time-limit and --retry-failed"
     )
-    assert entries["sleep-b"].state == State.failed
-    assert entries["ok-c"].state == State.done
-    assert worker_of(walked, "sleep-b") != worker_of(walked, "ok-c")
-    assert not psutil.pid_exists(worker_of(walked, "sleep-b"))
+    assert entries["sleep-b"].state == FileState.failed
+    assert entries["ok-c"].state == FileState.done
+    assert process_of(run, "sleep-b") != process_of(run, "ok-c")
+    assert not psutil.pid_exists(process_of(run, "sleep-b"))
 
 
 def test_workers_that_end_as_they_start(tmp_path: Path) -> None:
-    walked = Walked(tmp_path, ["ok-a", "ok-b"])
-    with pytest.raises(WorkersError, match=r"as they start .*code 3.*--workers") as told:
-        walked.run(engine(2, "stillborn"))
-    assert "\n" not in str(told.value)
-    assert {entry.state for entry in walked.entries().values()} == {State.pending}
+    run = SchedulerRun(tmp_path, ["ok-a", "ok-b"])
+    with pytest.raises(WorkersError, match=r"as they start .*code 3.*--workers") as error:
+        run.run(engine(2, "stillborn"))
+    assert "\n" not in str(error.value)
+    assert {entry.state for entry in run.entries().values()} == {FileState.pending}
 
 
-def test_one_that_ended_as_it_started_costs_no_file_a_try(tmp_path: Path) -> None:
+def test_a_worker_that_ends_as_it_starts_costs_no_file_a_try(tmp_path: Path) -> None:
     bad_start = tmp_path / "bad-start"
     bad_start.touch()
-    walked = Walked(tmp_path, ["ok-a", "kill1-b"])
-    entries = walked.run(engine(1, str(bad_start)))
+    run = SchedulerRun(tmp_path, ["ok-a", "kill1-b"])
+    entries = run.run(engine(1, f"all but first:{bad_start}"))
     assert not bad_start.exists()
-    assert [entry.state for entry in entries.values()] == [State.done] * 2
-    # Both were begun twice; but what was lost before its worker had begun keeps both its tries.
-    assert [news.name for news in walked.of(Retried)] == ["ok-a", "kill1-b"]
+    assert [entry.state for entry in entries.values()] == [FileState.done] * 2
+    # Both were started twice, but a job lost before its worker began keeps both its tries.
+    assert [event.name for event in run.events_of(Retried)] == ["ok-a", "kill1-b"]
 
 
-def test_where_others_work_one_that_cannot_start_is_one_less(tmp_path: Path) -> None:
-    """Memory may reach for so many, and no more."""
+def test_a_worker_that_cannot_start_beside_others_is_not_replaced(tmp_path: Path) -> None:
+    """The memory may not be enough for more."""
     (tmp_path / "once").touch()
-    walked = Walked(tmp_path, ["wait-a", "ok-b", "ok-c", "ok-d"])
-    entries = walked.run(engine(2, f"second:{tmp_path / 'once'}"))
-    assert {entry.state for entry in entries.values()} == {State.done}
-    assert len({news.worker for news in walked.of(Finished)}) == 1
+    run = SchedulerRun(tmp_path, ["wait-a", "ok-b", "ok-c", "ok-d"])
+    entries = run.run(engine(2, f"first only:{tmp_path / 'once'}"))
+    assert {entry.state for entry in entries.values()} == {FileState.done}
+    assert len({event.worker for event in run.events_of(Finished)}) == 1
 
 
-def test_a_broken_installation_is_told_in_a_line(tmp_path: Path) -> None:
-    walked = Walked(tmp_path, ["ok-a"])
+def test_a_broken_installation_ends_in_one_line(tmp_path: Path) -> None:
+    run = SchedulerRun(tmp_path, ["ok-a"])
     with pytest.raises(WorkersError, match="a worker cannot start: ImportError: no module named"):
-        walked.run(engine(1, "broken"))
+        run.run(engine(1, "broken"))
 
 
 @pytest.mark.parametrize(
@@ -159,28 +159,28 @@ def test_a_broken_installation_is_told_in_a_line(tmp_path: Path) -> None:
         (["ok-a", "unfit-b", "ok-c"], "default", "the model is damaged"),
     ],
 )
-def test_what_no_worker_could_do(
+def test_errors_that_no_worker_can_avoid(
     tmp_path: Path, names: list[str], checkpoint: str, message: str
 ) -> None:
-    walked = Walked(tmp_path, names)
+    run = SchedulerRun(tmp_path, names)
     with pytest.raises(CheckpointError, match=message):
-        walked.run(engine(1, checkpoint))
-    states = [entry.state for entry in walked.entries().values()]
-    assert State.running not in states
-    assert State.failed not in states
-    assert walked.of(Retried) == []
+        run.run(engine(1, checkpoint))
+    states = [entry.state for entry in run.entries().values()]
+    assert FileState.running not in states
+    assert FileState.failed not in states
+    assert run.events_of(Retried) == []
 
 
 def test_too_many_workers_for_this_machine(tmp_path: Path) -> None:
     code = """
 import resource, sys
 from pathlib import Path
-from batching_workers import scripted
-from avsent.batch import local
+from batching import ScriptedWorker
+from avsent.batch.engines import local
 from avsent.batch.engines.base import Job, Work, WorkersError
-local.PRELOAD[:] = ["batching_workers"]
+local.PRELOAD[:] = ["batching"]
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
-with local.LocalEngine(Work(), 60, scripted) as engine:
+with local.LocalEngine(Work(), 60, ScriptedWorker) as engine:
     try:
         for n in range(60):
             engine.start(Job(n, "sleep-%d" % n, Path(sys.argv[1]) / str(n)))
@@ -193,7 +193,7 @@ with local.LocalEngine(Work(), 60, scripted) as engine:
     assert out.endswith("of 60: [Errno 24] Too many open files; try fewer --workers\n")
 
 
-def test_order_and_places(tmp_path: Path) -> None:
+def test_worker_numbers_and_free_workers(tmp_path: Path) -> None:
     jobs = [Job(n, name, tmp_path / name) for n, name in enumerate(["sleep-a", "ok-b", "kill-c"])]
     with engine(2) as pool:
         assert (pool.workers, pool.free()) == (2, 2)
@@ -218,23 +218,23 @@ def until_events(pool: LocalEngine) -> list[object]:
     return list(events)
 
 
-def test_reasons() -> None:
-    assert ending(-signal.SIGSEGV) == "its worker crashed (SIGSEGV)"
-    assert ending(-63) == "its worker crashed (63)"
-    assert ending(None) == "its worker ended with code None"
+def test_reasons_of_exits_in_words() -> None:
+    assert reason_of_exit(-signal.SIGSEGV) == "its worker crashed (SIGSEGV)"
+    assert reason_of_exit(-63) == "its worker crashed (63)"
+    assert reason_of_exit(None) == "its worker ended with code None"
 
 
-# What becomes of workers whose batch ends otherwise
+# Workers whose batch is killed or interrupted
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from batching_workers import scripted
+from batching import ScriptedWorker
 from avsent.batch.engines.base import Job, Work
-from avsent.batch import local
+from avsent.batch.engines import local
 if sys.argv[2:]:
     local.PRELOAD[:] = sys.argv[2:]
-with local.LocalEngine(Work(), 2, scripted) as engine:
+with local.LocalEngine(Work(), 2, ScriptedWorker) as engine:
     for name in ("sleep-a", "sleep-b"):
         engine.start(Job(0, name, Path(sys.argv[1]) / name))
     print("started", flush=True)
@@ -257,7 +257,7 @@ def in_own_process(code: str, folder: Path, *preload: str) -> subprocess.Popen[s
 
 
 def test_no_worker_outlives_a_killed_batch(tmp_path: Path) -> None:
-    with in_own_process(PARENT, tmp_path, "batching_workers") as parent:
+    with in_own_process(PARENT, tmp_path, "batching") as parent:
         deadline = time.monotonic() + PATIENCE_S
         while not all((tmp_path / f"sleep-{name}.try1").exists() for name in "ab"):
             assert time.monotonic() < deadline
@@ -271,10 +271,10 @@ def test_no_worker_outlives_a_killed_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_work", [False, True], ids=["while it imports", "at work"])
-def test_ctrl_c_is_told_by_the_batch_alone(tmp_path: Path, at_work: bool) -> None:
-    """The terminal sends it to all processes; a traceback of each would be no clear end."""
-    # With what batches import where that is interrupted.
-    preload = ["batching_workers"] if at_work else []
+def test_only_the_batch_reports_ctrl_c(tmp_path: Path, at_work: bool) -> None:
+    """The terminal sends it to all processes, and each could print a traceback."""
+    # The preload of real batches where that is interrupted.
+    preload = ["batching"] if at_work else []
     with in_own_process(PARENT, tmp_path, *preload) as parent:
         watched = psutil.Process(parent.pid)
         deadline = time.monotonic() + PATIENCE_S
@@ -290,7 +290,7 @@ def test_ctrl_c_is_told_by_the_batch_alone(tmp_path: Path, at_work: bool) -> Non
 
 
 def serves_forks(parent: psutil.Process) -> bool:
-    """Whether the process is there that workers are forked from, or about to import."""
+    """Whether the process that workers are forked from has been started."""
     for child in parent.children():
         with contextlib.suppress(psutil.Error):
             if "forkserver" in " ".join(child.cmdline()):

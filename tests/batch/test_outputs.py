@@ -1,4 +1,4 @@
-"""What a batch tells about all files together."""
+"""The outputs of a batch: result files, the tables of all files, the summary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from handmade import MODEL, make_result, make_utterance, patient, utterance_resu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsent.batch import outputs as outputs_batch_tables
+from avsent.batch import outputs
 from avsent.batch.folders import assign_stems
 from avsent.batch.journal import Journal, packed, result_of
 from avsent.batch.outputs import CSV_NAME, PARQUET_NAME, SUMMARY_NAME, Outputs, check_out
@@ -41,11 +41,11 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def write_all(out: Path, journal: Journal, *formats: Format) -> list[str]:
     """Write what is missing, as a batch does that goes on; gives the names."""
-    outputs = Outputs(out, formats, journal)
-    outputs.prepare()
-    missing = list(outputs.missing(STEMS))
+    files = Outputs(out, formats, journal)
+    files.prepare()
+    missing = list(files.missing(STEMS))
     for name in missing:
-        outputs.write(name, STEMS[name], results()[name])
+        files.write(name, STEMS[name], results()[name])
     return missing
 
 
@@ -84,7 +84,7 @@ def test_a_new_format_beside_the_old(tmp_path: Path, journal: Journal) -> None:
     assert len(after) == 9
 
 
-def test_what_a_killed_batch_left_over(tmp_path: Path, journal: Journal) -> None:
+def test_half_written_files_of_a_killed_batch_are_removed(tmp_path: Path, journal: Journal) -> None:
     workshop = tmp_path / ".avsent" / "tmp"
     (workshop / "sub").mkdir(parents=True)
     (workshop / ".avsent-0123.tmp").write_bytes(b"half")
@@ -101,19 +101,19 @@ def test_outputs_of_a_file_that_fails_now_are_removed(tmp_path: Path, journal: J
 
 
 def test_a_result_that_cannot_be_written(tmp_path: Path, journal: Journal) -> None:
-    outputs = Outputs(tmp_path, [Format.json], journal)
-    outputs.prepare()
+    files = Outputs(tmp_path, [Format.json], journal)
+    files.prepare()
     (tmp_path / "z").touch()
     with pytest.raises(OutputError, match="cannot make the folder"):
-        outputs.write("z/我.mp4", "z/我.mp4", make_result())
+        files.write("z/我.mp4", "z/我.mp4", make_result())
     (tmp_path / "a.mp4.json").mkdir()
     with pytest.raises(OutputError, match=r"cannot write .*a\.mp4\.json: Is a directory"):
-        outputs.write("a.mp4", "a.mp4", make_result())
+        files.write("a.mp4", "a.mp4", make_result())
     assert journal.outputs() == {}
     assert list((tmp_path / ".avsent" / "tmp").iterdir()) == []
 
 
-def test_places_for_a_batch(tmp_path: Path) -> None:
+def test_output_folders(tmp_path: Path) -> None:
     check_out(tmp_path / "new" / "folder")
     check_out(tmp_path / "new" / "folder")
     (tmp_path / "file").touch()
@@ -122,13 +122,13 @@ def test_places_for_a_batch(tmp_path: Path) -> None:
         ("file/sub", "cannot make the folder"),
         ("x" * 300, "File name too long"),
     ]:
-        with pytest.raises(OutputError, match=message) as told:
+        with pytest.raises(OutputError, match=message) as error:
             check_out(tmp_path / name)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
 
-ENDINGS = {make_writer(format).extension for format in Format}
+EXTENSIONS = {make_writer(format).extension for format in Format}
 
 
 def folded(path: str) -> str:
@@ -137,8 +137,8 @@ def folded(path: str) -> str:
     return unicodedata.normalize("NFD", plain)
 
 
-def outputs(stems: dict[str, str]) -> list[str]:
-    return [f"{stem}.{ending}" for stem in stems.values() for ending in ENDINGS]
+def output_names(stems: dict[str, str]) -> list[str]:
+    return [f"{stem}.{ending}" for stem in stems.values() for ending in EXTENSIONS]
 
 
 def test_the_name_with_its_ending() -> None:
@@ -146,7 +146,7 @@ def test_the_name_with_its_ending() -> None:
     assert assign_stems(names, {}) == {name: name for name in names}
 
 
-def test_names_that_some_file_systems_mix_up() -> None:
+def test_names_that_some_file_systems_confuse() -> None:
     assert assign_stems(["A.mp4", "a.MP4", "a.mp4", "a.mp4.2"], {}) == {
         "A.mp4": "A.mp4",
         "a.MP4": "a.MP4.2",
@@ -165,7 +165,7 @@ def test_names_that_some_file_systems_mix_up() -> None:
 def test_names_of_the_tables_are_taken_at_the_top(name: str) -> None:
     tables = {folded(table) for table in (CSV_NAME, PARQUET_NAME, SUMMARY_NAME)}
     stems = assign_stems([name, f"sub/{name}", f"{name}.mp4"], {})
-    assert not tables & {folded(path) for path in outputs(stems)}
+    assert not tables & {folded(path) for path in output_names(stems)}
     assert stems[f"sub/{name}"] == f"sub/{name}"
     assert stems[f"{name}.mp4"] == f"{name}.mp4"
 
@@ -175,8 +175,8 @@ def test_long_names_are_cut_between_characters() -> None:
     stems = assign_stems([*long, "x" * 255, "y" * 246, os.fsdecode(b"\xe9" * 255)], {})
     assert stems["y" * 246] == "y" * 246
     for stem in stems.values():
-        assert len(os.fsencode(stem)) + max(map(len, ENDINGS)) + 1 <= 255
-    assert len({folded(path) for path in outputs(stems)}) == len(stems) * len(ENDINGS)
+        assert len(os.fsencode(stem)) + max(map(len, EXTENSIONS)) + 1 <= 255
+    assert len({folded(path) for path in output_names(stems)}) == len(stems) * len(EXTENSIONS)
     assert stems[long[0]].rpartition("~")[0] == "我" * 79
 
 
@@ -192,28 +192,28 @@ NAMES = st.lists(st.lists(part, min_size=1, max_size=2).map("/".join), max_size=
 
 @patient
 @given(NAMES, NAMES)
-def test_no_two_outputs_at_one_place(before: list[str], now: list[str]) -> None:
+def test_no_two_outputs_have_the_same_path(before: list[str], now: list[str]) -> None:
     known = assign_stems(before, {})
     stems = assign_stems(now, known)
     assert set(stems) == {*before, *now}
     assert {name: stems[name] for name in before} == known
     assert stems == assign_stems(now, known)
-    places = [folded(path) for path in outputs(stems)]
+    places = [folded(path) for path in output_names(stems)]
     assert len(set(places)) == len(places)
     assert not {folded(CSV_NAME), folded(SUMMARY_NAME), folded(PARQUET_NAME)} & set(places)
     for name, stem in stems.items():
         assert stem.rpartition("/")[0] == name.rpartition("/")[0]
         last = stem.rpartition("/")[2]
-        assert all(len(os.fsencode(f"{last}.{ending}")) <= 255 for ending in ENDINGS)
+        assert all(len(os.fsencode(f"{last}.{ending}")) <= 255 for ending in EXTENSIONS)
         if len(os.fsencode(last)) < 240 and len(stems) == 1:
             assert stem == name or name in ("utterances", "summary")
 
 
-NAMES_BATCH_TABLES = (CSV_NAME, PARQUET_NAME, SUMMARY_NAME)
+TABLES = (CSV_NAME, PARQUET_NAME, SUMMARY_NAME)
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {name: (out / name).read_bytes() for name in NAMES_BATCH_TABLES}
+    return {name: (out / name).read_bytes() for name in TABLES}
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -225,7 +225,7 @@ def rows_of(path: Path) -> list[list[str]]:
 def test_both_tables_hold_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_rows: int
 ) -> None:
-    monkeypatch.setattr(outputs_batch_tables, "GROUP_ROWS", group_rows)
+    monkeypatch.setattr(outputs, "GROUP_ROWS", group_rows)
     with journal_of(tmp_path, results().values(), "bad.mp4") as journal:
         assert write(tmp_path, journal)[0]
     header, *rows = rows_of(tmp_path / CSV_NAME)
@@ -298,15 +298,15 @@ def test_nothing_but_failures_and_silence(tmp_path: Path) -> None:
     assert summary["failures"][0]["source"] == NO_UTF8
 
 
-def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
+def test_unchanged_tables_are_not_written_again(tmp_path: Path) -> None:
     with journal_of(tmp_path, results().values(), "bad.mp4") as journal:
         assert write(tmp_path, journal)[0]
         before = contents(tmp_path)
-        inodes = {name: (tmp_path / name).stat().st_ino for name in NAMES_BATCH_TABLES}
+        inodes = {name: (tmp_path / name).stat().st_ino for name in TABLES}
         assert not write(tmp_path, journal)[0]
-        assert {name: (tmp_path / name).stat().st_ino for name in NAMES_BATCH_TABLES} == inodes
+        assert {name: (tmp_path / name).stat().st_ino for name in TABLES} == inodes
 
-        for name in NAMES_BATCH_TABLES:
+        for name in TABLES:
             (tmp_path / name).unlink()
             assert write(tmp_path, journal)[0]
             assert contents(tmp_path) == before
@@ -325,7 +325,7 @@ def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
         assert contents(tmp_path) == before
 
 
-def test_a_batch_killed_between_the_tables_writes_them_all_again(
+def test_a_batch_killed_between_two_tables_writes_all_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with journal_of(tmp_path, results().values()) as journal:
@@ -339,7 +339,7 @@ def test_a_batch_killed_between_the_tables_writes_them_all_again(
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(outputs_batch_tables, "write_parquet", killed)
+            patch.setattr(outputs, "write_parquet", killed)
             with pytest.raises(KeyboardInterrupt):
                 write(tmp_path, journal)
         assert contents(tmp_path)[CSV_NAME] != before[CSV_NAME]
@@ -348,7 +348,7 @@ def test_a_batch_killed_between_the_tables_writes_them_all_again(
         assert contents(tmp_path) == before
 
 
-def test_the_order_of_the_work_does_not_show(tmp_path: Path) -> None:
+def test_the_order_of_the_work_makes_no_difference(tmp_path: Path) -> None:
     shown = []
     three = list(results().values())[:3]
     for number, order in enumerate(permutations(three)):
@@ -359,7 +359,7 @@ def test_the_order_of_the_work_does_not_show(tmp_path: Path) -> None:
     assert all(one == shown[0] for one in shown)
 
 
-def test_only_files_that_are_there_and_results_of_now(tmp_path: Path) -> None:
+def test_tables_hold_only_current_files_and_results(tmp_path: Path) -> None:
     kept = [results()["a.mp4"], results()["b.wav"]]
     (tmp_path / "plain").mkdir()
     with journal_of(tmp_path / "plain", kept, "bad.mp4") as journal:
@@ -371,21 +371,20 @@ def test_only_files_that_are_there_and_results_of_now(tmp_path: Path) -> None:
         keep(journal, results()["-c.mp4"], OTHER)  # of an earlier run with other options
         journal.begin(NO_UTF8)  # not ended
         keep_failure(journal, "w", OTHER)
-        wrote, whole = write(tmp_path, journal)
+        wrote, found = write(tmp_path, journal)
     assert wrote
-    assert [entry.name for entry in whole.done] == ["a.mp4", "b.wav"]
-    assert [entry.name for entry in whole.failed] == ["bad.mp4"]
-    assert whole.labels == MODEL.labels
+    assert [entry.name for entry in found.done] == ["a.mp4", "b.wav"]
+    assert [entry.name for entry in found.failed] == ["bad.mp4"]
     assert contents(tmp_path) == contents(tmp_path / "plain")
 
 
 def test_configurations() -> None:
     assert CONFIG.digest() != OTHER.digest()
     assert len(CONFIG.digest()) == 64
-    assert CONFIG.shown() == {**OTHER.shown(), "strict": False}
+    assert CONFIG.options() == {**OTHER.options(), "strict": False}
 
 
-# What the journal keeps of a result
+# Results in the journal
 
 
 @patient

@@ -25,7 +25,7 @@ from avsent.batch.journal import Journal
 from avsent.batch.lock import exclusive
 from avsent.batch.outputs import CSV_NAME
 from avsent.batch.overview import write_overview
-from avsent.batch.run import together_digest
+from avsent.batch.run import corpus_digest
 from avsent.errors import OutputError
 from avsent.progress import Progress
 from avsent.result.utterance import ModelInfo
@@ -207,9 +207,9 @@ def test_results_of_two_models(tmp_path: Path) -> None:
 def test_results_that_will_change(tmp_path: Path) -> None:
     out = batch_of(tmp_path, results())
     with Journal(out, write=True) as journal:
-        journal.keep_fact("options", dataclasses.replace(CONFIG, adapt="corpus").shown())
+        journal.keep_fact("options", dataclasses.replace(CONFIG, adapt="corpus").options())
         assert "will change" in notes(out)
-        journal.keep_fact("corpus", together_digest(journal.entries()))
+        journal.keep_fact("corpus", corpus_digest(journal.entries()))
     assert notes(out) == ""
 
 

@@ -1,4 +1,4 @@
-"""What is to be done: compared with the journal, the longest first."""
+"""The plan of a run, and the lock of a batch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from handmade import make_result
 from media_files import tone, write_sound
 
 from avsent.batch.engines.base import Job
-from avsent.batch.events import Looking, News
+from avsent.batch.events import Event, Looking
 from avsent.batch.folders import SourceFile, find_media
-from avsent.batch.journal import FOLDER_NAME, Journal, State
+from avsent.batch.journal import FOLDER_NAME, FileState, Journal
 from avsent.batch.lock import HOLDER_NAME, exclusive, is_held
 from avsent.batch.plan import Plan, make_plan
 from avsent.errors import OutputError
@@ -44,7 +44,7 @@ class Planner:
 
     def __init__(self, media: Path, out: Path) -> None:
         self.media, self.out = media, out
-        self.news: list[News] = []
+        self.events: list[Event] = []
 
     def found(self) -> tuple[SourceFile, ...]:
         return find_media(self.media, self.out).files
@@ -58,11 +58,11 @@ class Planner:
                 journal,
                 CONFIG.digest(),
                 retry_failed=retry_failed,
-                listener=self.news.append,
+                listener=self.events.append,
             )
 
-    def end(self, name: str, *, other: bool = False, failed: bool = False) -> None:
-        """Do the file."""
+    def finish(self, name: str, *, other: bool = False, failed: bool = False) -> None:
+        """Keep a result or a failure of the file."""
         config = OTHER if other else CONFIG
         (file,) = [file for file in self.found() if file.name == name]
         with Journal(self.out, write=True) as journal:
@@ -94,15 +94,15 @@ def test_the_longest_first(planner: Planner) -> None:
     assert plan.to_do_s == 6.0
     assert plan.jobs[2].path.samefile(planner.media / "sub" / "c.wav")
     assert {job.known_sha256 for job in plan.jobs} == {None}
-    assert planner.news == [Looking(0, 5)]
+    assert planner.events == [Looking(0, 5)]
 
 
-def test_durations_are_found_out_once(planner: Planner) -> None:
+def test_durations_are_read_once(planner: Planner) -> None:
     planner.plan()
-    planner.news.clear()
-    # As if killed: of those that wait, only what is no media is opened again.
+    planner.events.clear()
+    # As after a kill: of the pending files, only those that are no media are opened again.
     plan = planner.plan()
-    assert planner.news == [Looking(0, 2)]
+    assert planner.events == [Looking(0, 2)]
     assert plan.to_do_s == 6.0
     write_sound(planner.media / "a.wav", tone(4.0), "pcm_s16le")
     plan = planner.plan()
@@ -110,12 +110,12 @@ def test_durations_are_found_out_once(planner: Planner) -> None:
     assert names(plan.jobs)[0] == "a.wav"
 
 
-def test_what_is_done_or_failed_is_left_alone(planner: Planner) -> None:
+def test_done_and_failed_files_are_left_alone(planner: Planner) -> None:
     planner.plan()
-    planner.end("a.wav")
-    planner.end("e.wav", failed=True)
-    planner.end("d.wav", failed=True, other=True)
-    planner.end("b.wav", other=True)
+    planner.finish("a.wav")
+    planner.finish("e.wav", failed=True)
+    planner.finish("d.wav", failed=True, other=True)
+    planner.finish("b.wav", other=True)
     plan = planner.plan()
     assert (plan.done, plan.failed) == (("a.wav",), ("e.wav",))
     assert names(plan.jobs) == ["b.wav", "d.wav", "sub/c.wav"] or plan.to_do_s > 5.0
@@ -125,10 +125,10 @@ def test_what_is_done_or_failed_is_left_alone(planner: Planner) -> None:
     assert "e.wav" in names(plan.jobs)
 
 
-def test_what_changed_is_done_again(planner: Planner) -> None:
+def test_changed_files_are_processed_again(planner: Planner) -> None:
     planner.plan()
-    planner.end("a.wav")
-    planner.end("e.wav", failed=True)
+    planner.finish("a.wav")
+    planner.finish("e.wav", failed=True)
     duration_s = make_result().duration_s
     os.utime(planner.media / "a.wav", ns=(0, 12345))
     (planner.media / "e.wav").write_bytes(b"more")
@@ -139,13 +139,13 @@ def test_what_changed_is_done_again(planner: Planner) -> None:
     assert touched.duration_s == 1.0
     with Journal(planner.out, write=False) as journal:
         (entry,) = [entry for entry in journal.entries() if entry.name == "a.wav"]
-    # What its result says holds as long as the result does.
-    assert (entry.duration_s, entry.state) == (duration_s, State.done)
+    # The duration is that of the result as long as the result is valid.
+    assert (entry.duration_s, entry.state) == (duration_s, FileState.done)
 
 
-def test_a_file_that_was_being_done_is_pending(planner: Planner) -> None:
+def test_an_interrupted_file_is_processed_again(planner: Planner) -> None:
     planner.plan()
-    planner.end("a.wav")
+    planner.finish("a.wav")
     with Journal(planner.out, write=True) as journal:
         journal.begin("a.wav")
     plan = planner.plan()
@@ -180,22 +180,22 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_the_second_is_refused(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_second_batch_is_refused(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     assert is_held(tmp_path)
-    with pytest.raises(OutputError) as told, exclusive(tmp_path):
+    with pytest.raises(OutputError) as error, exclusive(tmp_path):
         pass
-    message = str(told.value)
+    message = str(error.value)
     assert message.startswith(f"{tmp_path}: another batch is at work on it (process {holder.pid} ")
     assert message.endswith("); wait for it, or give another -o")
     assert "\n" not in message
-    holder.communicate("")  # it goes
+    holder.communicate("")  # it ends
     assert holder.returncode == 0
     assert not is_held(tmp_path)
     with exclusive(tmp_path):
         assert is_held(tmp_path)
 
 
-def test_who_is_killed_holds_nothing(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_killed_batch_holds_no_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert not is_held(tmp_path)
@@ -204,20 +204,20 @@ def test_who_is_killed_holds_nothing(tmp_path: Path, holder: subprocess.Popen[st
     assert not (tmp_path / FOLDER_NAME / HOLDER_NAME).exists()
 
 
-def test_it_is_let_go_where_the_batch_fails(tmp_path: Path) -> None:
+def test_a_failed_batch_releases_the_lock(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), exclusive(tmp_path / "new" / "folder"):
         raise ZeroDivisionError
     with exclusive(tmp_path / "new" / "folder"):
         pass
 
 
-def test_looking_at_folders_that_hold_none(tmp_path: Path) -> None:
+def test_is_held_makes_no_folders(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 
-def test_where_a_file_is_in_the_way(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_journal_folder(tmp_path: Path) -> None:
     (tmp_path / FOLDER_NAME).touch()
-    with pytest.raises(OutputError, match=FOLDER_NAME) as told, exclusive(tmp_path):
+    with pytest.raises(OutputError, match=FOLDER_NAME) as error, exclusive(tmp_path):
         pass
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)

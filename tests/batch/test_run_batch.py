@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from batching import NAMES, Batch, filled
 
-from avsent.batch.events import Finished, News
+from avsent.batch.engines.base import Work
+from avsent.batch.events import Event, Finished
 from avsent.batch.outputs import Outputs
 from avsent.batch.run import BatchOptions, run_batch
+from avsent.options import Adapt, PredictOptions
 from avsent.result.writers import Format
 
 
@@ -22,20 +24,20 @@ def batch(tmp_path: Path) -> Batch:
 
 def test_once_and_again(batch: Batch) -> None:
     batch.put("notes.txt", "none of this")
-    report = batch.run()
+    ended = batch.run()
     assert sorted(batch.read) == sorted(NAMES)
-    assert (report.did, report.kept, report.gone) == (3, 0, 0)
-    assert [entry.name for entry in report.failures] == ["b.wav"]
-    assert (report.utterances, report.duration_s) == (5, 1.0 + 11.0 + 16.0)
-    assert (len(report.found.files), report.found.others) == (4, 1)
+    assert (ended.did, ended.kept, ended.gone) == (3, 0, 0)
+    assert batch.failed() == ["b.wav"]
+    assert (ended.utterances, ended.duration_s) == (5, 1.0 + 11.0 + 16.0)
+    assert (ended.failed, ended.others) == (1, 1)
     assert set(batch.tree()) == {
         *("a.mp4.json", "sub/c.mp4.json", "sub/d.mp4.json"),
         *("summary.json", "utterances.csv", "utterances.parquet"),
     }
     inodes = {name: (batch.out / name).stat().st_ino for name in batch.tree()}
-    report = batch.run()
+    ended = batch.run()
     assert batch.read == []
-    assert (report.did, report.kept, len(report.failures)) == (0, 3, 1)
+    assert (ended.did, ended.kept, ended.failed) == (0, 3, 1)
     assert {name: (batch.out / name).stat().st_ino for name in batch.tree()} == inodes
 
 
@@ -45,7 +47,7 @@ def test_a_new_format_and_a_touched_file_at_once(batch: Batch) -> None:
     os.utime(batch.media / "a.mp4", ns=(0, 1))
     batch.run(Format.json, Format.srt)
     assert batch.read == []
-    assert [n.unchanged for n in batch.news if isinstance(n, Finished)] == [True]
+    assert [n.unchanged for n in batch.events if isinstance(n, Finished)] == [True]
     after = batch.tree()
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {f"{n}.srt" for n in NAMES if n != "b.wav"}
@@ -57,15 +59,15 @@ def test_new_changed_gone_and_failing_files(batch: Batch, tmp_path: Path) -> Non
     batch.put("sub/d.mp4", "bad now")
     batch.put("e.mp4", "1")
     (batch.media / "sub" / "c.mp4").unlink()
-    report = batch.run()
+    ended = batch.run()
     assert sorted(batch.read) == ["a.mp4", "e.mp4", "sub/d.mp4"]
-    assert (report.did, report.kept, report.gone) == (2, 0, 1)
-    assert [entry.name for entry in report.failures] == ["b.wav", "sub/d.mp4"]
+    assert (ended.did, ended.kept, ended.gone) == (2, 0, 1)
+    assert batch.failed() == ["b.wav", "sub/d.mp4"]
     tree = batch.tree()
     assert "sub/d.mp4.json" not in tree
-    assert "sub/c.mp4.json" in tree  # as is told; but it is not in the tables
+    assert "sub/c.mp4.json" in tree  # kept, but not in the tables
 
-    # All but that is as if there had never been another run.
+    # Everything else is as after a single run.
     fresh = Batch(tmp_path / "fresh")
     for name, content in [
         ("a.mp4", "2"),
@@ -87,25 +89,25 @@ def test_failed_files_are_tried_again_when_asked(batch: Batch) -> None:
     os.utime(batch.media / "b.wav", ns=(0, seen.st_mtime_ns))
     batch.run()
     assert batch.read == []
-    report = batch.run(retry_failed=True)
+    ended = batch.run(retry_failed=True)
     assert batch.read == ["b.wav"]
-    assert report.failures == ()
+    assert ended.failed == 0
 
 
-def test_interrupted_at_any_news_it_ends_the_same(tmp_path: Path) -> None:
+def test_a_batch_interrupted_at_any_event_ends_the_same(tmp_path: Path) -> None:
     whole = filled(tmp_path / "whole")
     whole.run(Format.json, Format.csv)
-    steps = len(whole.news)
+    steps = len(whole.events)
     assert steps > 8
     for step in range(steps):
         batch = filled(tmp_path / str(step))
-        told = 0
+        events = 0
 
-        def listen(news: News, stop_at: int = step) -> None:
-            nonlocal told
-            if told == stop_at:
+        def listen(event: Event, stop_at: int = step) -> None:
+            nonlocal events
+            if events == stop_at:
                 raise KeyboardInterrupt
-            told += 1
+            events += 1
 
         with pytest.raises(KeyboardInterrupt):
             batch.run(Format.json, Format.csv, listener=listen)
@@ -113,7 +115,7 @@ def test_interrupted_at_any_news_it_ends_the_same(tmp_path: Path) -> None:
         batch.run(Format.json, Format.csv)
         assert batch.tree() == whole.tree()
         # No file whose result was kept is done again.
-        done = {n.name for n in whole.news[:step] if isinstance(n, Finished)}
+        done = {n.name for n in whole.events[:step] if isinstance(n, Finished)}
         assert not done & set(batch.read)
         assert before | set(batch.read) == set(NAMES)
 
@@ -148,7 +150,7 @@ def test_interrupted_before_its_outputs_are_written(
 def test_other_options_do_all_again(batch: Batch) -> None:
     batch.run()
     batch.read.clear()
-    options = BatchOptions(adapt="speaker")
+    options = BatchOptions(Work(options=PredictOptions(adapt=Adapt.speaker)))
     run_batch(batch.media, batch.out, batch._engine, options)
     assert sorted(batch.read) == sorted(NAMES)
     summary = json.loads((batch.out / "summary.json").read_text())

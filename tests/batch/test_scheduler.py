@@ -1,4 +1,4 @@
-"""The course of a batch, with an engine moved by hand: what is kept, and what is put back."""
+"""The scheduler of a batch, with an engine that follows a script."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from batching import Walked
+from batching import SchedulerRun, source_file
 
 from avsent.batch import scheduler
-from avsent.batch.engines.base import Answer, Done, Engine, Event, Failed, Job, Lost, Moved
-from avsent.batch.events import Advanced, FileFailed, Finished, News, Retried, Started
-from avsent.batch.journal import Journal, State
+from avsent.batch.engines.base import Done, Engine, Failed, FileResult, Job, Lost, Outcome
+from avsent.batch.events import Advanced, Event, FileFailed, Finished, Retried, Started
+from avsent.batch.journal import FileState, Journal
 from avsent.errors import OutputError
 
 
-class ByHand(Engine):
-    """Tells what it was given to tell; ``now_s`` goes on by ``step_s`` at each look."""
+class ScriptedEngine(Engine):
+    """Returns the events of ``script``; ``now_s`` grows by ``step_s`` with each."""
 
     def __init__(
-        self, workers: int, *script: list[Event] | BaseException, step_s: float = 1.0
+        self, workers: int, *script: list[Advanced | Outcome] | BaseException, step_s: float = 1.0
     ) -> None:
         self._workers = workers
         self._script = deque(script)
@@ -41,14 +41,14 @@ class ByHand(Engine):
         self._busy[job] = number
         return number
 
-    def wait(self, timeout_s: float) -> list[Event]:
+    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
         self.now_s += self._step_s
         assert self._script, f"nothing more happens to {list(self._busy)}"
         events = self._script.popleft()
         if isinstance(events, BaseException):
             raise events
         for event in events:
-            if not isinstance(event, Moved):
+            if not isinstance(event, Advanced):
                 self._busy.pop(event.job, None)
         return events
 
@@ -61,19 +61,21 @@ class ByHand(Engine):
 
 
 @pytest.fixture
-def walked(tmp_path: Path) -> Walked:
-    return Walked(tmp_path, ["a", "b", "c"])
+def run(tmp_path: Path) -> SchedulerRun:
+    return SchedulerRun(tmp_path, ["a", "b", "c"])
 
 
 def done(job: Job, *, duration_s: float = 3.0) -> Done:
-    return Done(job, Answer(f"sha of {job.name}", duration_s, 2, b"result", "[]"), 0.5)
+    return Done(job, FileResult(f"sha of {job.name}", duration_s, 2, b"result", "[]"), 0.5)
 
 
-def test_as_many_at_once_as_there_are_workers(walked: Walked) -> None:
-    a, b, c = walked.jobs
-    hand = ByHand(2, [Moved(a, 1.5)], [done(b)], [done(a), Failed(c, "c: empty", 3, 0.25)])
-    entries = walked.run(hand)
-    assert walked.news == [
+def test_each_worker_has_one_job_at_a_time(run: SchedulerRun) -> None:
+    a, b, c = run.jobs
+    engine = ScriptedEngine(
+        2, [Advanced("a", 0, 1.5)], [done(b)], [done(a), Failed(c, "c: empty", 3, 0.25)]
+    )
+    entries = run.run(engine)
+    assert run.events == [
         Started("a", 0, None),
         Started("b", 1, None),
         Advanced("a", 0, 1.5),
@@ -82,138 +84,142 @@ def test_as_many_at_once_as_there_are_workers(walked: Walked) -> None:
         Finished("a", 0, 3.0, 2, 0.5),
         FileFailed("c", 1, "c: empty", 3),
     ]
-    assert (list(walked.finished), walked.failed) == (["b", "a"], ["c"])
+    assert (list(run.written), run.failed) == (["b", "a"], ["c"])
     entry = entries["b"]
-    assert (entry.state, entry.size, entry.mtime_ns) == (State.done, 2, 1001)
+    assert (entry.state, entry.size, entry.mtime_ns) == (FileState.done, 2, 1001)
     assert (entry.duration_s, entry.utterances, entry.seconds) == (3.0, 2, 0.5)
     assert (entry.content_sha256, entry.config_sha256) == ("sha of b", "the configuration")
     entry = entries["c"]
-    assert (entry.state, entry.size, entry.mtime_ns) == (State.failed, 3, 1002)
+    assert (entry.state, entry.size, entry.mtime_ns) == (FileState.failed, 3, 1002)
     assert (entry.error, entry.exit_code, entry.seconds) == ("c: empty", 3, 0.25)
     assert entry.config_sha256 == "the configuration"
-    assert hand.closed
+    assert engine.closed
 
 
-def test_an_unchanged_file_keeps_its_result(walked: Walked) -> None:
-    a, b, c = walked.jobs
-    walked.run(ByHand(3, [done(a, duration_s=7.0), done(b), done(c)]))
-    walked.news.clear()
-    walked.finished.clear()
-    with Journal(walked.out, write=True) as journal:
-        journal.touch("a", 99, 98)
+def test_an_unchanged_file_keeps_its_result(run: SchedulerRun) -> None:
+    a, b, c = run.jobs
+    run.run(ScriptedEngine(3, [done(a, duration_s=7.0), done(b), done(c)]))
+    run.events.clear()
+    run.written.clear()
+    with Journal(run.out, write=True) as journal:
+        journal.touch(source_file("a", 99, 98))
         before = journal.stored("a")
-    entries = walked.run(ByHand(3, [Done(a, Answer("sha of a"), 0.1), done(b), done(c)]))
+    entries = run.run(ScriptedEngine(3, [Done(a, None, 0.1), done(b), done(c)]))
     entry = entries["a"]
-    assert (entry.state, entry.size, entry.mtime_ns) == (State.done, 1, 1000)
+    assert (entry.state, entry.size, entry.mtime_ns) == (FileState.done, 1, 1000)
     assert (entry.duration_s, entry.utterances) == (7.0, 2)
-    assert walked.of(Finished)[0] == Finished("a", 0, 0.0, 0, 0.1, unchanged=True)
-    assert walked.finished["a"] == before  # so that its outputs can be made whole
+    assert run.events_of(Finished)[0] == Finished("a", 0, 0.0, 0, 0.1, unchanged=True)
+    assert run.written["a"] == before.result  # so that missing outputs can be written
 
 
-def test_a_lost_worker_costs_one_retry_at_the_end(walked: Walked) -> None:
-    a, b, c = walked.jobs
-    hand = ByHand(1, [Lost(a, "gone")], [done(b)], [done(c)], [done(a)])
-    assert {e.state for e in walked.run(hand).values()} == {State.done}
-    assert walked.started() == ["a", "b", "c", "a"]
-    assert walked.of(Retried) == [Retried("a", 0, "gone")]
+def test_a_lost_worker_costs_one_retry_at_the_end(run: SchedulerRun) -> None:
+    a, b, c = run.jobs
+    engine = ScriptedEngine(1, [Lost(a, "gone")], [done(b)], [done(c)], [done(a)])
+    assert {e.state for e in run.run(engine).values()} == {FileState.done}
+    assert run.started() == ["a", "b", "c", "a"]
+    assert run.events_of(Retried) == [Retried("a", 0, "gone")]
 
 
-def test_lost_twice_is_failed(walked: Walked) -> None:
-    a, b, c = walked.jobs
-    hand = ByHand(1, [Lost(a, "gone")], [done(b)], [done(c)], [Lost(a, "gone again")])
-    entries = walked.run(hand)
+def test_a_job_lost_twice_has_failed(run: SchedulerRun) -> None:
+    a, b, c = run.jobs
+    engine = ScriptedEngine(1, [Lost(a, "gone")], [done(b)], [done(c)], [Lost(a, "gone again")])
+    entries = run.run(engine)
     assert entries["a"].error == "a: gone again, 2 times; try fewer --workers and --retry-failed"
     assert (entries["a"].exit_code, entries["a"].attempts) == (1, 2)
-    assert [n for n, e in entries.items() if e.state == State.done] == ["b", "c"]
+    assert [n for n, e in entries.items() if e.state == FileState.done] == ["b", "c"]
 
 
 @pytest.mark.parametrize(
-    ("limit_s", "duration_s", "looks"),
+    ("limit_s", "duration_s", "steps"),
     [(5.0, 1e6, 6), (None, 30.0, 1201), (None, 0.0, 601), (0.5, None, 1)],
 )
 def test_time_limits(
-    walked: Walked,
+    run: SchedulerRun,
     monkeypatch: pytest.MonkeyPatch,
     limit_s: float | None,
     duration_s: float | None,
-    looks: int,
+    steps: int,
 ) -> None:
-    """Ten minutes and twenty times the duration, where nothing else is said."""
-    job = Job(0, "a", walked.files["a"].path, duration_s)
-    walked.jobs = (job,)
+    """The default is ten minutes and twenty times the duration."""
+    job = Job(0, "a", run.files["a"].path, duration_s)
+    run.jobs = (job,)
     late = done(job)
-    # What it says after that, as it may just then, is not heard.
-    hand = ByHand(1, *[[Moved(job, 1.0)]] * (looks), [late])
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: hand.now_s)
-    entries = walked.run(hand, time_limit_s=limit_s)
-    assert hand.now_s == looks
-    assert hand.abandoned == ["a"]
-    assert entries["a"].state == State.failed
+    # An outcome that comes just after the limit is ignored.
+    engine = ScriptedEngine(1, *[[Advanced("a", 0, 1.0)]] * steps, [late])
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: engine.now_s)
+    entries = run.run(engine, time_limit_s=limit_s)
+    assert engine.now_s == steps
+    assert engine.abandoned == ["a"]
+    assert entries["a"].state == FileState.failed
     assert (entries["a"].error or "").startswith("a: took longer than ")
-    assert entries["a"].seconds == looks
+    assert entries["a"].seconds == steps
 
 
-def test_no_time_limit(walked: Walked, monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b, c = walked.jobs
-    hand = ByHand(3, [], [], [done(a), done(b), done(c)], step_s=1e9)
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: hand.now_s)
-    assert {e.state for e in walked.run(hand, time_limit_s=0.0).values()} == {State.done}
+def test_no_time_limit(run: SchedulerRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, c = run.jobs
+    engine = ScriptedEngine(3, [], [], [done(a), done(b), done(c)], step_s=1e9)
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: engine.now_s)
+    assert {e.state for e in run.run(engine, time_limit_s=0.0).values()} == {FileState.done}
 
 
-def test_news_of_a_job_that_was_cut_off_count_no_more(
-    walked: Walked, monkeypatch: pytest.MonkeyPatch
+def test_events_of_a_job_that_was_cut_off_are_ignored(
+    run: SchedulerRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, b, c = walked.jobs
-    hand = ByHand(1, [], [done(a), done(b)], [done(c)])
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: hand.now_s)
-    entries = walked.run(hand, time_limit_s=0.9)
-    assert hand.abandoned == ["a"]
-    assert entries["a"].state == State.failed
-    assert list(walked.finished) == ["b", "c"]
+    a, b, c = run.jobs
+    engine = ScriptedEngine(1, [], [done(a), done(b)], [done(c)])
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: engine.now_s)
+    entries = run.run(engine, time_limit_s=0.9)
+    assert engine.abandoned == ["a"]
+    assert entries["a"].state == FileState.failed
+    assert list(run.written) == ["b", "c"]
 
 
 @pytest.mark.parametrize("error", [OutputError("the disk is full"), KeyboardInterrupt()])
-def test_what_was_begun_is_put_back(walked: Walked, error: BaseException) -> None:
-    a, _, _ = walked.jobs
-    hand = ByHand(2, [done(a)], error)
+def test_unfinished_jobs_are_pending_again(run: SchedulerRun, error: BaseException) -> None:
+    a, _, _ = run.jobs
+    engine = ScriptedEngine(2, [done(a)], error)
     with pytest.raises(type(error)):
-        walked.run(hand)
-    states = {name: (entry.state, entry.attempts) for name, entry in walked.entries().items()}
-    assert states == {"a": (State.done, 1), "b": (State.pending, 1), "c": (State.pending, 1)}
-    assert hand.closed
+        run.run(engine)
+    states = {name: (entry.state, entry.attempts) for name, entry in run.entries().items()}
+    assert states == {
+        "a": (FileState.done, 1),
+        "b": (FileState.pending, 1),
+        "c": (FileState.pending, 1),
+    }
+    assert engine.closed
 
 
-def test_a_listener_that_raises_ends_the_batch(walked: Walked) -> None:
-    """As where nobody reads standard output any more."""
-    a, b, c = walked.jobs
+def test_a_listener_that_raises_ends_the_batch(run: SchedulerRun) -> None:
+    """For example when standard output is closed."""
+    a, b, c = run.jobs
 
-    class Full(list[News]):
-        def append(self, news: News) -> None:
-            if isinstance(news, Finished):
+    class Closed(list[Event]):
+        def append(self, event: Event) -> None:
+            if isinstance(event, Finished):
                 raise BrokenPipeError
 
-    walked.news = Full()
+    run.events = Closed()
     with pytest.raises(BrokenPipeError):
-        walked.run(ByHand(2, [done(a)], [done(b)], [done(c)]))
-    states = [entry.state for entry in walked.entries().values()]
-    assert states == [State.done, State.pending, State.pending]
+        run.run(ScriptedEngine(2, [done(a)], [done(b)], [done(c)]))
+    states = [entry.state for entry in run.entries().values()]
+    assert states == [FileState.done, FileState.pending, FileState.pending]
 
 
-def test_outputs_go_before_the_journal_forgets_them(walked: Walked) -> None:
-    """Killed between the two, what is left over would be found by nobody."""
-    a, b, c = walked.jobs
-    walked.run(ByHand(3, [done(a), done(b), done(c)]))
-    with Journal(walked.out, write=True) as journal:
+def test_outputs_are_removed_before_the_journal_forgets_them(run: SchedulerRun) -> None:
+    """If the batch were killed between the two, nothing would find the old outputs."""
+    a, b, c = run.jobs
+    run.run(ScriptedEngine(3, [done(a), done(b), done(c)]))
+    with Journal(run.out, write=True) as journal:
         journal.wrote("a", {"json": 1})
 
-    class Told(list[str]):
+    class Removed(list[str]):
         def append(self, name: str) -> None:
-            with Journal(walked.out, write=False) as journal:
+            with Journal(run.out, write=False) as journal:
                 known.extend(journal.outputs())
 
     known: list[tuple[str, str]] = []
-    walked.removed = Told()
-    walked.run(ByHand(3, [Failed(a, "a: empty", 3, 0.1), done(b), done(c)]))
+    run.removed = Removed()
+    run.run(ScriptedEngine(3, [Failed(a, "a: empty", 3, 0.1), done(b), done(c)]))
     assert known == [("a", "json")]
-    with Journal(walked.out, write=False) as journal:
+    with Journal(run.out, write=False) as journal:
         assert journal.outputs() == {}

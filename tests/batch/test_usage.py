@@ -1,4 +1,4 @@
-"""``avsent batch``: wrong usage, and folders that cannot be used; none of it loads a model."""
+"""``avsent batch``: wrong usage, unusable folders, ``--status``; none of it loads a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from batching import NO_UTF8, Batch, filled, journal_of, results
 from processes import python
 
 from avsent.batch.engines.base import Work
-from avsent.batch.engines.choose import make_engine, make_work
+from avsent.batch.engines.choose import make_engine, with_absolute_paths
 from avsent.batch.events import Ended
 from avsent.batch.folders import assign_stems
 from avsent.batch.lock import exclusive
-from avsent.batch.run import BatchOptions, run_batch
+from avsent.batch.run import BatchOptions, run_batch, status_of
 from avsent.cli.app import main
 from avsent.errors import CheckpointError, OutputError, UsageError
-from avsent.options import Adapt
 from avsent.result.writers import Format
 
 
@@ -31,23 +30,25 @@ def batch(tmp_path: Path) -> Batch:
 
 def test_an_output_that_cannot_be_written_costs_its_own_file_only(batch: Batch) -> None:
     (batch.out / "a.mp4.json").mkdir(parents=True)
-    report = batch.run()
-    errors = {entry.name: entry.error or "" for entry in report.failures}
+    ended = batch.run()
+    errors = {entry.name: entry.error or "" for entry in status_of(batch.out).failures}
     assert set(errors) == {"a.mp4", "b.wav"}
     assert "a.mp4.json: Is a directory" in errors["a.mp4"]
-    assert report.did == 2
+    assert ended.did == 2
     assert "sub/d.mp4.json" in batch.tree()
     (batch.out / "a.mp4.json").rmdir()
     assert batch.run(retry_failed=True).did == 1
     assert "a.mp4.json" in batch.tree()
 
 
-def test_nor_does_one_that_cannot_be_written_again(batch: Batch) -> None:
+def test_a_kept_output_that_cannot_be_written_again_is_counted_as_failed(batch: Batch) -> None:
     batch.run()
     (batch.out / "a.mp4.json").unlink()
     (batch.out / "a.mp4.json").mkdir()
-    report = batch.run()
-    assert [entry.name for entry in report.failures] == ["a.mp4", "b.wav"]
+    batch.run()
+    assert batch.failed() == ["a.mp4", "b.wav"]
+    # The kept result has failed: it is neither done in this run nor kept.
+    assert batch.events[-1] == Ended(0, 2, 2, 0, 5, 27.0, 0, 0, ())
     assert b"a.mp4" not in batch.tree()["utterances.csv"]
 
 
@@ -56,11 +57,11 @@ def test_formats_of_an_older_result_do_not_stay(batch: Batch) -> None:
     batch.put("a.mp4", "5")
     batch.run(Format.json)
     names = set(batch.tree())
-    assert "a.mp4.csv" not in names  # it would tell of what a.mp4 was
+    assert "a.mp4.csv" not in names  # of the old content
     assert "sub/c.mp4.csv" in names  # still true
 
 
-def test_the_folder_itself_is_no_place_for_results(batch: Batch) -> None:
+def test_results_cannot_go_into_the_folder_itself(batch: Batch) -> None:
     batch.out = batch.media
     before = batch.tree()
     with pytest.raises(UsageError, match="give -o a folder of its own"):
@@ -74,7 +75,7 @@ def test_results_of_another_folder_are_left_alone(batch: Batch, tmp_path: Path) 
     batch.media.rename(moved)
     other = Batch(tmp_path)
     other.media = tmp_path / "other"
-    other.put("a.mp4", "1")  # one name in common is chance
+    other.put("a.mp4", "1")  # one name in common
     with pytest.raises(UsageError, match="holds the results of another folder"):
         other.run()
     batch.media = moved
@@ -89,7 +90,7 @@ def test_all_renamed_in_the_same_folder_is_no_other_folder(batch: Batch) -> None
     assert batch.run().gone == 4
 
 
-def test_a_damaged_journal_is_told_in_a_line(batch: Batch) -> None:
+def test_a_damaged_journal_ends_in_one_line(batch: Batch) -> None:
     import sqlite3
 
     batch.run()
@@ -100,13 +101,13 @@ def test_a_damaged_journal_is_told_in_a_line(batch: Batch) -> None:
         batch.run()
 
 
-def test_the_last_news_tells_how_it_ended(batch: Batch) -> None:
+def test_the_last_event_is_the_summary(batch: Batch) -> None:
     batch.put("notes.txt", "none of this")
     batch.run()
     ended = Ended(3, 0, 1, 0, 5, 28.0, 1, 0, ())
-    assert batch.news[-1] == ended
+    assert batch.events[-1] == ended
     batch.run()
-    assert batch.news[-1] == dataclasses.replace(ended, did=0, kept=3)
+    assert batch.events[-1] == dataclasses.replace(ended, did=0, kept=3)
 
 
 def test_outputs_do_not_get_the_names_of_folders() -> None:
@@ -165,7 +166,7 @@ def test_usage_errors(
         ([".", "--landmarks", "no.dat"], 3, "--landmarks: cannot read no.dat"),
     ],
 )
-def test_what_cannot_be_used(
+def test_unusable_folders_and_checkpoints(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -189,7 +190,7 @@ def test_what_cannot_be_used(
         ("x" * 300, "File name too long"),
     ],
 )
-def test_where_results_cannot_go(
+def test_unusable_output_folders(
     folder: Path, capsys: pytest.CaptureFixture[str], out: str, message: str
 ) -> None:
     assert main(["batch", ".", "-o", out]) == 3
@@ -208,7 +209,7 @@ def test_results_of_another_folder(folder: Path, capsys: pytest.CaptureFixture[s
     assert (folder / "out" / ".avsent" / "journal.db").read_bytes() == before
 
 
-def test_one_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_batch_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with exclusive(folder / "out"):
         assert main(["batch", ".", "-o", "out"]) == 3
     err = capsys.readouterr().err
@@ -216,7 +217,7 @@ def test_one_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(err.splitlines()) == 1
 
 
-# How a batch stands
+# --status
 
 
 def test_status_in_words_and_for_machines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,9 +260,7 @@ def test_status_in_words_and_for_machines(folder: Path, capsys: pytest.CaptureFi
     }
 
 
-def test_a_failure_is_told_with_its_name_once(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_names_its_file_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     journal_of(folder, [], NO_UTF8).close()
     assert main(["batch", "--status", "."]) == 5
     line = capsys.readouterr().out.splitlines()[-1]
@@ -275,7 +274,9 @@ def test_status_where_all_is_well(folder: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("name", ["sub", "no", "a.mp4"])
-def test_status_of_none(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_status_without_a_batch(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     assert main(["batch", "--status", name]) == 3
     out, err = capsys.readouterr()
     assert out == ""
@@ -300,6 +301,20 @@ print(sorted(heavy & set(sys.modules)), file=sys.stderr)
     assert ran.stderr == "[]\n", ran.stderr
 
 
+def test_engines_import_nothing_heavy() -> None:
+    """A worker sets its number of threads before its libraries are imported."""
+    ran = python(
+        """
+import sys
+from avsent.batch import run
+from avsent.batch.engines import choose, local, ray_cluster
+print(sorted({"torch", "av", "cv2", "numpy", "ray", "librosa"} & set(sys.modules)))
+""",
+        capture_output=True,
+    )
+    assert ran.stdout == "[]\n", ran.stderr
+
+
 # From Python
 
 
@@ -310,28 +325,18 @@ def test_engines_by_name() -> None:
         assert engine.workers == 3
 
 
-def test_checkpoints_as_workers_elsewhere_find_them(folder: Path) -> None:
-    def told(name: str) -> str:
-        return make_work(
-            "local",
-            checkpoint=name,
-            device="cpu",
-            face=Work().face,
-            adapt=Adapt.none,
-            analysis_rate_hz=None,
-            strict=False,
-            landmarks=None,
-            debug=False,
-        ).checkpoint
+def test_paths_for_workers_in_other_folders(folder: Path) -> None:
+    def checkpoint(name: str) -> str:
+        return with_absolute_paths(Work(name)).checkpoint
 
     (folder / "default").mkdir()
-    assert told("default") == "default"  # shipped names come first
-    assert told("sub") == str(folder / "sub")
-    assert told("./sub") == str(folder / "sub")
-    assert told("nothing") == "nothing"
+    assert checkpoint("default") == "default"  # shipped names come first
+    assert checkpoint("sub") == str(folder / "sub")
+    assert checkpoint("./sub") == str(folder / "sub")
+    assert checkpoint("nothing") == "nothing"
 
 
-def test_a_damaged_checkpoint_is_told_before_anything_is_made(folder: Path) -> None:
+def test_a_damaged_checkpoint_is_found_before_anything_is_written(folder: Path) -> None:
     (folder / "sub" / "config.json").write_text('{"name": "x"}')
     with pytest.raises(CheckpointError, match="damaged; restore the checkpoint"):
         run_batch(

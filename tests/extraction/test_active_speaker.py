@@ -1,4 +1,4 @@
-"""The speaking face, on faces drawn by hand whose mouths follow the sound or do not."""
+"""Active speaker detection, on drawn faces whose mouths follow the sound or do not."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_mouth_that_follows_the_sound_speaks(other: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("lag_s", [-0.15, 0.15])
-def test_a_small_lag_does_no_harm(lag_s: float) -> None:
+def test_a_small_lag_does_not_matter(lag_s: float) -> None:
     late = 0.05 + 0.3 * loudness(TIMES_S + lag_s)
     assert choose(seen(1, CHEWING, size=90) + seen(2, late, size=40)) == [2]
 
@@ -72,14 +72,14 @@ def test_equal_scores_go_to_the_larger_face() -> None:
     assert choose(seen(1, TALKING) + seen(2, TALKING)) == [1]
 
 
-def test_a_glimpse_does_not_speak() -> None:
+def test_a_face_seen_briefly_is_not_chosen() -> None:
     glimpse = seen(2, TALKING[:9], size=200, times_s=TIMES_S[:9])
     assert choose(seen(1, STILL) + glimpse) == [1]
     assert choose(seen(1, STILL) + glimpse, "largest") == [1]
     assert choose(seen(1, STILL) + glimpse, "all") == [1]
 
 
-def test_other_choices() -> None:
+def test_choices_largest_and_all() -> None:
     both = seen(1, TALKING, size=40) + seen(2, STILL, size=90)
     assert choose(both, "largest") == [2]
     assert choose(both, "all") == [2, 1]
@@ -87,13 +87,13 @@ def test_other_choices() -> None:
     assert choose([]) == []
 
 
-def test_without_sound_the_largest_speaks() -> None:
+def test_without_sound_the_largest_face_is_chosen() -> None:
     both = seen(1, TALKING, size=40) + seen(2, STILL, size=90)
     assert choose_faces(both, np.zeros(0), None, FaceChoice.speaking) == [2]
     assert choose_faces(both, np.zeros(0), np.zeros(0), FaceChoice.speaking) == [1]
 
 
-def test_many_short_shots_still_have_a_face() -> None:
+def test_with_many_short_shots_a_face_is_still_chosen() -> None:
     shots = [
         observation
         for k in range(8)

@@ -1,4 +1,4 @@
-"""Boundaries given by the user: what is read, what is forgiven, what is refused."""
+"""Utterance boundaries given by the user: what is read, tolerated and refused."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ still first
 """
 
 
-def test_srt_forgives_disorder(tmp_path: Path) -> None:
+def test_srt_may_be_irregular(tmp_path: Path) -> None:
     assert read_boundaries(write(tmp_path, "a.SRT", SRT)) == [
         Segment(0.0, 0.9, "- First still first"),
         Segment(1.5, 2.25, "Hello there, a < b"),
@@ -214,14 +214,18 @@ def test_csv_columns_in_any_order(tmp_path: Path) -> None:
         ("new\nline.srt", "", "new\\nline.srt: no utterances"),
     ],
 )
-def test_refused_with_one_line(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
+def test_invalid_files_are_refused_in_one_line(
+    tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
     with pytest.raises(BoundariesError) as caught:
         read_boundaries(str(write(tmp_path, name, content)))
     assert said in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def test_refused_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_cannot_be_read_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "folder.srt").mkdir()
     with pytest.raises(BoundariesError, match="is a folder"):
         read_boundaries(tmp_path / "folder.srt")
@@ -236,7 +240,7 @@ def test_refused_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the shared clips are not here")
-def test_true_boundaries_of_the_shared_clip() -> None:
+def test_boundaries_of_the_shared_clip() -> None:
     found = read_boundaries(CLIPS / "many_utterances.csv")
     assert len(found) == 9
     assert found[1].start_s == 3.001

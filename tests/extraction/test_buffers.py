@@ -1,4 +1,4 @@
-"""The recent past of a stream: what is asked for is what was added, whatever was forgotten."""
+"""Buffers of recent sound and faces: slices are exact, whatever was dropped before."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_between_equals_a_slice_of_the_whole(
 
 
 @given(chunk_sizes, st.integers(0, 36_000), times, times)
-def test_forgetting_keeps_all_that_lies_behind(
+def test_dropping_keeps_everything_later(
     sizes: list[int], forgotten: int, first: tuple[int, float], last: tuple[int, float]
 ) -> None:
     sound, signal = filled(sizes)
@@ -65,14 +65,14 @@ def test_forgetting_keeps_all_that_lies_behind(
 
 
 @given(chunk_sizes, st.integers(0, 36_000))
-def test_forgetting_leaves_less_than_a_chunk_too_much(sizes: list[int], forgotten: int) -> None:
+def test_less_than_a_chunk_too_much_is_kept(sizes: list[int], forgotten: int) -> None:
     sound, signal = filled(sizes)
     sound.forget(forgotten / RATE_HZ)
     samples, _ = sound.between(0.0, 10.0)
     assert samples.size <= max(0, signal.size - forgotten) + max(sizes)
 
 
-def test_chunks_may_come_after_forgetting() -> None:
+def test_chunks_may_follow_after_dropping() -> None:
     sound, _ = filled([100, 100])
     sound.forget(1.0)
     assert sound.between(0.0, 1.0)[0].size == 0

@@ -1,4 +1,4 @@
-"""Finding and following faces on real clips, and on frames that hold none."""
+"""Face detection, tracking, landmarks and cuts, on real clips and on made frames."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from avsent.errors import InputError
 from avsent.extraction.faces.detection import FaceDetector
 from avsent.extraction.faces.geometry import (
     apply,
+    as_complex,
     chip_matrix,
     fit_similarity,
     inverse,
+    matrix_of,
     overlap,
     roll,
     same_place,
@@ -63,11 +65,16 @@ def test_same_place() -> None:
     assert not same_place((0, 0, 100, 100), (40, 40, 60, 60))
 
 
+def fitted(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The fitted similarity as a matrix [2, 3]."""
+    return matrix_of(*fit_similarity(as_complex(source), as_complex(target)))
+
+
 def test_similarity_of_a_quarter_turn() -> None:
     source = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     # Twice as large, a quarter turn (x to y), shifted by (5, -1).
     target = np.array([[5.0, -1.0], [5.0, 1.0], [1.0, -1.0]])
-    np.testing.assert_allclose(fit_similarity(source, target), [[0, -2, 5], [2, 0, -1]], atol=1e-9)
+    np.testing.assert_allclose(fitted(source, target), [[0, -2, 5], [2, 0, -1]], atol=1e-9)
 
 
 @settings(max_examples=50, deadline=None)
@@ -80,14 +87,14 @@ def test_similarity_is_recovered(angle: float, scale: float, shift: tuple[float,
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = np.column_stack([turn, shift])
     points = np.array([[0.0, 0.0], [30.0, 3.0], [14.0, 25.0], [15.0, 40.0]])
-    found = fit_similarity(points, points @ turn.T + np.array(shift))
+    found = fitted(points, points @ turn.T + np.array(shift))
     np.testing.assert_allclose(found, matrix, atol=1e-6 * scale + 1e-6)
     np.testing.assert_allclose(apply(inverse(found), apply(found, points)), points, atol=1e-2)
 
 
 def test_one_point_gives_a_shift() -> None:
     same = np.ones((4, 2))
-    np.testing.assert_allclose(fit_similarity(same, same + 3), [[1, 0, 3], [0, 1, 3]])
+    np.testing.assert_allclose(fitted(same, same + 3), [[1, 0, 3], [0, 1, 3]])
 
 
 def test_chip_puts_the_box_in_the_middle_and_upright() -> None:
@@ -186,21 +193,21 @@ def some_face(scale: float = 1.0) -> np.ndarray:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.01, 0.6), min_size=1, max_size=20))
-def test_a_still_face_stays(steps_s: list[float]) -> None:
+def test_smoothing_keeps_a_still_face(steps_s: list[float]) -> None:
     face = some_face()
     times_s = np.cumsum(steps_s)
     smoothed = smooth_landmarks(times_s, np.stack([face] * len(times_s)))
     np.testing.assert_allclose(smoothed, np.stack([face] * len(times_s)), rtol=1e-5, atol=1e-4)
 
 
-def test_noise_shrinks() -> None:
+def test_smoothing_reduces_noise() -> None:
     face, rng = some_face(), np.random.default_rng(2)
     noise = rng.normal(0, 0.3, (100, 68, 2)).astype(np.float32)
     smoothed = smooth_landmarks(np.arange(100) / 10, face + noise)
     assert (smoothed - face).std() < 0.85 * noise.std()
 
 
-def test_a_gap_starts_anew() -> None:
+def test_smoothing_restarts_after_a_gap() -> None:
     smoother, face = LandmarkSmoother(), some_face()
     smoother(0.0, face)
     after = smoother(MAX_GAP_S + 0.01, face + 50)
@@ -209,7 +216,7 @@ def test_a_gap_starts_anew() -> None:
     assert np.abs(within - (face + 51)).max() > 0
 
 
-def test_size_does_not_matter() -> None:
+def test_smoothing_does_not_depend_on_size() -> None:
     face, rng = some_face(), np.random.default_rng(3)
     frames = face + rng.normal(0, 1, (20, 68, 2)).astype(np.float32)
     times_s = np.arange(20) / 10
@@ -217,7 +224,7 @@ def test_size_does_not_matter() -> None:
     np.testing.assert_allclose(small * 4, large, rtol=1e-4, atol=1e-2)
 
 
-def test_no_frames() -> None:
+def test_smoothing_of_no_frames() -> None:
     assert smooth_landmarks(np.zeros(0), np.zeros((0, 68, 2))).shape == (0, 68, 2)
 
 
@@ -238,18 +245,18 @@ def cuts(frames: list[np.ndarray]) -> list[int]:
     return [index for index, frame in enumerate(frames) if detector.push(frame)]
 
 
-def test_a_cut_is_found_once() -> None:
+def test_a_cut_is_detected_once() -> None:
     assert cuts([picture(1)] * 5 + [picture(2)] * 5 + [picture(3)] * 5) == [5, 10]
 
 
-def test_a_still_picture_with_noise_has_none() -> None:
+def test_noise_is_no_cut() -> None:
     rng = np.random.default_rng(0)
     base = picture(1).astype(float)
     noisy = [np.clip(base + rng.normal(0, 12, base.shape), 0, 255) for _ in range(10)]
     assert cuts([frame.astype(np.uint8) for frame in noisy]) == []
 
 
-def test_a_fade_and_a_change_of_brightness_are_none() -> None:
+def test_a_fade_and_a_change_of_brightness_are_no_cuts() -> None:
     base = picture(1).astype(float)
     levels = [1.0, 0.8, 0.5, 0.3, 0.1, 0.0, 0.0, 0.1, 0.5, 1.0]
     assert cuts([(base * level).astype(np.uint8) for level in levels]) == []
@@ -257,25 +264,25 @@ def test_a_fade_and_a_change_of_brightness_are_none() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_a_flash_is_none(level: int) -> None:
+def test_a_flash_is_no_cut(level: int) -> None:
     flash = np.full((180, 320), level, dtype=np.uint8)
     assert cuts([picture(1)] * 3 + [flash] + [picture(1)] * 3) == []
     assert cuts([picture(1)] * 3 + [flash] * 5 + [picture(2)] * 3) == [8]
 
 
-def test_a_pan_is_none() -> None:
+def test_a_pan_is_no_cut() -> None:
     wide = picture(1, 180, 640)
     assert cuts([wide[:, x : x + 320] for x in range(0, 320, 16)]) == []
 
 
-def test_small_change_is_none() -> None:
+def test_a_small_change_is_no_cut() -> None:
     changed = picture(1)
     changed[60:110, 100:170] = 255
     assert cuts([picture(1)] * 3 + [changed] * 3) == []
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 300), (50, 50), (1080, 1920)])
-def test_any_size(shape: tuple[int, int]) -> None:
+def test_frames_of_any_size_can_be_compared(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(3)]
     assert all(isinstance(CutDetector().push(frame), bool) for frame in frames)
@@ -470,7 +477,7 @@ def test_cuts_of_the_stage_clip() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (300, 2), (50, 50), (33, 31)])
-def test_tiny_frames(shape: tuple[int, int]) -> None:
+def test_tiny_frames_have_no_face(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     tracker = FaceTracker()
     for index in range(4):

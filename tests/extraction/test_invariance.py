@@ -1,8 +1,8 @@
-"""What does not change how somebody speaks should not change what the model says.
+"""Changes of a clip that leave the speaking unchanged hardly change the model's labels.
 
-Real clips are shown to the shipped model again: mirrored, smaller, with fewer pictures, with the
-sound of a telephone, and softer. And people who read out words without feeling are not called
-negative because of how they look.
+The shipped model judges real clips again: mirrored, smaller, with fewer frames, with telephone
+sound, and quieter. Also: people who read out words without emotion are not mostly judged negative
+because of their looks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def predict() -> Predict:
 
 
 def original(clips: Path, name: str, folder: Path) -> Path:
-    """The clip as the variants are compared with it: not long, not large."""
+    """The clip that its variants are compared with: short and small."""
     with av.open(str(clips / name)) as media:
         long = media.duration / av.time_base > MAX_S
     if not long and CLIPS[name] == 1.0:

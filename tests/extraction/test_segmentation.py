@@ -1,4 +1,4 @@
-"""The detectors of speech, energy and Silero, on made and on real sound."""
+"""Voice activity detection and segmentation, on made and on real sound."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from avsent.extraction.utterances.segmentation import (
 from avsent.extraction.utterances.voice_activity import (
     FRAME_S,
     FRAME_SAMPLES,
+    BatchedNetwork,
     EnergySpeechDetector,
-    ManyAtOnce,
-    OneByOne,
+    FramewiseNetwork,
     SileroSpeechDetector,
     default_detector,
     fastest_network,
@@ -126,7 +126,7 @@ def test_long_speech_is_split_at_its_pauses_while_it_goes_on() -> None:
     assert found[-1].end_s == pytest.approx((4 * 210 + 3 * 6) * FRAME_S)
 
 
-def test_speech_of_just_over_the_limit_leaves_no_tiny_piece() -> None:
+def test_speech_just_over_the_limit_is_split_into_two_long_parts() -> None:
     limit = int(MAX_UTTERANCE_S / FRAME_S)
     assert len(segment(frames((limit, 0.9)))) == 1
     pieces = segment(frames((50, 0.0), (limit + 1, 0.9), (50, 0.0)))
@@ -141,7 +141,7 @@ level_runs = st.lists(
 
 @settings(max_examples=60, deadline=None, database=None)
 @given(level_runs, st.lists(st.integers(0, 400_000), max_size=30), st.integers(0, 600))
-def test_chunks_do_not_matter_and_limits_hold(
+def test_chunk_sizes_do_not_matter_and_limits_hold(
     runs: list[tuple[int, float]], cuts: list[int], rest: int
 ) -> None:
     tail = np.full(rest, 0.7, np.float32)
@@ -166,7 +166,7 @@ def test_shorter_than_a_frame() -> None:
     assert segmenter.heard
 
 
-def test_frames_wait_for_their_batch_but_are_heard_at_once() -> None:
+def test_frames_are_judged_in_batches_but_loudness_is_known_at_once() -> None:
     detector = LevelDetector()
     segmenter = SpeechSegmenter(detector)
     spoken = frames((BATCH_FRAMES - 1, 0.8))
@@ -181,7 +181,7 @@ def test_frames_wait_for_their_batch_but_are_heard_at_once() -> None:
 
 @settings(max_examples=30, deadline=None, database=None)
 @given(st.lists(st.integers(0, 60_000), max_size=30))
-def test_the_cuts_do_not_change_what_is_judged_together(cuts: list[int]) -> None:
+def test_chunk_sizes_do_not_change_the_batches(cuts: list[int]) -> None:
     detector = LevelDetector()
     segment(np.zeros(60_000, np.float32), 0.0, cuts, detector)
     whole, rest = divmod(-(-60_000 // FRAME_SAMPLES), BATCH_FRAMES)
@@ -195,7 +195,7 @@ def test_the_last_frame_may_be_partial() -> None:
     assert segment(sound) == [Segment(0.0, sound.size / SAMPLE_RATE_HZ)]
 
 
-def test_a_segmenter_starts_anew_after_flush() -> None:
+def test_a_segmenter_begins_a_new_stream_after_flush() -> None:
     detector = LevelDetector()
     segmenter = SpeechSegmenter(detector)
     segmenter.push(0.0, frames((30, 1.0)))
@@ -211,7 +211,7 @@ def test_samples_must_have_one_axis() -> None:
         SpeechSegmenter(LevelDetector()).push(0.0, np.zeros((2, 100), np.float32))
 
 
-def test_forty_minutes_need_no_more_memory_than_one() -> None:
+def test_memory_does_not_grow_with_length() -> None:
     rng = np.random.default_rng(1)
     segmenter = SpeechSegmenter(LevelDetector())
     level, pushed, found = 0.0, 0, 0
@@ -270,7 +270,9 @@ def test_windows(pictures: Iterable[tuple[float, bool]], expected: list[object])
 
 @settings(max_examples=80, deadline=None, database=None)
 @given(st.lists(st.tuples(st.floats(0.001, 3), st.booleans()), max_size=200))
-def test_windows_are_short_apart_and_hold_every_face(steps: list[tuple[float, bool]]) -> None:
+def test_windows_are_short_and_disjoint_and_contain_every_face(
+    steps: list[tuple[float, bool]],
+) -> None:
     at_s = np.cumsum([step for step, _ in steps]).tolist()
     pictures = list(zip(at_s, (seen for _, seen in steps), strict=True))
     found = windows(pictures)
@@ -282,7 +284,7 @@ def test_windows_are_short_apart_and_hold_every_face(steps: list[tuple[float, bo
 
 @settings(max_examples=15, deadline=None, database=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 160_000), max_size=12))
-def test_chunks_do_not_matter_to_the_energy_detector(seed: int, cuts: list[int]) -> None:
+def test_chunk_sizes_do_not_matter_to_the_energy_detector(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)
     loudness = np.repeat(10 ** rng.uniform(-4, -0.5, 40), 4000)
     sound = (voice(10.0) * loudness).astype(np.float32)
@@ -322,7 +324,7 @@ def test_no_speech_in_silence_noise_or_nothing(kind: str, silero: SileroSpeechDe
 
 
 @pytest.mark.parametrize("kind", ["energy", "silero"])
-def test_sound_without_a_number_counts_as_zero(kind: str, silero: SileroSpeechDetector) -> None:
+def test_nan_and_infinity_count_as_zero(kind: str, silero: SileroSpeechDetector) -> None:
     detector = silero if kind == "silero" else EnergySpeechDetector()
     sound = voice(2.0) * 0.5
     sound[:8000] = 0
@@ -397,7 +399,7 @@ def overlap_s(a: Segment, b: Segment) -> float:
 
 @pytest.fixture(scope="module")
 def library(one_thread: None) -> Any:
-    """silero-vad as its wheel has it."""
+    """silero-vad as loaded from its wheel."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         from silero_vad import load_silero_vad
@@ -406,7 +408,7 @@ def library(one_thread: None) -> Any:
 
 
 def library_says(model: Any, sound: SoundArray) -> list[float]:
-    """What silero-vad itself answers, asked as its makers show it."""
+    """Probabilities of silero-vad called as its documentation shows."""
     import torch
 
     model.reset_states()
@@ -420,12 +422,12 @@ def framed(sound: SoundArray) -> SoundArray:
 
 
 @pytest.mark.parametrize("name", ["demo.mp4", "lrs3_closeup.mp4", "talk_surprise_zh.mp4"])
-def test_frames_together_are_judged_as_by_the_library(
+def test_batched_probabilities_equal_those_of_silero_vad(
     name: str, request: pytest.FixtureRequest, silero: SileroSpeechDetector, library: Any
 ) -> None:
     path = SAMPLE if name == SAMPLE.name else request.getfixturevalue("clips") / name
     sound = decoded(path)
-    assert isinstance(silero._network, ManyAtOnce)
+    assert isinstance(silero._network, BatchedNetwork)
     expected = library_says(library, sound)
     assert max(expected) - min(expected) > 0.4  # else agreeing with it would say little
     frames, rng = framed(sound), np.random.default_rng(4)
@@ -437,7 +439,7 @@ def test_frames_together_are_judged_as_by_the_library(
 
 
 class OtherSilero:
-    """silero-vad as it is from outside, with something else inside."""
+    """A silero-vad with the public interface, but other modules inside."""
 
     def __init__(self, model: Any, inside: object = None) -> None:
         self._whole = model
@@ -452,7 +454,7 @@ class OtherSilero:
 
 
 @pytest.mark.parametrize("inside", ["as expected", "nothing", "other context", "other numbers"])
-def test_a_silero_of_other_parts_is_called_as_a_whole(inside: str, library: Any) -> None:
+def test_an_unknown_silero_vad_is_called_frame_by_frame(inside: str, library: Any) -> None:
     import torch
 
     parts = {
@@ -466,7 +468,7 @@ def test_a_silero_of_other_parts_is_called_as_a_whole(inside: str, library: Any)
     other = OtherSilero(library, None if inside == "nothing" else SimpleNamespace(**parts))
     with torch.inference_mode():
         network = fastest_network(other)
-        assert isinstance(network, ManyAtOnce if inside == "as expected" else OneByOne)
+        assert isinstance(network, BatchedNetwork if inside == "as expected" else FramewiseNetwork)
         sound = voice(1.0) * 0.3
         found = network.probabilities(torch.from_numpy(framed(sound))).tolist()
     assert found == pytest.approx(library_says(library, sound), abs=5e-5)

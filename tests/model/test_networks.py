@@ -14,8 +14,8 @@ from small_runs import (
     LABELS,
     SIZE,
     STEP_WEIGHTS,
-    made,
     small_corpus,
+    small_updates,
     utterances,
 )
 from small_runs import (
@@ -44,7 +44,7 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.data.corpus import Sample
 from avsent.training.dataset import Videos, encoded, make_videos
-from avsent.training.losses import ENCODER_SHARE, Taught, Updates
+from avsent.training.losses import ENCODER_SHARE, SourceEmbeddings, Updates
 from avsent.training.settings import OptimiserSettings, TransferSettings
 
 BANDS = 64
@@ -341,13 +341,13 @@ def raw_batch(updates: Updates) -> tuple[Videos, Utterances]:
 
 
 def test_vectors_need_none() -> None:
-    updates = made(1.0)
+    updates = small_updates(1.0)
     assert not list(updates.encoder_heads.parameters())
     assert set(updates.step(utterances(), LABELS)) == {"classification"}
 
 
 def test_the_loss_by_each_alone_against_a_loop() -> None:
-    updates = made(1.0, vectors=VectorSizes())
+    updates = small_updates(1.0, vectors=VectorSizes())
     videos, batch = raw_batch(updates)
     heads = updates.encoder_heads
     expected = 0.0
@@ -367,18 +367,20 @@ def test_the_loss_by_each_alone_against_a_loop() -> None:
 
 @pytest.mark.parametrize(("alpha", "learns"), [(1.0, True), (0.0, False)])
 def test_they_learn_from_classification_alone(alpha: float, learns: bool) -> None:
-    updates = made(alpha, 1.0, 1.0, vectors=VectorSizes())
+    updates = small_updates(alpha, 1.0, 1.0, vectors=VectorSizes())
     videos, batch = raw_batch(updates)
     before = {n: p.detach().clone() for n, p in updates.encoder_heads.named_parameters()}
     assert len(before) == 4  # weight and bias for sound and face
-    source = Taught(random_encoder_heads(*videos.labels.shape, SIZE, seed=3).tanh(), videos.known())
+    source = SourceEmbeddings(
+        random_encoder_heads(*videos.labels.shape, SIZE, seed=3).tanh(), videos.known()
+    )
     updates.step(batch, videos.labels, source)
     for name, parameter in updates.encoder_heads.named_parameters():
         assert torch.equal(parameter, before[name]) is not learns
 
 
 def test_they_add_their_share_to_the_encoders_gradient() -> None:
-    updates = made(1.0, vectors=VectorSizes())
+    updates = small_updates(1.0, vectors=VectorSizes())
     videos, batch = raw_batch(updates)
     encoder = updates.model.encoder("audio")
     weight = encoder.out.weight
@@ -386,10 +388,10 @@ def test_they_add_their_share_to_the_encoders_gradient() -> None:
     alone = updates.encoder_heads.loss(updates.model, batch, videos.labels, STEP_WEIGHTS, 0.0)
     (by_heads,) = torch.autograd.grad(alone, weight, retain_graph=True)
     assert by_heads.abs().sum() > 0
-    plain = made(1.0, vectors=VectorSizes())
+    plain = small_updates(1.0, vectors=VectorSizes())
     plain.encoder_heads.linear = torch.nn.ModuleDict()
     gradients = []
-    for one in (plain, made(1.0, vectors=VectorSizes())):
+    for one in (plain, small_updates(1.0, vectors=VectorSizes())):
         videos, batch = raw_batch(one)
         one.optimisers["target"].step = lambda: None  # type: ignore[method-assign]
         one.step(batch, videos.labels)
@@ -398,7 +400,7 @@ def test_they_add_their_share_to_the_encoders_gradient() -> None:
 
 
 def test_the_model_that_is_saved_knows_nothing_of_them() -> None:
-    updates = made(1.0, vectors=VectorSizes())
+    updates = small_updates(1.0, vectors=VectorSizes())
     assert not [name for name in updates.model.state_dict() if "encoder_heads" in name]
 
 
@@ -420,7 +422,7 @@ def test_a_step_in_mixed_precision(fusion: str) -> None:
     samples = raw_samples(12)
     videos = make_videos(samples, {s.key: float(i % 3) for i, s in enumerate(samples)}, {})
     source = torch.tanh(torch.randn(3, 4, 64, generator=torch.Generator().manual_seed(1)))
-    taught = Taught(source, torch.ones(3, 4, dtype=torch.bool))
+    source_embeddings = SourceEmbeddings(source, torch.ones(3, 4, dtype=torch.bool))
     config = TargetConfig(fusion=FusionConfig(name=fusion))
     cpu = torch.device("cpu")
     losses, moved = {}, {}
@@ -434,7 +436,7 @@ def test_a_step_in_mixed_precision(fusion: str) -> None:
         model.train()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != torch.float32):
             utterances = encoded(model, videos, [0, 1, 2], cpu)
-            losses[precision] = updates.step(utterances, videos.labels, taught)
+            losses[precision] = updates.step(utterances, videos.labels, source_embeddings)
         moved[precision] = {
             name for name, p in model.named_parameters() if not torch.equal(p, before[name])
         }

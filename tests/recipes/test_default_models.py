@@ -1,4 +1,4 @@
-"""Members of the shipped models: they learn, are the same again, and are kept by what made them."""
+"""The shipped models: members, out-of-fold posteriors, fusion, card."""
 
 from __future__ import annotations
 
@@ -48,11 +48,10 @@ from recipes.card import (
     adapted,
     adapted_scores,
     card_text,
-    in_company,
-    judge,
     logits_of,
+    modality_scores,
+    scores_in_context,
     summed,
-    without_stream,
     write_card,
 )
 from recipes.corpora import NO_LABEL, emotions_of, of_actors, polarities_of
@@ -60,25 +59,25 @@ from recipes.fusion import (
     MOST_UTTERANCES,
     SINGLE_VIDEOS,
     UNIFORM_VIDEOS,
-    Known,
+    HeldOut,
+    LabelledPosteriors,
     Pool,
     Posteriors,
-    Strangers,
     assembled,
     by_speaker,
     cross_fitted,
+    ensemble,
     fuse,
-    know_strangers,
-    made_up,
-    of_clips,
-    of_stills,
+    out_of_fold_posteriors,
+    posteriors_of_clips,
+    posteriors_of_stills,
     split_pool,
-    together,
+    synthetic_videos,
 )
 from recipes.members import (
     MemberTraining,
     Task,
-    Workshop,
+    Workspace,
     balanced,
     loss,
     members,
@@ -104,7 +103,7 @@ def recalls(votes: np.ndarray, truth: np.ndarray) -> list[float]:
 
 
 def silenced(clip: RavdessClip) -> RavdessClip:
-    """As it is read where nothing is heard."""
+    """The clip without any sound."""
     speech = np.zeros(6400, dtype=np.int16)
     return dataclasses.replace(clip, mel_power=None, prosody=None, speech=speech)
 
@@ -112,26 +111,26 @@ def silenced(clip: RavdessClip) -> RavdessClip:
 # --- members -------------------------------------------------------------------------------------
 
 
-def test_a_member_that_hears_learns() -> None:
+def test_an_audio_member_learns() -> None:
     plan = MemberTraining(epochs=30, batch=16, learning_rate=1e-2)
     member = train_audio_member(EXPERTS, made_clips(64, 0), 0, plan)
     assert not member.training
     unmet = made_clips(24, 1)
     experts = dataclasses.replace(some_experts(0), audio=(member,))
-    votes = of_clips(EXPERTS, experts, unmet).audio
+    votes = posteriors_of_clips(EXPERTS, experts, unmet).audio
     assert min(recalls(votes[:, :8], emotions_of(unmet))) > 0.8
     known = polarities_of(unmet) != NO_LABEL
     assert min(recalls(votes[known, 8:11], polarities_of(unmet)[known])) > 0.8
 
 
-def test_a_member_that_sees_learns_from_frames_and_movement() -> None:
+def test_a_face_member_learns_from_frames_and_movement() -> None:
     plan = MemberTraining(epochs=30, batch=16, learning_rate=1e-2)
     clips, unmet = made_clips(64, 0), made_clips(24, 1)
     member = train_face_member(EXPERTS, clips, made_stills(clips), 0, plan)
     assert not member.training
     experts = dataclasses.replace(some_experts(0), face=(member,))
-    votes = of_clips(EXPERTS, experts, unmet).face
-    stills = of_stills(EXPERTS, experts, made_stills(unmet)).face
+    votes = posteriors_of_clips(EXPERTS, experts, unmet).face
+    stills = posteriors_of_stills(EXPERTS, experts, made_stills(unmet)).face
     truth, known = emotions_of(unmet), polarities_of(unmet) != NO_LABEL
     for emotions, polarities in (
         (votes[:, :8], votes[:, 8:11]),  # still
@@ -168,7 +167,7 @@ def test_clips_without_the_modality_do_not_teach() -> None:
     )
 
 
-def test_the_loss_leaves_out_polarities_that_there_are_not() -> None:
+def test_the_loss_ignores_missing_polarities() -> None:
     plain = dataclasses.replace(SHORT, label_smoothing=0.0, polarity=0.5)
     votes = torch.full((2, 11), -2.0)
     votes[0, 3], votes[1, 7], votes[0, 8], votes[1, 9] = 4.0, 1.0, 3.0, 9.0
@@ -186,30 +185,30 @@ def test_the_loss_leaves_out_polarities_that_there_are_not() -> None:
 
 def test_every_class_is_drawn_as_often() -> None:
     labels = np.array([5] * 90 + [2] * 8 + [7] * 2)
-    drawn = list(balanced(labels, 30, 100, np.random.default_rng(0)))
-    assert [len(rows) for rows in drawn] == [100] * 30
-    counts = np.bincount(labels[np.concatenate(drawn)], minlength=8)
+    draw_samples = list(balanced(labels, 30, 100, np.random.default_rng(0)))
+    assert [len(rows) for rows in draw_samples] == [100] * 30
+    counts = np.bincount(labels[np.concatenate(draw_samples)], minlength=8)
     assert counts[[5, 2, 7]].min() > 900
-    assert set(np.concatenate(drawn).tolist()) == set(range(100))
+    assert set(np.concatenate(draw_samples).tolist()) == set(range(100))
 
 
-# --- strangers -----------------------------------------------------------------------------------
+# --- held-out people ------------------------------------------------------------------------------
 
 
-def test_every_group_is_judged_by_those_who_have_not_met_it() -> None:
+def test_posteriors_are_out_of_fold() -> None:
     clips = made_clips(16, 0, actors=4)
     experts, groups = [some_experts(0), some_experts(9)], ((1, 3), (2, 4))
-    known = know_strangers(EXPERTS, experts, groups, clips, seed=0, copies=2)
+    known = out_of_fold_posteriors(EXPERTS, experts, groups, clips, seed=0, copies=2)
     order = of_actors(clips, (1, 3)) + of_actors(clips, (2, 4))
     assert known.speakers == tuple(f"actor {clip.actor}" for clip in order)
     assert [EXPERTS.emotions, *known.emotion] == [8, *(EMOTIONS.index(c.emotion) for c in order)]
     assert known.polarity.tolist() == [-1 if c.polarity is None else c.polarity for c in order]
     plain, *copies = known.versions
     for rows, expert in ((slice(0, 8), experts[0]), (slice(8, 16), experts[1])):
-        expected = of_clips(EXPERTS, expert, order[rows])
+        expected = posteriors_of_clips(EXPERTS, expert, order[rows])
         np.testing.assert_array_equal(plain.audio[rows], expected.audio)
         np.testing.assert_array_equal(plain.face[rows], expected.face)
-    other = of_clips(EXPERTS, experts[1], order[:8]).audio
+    other = posteriors_of_clips(EXPERTS, experts[1], order[:8]).audio
     assert len(copies) == 2
     for stream in (HEARD, SPOKEN):
         assert np.abs(other[:, stream] - plain.audio[:8, stream]).max() > 0.1
@@ -218,28 +217,28 @@ def test_every_group_is_judged_by_those_who_have_not_met_it() -> None:
             assert not np.isclose(one, again).all(axis=1).any()
 
 
-def test_of_whom_nothing_is_heard_or_seen() -> None:
+def test_clips_without_voice_or_face() -> None:
     clips = made_clips(3, 0)
     clips[0] = silenced(clips[0])
     clips[1] = dataclasses.replace(clips[1], face=None)
     for rng in (None, np.random.default_rng(0)):
-        found = of_clips(EXPERTS, some_experts(0), clips, rng)
+        found = posteriors_of_clips(EXPERTS, some_experts(0), clips, rng)
         assert np.isnan(found.audio).all(axis=1).tolist() == [True, False, False]
         assert not np.isnan(found.audio[1:]).any()
         assert np.isnan(found.face).all(axis=1).tolist() == [False, True, False]
         assert np.isnan(found.face[2]).nonzero()[0].tolist() == list(range(22, 32))  # no pictures
-    stills = of_stills(EXPERTS, some_experts(0), made_stills(made_clips(5, 0)))
+    stills = posteriors_of_stills(EXPERTS, some_experts(0), made_stills(made_clips(5, 0)))
     assert np.isnan(stills.audio).all()
     assert (np.isnan(stills.face) == (np.arange(32) // 11 == 1)).all()  # no movement
 
 
 def test_of_whom_only_something_is_known() -> None:
     clips, experts = made_clips(2, 0), some_experts(0)
-    plain, face = of_clips(EXPERTS, experts, clips), clips[0].face
+    plain, face = posteriors_of_clips(EXPERTS, experts, clips), clips[0].face
     assert face is not None
     clips[0] = dataclasses.replace(clips[0], face=dataclasses.replace(face, neutral=None))
     clips[1] = dataclasses.replace(clips[1], prosody=None)
-    found = of_clips(EXPERTS, experts, clips)
+    found = posteriors_of_clips(EXPERTS, experts, clips)
     np.testing.assert_array_equal(found.face[0, STILL], plain.face[0, STILL])
     assert np.isnan(found.face[0, MOVING]).all()
     assert not np.isnan(plain.face[0, MOVING]).any()
@@ -248,7 +247,7 @@ def test_of_whom_only_something_is_known() -> None:
     assert np.isnan(found.audio[1, SPOKEN]).all()
     np.testing.assert_array_equal(found.audio[0], plain.audio[0])
     # Of another camera, too; its microphone hears all of the sound.
-    changed = of_clips(EXPERTS, experts, clips, np.random.default_rng(3))
+    changed = posteriors_of_clips(EXPERTS, experts, clips, np.random.default_rng(3))
     assert np.isnan(changed.face[0, MOVING]).all()
     assert np.abs(changed.face[0, STILL] - plain.face[0, STILL]).max() > 1e-4
     assert not np.isnan(changed.audio).any()
@@ -256,14 +255,16 @@ def test_of_whom_only_something_is_known() -> None:
 
 def test_without_its_sound_a_clip_is_heard_as_it_is() -> None:
     clips = [dataclasses.replace(clip, speech=None) for clip in made_clips(2, 0)]
-    found = of_clips(EXPERTS, some_experts(0), clips, np.random.default_rng(0))
-    np.testing.assert_array_equal(found.audio, of_clips(EXPERTS, some_experts(0), clips).audio)
+    found = posteriors_of_clips(EXPERTS, some_experts(0), clips, np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        found.audio, posteriors_of_clips(EXPERTS, some_experts(0), clips).audio
+    )
 
 
-def test_together_they_say_the_mean() -> None:
+def test_an_ensemble_gives_the_mean() -> None:
     clips, (one, other) = made_clips(4, 0), (some_experts(0), some_experts(9))
-    found = of_clips(EXPERTS, together([one, other]), clips)
-    apart = [of_clips(EXPERTS, experts, clips) for experts in (one, other)]
+    found = posteriors_of_clips(EXPERTS, ensemble([one, other]), clips)
+    apart = [posteriors_of_clips(EXPERTS, experts, clips) for experts in (one, other)]
     np.testing.assert_allclose(found.audio, (apart[0].audio + apart[1].audio) / 2, atol=1e-5)
     np.testing.assert_allclose(found.face, (apart[0].face + apart[1].face) / 2, atol=1e-5)
 
@@ -271,7 +272,7 @@ def test_together_they_say_the_mean() -> None:
 # --- the workshop --------------------------------------------------------------------------------
 
 
-def test_a_member_is_kept_by_what_decides_it(tmp_path: Path) -> None:
+def test_the_file_of_a_member_depends_on_all_that_decides_it(tmp_path: Path) -> None:
     task = Task("audio", (1, 2, 3), 0, EXPERTS)
     sizes = dataclasses.replace(EXPERTS.audio, representation=9)
     others = [
@@ -296,12 +297,12 @@ def test_a_member_is_kept_by_what_decides_it(tmp_path: Path) -> None:
     assert task.file(tmp_path).is_relative_to(tmp_path)
 
 
-def test_what_was_made_is_not_made_again_and_meets_the_right_group(
+def test_members_are_trained_once_and_used_for_their_own_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = made_clips(20, 0, actors=5)
     monkeypatch.setattr(fusion, "load_clips", lambda data, cache: clips)
-    groups, shop = ((1, 2), (3,), (4,)), Workshop(tmp_path / "no data", tmp_path)
+    groups, workspace = ((1, 2), (3,), (4,)), Workspace(tmp_path / "no data", tmp_path)
     kept = {}
     for number, teachers in enumerate(((3, 4), (1, 2, 4), (1, 2, 3))):
         for kind, made in (("audio", AudioMember), ("face", FaceMember)):
@@ -311,7 +312,7 @@ def test_what_was_made_is_not_made_again_and_meets_the_right_group(
             file.parent.mkdir(exist_ok=True)
             save_file(kept[kind, number].state_dict(), file)
     pixels = some_experts(0).pixels
-    found = cross_fitted(EXPERTS, groups, pixels, 7, shop)
+    found = cross_fitted(EXPERTS, groups, pixels, 7, workspace)
     for number, experts in enumerate(found):
         assert experts.pixels is pixels
         for kind, (member,) in (("audio", experts.audio), ("face", experts.face)):
@@ -319,25 +320,25 @@ def test_what_was_made_is_not_made_again_and_meets_the_right_group(
             assert not member.training
         # The prosody is judged by who met the same people; nobody met actor 5.
         met = of_actors(clips, ((3, 4), (1, 2, 4), (1, 2, 3))[number])
-        (judge,) = experts.prosody
-        assert same(judge, train_prosody_member(EXPERTS, met, prosody_versions(met)))
-        assert not judge.training
+        (modality_scores,) = experts.prosody
+        assert same(modality_scores, train_prosody_member(EXPERTS, met, prosody_versions(met)))
+        assert not modality_scores.training
     assert len(list(tmp_path.glob("prosody-*.npz"))) == 1
     task = Task("face", (3, 4), 700, EXPERTS)
-    one, again = members([task, task], shop)
+    one, again = members([task, task], workspace)
     assert same(one, again)
 
 
-def known(pool: Pool) -> Known:
+def known(pool: Pool) -> LabelledPosteriors:
     """With an emotion for each polarity."""
     emotion = np.array([EMOTIONS.index(name) for name in ("surprised", "sad", "neutral", "happy")])
-    return Known(pool.versions, emotion[pool.labels + 1], pool.labels, pool.speakers)
+    return LabelledPosteriors(pool.versions, emotion[pool.labels + 1], pool.labels, pool.speakers)
 
 
-def strangers() -> Strangers:
+def held_out() -> HeldOut:
     stills = known(pool_of(1, 3, stills=True, each=20))
     pictures = scores(np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0]), 3)
-    return Strangers(known(pool_of(8, 0)), stills, known(pool_of(4, 7)), stills, pictures)
+    return HeldOut(known(pool_of(8, 0)), stills, known(pool_of(4, 7)), stills, pictures)
 
 
 def scored(value: float, seed: int) -> Trained:
@@ -351,7 +352,7 @@ def report(plain: tuple[float, ...], text: tuple[float, ...]) -> Report:
         kind: [scored(value, seed) for seed, value in enumerate(values)]
         for kind, values in (("none", plain), ("text", text))
     }
-    return Report.of("default", POLARITY_LABELS, found, strangers())
+    return Report.of("default", POLARITY_LABELS, found, held_out())
 
 
 @pytest.mark.parametrize(
@@ -405,7 +406,7 @@ def videos_of(samples: list[Sample]) -> list[list[Sample]]:
 
 def test_videos_hold_one_speaker_and_true_labels() -> None:
     pool = pool_of(4, 0, versions=3)
-    samples = made_up(pool, 400, np.random.default_rng(0), "valid", "clips", 0.4)
+    samples = synthetic_videos(pool, 400, np.random.default_rng(0), "valid", "clips", 0.4)
     videos = videos_of(samples)
     assert len(videos) == 400
     assert {len(video) for video in videos} == set(range(1, MOST_UTTERANCES + 1))
@@ -432,7 +433,7 @@ def test_videos_hold_one_speaker_and_true_labels() -> None:
 
 
 def test_some_videos_are_of_one_label_and_some_are_mixed() -> None:
-    samples = made_up(pool_of(4, 0), 600, np.random.default_rng(0), "train", "clips", 0.0)
+    samples = synthetic_videos(pool_of(4, 0), 600, np.random.default_rng(0), "train", "clips", 0.0)
     long = [video for video in videos_of(samples) if len(video) >= 5]
     uniform = np.mean([len({sample.labels["label"] for sample in video}) == 1 for video in long])
     assert abs(uniform - UNIFORM_VIDEOS) < 0.08
@@ -444,7 +445,7 @@ def test_some_videos_are_of_one_label_and_some_are_mixed() -> None:
 @pytest.mark.parametrize("missing", [0.2, 0.6, 1.0])
 def test_both_modalities_are_never_lost(missing: float) -> None:
     pool = pool_of(3, 1)
-    samples = made_up(pool, 500, np.random.default_rng(1), "train", "clips", missing)
+    samples = synthetic_videos(pool, 500, np.random.default_rng(1), "train", "clips", missing)
     assert all(sample.audio is not None or sample.face is not None for sample in samples)
     for lost in ("audio", "face"):
         gone = [[getattr(sample, lost) is None for sample in v] for v in videos_of(samples)]
@@ -456,13 +457,13 @@ def test_both_modalities_are_never_lost(missing: float) -> None:
         assert np.mean([one for video in gone for one in video]) >= missing / 3
 
 
-def test_who_was_not_heard_is_never_heard() -> None:
+def test_a_missing_modality_stays_missing() -> None:
     pool = pool_of(1, 1, stills=True)
-    samples = made_up(pool, 50, np.random.default_rng(1), "train", "stills", 0.9)
+    samples = synthetic_videos(pool, 50, np.random.default_rng(1), "train", "stills", 0.9)
     assert all(sample.audio is None and sample.face is not None for sample in samples)
 
 
-def test_parts_share_nobody() -> None:
+def test_parts_share_no_speaker() -> None:
     pool = pool_of(5, 0)
     parts = by_speaker(pool, ("actor 1", "actor 4"))
     assert set(parts["valid"].speakers) == {"actor 1", "actor 4"}
@@ -478,7 +479,9 @@ def test_parts_share_nobody() -> None:
 
 def test_either_set_of_labels() -> None:
     said = pool_of(1, 0, each=1).versions
-    known = Known(said, np.array([0, 7, 3, 2]), np.array([1, -1, 0, 2]), ("actor 1",) * 4)
+    known = LabelledPosteriors(
+        said, np.array([0, 7, 3, 2]), np.array([1, -1, 0, 2]), ("actor 1",) * 4
+    )
     assert known.pool(EMOTIONS).labels.tolist() == [0, 7, 3, 2]
     assert known.pool(POLARITY_LABELS).labels.tolist() == [1, -1, 0, 2]
     assert known.pool(EMOTIONS).names == EMOTIONS
@@ -489,12 +492,12 @@ def test_either_set_of_labels() -> None:
 
 def test_the_fusion_learns() -> None:
     found = trained()
-    judged = judge(found.model, pool_of(3, 7), found.calibration.temperature)
+    judged = modality_scores(found.model, pool_of(3, 7), found.calibration.temperature)
     for one in (judged.both, judged.audio, judged.face):
         assert one.count == 3 * 3 * 6
         assert one.balanced_accuracy > 0.85
     assert 0 <= judged.calibration_error < 0.3
-    stills = judge(found.model, pool_of(1, 8, stills=True, each=20), 1.0)
+    stills = modality_scores(found.model, pool_of(1, 8, stills=True, each=20), 1.0)
     assert stills.both.balanced_accuracy > 0.85
     assert found.model.config.votes
     assert found.progress.best_value > -0.7
@@ -535,7 +538,7 @@ def logits_alone(
 
 
 @torch.inference_mode()
-def test_what_ships_says_what_the_fusion_said() -> None:
+def test_the_shipped_model_gives_the_logits_of_the_fusion() -> None:
     experts, fused = some_experts(3, members=3), trained().model
     clips = made_clips(6, 2)
     clips[1] = dataclasses.replace(clips[1], mel_power=None, prosody=None)
@@ -548,7 +551,7 @@ def test_what_ships_says_what_the_fusion_said() -> None:
     model = assembled(EXPERTS, experts, fused)
     assert not model.training
     assert model.config.experts == dataclasses.replace(EXPERTS, audio_members=3, face_members=3)
-    expected = logits_of(fused, of_clips(EXPERTS, experts, clips))
+    expected = logits_of(fused, posteriors_of_clips(EXPERTS, experts, clips))
     assert np.ptp(expected, axis=0).max() > 0.1
     for clip, logits in zip(clips, expected, strict=True):
         audio = face = None
@@ -562,7 +565,7 @@ def test_what_ships_says_what_the_fusion_said() -> None:
             extras = FaceExtras(None if neutral is None else torch.from_numpy(neutral)[None])
             face, _ = model.encode_face(shown, torch.ones(1, shown.shape[1]).bool(), extras)
         np.testing.assert_allclose(logits_alone(model, audio, face), logits, atol=1e-4)
-    expected = logits_of(fused, of_stills(EXPERTS, experts, stills))
+    expected = logits_of(fused, posteriors_of_stills(EXPERTS, experts, stills))
     for row, logits in enumerate(expected):
         looks = model.classify_pixels(
             torch.from_numpy(standardised(stills.pictures[row : row + 1]))
@@ -590,14 +593,14 @@ def test_videos_of_rows() -> None:
     np.testing.assert_allclose(logits_of(model, silent), logits_of(model, said, without="audio"))
 
 
-def test_in_company_of_their_own_speaker() -> None:
+def test_scores_in_the_context_of_the_same_speaker() -> None:
     pool, model = pool_of(3, 6), trained().model
-    found = in_company(model, pool, seed=0)
+    found = scores_in_context(model, pool, seed=0)
     assert list(found) == ["alone", "among their like", "among others"]
     assert {one.count for one in found.values()} == {3 * 3 * 6}
-    assert found["alone"] == judge(model, pool, 1.0).both
+    assert found["alone"] == modality_scores(model, pool, 1.0).both
     assert found["among their like"].balanced_accuracy > 0.85
-    assert in_company(model, pool, seed=0) == found
+    assert scores_in_context(model, pool, seed=0) == found
 
 
 def test_adapted_by_hand() -> None:
@@ -617,7 +620,7 @@ def test_a_strong_prior_changes_nothing() -> None:
     assert adapted_scores(model, pool, 5, 0.0, seed=0) != plain
 
 
-def test_where_all_are_alike_adapting_takes_it_for_the_speaker() -> None:
+def test_adaptation_removes_a_label_that_never_changes() -> None:
     model, pool = trained().model, pool_of(3, 6)
     plain = adapted_scores(model, pool, 5, None, seed=0, alike=True)
     moved = adapted_scores(model, pool, 5, 0.0, seed=0, alike=True)
@@ -627,24 +630,9 @@ def test_where_all_are_alike_adapting_takes_it_for_the_speaker() -> None:
     assert adapted_scores(model, pool, 9, None, seed=0, alike=True).count == 3 * 20 * 6
 
 
-@pytest.mark.parametrize(("modality", "stream"), [("face", MOVING), ("audio", SPOKEN)])
-def test_without_a_stream(modality: str, stream: slice) -> None:
-    pool, untouched = pool_of(2, 6), pool_of(2, 6).versions[0]
-    found = without_stream(pool, modality, stream).versions[0]
-    for name in ("audio", "face"):
-        expected = getattr(untouched, name).copy()
-        np.testing.assert_array_equal(getattr(pool.versions[0], name), expected)
-        if name == modality:
-            expected[:, stream] = np.nan
-        np.testing.assert_array_equal(getattr(found, name), expected)
-    model, known = trained().model, pool.labels >= 0
-    decided = logits_of(model, found).argmax(axis=1)[known]
-    assert scores(pool.labels[known], decided, 3).balanced_accuracy > 0.6
-
-
 def test_sums_by_hand() -> None:
-    """Three utterances, two labels: what is missing adds nothing, and what has no label is not
-    counted."""
+    """Three utterances, two labels: a missing modality adds nothing, an utterance without label
+    does not count."""
     nan = np.nan
     audio = np.array([[-0.1, -9.0], [-2.0, -1.0], [nan, nan], [-9.0, -0.1]])
     face = np.array([[-0.1, -4.0, -1.0], [-5.0, -1.0, -2.0], [nan, -0.3, -1.0], [0.0, 0.0, 0.0]])

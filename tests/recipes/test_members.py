@@ -1,4 +1,4 @@
-"""The linear judge of prosody: what it learns from, that it learns, and what it ignores."""
+"""Prosody members and changed microphones: caching, training, augmentation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Versions = NDArray[np.float32]
 
 
 def labelled(names: list[str]) -> list[RavdessClip]:
-    """Clips of which nothing but the emotion is known."""
+    """Clips with an emotion and nothing else."""
     return [
         RavdessClip(f"{row}", 1, name, polarity_of(name), None, None)
         for row, name in enumerate(names)
@@ -65,7 +65,7 @@ def same(one: ProsodyMember, other: ProsodyMember) -> bool:
 # --- what it learns from -------------------------------------------------------------------------
 
 
-def test_clips_as_they_are_and_as_others_would_have_taken_them() -> None:
+def test_prosody_of_clips_and_of_augmented_copies() -> None:
     clips = made_clips(4, 0)
     versions = prosody_versions(clips)
     assert versions.shape == (1 + COPIES, 4, SIZE)
@@ -92,7 +92,7 @@ def test_copies_of_a_clip_do_not_depend_on_the_others() -> None:
     assert (prosody_versions(clips, seed=1)[1:] != versions[1:]).any(axis=2).all()
 
 
-def test_of_clips_in_which_nothing_is_heard_nothing_is_known() -> None:
+def test_silent_clips_have_no_prosody() -> None:
     clips = made_clips(3, 0)
     clips[0] = dataclasses.replace(clips[0], prosody=None)
     clips[1] = dataclasses.replace(clips[1], speech=None)
@@ -102,7 +102,7 @@ def test_of_clips_in_which_nothing_is_heard_nothing_is_known() -> None:
     assert prosody_versions([]).shape == (1 + COPIES, 0, SIZE)
 
 
-def test_they_are_kept(tmp_path: Path) -> None:
+def test_prosody_is_cached(tmp_path: Path) -> None:
     clips, cache = made_clips(3, 0), tmp_path / "not yet"
     clips[1] = dataclasses.replace(clips[1], prosody=None)
     found = cached_prosody(clips, cache)
@@ -119,15 +119,15 @@ def test_they_are_kept(tmp_path: Path) -> None:
         assert kept.read_bytes() == whole
 
 
-def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
-    """Made once: the file, not the sound, is asked the second time."""
+def test_cached_prosody_is_read(tmp_path: Path) -> None:
+    """The second call reads the file and not the sound."""
     clips = made_clips(2, 0)
     cached_prosody(clips, tmp_path)
     deaf = [dataclasses.replace(clip, speech=None) for clip in clips]
     assert np.isfinite(cached_prosody(deaf, tmp_path)).all()
 
 
-def test_other_clips_are_kept_elsewhere(tmp_path: Path) -> None:
+def test_other_clips_have_another_cache_file(tmp_path: Path) -> None:
     clips = made_clips(3, 0)
     assert clips[0].prosody is not None
     others = [
@@ -165,7 +165,7 @@ def test_it_learns_emotion_and_polarity() -> None:
 
 
 def test_it_learns_from_the_sound() -> None:
-    """From the pitch of made-up clips, and judges those that it has not met."""
+    """It learns from the pitch of synthetic clips, and predicts held-out ones."""
     clips, unmet = made_clips(24, 0), made_clips(12, 1)
     member = train_prosody_member(EXPERTS, clips, prosody_versions(clips))
     emotions, _ = decided(member, prosody_versions(unmet).reshape(-1, SIZE))
@@ -173,7 +173,7 @@ def test_it_learns_from_the_sound() -> None:
     assert np.mean([one == other for one, other in zip(emotions, expected, strict=True)]) > 0.9
 
 
-def test_what_is_not_known_does_not_teach() -> None:
+def test_unknown_values_do_not_teach() -> None:
     clips = labelled(ALL)
     versions = apart(clips, 0)
     plain = train_prosody_member(EXPERTS, clips, versions)
@@ -188,7 +188,7 @@ def test_what_is_not_known_does_not_teach() -> None:
 def objective(
     weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, labels: torch.Tensor
 ) -> float:
-    """Written out: the mean over the classes of the mean cross-entropy, and the decay."""
+    """By definition: the mean over the classes of the mean cross-entropy, and the decay."""
     logs = functional.log_softmax(x.double() @ weight.double().T + bias.double(), dim=1)
     own = -logs[torch.arange(len(labels)), labels]
     means = [own[labels == label].mean() for label in labels.unique()]
@@ -228,8 +228,8 @@ def test_no_worse_than_another_logistic_regression(counts: list[int]) -> None:
 # --- what is common, and what is not there -------------------------------------------------------
 
 
-def test_what_is_common_is_not_more_likely() -> None:
-    """Statistics that tell nothing: whoever sees them knows nothing, however common a class is."""
+def test_common_classes_are_not_more_likely() -> None:
+    """Uninformative statistics give equal probabilities, however common a class is."""
     clips = labelled(["happy"] * 300 + ["sad"] * 40 + ["neutral"] * 40)
     member = train_prosody_member(EXPERTS, clips, apart(clips, 0, distance=0.0))
     with torch.inference_mode():
@@ -240,7 +240,7 @@ def test_what_is_common_is_not_more_likely() -> None:
     np.testing.assert_allclose(votes[8:], 1 / 3, atol=0.1)
 
 
-def test_rare_is_found_as_well_as_common() -> None:
+def test_rare_classes_are_found_as_well_as_common_ones() -> None:
     def pair(common: int, rare: int) -> list[RavdessClip]:
         return labelled(["happy"] * common + ["sad"] * rare)
 
@@ -295,7 +295,7 @@ def spectrum_of(sound: Sound) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @pytest.fixture
 def only_speed_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All other changes are turned off."""
+    """With all other changes off."""
     for name in ("TILT_DB", "EQUALISER_DB", "TELEPHONE_SHARE"):
         monkeypatch.setattr(corpora, name, 0.0)
 
@@ -354,7 +354,7 @@ def test_noise_is_as_loud_as_it_may_be() -> None:
     assert max(found_db) > 35
 
 
-def test_a_telephone_takes_what_lies_above_and_below(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_telephone_cuts_low_and_high_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpora, "NOISE_SNR_DB", (90.0, 90.0))
     hiss = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Pixel networks that learn from others: what teachers say, and a pupil that believes them."""
+"""Pixel networks: training, distillation from teachers, resuming."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from small_models import QUICK, TINY, bright_halves, cut_off_after, weights, wit
 
 from avsent.extraction.features.face import standardised
 from avsent.model.networks.encoders import PixelMember
-from recipes.pixels import CHUNK, judge_pictures, make_network, train_member, what_teachers_say
+from recipes.pixels import CHUNK, judge_pictures, make_network, teacher_probabilities, train_member
 
 LONGER = dataclasses.replace(QUICK, epochs=16, small_epochs=6)
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sure_of(labels: NDArray[np.int64], share: float = 1.0) -> NDArray[np.float32]:
-    """Probabilities [N, 2] of those who are as sure as that."""
+    """Probabilities [N, 2] of that certainty."""
     told = np.eye(2)[labels]
     return np.asarray(share * told + (1 - share) * (1 - told), dtype=np.float32)
 
@@ -36,8 +36,8 @@ def right(member: PixelMember) -> float:
 # --- the pupil -----------------------------------------------------------------------------------
 
 
-def test_a_pupil_believes_its_teachers_as_far_as_it_is_told_to() -> None:
-    """Teachers who contradict all labels."""
+def test_the_share_of_the_teachers_in_a_target() -> None:
+    """Teachers that contradict all labels."""
     images = bright_halves(60)
     wrong = sure_of(1 - images.labels)
     for taught, expected in ((1.0, 0.0), (0.0, 1.0)):
@@ -46,7 +46,7 @@ def test_a_pupil_believes_its_teachers_as_far_as_it_is_told_to() -> None:
         assert abs(right(pupil) - expected) < 0.05
 
 
-def test_a_pupil_learns_how_sure_its_teachers_are() -> None:
+def test_a_pupil_learns_the_certainty_of_its_teachers() -> None:
     images, settings = bright_halves(60), dataclasses.replace(LONGER, label_smoothing=0.0, mixed=0)
     unsure, sure = (
         train_member(images, 0, settings, teachers=sure_of(images.labels, share))
@@ -62,7 +62,7 @@ def test_a_pupil_learns_how_sure_its_teachers_are() -> None:
     assert certainty(sure) > 0.9
 
 
-def test_teachers_who_say_what_the_labels_say_change_nothing() -> None:
+def test_teachers_that_agree_with_the_labels_change_nothing() -> None:
     images = bright_halves(60)
     pupil = train_member(images, 7, QUICK, teachers=sure_of(images.labels))
     alone = train_member(images, 7, QUICK)
@@ -79,14 +79,14 @@ def some_teachers(count: int) -> list[PixelMember]:
 
 
 @torch.inference_mode()
-def test_teachers_say_the_mean_over_them_and_over_mirror_images() -> None:
+def test_teacher_probabilities_are_means_over_teachers_and_mirror_images() -> None:
     teachers = some_teachers(3)
     for teacher in teachers:
         teacher.out.weight.mul_(20.0)
     images = np.random.default_rng(0).integers(0, 256, (CHUNK + 2, 48, 48)).astype(np.uint8)
     images[:, :, :20] //= 3  # left and right differ
     before = images.copy()
-    said = what_teachers_say(teachers, TINY, images)
+    said = teacher_probabilities(teachers, TINY, images)
     np.testing.assert_array_equal(images, before)
     assert said.shape == (CHUNK + 2, 2)
     assert said.dtype == np.float32
@@ -97,7 +97,7 @@ def test_teachers_say_the_mean_over_them_and_over_mirror_images() -> None:
     assert np.abs(logs[0] - logs[1]).max() > 0.01
     mean = np.exp(sum(logs) / 6)
     np.testing.assert_allclose(said, mean / mean.sum(axis=1, keepdims=True), atol=1e-5)
-    mirrored = what_teachers_say(teachers, TINY, np.ascontiguousarray(images[:, :, ::-1]))
+    mirrored = teacher_probabilities(teachers, TINY, np.ascontiguousarray(images[:, :, ::-1]))
     np.testing.assert_allclose(mirrored, said, atol=1e-6)
 
 
@@ -108,7 +108,8 @@ def test_one_teacher_and_a_config_of_several() -> None:
     images = bright_halves(4).images
     many = dataclasses.replace(TINY, members=5)
     np.testing.assert_array_equal(
-        what_teachers_say([teacher], many, images), what_teachers_say([teacher], TINY, images)
+        teacher_probabilities([teacher], many, images),
+        teacher_probabilities([teacher], TINY, images),
     )
 
 
@@ -144,7 +145,7 @@ def test_a_state_of_other_pictures_starts_anew(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole() -> dict[str, bytes]:
-    """The weights of a training with seed 7 that nothing interrupted."""
+    """The weights of an uninterrupted training with seed 7."""
     torch.set_num_threads(1)
     return weights(train_member(bright_halves(60), 7, QUICK))
 
@@ -152,7 +153,7 @@ def whole() -> dict[str, bytes]:
 # --- it learns -----------------------------------------------------------------------------------
 
 
-def test_it_learns_what_is_to_be_seen() -> None:
+def test_the_pixel_network_learns() -> None:
     settings = dataclasses.replace(QUICK, epochs=16, small_epochs=6)
     unseen = bright_halves(200, seed=1)
     heard: list[str] = []
@@ -197,7 +198,7 @@ def test_the_same_seed_gives_the_same_weights(whole: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_what_was_cut_off_ends_with_the_same_weights(
+def test_an_interrupted_training_ends_with_the_same_weights(
     epoch: int, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     state = tmp_path / "not" / "yet" / "there" / "state.safetensors"
@@ -209,7 +210,7 @@ def test_what_was_cut_off_ends_with_the_same_weights(
     assert len(heard) == QUICK.epochs - epoch  # what was done is not done again
 
 
-def test_what_is_done_is_only_read(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_finished_training_is_only_read(whole: dict[str, bytes], tmp_path: Path) -> None:
     state = tmp_path / "state.safetensors"
     train_member(bright_halves(60), 7, QUICK, state)
     before = state.read_bytes()

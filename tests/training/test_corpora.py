@@ -488,7 +488,7 @@ def test_extract_from_the_command_line(clips: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("extract", "a.mp4", "-o", "out.csv"), 2, "ending .npz"),
+        (("extract", "a.mp4", "-o", "out.csv"), 2, "must end in .npz"),
         (("extract", "a.mp4", "-o", "x.npz", "--face", "all"), 2, "--face all is for prediction"),
         (("extract", "gone", "-o", "x.npz"), 3, "gone: no such file"),
         (("extract", "sub", "-o", "no/x.npz"), 3, "there is no folder no"),

@@ -1,4 +1,4 @@
-"""`avsent evaluate`, and what `avsent train` refuses."""
+"""Figures of predictions, `avsent evaluate`, and settings that `avsent train` refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.spectrogram import AudioConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.training import metrics
-from avsent.training.checkpoint_evaluation import JudgeOptions, judge
+from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
 from avsent.training.evaluation import Evaluation, Predictions, evaluate
@@ -28,7 +28,7 @@ from avsent.training.run_folder import RunFolder
 
 
 def classes_of(count: int = 120, classes: int = 3, speakers: int = 4) -> Predictions:
-    """Predictions that are right more often than not; 6 utterances a video."""
+    """Mostly correct predictions; 6 utterances per video."""
     rng = np.random.default_rng(5)
     truth = rng.integers(0, classes, count)
     probabilities = rng.dirichlet(np.ones(classes), count)
@@ -172,7 +172,7 @@ def test_one_class_only_is_still_reported() -> None:
     assert row[1:] == ("–", "–", "–")
 
 
-def test_rows_for_people() -> None:
+def test_table_rows() -> None:
     rows = evaluate(classes_of(), majority_class=0, draws=50).table_rows()
     assert [row.name for row in rows] == [
         *("accuracy", "balanced accuracy", "weighted F1", "macro F1", "AUC", "calibration error")
@@ -212,8 +212,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained(folder: Path, corpus: Corpus, **settings: Any) -> Path:
-    told = small_settings(**{"epochs": 2, **settings})
-    run(Request(corpus, told, (0,), RunFolder(folder), CPU))
+    settings = small_settings(**{"epochs": 2, **settings})
+    run(Request(corpus, settings, (0,), RunFolder(folder), CPU))
     return folder
 
 
@@ -274,8 +274,10 @@ def test_the_figures_are_those_of_the_run(classes: Path, part: str, tmp_path: Pa
 
 
 def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
-    options = JudgeOptions(label="sentiment")
-    found = judge(numbers / "checkpoint", small_corpus(), options).evaluation.to_dict()
+    options = EvaluateOptions(label="sentiment")
+    found = evaluate_checkpoint(
+        numbers / "checkpoint", small_corpus(), options
+    ).evaluation.to_dict()
     before = json.loads((numbers / "seed-0/evaluation.json").read_text())["target"]["test"]
     assert found == before
     assert {"mae", "correlation", "accuracy"} <= set(found["metrics"])
@@ -283,7 +285,7 @@ def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
 
 def test_raw_features_too(raw: Path) -> None:
     corpus = small_corpus(raw=True, speakers=4)
-    found = judge(raw / "checkpoint", corpus, JudgeOptions()).evaluation.to_dict()
+    found = evaluate_checkpoint(raw / "checkpoint", corpus, EvaluateOptions()).evaluation.to_dict()
     before = json.loads((raw / "seed-0/evaluation.json").read_text())["target"]["test"]
     assert found == before
 
@@ -320,28 +322,30 @@ def test_json_confusion_and_words(
     ]
 
 
-def test_without_parts_all_is_judged(classes: Path) -> None:
+def test_without_parts_everything_is_evaluated(classes: Path) -> None:
     corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
-    found = judge(classes / "checkpoint", corpus, JudgeOptions())
+    found = evaluate_checkpoint(classes / "checkpoint", corpus, EvaluateOptions())
     assert found.part == found.baseline_from == "all"
     assert found.evaluation.count == len(corpus.samples)
     assert found.left_out == 0
 
 
-def test_the_parts_that_were_drawn_are_known_again(tmp_path: Path) -> None:
+def test_the_drawn_parts_are_used_for_evaluation(tmp_path: Path) -> None:
     corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
     run_folder = trained(tmp_path / "run", corpus)
     split = json.loads((run_folder / "checkpoint" / "parts.json").read_text())
-    found = judge(run_folder / "checkpoint", corpus, JudgeOptions())
+    found = evaluate_checkpoint(run_folder / "checkpoint", corpus, EvaluateOptions())
     assert (found.part, found.baseline_from) == ("test", "train")
     assert set(found.predictions.keys) == set(split["test"])
     assert len(split["train"]) + len(split["valid"]) + len(split["test"]) == len(corpus.samples)
     ran = json.loads((run_folder / "seed-0" / "evaluation.json").read_text())
     assert found.evaluation.metrics == ran["target"]["test"]["metrics"]
-    whole = judge(run_folder, corpus, JudgeOptions())  # a run's folder stands for its checkpoint
+    whole = evaluate_checkpoint(
+        run_folder, corpus, EvaluateOptions()
+    )  # a run's folder stands for its checkpoint
     assert whole.evaluation == found.evaluation
     other = small_corpus(classes=POLARITIES, speakers=12, given=False, seed=1)
-    assert judge(run_folder / "checkpoint", other, JudgeOptions()).part == "all"
+    assert evaluate_checkpoint(run_folder / "checkpoint", other, EvaluateOptions()).part == "all"
 
 
 # --- what does not fit ---
@@ -376,7 +380,7 @@ def test_features_of_another_kind(
         ({"audio": None, "face": None}, [], "no utterance of the part 'test' has a label and audi"),
     ],
 )
-def test_data_that_cannot_be_judged(
+def test_data_that_cannot_be_evaluated(
     classes: Path,
     change: dict[str, Any],
     options: list[str],

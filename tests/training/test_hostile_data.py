@@ -15,13 +15,12 @@ import pytest
 from handmade import make_result
 from small_runs import feature_file
 
+from avsent.batch.engines.base import FileResult
+from avsent.batch.folders import SourceFile
 from avsent.batch.journal import (
     FILE_NAME,
     FOLDER_NAME,
-    Ending,
     Journal,
-    State,
-    Stored,
     packed,
     result_of,
     rows_of,
@@ -189,8 +188,8 @@ def out(tmp_path: Path) -> Path:
     """A batch of one file."""
     with Journal(tmp_path, write=True) as journal:
         journal.survey({"a.mp4": "a.mp4"})
-        ending = Ending("a.mp4", State.done, "config", 1, 2, 3.0, content_sha256="content")
-        journal.succeed(ending, Stored(*packed(make_result())))
+        result = FileResult("content", 3.0, 1, *packed(make_result()))
+        journal.succeed(SourceFile("a.mp4", tmp_path / "a.mp4", 1, 2), "config", result, 3.0)
         journal.keep_fact("options", {"adapt": "none"})
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""One step of HMTL: which loss moves what, how far, and that nothing unseen moves anything."""
+"""HMTL: one training step (which loss trains which network), and the embeddings of the source."""
 
 from __future__ import annotations
 
@@ -13,28 +13,56 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import (
+    CPU,
+    HAS_SOURCE,
     LABELS,
     NAN,
     PRESENT,
+    SENTENCES,
     SIZE,
     STEP_WEIGHTS,
-    THERE,
     UNCLIPPED,
-    made,
+    changed,
+    material_of,
     parameters,
     random,
     small_corpus,
-    taught,
+    small_settings,
+    small_updates,
+    source_embeddings,
     utterances,
 )
 from torch import Tensor, nn
 
+from avsent.errors import DatasetError
 from avsent.model.networks.config import FusionConfig, VectorSizes
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
+from avsent.training.data.text import TextItem
 from avsent.training.dataset import encoded, make_videos
-from avsent.training.losses import Taught, balanced_weights, classification_loss, one_cycle, thinned
-from avsent.training.settings import TransferSettings
+from avsent.training.losses import (
+    SourceEmbeddings,
+    balanced_weights,
+    classification_loss,
+    drop_inputs,
+    one_cycle,
+)
+from avsent.training.seed import SeedContext, pretrain_source, train_seed
+from avsent.training.settings import TrainSettings, TransferSettings
+from avsent.training.source import (
+    PairedTeacher,
+    SourceSetup,
+    UnpairedTeacher,
+    grouped_folds,
+    paired_teacher,
+    rotation,
+    train_source,
+    unpaired_teacher,
+)
+from avsent.training.splits import Material, make_task, make_text_material
+from avsent.training.trainer import FitSetup
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def group(name: str) -> str:
@@ -64,9 +92,11 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("weights", "trained"), TABLE)
-def test_what_trains_what(weights: tuple[float, float, float], trained: set[str]) -> None:
-    updates = made(*weights)
-    source = taught()
+def test_which_loss_trains_which_network(
+    weights: tuple[float, float, float], trained: set[str]
+) -> None:
+    updates = small_updates(*weights)
+    source = source_embeddings()
     before, given = parameters(updates), source.embeddings.clone()
     updates.step(utterances(), LABELS, source)
     found = moved(before, parameters(updates))
@@ -80,12 +110,12 @@ def test_encoders_of_raw_sound_and_faces_belong_to_the_embedding(
 ) -> None:
     corpus = small_corpus(raw=True, speakers=2)
     videos = make_videos(corpus.samples, {s.key: 0.0 for s in corpus.samples}, {})
-    updates = made(*weights, vectors=VectorSizes())
+    updates = small_updates(*weights, vectors=VectorSizes())
     rng = np.random.default_rng(0)
     batch = encoded(updates.model, videos, [0, 1], torch.device("cpu"), rng)
     before = parameters(updates)
     shape = videos.labels.shape
-    source = Taught(random(*shape, SIZE, seed=3).tanh(), videos.known())
+    source = SourceEmbeddings(random(*shape, SIZE, seed=3).tanh(), videos.known())
     updates.step(batch, videos.labels, source)
     found = moved(before, parameters(updates))
     for name in EVERYTHING - {"embedding"}:
@@ -96,9 +126,9 @@ def test_encoders_of_raw_sound_and_faces_belong_to_the_embedding(
 
 
 def test_the_source_never_moves_and_gets_no_gradient() -> None:
-    updates = made(1.0, 1.0, 1.0)
-    embeddings = taught().embeddings.requires_grad_()
-    updates.step(utterances(), LABELS, Taught(embeddings, THERE))
+    updates = small_updates(1.0, 1.0, 1.0)
+    embeddings = source_embeddings().embeddings.requires_grad_()
+    updates.step(utterances(), LABELS, SourceEmbeddings(embeddings, HAS_SOURCE))
     assert embeddings.grad is None
 
 
@@ -106,7 +136,7 @@ def test_the_source_never_moves_and_gets_no_gradient() -> None:
 
 
 def objectives(
-    model: TargetModel, transfer: Transfer, source: Taught
+    model: TargetModel, transfer: Transfer, source: SourceEmbeddings
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """CE, L_dec, L_disc and L_adv, utterance by utterance and by their definitions."""
     output = model(utterances())
@@ -118,7 +148,7 @@ def objectives(
     decoding, judging, fooling = [], [], []
     for name in model.config.modalities:
         own = [place for place in np.ndindex(2, 4) if PRESENT[name][place]]
-        theirs = [place for place in np.ndindex(2, 4) if THERE[place]]
+        theirs = [place for place in np.ndindex(2, 4) if HAS_SOURCE[place]]
         embedding = output.embeddings[name]
         both = [place for place in own if place in theirs]
         errors = [
@@ -157,12 +187,12 @@ def test_gradients_are_those_of_the_weighted_objectives(share: float) -> None:
     """α·CE + share·(β·L_dec + γ·L_adv), against the decoder and discriminator that have just
     learnt; and these from the embeddings of before the target's step."""
     alpha, beta, gamma = 0.7, 1.5, 0.4
-    updates = made(alpha, beta, gamma)
+    updates = small_updates(alpha, beta, gamma)
     assert updates.transfer is not None
     model, transfer = copy.deepcopy(updates.model), copy.deepcopy(updates.transfer)
-    losses = updates.step(utterances(), LABELS, taught(), share)
+    losses = updates.step(utterances(), LABELS, source_embeddings(), share)
 
-    classification, decoding, judging, _ = objectives(model, transfer, taught())
+    classification, decoding, judging, _ = objectives(model, transfer, source_embeddings())
     expected = gradients(decoding + judging, transfer)
     for name, gradient in left_in(updates.transfer).items():
         torch.testing.assert_close(gradient, expected[name], msg=name)
@@ -171,7 +201,7 @@ def test_gradients_are_those_of_the_weighted_objectives(share: float) -> None:
     assert losses["discriminator"] == pytest.approx(judging.item(), rel=1e-5)
 
     taught_now = copy.deepcopy(updates.transfer).requires_grad_(True)
-    classification, decoding, _, fooling = objectives(model, taught_now, taught())
+    classification, decoding, _, fooling = objectives(model, taught_now, source_embeddings())
     total = alpha * classification + share * (beta * decoding + gamma * fooling)
     expected = gradients(total, model)
     for name, gradient in left_in(updates.model).items():
@@ -179,18 +209,18 @@ def test_gradients_are_those_of_the_weighted_objectives(share: float) -> None:
     assert losses["adversarial"] == pytest.approx(fooling.item(), rel=1e-5)
 
 
-def test_the_classifier_hears_of_classification_alone() -> None:
+def test_transfer_does_not_train_the_classifier() -> None:
     """With all losses at once its gradient is that without transfer."""
-    plain, full = made(0.7), made(0.7, 1.5, 0.4)
-    plain.step(utterances(), LABELS, taught())
-    full.step(utterances(), LABELS, taught())
+    plain, full = small_updates(0.7), small_updates(0.7, 1.5, 0.4)
+    plain.step(utterances(), LABELS, source_embeddings())
+    full.step(utterances(), LABELS, source_embeddings())
     alone = left_in(plain.model.get_submodule("head"))
     for name, gradient in left_in(full.model.get_submodule("head")).items():
         assert torch.equal(gradient, alone[name]), name
 
 
 def test_gradients_are_clipped() -> None:
-    updates = made(1000.0, optimiser=dataclasses.replace(UNCLIPPED, clip=0.5))
+    updates = small_updates(1000.0, optimiser=dataclasses.replace(UNCLIPPED, clip=0.5))
     updates.step(utterances(), LABELS)
     norm = sum(float(g.square().sum()) for g in left_in(updates.model).values()) ** 0.5
     assert norm == pytest.approx(0.5, rel=1e-4)
@@ -199,8 +229,8 @@ def test_gradients_are_clipped() -> None:
 # --- masks --------------------------------------------------------------------------------------
 
 
-def state_after(batch: Utterances, labels: Tensor, source: Taught) -> dict[str, Tensor]:
-    updates = made(1.0, 1.0, 1.0)
+def state_after(batch: Utterances, labels: Tensor, source: SourceEmbeddings) -> dict[str, Tensor]:
+    updates = small_updates(1.0, 1.0, 1.0)
     for _ in range(2):
         updates.step(batch, labels, source)
     return parameters(updates)
@@ -210,20 +240,20 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_what_is_not_there_contributes_nothing() -> None:
-    plain = state_after(utterances(), LABELS, taught())
-    batch, source = utterances(), taught()
+def test_absent_inputs_contribute_nothing() -> None:
+    plain = state_after(utterances(), LABELS, source_embeddings())
+    batch, source = utterances(), source_embeddings()
     for name, values in batch.values.items():  # missing modalities, and padding
         values[~PRESENT[name]] = 77.0
-    source.embeddings[~THERE] = -55.0  # utterances without a text
+    source.embeddings[~HAS_SOURCE] = -55.0  # utterances without a text
     assert same(plain, state_after(batch, LABELS, source))
 
 
 @pytest.mark.parametrize("what", ["value", "label", "text"])
-def test_what_is_there_counts(what: str) -> None:
+def test_present_inputs_count(what: str) -> None:
     """The test above can fail."""
-    plain = state_after(utterances(), LABELS, taught())
-    batch, labels, source = utterances(), LABELS.clone(), taught()
+    plain = state_after(utterances(), LABELS, source_embeddings())
+    batch, labels, source = utterances(), LABELS.clone(), source_embeddings()
     if what == "value":
         batch.values["face"][0, 3] += 1
     elif what == "label":
@@ -234,15 +264,15 @@ def test_what_is_there_counts(what: str) -> None:
 
 
 def test_a_batch_without_labels_and_texts_moves_no_classifier_and_no_decoder() -> None:
-    updates = made(1.0, 1.0, 0.0)
+    updates = small_updates(1.0, 1.0, 0.0)
     before = parameters(updates)
-    nothing = Taught(taught().embeddings, torch.zeros_like(THERE))
+    nothing = SourceEmbeddings(source_embeddings().embeddings, torch.zeros_like(HAS_SOURCE))
     updates.step(utterances(), torch.full_like(LABELS, NAN), nothing)
     assert same(before, parameters(updates))
 
 
-def test_a_labelled_utterance_without_any_modality_is_not_judged() -> None:
-    updates = made()
+def test_a_labelled_utterance_without_any_modality_has_no_loss() -> None:
+    updates = small_updates()
     batch = utterances()
     batch.present["face"] = PRESENT["audio"]
     labels = torch.full_like(LABELS, NAN)
@@ -252,7 +282,7 @@ def test_a_labelled_utterance_without_any_modality_is_not_judged() -> None:
 
 
 def test_numbers_are_learnt_by_smooth_l1() -> None:
-    updates = made(real=True)
+    updates = small_updates(real=True)
     output = updates.model(utterances())
     known = [place for place in np.ndindex(2, 4) if not LABELS[place].isnan()]
     expected = []
@@ -264,7 +294,7 @@ def test_numbers_are_learnt_by_smooth_l1() -> None:
 
 
 def test_a_multiplicative_head_learns_by_its_own_loss() -> None:
-    updates = made(fusion=FusionConfig("multiplicative"))
+    updates = small_updates(fusion=FusionConfig("multiplicative"))
     output = updates.model(utterances())
     found = classification_loss(updates.model, output, LABELS)
     plain = torch.nn.functional.cross_entropy(
@@ -281,10 +311,10 @@ def test_a_multiplicative_head_learns_by_its_own_loss() -> None:
 
 
 def test_a_step_takes_the_rate_that_is_set() -> None:
-    updates = made(1.0, 1.0, 1.0)
+    updates = small_updates(1.0, 1.0, 1.0)
     before = parameters(updates)
     updates.set_rate(0.0)
-    updates.step(utterances(), LABELS, taught())
+    updates.step(utterances(), LABELS, source_embeddings())
     assert same(before, parameters(updates))
 
 
@@ -305,7 +335,7 @@ def test_a_modality_is_dropped_from_a_share_of_utterances_and_never_both() -> No
     present = {"audio": there, "face": there.clone()}
     present["face"][:, :10] = False
     values = {name: torch.ones(40, 50, 3) for name in present}
-    thin = thinned(Utterances(values, present, torch.full((40,), 50)), 0.5, 0.4)
+    thin = drop_inputs(Utterances(values, present, torch.full((40,), 50)), 0.5, 0.4)
     both = present["audio"] & present["face"]
     lost = {name: present[name] & ~thin.present[name] for name in present}
     assert not bool((lost["audio"] & lost["face"]).any())
@@ -319,7 +349,7 @@ def test_a_modality_is_dropped_from_a_share_of_utterances_and_never_both() -> No
 def test_one_modality_is_never_dropped() -> None:
     there = torch.ones(1, 9, dtype=torch.bool)
     one = Utterances({"audio": torch.ones(1, 9, 3)}, {"audio": there}, torch.tensor([9]))
-    assert torch.equal(thinned(one, 0.0, 0.9).present["audio"], there)
+    assert torch.equal(drop_inputs(one, 0.0, 0.9).present["audio"], there)
 
 
 def test_the_rate_goes_up_and_down_again() -> None:
@@ -343,3 +373,249 @@ def test_the_rate_goes_up_and_down_again() -> None:
 def test_shares_of_transfer_over_the_epochs(schedule: str, shares: list[float]) -> None:
     told = TransferSettings("text", schedule=schedule)
     assert [told.share(epoch, 6) for epoch in range(6)] == pytest.approx(shares)
+
+
+# --- the source -----------------------------------------------------------------------------------
+
+
+def source_setup(material: Material, chosen: TrainSettings) -> SourceSetup:
+    setup = FitSetup(material.train, material.valid, chosen.optimiser, chosen.transfer, 0, CPU)
+    return SourceSetup(material.config(chosen, ("text",)), setup, material.groups)
+
+
+# --- paired -------------------------------------------------------------------------------------
+
+
+def test_a_paired_teacher_is_the_frozen_source_in_evaluation() -> None:
+    chosen = small_settings(transfer={"source": "text"})
+    material = material_of(small_corpus(gaps=True), chosen)
+    source = source_setup(material, chosen)
+    model = train_source(source)
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    teacher = paired_teacher(model, source, 0)
+    embedded = teacher.for_epoch(0)
+    assert teacher.for_epoch(5) is embedded
+    assert teacher.size == embedded.embeddings.shape[-1]
+    train = material.train
+    assert torch.equal(embedded.present, train.present["text"])
+    assert not embedded.present.all()
+    assert embedded.embeddings[~embedded.present].eq(0).all()
+    for row, video in enumerate(train.samples):  # each by itself: padding changes nothing
+        count = len(video)
+        there = train.present["text"][row : row + 1, :count]
+        values = model.encoder("text")(train.vectors["text"][row : row + 1, :count])
+        alone = model.embed(Utterances({"text": values}, {"text": there}, torch.tensor([count])))
+        torch.testing.assert_close(embedded.embeddings[row, :count], alone.values["text"][0])
+
+
+def test_the_source_does_not_move_while_the_target_learns() -> None:
+    chosen = small_settings(transfer={"source": "text", "adversarial": 1.0})
+    material = material_of(small_corpus(), chosen)
+    source = pretrain_source(material, chosen, 0, SeedContext(CPU))
+    before = {name: value.clone() for name, value in source.model.state_dict().items()}
+    embedded = source.teacher.for_epoch(0).embeddings.clone()
+    trained = train_seed(material, chosen, 0, SeedContext(CPU), source)
+    assert all(torch.equal(value, before[n]) for n, value in source.model.state_dict().items())
+    assert torch.equal(source.teacher.for_epoch(0).embeddings, embedded)
+    alone = train_seed(material, chosen, 0, SeedContext(CPU))
+    assert any(
+        not torch.equal(value, alone.model.state_dict()[name])
+        for name, value in trained.model.state_dict().items()
+    )
+
+
+def test_transfer_with_all_weights_0_equals_no_transfer() -> None:
+    chosen = small_settings(transfer={"source": "text", "decoder": 0.0, "adversarial": 0.0})
+    material = material_of(small_corpus(), chosen)
+    source = pretrain_source(material, chosen, 0, SeedContext(CPU))
+    off = train_seed(material, chosen, 0, SeedContext(CPU), source).model.state_dict()
+    alone = small_settings()
+    never = train_seed(material_of(small_corpus(), alone, words=False), alone, 0, SeedContext(CPU))
+    assert all(torch.equal(value, off[n]) for n, value in never.model.state_dict().items())
+
+
+# --- unpaired -----------------------------------------------------------------------------------
+
+
+labels = st.lists(st.sampled_from([0.0, 1.0, 2.0, NAN]), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels, labels, st.integers(0, 3), st.integers(0, 9))
+def test_only_texts_of_the_same_label_teach(
+    theirs: list[float], ours: list[float], seed: int, epoch: int
+) -> None:
+    # An embedding that names its own row.
+    embeddings = torch.arange(len(theirs), dtype=torch.float32)[:, None]
+    teacher = UnpairedTeacher(embeddings, torch.tensor(theirs), torch.tensor([ours]), seed)
+    embedded = teacher.for_epoch(epoch)
+    assert embedded.present[0].tolist() == [
+        not np.isnan(label) and label in theirs for label in ours
+    ]
+    for label, row, there in zip(
+        ours,
+        embedded.embeddings[0, :, 0].long().tolist(),
+        embedded.present[0].tolist(),
+        strict=True,
+    ):
+        assert not there or theirs[row] == label
+    again = teacher.for_epoch(epoch)
+    assert torch.equal(embedded.embeddings, again.embeddings)
+
+
+def test_pairs_are_drawn_anew_in_each_epoch_and_by_seed() -> None:
+    embeddings = torch.arange(50.0)[:, None]
+    theirs, ours = torch.arange(50) % 2.0, torch.zeros(1, 40)
+
+    def drawn(seed: int, epoch: int) -> list[float]:
+        return (
+            UnpairedTeacher(embeddings, theirs, ours, seed)
+            .for_epoch(epoch)
+            .embeddings[0, :, 0]
+            .tolist()
+        )
+
+    draws = [drawn(0, 0), drawn(0, 1), drawn(1, 0)]
+    assert len({tuple(draw) for draw in draws}) == 3
+    assert len(set(draws[0])) > 10
+
+
+def test_numbers_are_paired_by_the_nearest_whole_one() -> None:
+    teacher = UnpairedTeacher(
+        torch.tensor([[1.0], [2.0]]), torch.tensor([-1.8, 0.6]), torch.tensor([[-2.2, 1.4, 2.0]]), 0
+    )
+    embedded = teacher.for_epoch(0)
+    assert embedded.present.tolist() == [[True, True, False]]
+    assert embedded.embeddings[0, :2, 0].tolist() == [1.0, 2.0]
+
+
+def texts(count: int = 16) -> list[TextItem]:
+    return [
+        TextItem(f"{SENTENCES[2 * (n % 2)]} {n}", {"label": ("negative", "positive")[n % 2]})
+        for n in range(count)
+    ]
+
+
+def test_an_unpaired_teacher_knows_training_texts_alone() -> None:
+    chosen = small_settings(transfer={"source": "text"}, encoder="tfidf")
+    material = material_of(small_corpus(), chosen, words=False)
+    other = make_text_material(texts(), material.task.labels, "label", chosen, 0)
+    assert other.train.utterances() + other.valid.utterances() == 16
+    setup = FitSetup(other.train, other.valid, chosen.optimiser, chosen.transfer, 0, CPU)
+    vectors = dataclasses.replace(material.vectors, text=other.size)
+    config = dataclasses.replace(material, vectors=vectors).config(chosen, ("text",))
+    model = train_source(SourceSetup(config, setup))
+    teacher = unpaired_teacher(model, other.train, material.train, CPU, 0)
+    assert len(teacher.embeddings) == other.train.utterances()
+    assert teacher.for_epoch(0).present.tolist() == material.train.known().tolist()
+
+
+def test_texts_with_other_labels() -> None:
+    chosen = small_settings(encoder="tfidf")
+    names = make_task(small_corpus(), "label", "3").labels
+    items = [
+        *texts(8),
+        TextItem("a film", {"label": "tired", "emotion": "joy"}),
+        TextItem("a film", {"sentiment": "-2"}),
+        TextItem("a film", {"label": "tired"}),
+        TextItem("a film", {"label": "surprise"}),
+    ]
+    material_of_texts = make_text_material(items, names, "label", chosen, 0)
+    found = {
+        sample.key: float(label)
+        for videos in (material_of_texts.train, material_of_texts.valid)
+        for video, row in zip(videos.samples, videos.labels, strict=True)
+        for sample, label in zip(video, row, strict=False)
+    }
+    assert (found["text 8"], found["text 9"]) == (2.0, 0.0)
+    assert np.isnan([found["text 10"], found["text 11"]]).all()
+    with pytest.raises(DatasetError, match="no text has one of the labels negative, neutral"):
+        make_text_material(items[10:], names, "label", chosen, 0)
+
+
+# --- cross-fit ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=30), st.integers(2, 8))
+def test_folds_hold_whole_groups(groups: list[str], folds: int) -> None:
+    parts = grouped_folds(groups, folds)
+    assert sorted(row for part in parts for row in part) == list(range(len(groups)))
+    assert len(parts) == min(folds, len(set(groups)))
+    assert all(parts)
+    for group in set(groups):
+        assert sum(any(groups[row] == group for row in part) for part in parts) == 1
+
+
+def angles(teacher: PairedTeacher, row: int) -> Tensor:
+    """Inner products of a video's embeddings: the same however the space is turned."""
+    embeddings = teacher.for_epoch(0).embeddings[row]
+    return embeddings @ embeddings.T
+
+
+def test_no_video_is_represented_by_a_source_that_saw_its_group() -> None:
+    """Its own labels, turned round, change nothing in how it is represented."""
+    chosen = small_settings(epochs=6, learning_rate=0.02)
+    corpus = small_corpus(speakers=16)
+    corpus = changed(corpus, {"v1": {"speaker": "s0"}})  # one group of two videos
+    turned = {"negative": "positive", "positive": "negative"}
+    other = dataclasses.replace(
+        corpus,
+        samples=tuple(
+            dataclasses.replace(one, labels={"label": turned[one.labels["label"]]})
+            if one.speaker == "s0"
+            else one
+            for one in corpus.samples
+        ),
+    )
+    found: dict[int, list[PairedTeacher]] = {}
+    for folds in (0, 4):
+        for data in (corpus, other):
+            material = material_of(data, chosen)
+            assert material.groups[:3] == ("s0", "s0", "s2")
+            source = source_setup(material, chosen)
+            found.setdefault(folds, []).append(paired_teacher(train_source(source), source, folds))
+    for row in (0, 1):
+        torch.testing.assert_close(angles(found[4][0], row), angles(found[4][1], row))
+        assert (angles(found[0][0], row) - angles(found[0][1], row)).abs().max() > 1e-3
+    # The other folds' sources did see those labels.
+    assert (angles(found[4][0], 4) - angles(found[4][1], 4)).abs().max() > 1e-3
+
+
+def test_folds_keep_the_space_of_the_source() -> None:
+    """Turned onto it, fold embeddings lie nearer to the source's own than unturned ones."""
+    chosen = small_settings(epochs=6, learning_rate=0.02)
+    material = material_of(small_corpus(speakers=16), chosen)
+    source = source_setup(material, chosen)
+    model = train_source(source)
+    whole = paired_teacher(model, source, 0).for_epoch(0)
+    epochs: dict[int, list[dict[str, float]]] = {}
+    hook = lambda fold: epochs.setdefault(fold, []).append  # noqa: E731
+    fitted = paired_teacher(model, source, 4, hook).for_epoch(0)
+    assert list(epochs) == [0, 1, 2, 3]
+    assert all(len(measured) >= 1 for measured in epochs.values())
+    assert torch.equal(fitted.present, whole.present)
+    assert fitted.embeddings[~fitted.present].eq(0).all()
+    assert not torch.equal(fitted.embeddings, whole.embeddings)
+    along = torch.cosine_similarity(fitted.embeddings, whole.embeddings, dim=-1)[whole.present]
+    assert along.mean() > 0.5
+
+
+def test_one_group_cannot_be_divided() -> None:
+    chosen = small_settings()
+    material = material_of(small_corpus(), chosen)
+    one = dataclasses.replace(material, groups=("s0",) * len(material.groups))
+    source = source_setup(one, chosen)
+    with pytest.raises(DatasetError, match="leave --cross-fit away"):
+        paired_teacher(train_source(source), source, 3)
+
+
+@given(st.integers(2, 8), st.integers(0, 10**6))
+def test_a_rotation_is_found_again(size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    turn = torch.from_numpy(np.linalg.qr(rng.normal(size=(size, size)))[0]).float()
+    given = torch.from_numpy(rng.normal(size=(5 * size, size))).float()
+    found = rotation(given, given @ turn)
+    torch.testing.assert_close(found, turn, rtol=0, atol=1e-4)
+    noisy = rotation(given, torch.from_numpy(rng.normal(size=(5 * size, size))).float())
+    torch.testing.assert_close(noisy @ noisy.T, torch.eye(size), rtol=0, atol=1e-4)

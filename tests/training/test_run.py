@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from conftest import SAMPLE, hear_ctrl_c, run_avsent
 from small_runs import (
-    TAUGHT,
+    TEXT_SOURCE,
     WEIGHTS,
-    begun,
     feature_file,
     files,
     lines_of,
     read,
+    run_small,
     small_corpus,
     small_settings,
 )
@@ -40,12 +40,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --- the folder ---
 
 
-def test_what_a_run_leaves(tmp_path: Path) -> None:
+def test_files_of_a_run(tmp_path: Path) -> None:
     said: list[str] = []
     out = tmp_path / "out"
-    summary = begun(
+    summary = run_small(
         out,
-        told=small_settings(target=("audio",), transfer=TAUGHT),
+        settings=small_settings(target=("audio",), transfer=TEXT_SOURCE),
         hooks=Hooks(say=said.append),
         seeds=(3, 4),
         baseline=True,
@@ -86,39 +86,44 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_does_nothing(tmp_path: Path) -> None:
-    first = begun(tmp_path / "out")
+    first = run_small(tmp_path / "out")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     epochs: list[float] = []
-    again = begun(tmp_path / "out", hooks=Hooks(on_epoch=lambda s, t, m: epochs.append(m["epoch"])))
+    again = run_small(
+        tmp_path / "out", hooks=Hooks(on_epoch=lambda s, t, m: epochs.append(m["epoch"]))
+    )
     assert again == first
     assert epochs == []
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
 
 
 def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
-    begun(tmp_path / "out")
+    run_small(tmp_path / "out")
     before = files(tmp_path / "out")
     for folder in ("out", "out/seed-0"):
         (tmp_path / folder / ".avsent-0123.tmp").write_bytes(b"half")
-    begun(tmp_path / "out")
+    run_small(tmp_path / "out")
     assert files(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({"told": small_settings(epochs=4)}, r"settings.optimiser.epochs 3, not 4"),
-        ({"told": small_settings(fusion="concat")}, r"settings.fusion.name 'hmtl', not 'concat'"),
+        ({"settings": small_settings(epochs=4)}, r"settings.optimiser.epochs 3, not 4"),
+        (
+            {"settings": small_settings(fusion="concat")},
+            r"settings.fusion.name 'hmtl', not 'concat'",
+        ),
         ({"seeds": (0, 1)}, r"seeds \[0\], not \[0, 1\]"),
         ({"corpus": small_corpus(seed=1)}, r"data.sha256 '"),
     ],
 )
 def test_another_run_in_the_same_folder(options: dict[str, Any], name: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        begun(tmp_path / "out", hooks=Hooks(on_epoch=_stopper(1)))
+        run_small(tmp_path / "out", hooks=Hooks(on_epoch=_stopper(1)))
     before = files(tmp_path / "out")
     with pytest.raises(UsageError, match=f"holds a run with {name}.*--fresh"):
-        begun(tmp_path / "out", **options)
+        run_small(tmp_path / "out", **options)
     assert files(tmp_path / "out") == before
 
 
@@ -133,10 +138,10 @@ def _stopper(after: int) -> Callable[..., None]:
     return stop
 
 
-def test_fresh(tmp_path: Path) -> None:
+def test_fresh_starts_the_run_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    begun(out)
-    begun(out, told=small_settings(epochs=1), fresh=True, seeds=(2,))
+    run_small(out)
+    run_small(out, settings=small_settings(epochs=1), fresh=True, seeds=(2,))
     assert read(out / "config.json")["settings"]["optimiser"]["epochs"] == 1
     assert not (out / "seed-0").exists()
     assert read(out / "summary.json")["seeds"] == [2]
@@ -146,37 +151,37 @@ def test_fresh(tmp_path: Path) -> None:
 def test_a_folder_of_other_things_is_left_alone(fresh: bool, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(OutputError, match="holds other files; give a new folder with -o"):
-        begun(tmp_path, fresh=fresh)
+        run_small(tmp_path, fresh=fresh)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="holds other files"):
-        begun(tmp_path / "file", fresh=fresh)
+        run_small(tmp_path / "file", fresh=fresh)
     assert sorted(files(tmp_path)) == ["file", "photo.jpg"]
 
 
 def test_a_checkpoint_is_no_run(tmp_path: Path) -> None:
     """It has a config.json, too, and must not be emptied by --fresh."""
-    begun(tmp_path / "out")
+    run_small(tmp_path / "out")
     before = files(tmp_path / "out")
     with pytest.raises(OutputError, match="holds other files"):
-        begun(tmp_path / "out" / "checkpoint", fresh=True)
+        run_small(tmp_path / "out" / "checkpoint", fresh=True)
     with pytest.raises(UsageError, match="format 'avsent-checkpoint/1'"):
-        begun(tmp_path / "out" / "checkpoint")
+        run_small(tmp_path / "out" / "checkpoint")
     assert files(tmp_path / "out") == before
 
 
 def test_a_damaged_config(tmp_path: Path) -> None:
-    first = begun(tmp_path / "out")
+    first = run_small(tmp_path / "out")
     (tmp_path / "out/config.json").write_text("{")
     with pytest.raises(
         InputError, match=r"config.json: damaged, Expecting .*; restore it, .*--fresh"
     ):
-        begun(tmp_path / "out")
-    assert begun(tmp_path / "out", fresh=True)["target"] == first["target"]
+        run_small(tmp_path / "out")
+    assert run_small(tmp_path / "out", fresh=True)["target"] == first["target"]
 
 
 def test_bad_data_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        begun(tmp_path / "out", told=small_settings(labels="7"), corpus=_other_labels())
+        run_small(tmp_path / "out", settings=small_settings(labels="7"), corpus=_other_labels())
     assert not (tmp_path / "out").exists()
 
 
@@ -189,13 +194,13 @@ def _other_labels() -> Corpus:
 
 def test_ctrl_c_again_and_again(tmp_path: Path) -> None:
     """After the second epoch of the source, the first and the last of the target."""
-    told = small_settings(target=("face",), transfer=TAUGHT)
-    whole = begun(tmp_path / "whole", told=told)
+    settings = small_settings(target=("face",), transfer=TEXT_SOURCE)
+    whole = run_small(tmp_path / "whole", settings=settings)
     for stop in (2, 4, 6):
         with pytest.raises(KeyboardInterrupt):
-            begun(tmp_path / "broken", told=told, hooks=Hooks(on_epoch=_stopper(stop)))
+            run_small(tmp_path / "broken", settings=settings, hooks=Hooks(on_epoch=_stopper(stop)))
         assert not (tmp_path / "broken/checkpoint").exists()
-    assert begun(tmp_path / "broken", told=told) == whole
+    assert run_small(tmp_path / "broken", settings=settings) == whole
     assert (tmp_path / "broken" / WEIGHTS).read_bytes() == (
         tmp_path / "whole" / WEIGHTS
     ).read_bytes()

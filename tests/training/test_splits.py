@@ -1,4 +1,4 @@
-"""Parts of a corpus: nobody in two of them, the same each time, what the corpus says goes."""
+"""Parts of a corpus: no group in two of them, reproducible, those of the corpus first."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def divided(
     samples: list[Sample],
     classes: list[float] | None = None,
     seed: int = 0,
-    told: SplitSettings | None = None,
+    settings: SplitSettings | None = None,
 ) -> Split:
     labels = np.array([0.0] * len(samples) if classes is None else classes)
-    return split_samples(samples, labels, told or SplitSettings(), seed)
+    return split_samples(samples, labels, settings or SplitSettings(), seed)
 
 
 def names(split: Split, part: str) -> set[str]:
@@ -40,7 +40,7 @@ def names(split: Split, part: str) -> set[str]:
 
 @st.composite
 def corpora(draw: st.DrawFn) -> tuple[list[Sample], list[float]]:
-    """Videos of one speaker each, who may be unknown or talk in several of them."""
+    """Videos of one speaker each; speakers may be unknown or occur in several videos."""
     samples, classes = [], []
     for video in range(draw(st.integers(6, 20))):
         known = st.sampled_from(["", "a", "b", "c", "d", "e", "f", "g"])
@@ -59,10 +59,10 @@ def test_no_group_is_in_two_parts_and_nothing_is_lost(
     corpus: tuple[list[Sample], list[float]], by: str, seed: int
 ) -> None:
     samples, classes = corpus
-    told = SplitSettings(by=by)
+    settings = SplitSettings(by=by)
     if len(set(groups_of(samples, by))) < 4:
         return
-    split = divided(samples, classes, seed, told)
+    split = divided(samples, classes, seed, settings)
     parts_of: dict[str, set[str]] = {}
     for part in SPLITS:
         for one in split.part(part):
@@ -76,7 +76,7 @@ def test_no_group_is_in_two_parts_and_nothing_is_lost(
     for part in SPLITS:
         numbers = [order[one.key] for one in split.part(part)]
         assert numbers == sorted(numbers)
-    again = divided(samples, classes, seed, told)
+    again = divided(samples, classes, seed, settings)
     assert all(split.part(part) == again.part(part) for part in SPLITS)
 
 
@@ -92,7 +92,7 @@ def test_parts_are_alike_in_labels() -> None:
     """Half of the speakers say nothing but "yes", half nothing but "no"."""
     samples = [sample(number, f"s{number // 3}") for number in range(60)]
     classes = [float(number // 3 < 10) for number in range(60)]
-    split = divided(samples, classes, told=SplitSettings(test=0.2, validation=0.25))
+    split = divided(samples, classes, settings=SplitSettings(test=0.2, validation=0.25))
     value = dict(zip([one.key for one in samples], classes, strict=True))
     for part in SPLITS:
         shares = [value[key] for key in names(split, part)]
@@ -100,7 +100,7 @@ def test_parts_are_alike_in_labels() -> None:
     assert (len(split.test), len(split.valid)) == (12, 12)
 
 
-def test_what_the_corpus_says_goes() -> None:
+def test_parts_of_the_corpus_are_kept() -> None:
     corpus = small_corpus(speakers=8)
     split = divided(list(corpus.samples))
     for part in SPLITS:
@@ -120,7 +120,7 @@ def test_no_test_part_is_drawn_where_the_corpus_names_others() -> None:
     assert divided(samples).test == ()
 
 
-def test_what_has_no_part_in_a_corpus_with_parts_is_left_out() -> None:
+def test_samples_without_a_part_are_left_out() -> None:
     samples = [sample(n, f"s{n}", ["train", "valid", ""][n % 3]) for n in range(9)]
     split = divided(samples)
     assert names(split, "train") | names(split, "valid") == {f"k{n}" for n in range(9) if n % 3 < 2}
@@ -132,7 +132,7 @@ def test_speakers_that_cross_parts() -> None:
         divided(samples)
     for word in ("k2", "'ann'", "train", "test", "--split-by video"):
         assert word in str(caught.value)
-    split = divided(samples, told=SplitSettings(by="video"))
+    split = divided(samples, settings=SplitSettings(by="video"))
     assert names(split, "test") == {"k2"}
 
 
@@ -140,7 +140,7 @@ def test_videos_that_cross_parts_are_never_accepted() -> None:
     samples = [sample(0, "", "train", "v"), sample(1, "", "valid", "v")]
     for by in ("speaker", "video"):
         with pytest.raises(DatasetError, match="video 'v' is in train and in valid") as caught:
-            divided(samples, told=SplitSettings(by=by))
+            divided(samples, settings=SplitSettings(by=by))
         assert "--split-by" not in str(caught.value)
 
 
@@ -155,7 +155,7 @@ def test_videos_that_cross_parts_are_never_accepted() -> None:
         ([sample(0, "a", "train"), sample(1, "b", "practice")], "'practice' is none of train,"),
     ],
 )
-def test_divisions_that_cannot_be(samples: list[Sample], message: str) -> None:
+def test_divisions_that_are_impossible(samples: list[Sample], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         divided(samples)
 
@@ -166,7 +166,7 @@ def test_three_groups_are_enough() -> None:
 
 
 def test_no_test_part_on_demand() -> None:
-    split = divided([sample(n) for n in range(4)], told=SplitSettings(test=0.0))
+    split = divided([sample(n) for n in range(4)], settings=SplitSettings(test=0.0))
     assert (len(split.train), len(split.valid), len(split.test)) == (3, 1, 0)
 
 
@@ -180,22 +180,22 @@ def test_a_conversation_ties_its_speakers_together() -> None:
     assert groups_of(samples, "video") == [video for _, video in people]
 
 
-def test_words_of_other_parts_change_nothing() -> None:
-    told = small_settings(transfer={"source": "text"}, encoder="tfidf")
+def test_texts_of_other_parts_change_no_vector() -> None:
+    settings = small_settings(transfer={"source": "text"}, encoder="tfidf")
     corpus = small_corpus()
     new = {f"v{n}": {"text": "bad zebra zebra unheard film"} for n in range(6, 8)}
     plain = {f"v{n}": {"text": "bad film"} for n in range(6, 8)}
-    one = material_of(changed(corpus, plain), told)
-    other = material_of(changed(corpus, new), told)
+    one = material_of(changed(corpus, plain), settings)
+    other = material_of(changed(corpus, new), settings)
     assert torch.equal(one.train.vectors["text"], other.train.vectors["text"])
     assert torch.equal(one.valid.vectors["text"], other.valid.vectors["text"])
     assert one.vectors == other.vectors
     # The same words in a training text do change them.
-    seen = material_of(changed(corpus, {"v0": new["v6"]}), told)
+    seen = material_of(changed(corpus, {"v0": new["v6"]}), settings)
     assert not torch.equal(one.train.vectors["text"][1:], seen.train.vectors["text"][1:])
 
 
-def test_words_that_come_along_are_taken() -> None:
+def test_text_vectors_of_the_corpus_are_used() -> None:
     corpus = small_corpus(gaps=True)
     material = material_of(corpus, small_settings(transfer={"source": "text"}))
     first: Sample = material.train.samples[0][0]
@@ -206,11 +206,11 @@ def test_words_that_come_along_are_taken() -> None:
     assert int((~material.train.present["text"]).sum()) >= sum(missing)
 
 
-def test_scales_are_those_of_what_is_there() -> None:
+def test_scales_are_fitted_on_present_vectors() -> None:
     """Missing vectors are zeros in the batch and must not enter the scale."""
-    told = small_settings()
-    material = material_of(small_corpus(gaps=True), told, words=False)
-    model = make_model(material.config(told, ("audio", "face")), material.train, 0)
+    settings = small_settings()
+    material = material_of(small_corpus(gaps=True), settings, words=False)
+    model = make_model(material.config(settings, ("audio", "face")), material.train, 0)
     voices = [s.audio for video in material.train.samples for s in video if s.audio is not None]
     assert len(voices) < material.train.utterances()
     mean = model.state_dict()["audio_encoder.mean"]
@@ -240,13 +240,15 @@ def test_nothing_to_learn_from(missing: dict[str, str], transfer: str | None, me
     }[what]
     corpus = small_corpus()
     videos = {one.video for one in corpus.samples if one.split == part}
-    told = small_settings(target=("audio",), labels="2", transfer={"source": transfer})
+    settings = small_settings(target=("audio",), labels="2", transfer={"source": transfer})
     with pytest.raises(DatasetError, match=message):
-        material_of(changed(corpus, dict.fromkeys(videos, without)), told, words=transfer == "text")
+        material_of(
+            changed(corpus, dict.fromkeys(videos, without)), settings, words=transfer == "text"
+        )
 
 
 def test_the_source_learns_with_plain_regularisation() -> None:
-    """A text model under the dropout that a poor target needs stays at chance."""
+    """A text model with the strong dropout of a target stays at chance."""
     strong = small_settings(weight_decay=1e-2, input_dropout=0.3, modality_dropout=0.5, epochs=7)
     strong = dataclasses.replace(strong, context=dataclasses.replace(SMALL, dropout=0.7))
     plain = for_source(strong)

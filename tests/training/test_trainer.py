@@ -1,4 +1,4 @@
-"""The loop: it learns, keeps the best epoch, and goes on after a break as if there was none."""
+"""Training: augmentation, calibration, the loop, resuming, all kinds of labels and heads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from small_models import some_faces
 from small_runs import (
     POLARITIES,
     WEIGHTS,
-    begun,
     lines_of,
     material_of,
+    run_small,
     small_corpus,
     small_settings,
 )
@@ -39,11 +39,11 @@ from avsent.training import augmentation
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
 from avsent.training.data.ravdess_landmarks import RavdessClip, read_ravdess
 from avsent.training.metrics import expected_calibration_error, majority, scores
-from avsent.training.seed import Trained, Where, make_teaching, train_seed
+from avsent.training.seed import SeedContext, Trained, pretrain_source, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.source import make_model
 from avsent.training.splits import Material
-from avsent.training.trainer import Course, Progress, fit
+from avsent.training.trainer import FitSetup, Progress, fit
 from avsent.training.validation import fit_temperature, outputs_of, softmax, validation
 from recipes.corpora import NO_LABEL, TEST_ACTORS, polarities_of
 
@@ -156,7 +156,7 @@ def test_softmax_by_hand() -> None:
 
 @torch.inference_mode()
 def representations(model: TargetModel, clip: RavdessClip) -> dict[str, torch.Tensor]:
-    """What the model makes of a clip's voice and of its face [1, 1, R]."""
+    """Representations of a clip's voice and of its face [1, 1, R]."""
     found = {}
     if clip.mel_power is not None:
         log_mel = torch.from_numpy(normalised_log(clip.mel_power, FLOOR_DB))[None]
@@ -174,7 +174,7 @@ def representations(model: TargetModel, clip: RavdessClip) -> dict[str, torch.Te
 def alone(
     model: TargetModel, encoded: dict[str, torch.Tensor], without: str | None
 ) -> torch.Tensor:
-    """Logits [1, 3] of an utterance without company."""
+    """Logits [1, 3] of a single utterance."""
     values, present = {}, {}
     for name in ("audio", "face"):
         there = name in encoded and name != without
@@ -208,34 +208,34 @@ def test_the_shipped_model_beats_the_majority_class(tmp_path: Path) -> None:
 
 CPU = torch.device("cpu")
 NAN = float("nan")
-TAUGHT = {"source": "text", "adversarial": 0.5}
+TEXT_SOURCE = {"source": "text", "adversarial": 0.5}
 
 
-def plain_course(told: TrainSettings, **options: Any) -> tuple[TargetModel, Course]:
-    material = material_of(small_corpus(), told, words=False)
-    model = make_model(material.config(told, told.target), material.train, 0)
-    return model, Course(
-        material.train, material.valid, told.optimiser, told.transfer, 0, CPU, **options
+def plain_setup(settings: TrainSettings, **options: Any) -> tuple[TargetModel, FitSetup]:
+    material = material_of(small_corpus(), settings, words=False)
+    model = make_model(material.config(settings, settings.target), material.train, 0)
+    return model, FitSetup(
+        material.train, material.valid, settings.optimiser, settings.transfer, 0, CPU, **options
     )
 
 
-def test_it_learns() -> None:
-    model, course = plain_course(small_settings(epochs=25, learning_rate=0.02))
-    progress = fit(model, course)
+def test_training_lowers_the_loss() -> None:
+    model, setup = plain_setup(small_settings(epochs=25, learning_rate=0.02))
+    progress = fit(model, setup)
     losses = [line["classification"] for line in progress.history]
     assert losses[-1] < 0.5 * losses[0]
-    found, measured = validation(model, course.valid, "auto", CPU)
+    found, measured = validation(model, setup.valid, "auto", CPU)
     assert measured["valid_balanced_accuracy"] == 1.0
     assert found == progress.best_value
     assert not model.training
 
 
 def test_the_best_epoch_is_kept() -> None:
-    """Steps far too large make the validation value jump up and down."""
-    model, course = plain_course(small_settings(epochs=8, learning_rate=0.5, select="loss"))
+    """With far too large steps, the validation value jumps up and down."""
+    model, setup = plain_setup(small_settings(epochs=8, learning_rate=0.5, select="loss"))
     kept: dict[float, dict[str, Tensor]] = {}
     copied = dataclasses.replace(
-        course,
+        setup,
         on_epoch=lambda line: kept.update({line["epoch"]: copy.deepcopy(model.state_dict())}),
     )
     progress = fit(model, copied)
@@ -249,41 +249,41 @@ def test_the_best_epoch_is_kept() -> None:
 
 
 def test_each_epoch_draws_anew() -> None:
-    """Where nothing is learnt, epochs differ in what dropout leaves."""
-    model, course = plain_course(small_settings(learning_rate=0.0))
-    losses = [line["classification"] for line in fit(model, course).history]
+    """With a learning rate of 0, epochs still differ by dropout."""
+    model, setup = plain_setup(small_settings(learning_rate=0.0))
+    losses = [line["classification"] for line in fit(model, setup).history]
     assert len(set(losses)) == 3
 
 
-def test_patience() -> None:
-    model, course = plain_course(
+def test_patience_ends_the_training() -> None:
+    model, setup = plain_setup(
         small_settings(epochs=40, patience=3, learning_rate=0.5, select="loss")
     )
-    progress = fit(model, course)
+    progress = fit(model, setup)
     assert progress.epoch == progress.best_epoch + 3 < 40
 
 
-def test_a_run_that_goes_astray() -> None:
-    model, course = plain_course(small_settings(learning_rate=1e30))
+def test_a_training_that_diverges() -> None:
+    model, setup = plain_setup(small_settings(learning_rate=1e30))
     with pytest.raises(UsageError, match="try a smaller --learning-rate"):
-        fit(model, course)
+        fit(model, setup)
 
 
 def test_outputs_do_not_depend_on_how_many_videos_go_together() -> None:
-    told = small_settings()
-    material = material_of(small_corpus(gaps=True), told, words=False)
-    model = make_model(material.config(told, told.target), material.train, 0)
+    settings = small_settings()
+    material = material_of(small_corpus(gaps=True), settings, words=False)
+    model = make_model(material.config(settings, settings.target), material.train, 0)
     one = outputs_of(model, material.train, CPU, videos_at_once=1)
     there = np.arange(one.shape[1]) < material.train.lengths.numpy()[:, None]
     assert not there.all()
-    together = outputs_of(model, material.train, CPU)
-    np.testing.assert_allclose(one[there], together[there], atol=1e-6)
+    ensemble = outputs_of(model, material.train, CPU)
+    np.testing.assert_allclose(one[there], ensemble[there], atol=1e-6)
 
 
 @pytest.mark.parametrize("select", ["auto", "balanced_accuracy", "auc", "loss"])
-def test_the_figure_that_chooses(select: str) -> None:
-    model, course = plain_course(small_settings())
-    value, measured = validation(model, course.valid, select, CPU)
+def test_the_figure_that_epochs_are_chosen_by(select: str) -> None:
+    model, setup = plain_setup(small_settings())
+    value, measured = validation(model, setup.valid, select, CPU)
     expected = {
         "auc": measured["valid_auc"],
         "loss": -measured["valid_loss"],
@@ -295,12 +295,12 @@ def test_the_figure_that_chooses(select: str) -> None:
 
 
 class Killed(BaseException):
-    """What ends a process at any moment."""
+    """Ends the training at any moment."""
 
 
 def trained(given: tuple[Material, TrainSettings], folder: Path, stop: int | None) -> Trained:
     """Source and target of seed 0; ``stop``: it is killed after so many epochs of both."""
-    material, told = given
+    material, settings = given
     epochs = itertools.count(1)
 
     def on_epoch(stage: str, measured: dict[str, float]) -> None:
@@ -308,11 +308,11 @@ def trained(given: tuple[Material, TrainSettings], folder: Path, stop: int | Non
             raise Killed
 
     folder.mkdir(exist_ok=True)
-    where = Where(CPU, folder, on_epoch=on_epoch)
-    teaching = None
-    if told.transfer.source is not None:
-        teaching = make_teaching(material, told, 0, where)
-    return train_seed(material, told, 0, where, teaching)
+    context = SeedContext(CPU, folder, on_epoch=on_epoch)
+    source = None
+    if settings.transfer.source is not None:
+        source = pretrain_source(material, settings, 0, context)
+    return train_seed(material, settings, 0, context, source)
 
 
 def without_times(progress: Progress) -> list[dict[str, float]]:
@@ -327,12 +327,20 @@ def same_models(one: TargetModel, other: TargetModel) -> bool:
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "vectors": (
         {"gaps": True},
-        {"transfer": TAUGHT, "input_dropout": 0.2, "modality_dropout": 0.3, "weight_decay": 0.1},
+        {
+            "transfer": TEXT_SOURCE,
+            "input_dropout": 0.2,
+            "modality_dropout": 0.3,
+            "weight_decay": 0.1,
+        },
     ),
-    "raw": ({"raw": True, "speakers": 4}, {"transfer": TAUGHT, "encoder": "tfidf"}),
+    "raw": ({"raw": True, "speakers": 4}, {"transfer": TEXT_SOURCE, "encoder": "tfidf"}),
     "folds": (
         {},
-        {"transfer": {**TAUGHT, "cross_fit": 2, "schedule": "decay"}, "rate_schedule": "onecycle"},
+        {
+            "transfer": {**TEXT_SOURCE, "cross_fit": 2, "schedule": "decay"},
+            "rate_schedule": "onecycle",
+        },
     ),
 }
 
@@ -342,8 +350,8 @@ def test_a_run_that_was_killed_after_any_epoch_ends_as_an_unbroken_one(
     kind: str, tmp_path: Path
 ) -> None:
     options, settings = KINDS[kind]
-    told = small_settings(**settings)
-    given = material_of(small_corpus(**options), told), told
+    settings = small_settings(**settings)
+    given = material_of(small_corpus(**options), settings), settings
     whole = trained(given, tmp_path / "whole", None)
     # Three epochs of the source, of each fold's, and of the target.
     for epoch in (3, 5, 9, 11) if kind == "folds" else range(1, 7):
@@ -355,18 +363,18 @@ def test_a_run_that_was_killed_after_any_epoch_ends_as_an_unbroken_one(
         assert without_times(found.progress) == without_times(whole.progress)
         assert found.progress.best_epoch == whole.progress.best_epoch
         assert found.calibration == whole.calibration
-        assert found.teaching is not None
-        assert whole.teaching is not None
-        assert same_models(found.teaching.model, whole.teaching.model)
+        assert found.source is not None
+        assert whole.source is not None
+        assert same_models(found.source.model, whole.source.model)
 
 
-def test_a_run_that_was_killed_in_the_midst_of_an_epoch(tmp_path: Path) -> None:
-    """Two epochs done, the third lost half-way: it is begun again."""
-    told = small_settings(batch_videos=1)
-    given = material_of(small_corpus(), told, words=False), told
+def test_a_run_that_was_killed_within_an_epoch(tmp_path: Path) -> None:
+    """Two epochs are done, the third is repeated."""
+    settings = small_settings(batch_videos=1)
+    given = material_of(small_corpus(), settings, words=False), settings
     whole = trained(given, tmp_path / "whole", None)
     material = given[0]
-    model = make_model(material.config(told, told.target), material.train, 0)
+    model = make_model(material.config(settings, settings.target), material.train, 0)
     steps = itertools.count(1)
 
     def kill(*arguments: object) -> None:
@@ -375,9 +383,9 @@ def test_a_run_that_was_killed_in_the_midst_of_an_epoch(tmp_path: Path) -> None:
 
     model.register_forward_hook(kill)
     state = tmp_path / "target.safetensors"
-    course = Course(material.train, material.valid, told.optimiser, told.transfer, 0, CPU)
+    setup = FitSetup(material.train, material.valid, settings.optimiser, settings.transfer, 0, CPU)
     with pytest.raises(Killed):
-        fit(model, dataclasses.replace(course, state=state))
+        fit(model, dataclasses.replace(setup, state=state))
     assert load_file(state)
     again = trained(given, tmp_path, None)
     assert same_models(again.model, whole.model)
@@ -385,11 +393,11 @@ def test_a_run_that_was_killed_in_the_midst_of_an_epoch(tmp_path: Path) -> None:
 
 
 def test_seeds_differ(tmp_path: Path) -> None:
-    told = small_settings()
-    material = material_of(small_corpus(), told, words=False)
-    one, other = (train_seed(material, told, seed, Where(CPU)) for seed in (0, 1))
+    settings = small_settings()
+    material = material_of(small_corpus(), settings, words=False)
+    one, other = (train_seed(material, settings, seed, SeedContext(CPU)) for seed in (0, 1))
     assert not same_models(one.model, other.model)
-    assert same_models(one.model, train_seed(material, told, 0, Where(CPU)).model)
+    assert same_models(one.model, train_seed(material, settings, 0, SeedContext(CPU)).model)
 
 
 def _cut(path: Path) -> None:
@@ -414,9 +422,9 @@ def _of_another_network(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_cut, _empty, _no_progress, _of_another_network])
-def test_a_damaged_state_is_told_in_one_line(damage: Any, tmp_path: Path) -> None:
-    told = small_settings()
-    given = material_of(small_corpus(), told, words=False), told
+def test_a_damaged_state_is_reported_in_one_line(damage: Any, tmp_path: Path) -> None:
+    settings = small_settings()
+    given = material_of(small_corpus(), settings, words=False), settings
     with pytest.raises(Killed):
         trained(given, tmp_path, 2)
     damage(tmp_path / "target.safetensors")
@@ -427,8 +435,8 @@ def test_a_damaged_state_is_told_in_one_line(damage: Any, tmp_path: Path) -> Non
 
 
 def test_numbers(tmp_path: Path) -> None:
-    told = small_settings(label="sentiment", epochs=25, learning_rate=0.02)
-    summary = begun(tmp_path / "out", small_corpus(speakers=16), told)
+    settings = small_settings(label="sentiment", epochs=25, learning_rate=0.02)
+    summary = run_small(tmp_path / "out", small_corpus(speakers=16), settings)
     figure = summary["target"]["test"]["mae"]
     assert figure["mean"] < 0.5 * figure["majority"]  # that of the training part's mean
     checkpoint = load_checkpoint(tmp_path / "out/checkpoint")
@@ -457,7 +465,9 @@ def test_classes(
     classes: tuple[str, ...], column: str, kind: str, names: tuple[str, ...], tmp_path: Path
 ) -> None:
     corpus = small_corpus(classes=classes, speakers=12)
-    summary = begun(tmp_path / "out", corpus, small_settings(label=column, labels=kind, epochs=1))
+    summary = run_small(
+        tmp_path / "out", corpus, small_settings(label=column, labels=kind, epochs=1)
+    )
     assert load_checkpoint(tmp_path / "out/checkpoint").config.model.labels == names
     found = summary["chosen"]["test"]
     assert len(found["confusion"]) == len(names)
@@ -474,7 +484,7 @@ def test_classes(
 )
 def test_every_head_trains_and_comes_back(fusion: str, raw: bool, tmp_path: Path) -> None:
     corpus = small_corpus(classes=POLARITIES, speakers=4 if raw else 8, raw=raw, gaps=not raw)
-    begun(tmp_path / "out", corpus, small_settings(fusion=fusion, epochs=2))
+    run_small(tmp_path / "out", corpus, small_settings(fusion=fusion, epochs=2))
     model = load_checkpoint(tmp_path / "out/checkpoint").model
     assert model.config.fusion.name == fusion
     lines = lines_of(tmp_path / "out/seed-0/metrics.jsonl")
@@ -486,5 +496,5 @@ def test_every_head_trains_and_comes_back(fusion: str, raw: bool, tmp_path: Path
 
 @pytest.mark.parametrize("target", [("audio",), ("face",)])
 def test_one_modality(target: tuple[str, ...], tmp_path: Path) -> None:
-    begun(tmp_path / "out", told=small_settings(target=target, epochs=1))
+    run_small(tmp_path / "out", settings=small_settings(target=target, epochs=1))
     assert load_checkpoint(tmp_path / "out/checkpoint").config.model.modalities == target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -19,22 +20,15 @@ from handmade import make_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from small_runs import TAUGHT, begun, files, read, small_settings
+from small_runs import TEXT_SOURCE, files, read, run_small, small_settings
 
 from avsent.cli.app import main
 from avsent.errors import InputError, OutputError
 from avsent.labels import EMOTIONS, POLARITY_LABELS, SENTIMENT_7
 from avsent.result.writers import Format, make_writer
 from avsent.training import plots
-from avsent.training.embeddings import Space, keep_spaces, load_spaces, principal_axes
-from avsent.training.plots import (
-    Compared,
-    Spaces,
-    save_comparison,
-    save_confusion,
-    save_loss_curves,
-    save_spaces,
-)
+from avsent.training.embeddings import EmbeddingSpace, read_spaces, write_spaces
+from avsent.training.plots import principal_axes, save_confusion, save_loss_curves, save_spaces
 from avsent.training.run_folder import RunFolder
 from avsent.views.figures import PALETTE, colours_of, save_figure
 from avsent.views.timeline import save_timeline
@@ -50,19 +44,14 @@ EPOCHS = [
     }
     for place, value in enumerate((0.4, 0.5, 0.625, 0.61), start=1)
 ]
-ROWS = [
-    Compared(name, 0.5 + 0.01 * place, 0.01, group)
-    for place, group in enumerate(("audio", "audio + face"))
-    for name in ("no transfer", "full HMTL")
-]
 
 
-def spaces(count: int = 60, size: int = 8, classes: int = 3) -> tuple[Any, ...]:
+def space(count: int = 60, size: int = 8, classes: int = 3) -> EmbeddingSpace:
     rng = np.random.default_rng(2)
     labels = rng.integers(0, classes, count)
     source = rng.normal(0, 3, (classes, size))[labels] + rng.normal(size=(count, size))
-    target = rng.normal(size=(count, size))
-    return Spaces(source, target), Spaces(source, 0.8 * source + 0.2 * target), labels
+    before = rng.normal(size=(count, size))
+    return EmbeddingSpace(before, 0.8 * source + 0.2 * before, source, labels)
 
 
 def draw_losses(path: Path) -> None:
@@ -74,14 +63,10 @@ def draw_confusion(path: Path) -> None:
 
 
 def draw_spaces(path: Path) -> None:
-    save_spaces(path, *spaces(), POLARITY_LABELS)
+    save_spaces(path, space(), POLARITY_LABELS)
 
 
-def draw_comparison(path: Path) -> None:
-    save_comparison(path, ROWS, majority=0.5, title="10 seeds")
-
-
-DRAWINGS = (draw_losses, draw_confusion, draw_spaces, draw_comparison)
+DRAWINGS = (draw_losses, draw_confusion, draw_spaces)
 
 
 @pytest.fixture
@@ -144,7 +129,7 @@ def test_names_of_classes_do_not_overlap(
     counts = (1000 * np.eye(len(labels), dtype=int) + 10).tolist()
     save_confusion(tmp_path / "a.png", counts, labels, "a title")
     assert_no_overlap(drawn[0])
-    save_spaces(tmp_path / "b.png", *spaces(classes=len(labels)), labels)
+    save_spaces(tmp_path / "b.png", space(classes=len(labels)), labels)
     assert_no_overlap(drawn[1])
 
 
@@ -203,13 +188,16 @@ def test_confusion(tmp_path: Path, drawn: list[Figure]) -> None:
 
 
 def test_spaces_share_one_basis(tmp_path: Path, drawn: list[Figure]) -> None:
-    before, after, labels = spaces()
-    before = Spaces(before.source, 9 * before.target)  # beyond the other clouds
-    save_spaces(tmp_path / "a.png", before, after, labels, POLARITY_LABELS)
+    drawing = space()
+    drawing = dataclasses.replace(drawing, before=9 * drawing.before)  # beyond the other points
+    save_spaces(tmp_path / "a.png", drawing, POLARITY_LABELS)
     left, right = drawn[0].axes
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
-    distance = [np.linalg.norm(s.source - s.target, axis=1).mean() for s in (before, after)]
+    distance = [
+        np.linalg.norm(drawing.source - target, axis=1).mean()
+        for target in (drawing.before, drawing.after)
+    ]
     assert left.get_title() == f"before transfer\nmean distance source – target: {distance[0]:.3g}"
     assert right.get_title().endswith(f"{distance[1]:.3g}")
 
@@ -223,25 +211,29 @@ def test_spaces_share_one_basis(tmp_path: Path, drawn: list[Figure]) -> None:
         for a in (left, right)
     ]
     assert apart[1].mean() < apart[0].mean() / 2
-    assert [len(p) for p in points(left, "o")] == np.bincount(labels).tolist()
+    assert [len(p) for p in points(left, "o")] == np.bincount(drawing.classes).tolist()
 
 
 def test_many_utterances_are_thinned_out(tmp_path: Path, drawn: list[Figure]) -> None:
-    save_spaces(tmp_path / "a.png", *spaces(1000), POLARITY_LABELS)
+    save_spaces(tmp_path / "a.png", space(1000), POLARITY_LABELS)
     axes = drawn[0].axes[0]
     assert axes.get_title().startswith("before transfer (400 of 1000 drawn)")
     assert sum(len(line.get_xydata()) for line in axes.get_lines()) == 800
 
 
 def test_spaces_that_do_not_fit(tmp_path: Path) -> None:
-    before, after, labels = spaces()
-    for wrong in (Spaces(before.source, before.target[:-1]), Spaces(before.source, labels)):
-        with pytest.raises(ValueError, match="clouds of points"):
-            save_spaces(tmp_path / "a.png", wrong, after, labels, POLARITY_LABELS)
+    drawing = space()
+    for wrong in (drawing.before[:-1], drawing.classes):
+        with pytest.raises(ValueError, match="embeddings of shapes"):
+            save_spaces(
+                tmp_path / "a.png", dataclasses.replace(drawing, before=wrong), POLARITY_LABELS
+            )
+    fewer = dataclasses.replace(drawing, classes=drawing.classes[1:])
     with pytest.raises(ValueError, match="59 labels"):
-        save_spaces(tmp_path / "a.png", before, after, labels[1:], POLARITY_LABELS)
-    flat = Spaces(np.ones((4, 2)), np.ones((4, 2)))  # all in one place
-    save_spaces(tmp_path / "flat.png", flat, flat, np.zeros(4, dtype=int), ("a",))
+        save_spaces(tmp_path / "a.png", fewer, POLARITY_LABELS)
+    ones = np.ones((4, 2), np.float32)  # all in one place
+    flat = EmbeddingSpace(ones, ones, ones, np.zeros(4, dtype=int))
+    save_spaces(tmp_path / "flat.png", flat, ("a",))
     assert [file.name for file in tmp_path.iterdir()] == ["flat.png"]
 
 
@@ -256,23 +248,11 @@ def test_principal_axes_against_svd() -> None:
     assert (projection.axes[np.abs(projection.axes).argmax(axis=0), [0, 1]] > 0).all()
 
 
-def test_comparison(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw_comparison(tmp_path / "a.png")
-    axes = drawn[0].axes[0]
-    names = [text.get_text() for text in axes.get_yticklabels()]
-    assert names == [f"{row.group}: {row.name}" for row in ROWS]
-    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first on top
-    assert {"0.500 ± 0.010", "0.510 ± 0.010", "majority: 0.500"} <= set(words_of(drawn[0]))
-    with pytest.raises(ValueError, match="nothing to compare"):
-        save_comparison(tmp_path / "b.png", [])
-
-
 def test_strange_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ("$x_1$ & <b>", "喜び")  # no mathematics; a script that the font lacks
     save_confusion(tmp_path / "a.svg", [[1, 0], [0, 1]], names, "cost: $5 or $6^")
-    save_spaces(tmp_path / "b.png", *spaces(classes=2), names)
-    save_comparison(tmp_path / "c.png", [Compared("$y^", 0.5)], title="$^")
-    assert len(drawn) == 3
+    save_spaces(tmp_path / "b.png", space(classes=2), names)
+    assert len(drawn) == 2
     assert "cost: $5 or $6^" in words_of(drawn[0])
 
 
@@ -309,7 +289,9 @@ PICTURES = {"losses", "confusion", "spaces-audio"}
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two seeds with transfer."""
     folder = tmp_path_factory.mktemp("run") / "taught"
-    begun(folder, told=small_settings(target=("audio",), transfer=TAUGHT), seeds=(3, 4))
+    run_small(
+        folder, settings=small_settings(target=("audio",), transfer=TEXT_SOURCE), seeds=(3, 4)
+    )
     return folder
 
 
@@ -376,7 +358,7 @@ def test_a_run_without_its_spaces(run: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_run_without_transfer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begun(tmp_path / "run")
+    run_small(tmp_path / "run")
     assert not list((tmp_path / "run").rglob("spaces.safetensors"))
     assert main(["plot", str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 0
     assert set(files(tmp_path / "out")) == {"losses.png", "confusion.png"}
@@ -418,29 +400,33 @@ def test_runs_that_cannot_be_drawn(
 def test_spaces_come_back_as_they_were(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     spaces = {
-        name: Space(
+        name: EmbeddingSpace(
             *(rng.normal(size=(7, 5)).astype(np.float32) for _ in range(3)), rng.integers(0, 3, 7)
         )
         for name in ("audio", "face")
     }
-    keep_spaces(tmp_path / "a", spaces)
-    keep_spaces(tmp_path / "b", spaces)
+    write_spaces(tmp_path / "a", spaces)
+    write_spaces(tmp_path / "b", spaces)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    found = load_spaces(tmp_path / "a")
+    found = read_spaces(tmp_path / "a")
     assert found is not None
     assert set(found) == set(spaces)
     for name, space in spaces.items():
         for field in ("before", "after", "source", "classes"):
             assert np.array_equal(getattr(found[name], field), getattr(space, field))
-    assert load_spaces(tmp_path / "none") is None
-    keep_spaces(tmp_path / "nothing", {})
+    assert read_spaces(tmp_path / "none") is None
+    write_spaces(tmp_path / "nothing", {})
     assert not (tmp_path / "nothing").exists()
-    keep_spaces(
+    write_spaces(
         tmp_path / "uneven",
-        {"audio": Space(*(np.zeros((n, 2), np.float32) for n in (3, 4, 3)), np.zeros(3, np.int64))},
+        {
+            "audio": EmbeddingSpace(
+                *(np.zeros((n, 2), np.float32) for n in (3, 4, 3)), np.zeros(3, np.int64)
+            )
+        },
     )
     with pytest.raises(InputError, match="damaged"):
-        load_spaces(tmp_path / "uneven")
+        read_spaces(tmp_path / "uneven")
 
 
 def test_the_best_seed_is_that_of_the_summary(taught: Path) -> None:

@@ -10,17 +10,20 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from conftest import SAMPLE
 from handmade import make_result
 from media_files import MS, tone, write_sound, write_video
 
 from avsent.errors import MediaError
 from avsent.extraction.faces.types import Sighting
+from avsent.extraction.media.events import Frame
+from avsent.extraction.media.reader import MediaReader
+from avsent.extraction.media.video import DecodedFrame, upright
 from avsent.result.record import Result
 from avsent.result.utterance import Attention, TimeWeight
 from avsent.views.report.page import context_rows
 from avsent.views.report.pictures import (
-    ColourReader,
     Picture,
     analysis_rate_of,
     face_crop,
@@ -49,10 +52,11 @@ def result_of(times_s: list[float], *, track: int | None = 1, end_s: float = 2.0
 
 
 def pictures_at(path: Path, times_s: list[float]) -> dict[float, Picture]:
-    seen: dict[float, Picture] = {}
-    with ColourReader(path, times_s, seen.__setitem__) as reader:
-        assert list(reader.sounds()) == []
-    return seen
+    """The pictures of a file at these times, upright, in BGR."""
+    reformatter = VideoReformatter()
+    with MediaReader(path) as reader:
+        events = [e for e in reader.in_colour(times_s) if isinstance(e, DecodedFrame)]
+        return {e.time_s: upright(e.frame, "bgr24", reformatter) for e in events}
 
 
 # --- pictures at wanted times --------------------------------------------------------------------
@@ -98,16 +102,10 @@ def test_no_other_picture_is_taken_for_one_that_is_not_there(tmp_path: Path) -> 
 
 
 def test_pictures_of_the_sample_have_the_times_of_the_analysis() -> None:
-    from avsent.extraction.media.events import Frame
-    from avsent.extraction.media.reader import MediaReader
-
     with MediaReader(SAMPLE) as reader:
         grey = {event.time_s: event.gray for event in reader if isinstance(event, Frame)}
     wanted = sorted(grey)[3::20]
-    seen: dict[float, Picture] = {}
-    with ColourReader(SAMPLE, wanted, seen.__setitem__) as colour:
-        for _ in colour.sounds():
-            pass
+    seen = pictures_at(SAMPLE, wanted)
     assert sorted(seen) == wanted
     for time_s, picture in seen.items():
         # The same picture, not its neighbour: the sample moves.
@@ -118,9 +116,6 @@ def test_pictures_of_the_sample_have_the_times_of_the_analysis() -> None:
 
 
 def test_rotated_pictures_stand_upright(clips: Path) -> None:
-    from avsent.extraction.media.events import Frame
-    from avsent.extraction.media.reader import MediaReader
-
     path = clips / "rotated_90_3frames.mov"
     with MediaReader(path) as reader:
         grey = {event.time_s: event.gray for event in reader if isinstance(event, Frame)}

@@ -1,45 +1,52 @@
-"""What passes between a batch and its workers: plain values, which any pipe can carry."""
+"""What passes between a batch and its workers (plain values, which any pipe can carry), and the
+interface of an engine. It imports nothing heavy: Ray's workers import it before torch."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self, TypeAlias
 
+from avsent.batch.events import Advanced
 from avsent.errors import AvsentError
-from avsent.options import FaceChoice
+from avsent.options import Adapt, PredictOptions
+
+EXIT_INTERNAL = 1
+"""Exit code of a file that failed by an internal error, a lost worker or the time limit."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Libraries read these when they are imported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done with every file: model, place and options of ``avsent predict``.
+    """What is done with every file: the model, the device and the options of ``avsent predict``.
 
-    ``threads``: of each worker. ``represent``: also give what the encoders made of each
-    utterance, which the adaptation to a corpus needs.
+    ``threads``: of each worker; it replaces that of ``options``.
     """
 
     checkpoint: str = "default"
     device: str = "auto"
-    face: FaceChoice = FaceChoice.speaking
-    adapt_speaker: bool = False
-    represent: bool = False
-    analysis_rate_hz: float | None = None
-    strict: bool = False
-    landmarks: Path | None = None
-    check: bool = True
-    proxy: bool | None = None
+    options: PredictOptions = field(default_factory=PredictOptions)
     threads: int = 1
     debug: bool = False
+
+    @property
+    def represent(self) -> bool:
+        """Whether the journal also keeps the representation of each utterance, for the adaptation
+        to the corpus."""
+        return self.options.adapt is Adapt.corpus
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to be done.
+    """One file to process.
 
-    ``name``: relative to the folder, with ``/``. ``known_sha256``: of the content that the
-    journal has a valid result for; a file that still has it is not done again.
+    ``name``: relative to the folder, with ``/``. ``known_sha256``: of the content for which the
+    journal has a valid result; a file that still has this content is not processed again.
     """
 
     number: int
@@ -50,41 +57,34 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What was found in one file; all None but the first where its content is the known one.
+class FileResult:
+    """The result of one file.
 
-    ``result``: compressed JSON of schema avsent/1; ``rows``: JSON of the rows of the table of
-    all utterances; ``representations``: see :class:`Work`.
+    ``result``: compressed JSON of schema avsent/1; ``rows``: JSON of its rows in the table of all
+    utterances; ``representations``: see :class:`Work`.
     """
 
     content_sha256: str
-    duration_s: float | None = None
-    utterances: int | None = None
-    result: bytes | None = None
-    rows: str | None = None
+    duration_s: float
+    utterances: int
+    result: bytes
+    rows: str
     representations: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """How far a job has come, in seconds of media."""
-
-    job: Job
-    completed_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Done:
-    """A job is done; ``seconds`` of wall time on worker ``worker``."""
+    """A job is done, in ``seconds`` of wall time; ``result`` is None where the content of the file
+    is the known one."""
 
     job: Job
-    answer: Answer
+    result: FileResult | None
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The file cannot be done: trying again would end the same."""
+    """The file cannot be processed: another try would end the same."""
 
     job: Job
     error: str
@@ -94,17 +94,26 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker is gone; its file may be all right.
-
-    ``innocent``: the file had nothing to do with it, as the worker had not even begun.
-    """
+    """The worker has died; its file may be fine. ``before_start``: the worker had not begun it."""
 
     job: Job
     reason: str
-    innocent: bool = False
+    before_start: bool = False
 
 
-Event: TypeAlias = Moved | Done | Failed | Lost
+Outcome: TypeAlias = Done | Failed | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Message of a worker: its model is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Message of a worker: no worker can process any file."""
+
+    error: AvsentError
 
 
 class WorkersError(AvsentError):
@@ -112,8 +121,8 @@ class WorkersError(AvsentError):
 
 
 class Engine(ABC):
-    """Workers behind one interface; the order of jobs, retries and time limits are the
-    business of :mod:`avsent.batch.scheduler`. A context manager: leaving it ends all workers."""
+    """Workers behind one interface; :mod:`avsent.batch.scheduler` decides on the order of jobs,
+    retries and time limits. A context manager, which ends all workers."""
 
     retries: ClassVar[int] = 1
     """How often a job whose worker was lost is tried again."""
@@ -121,7 +130,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def workers(self) -> int:
-        """How many there are, or will be when all are up."""
+        """The number of workers once all have started."""
 
     @abstractmethod
     def free(self) -> int:
@@ -132,16 +141,16 @@ class Engine(ABC):
         """Give ``job`` to a free worker; returns the worker's number, from 0."""
 
     @abstractmethod
-    def wait(self, timeout_s: float) -> list[Event]:
-        """What happened, as soon as something did, or nothing after ``timeout_s``.
+    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
+        """Wait until something happens, at most ``timeout_s``, and return it.
 
         Raises:
-            AvsentError: no worker can do any file: a model that cannot be loaded, say.
+            AvsentError: no worker can process any file: a model that cannot be loaded, say.
         """
 
     @abstractmethod
     def abandon(self, job: Job) -> None:
-        """End the work on ``job``, whatever it takes; no event of it follows."""
+        """Stop the work on ``job`` at once; no event or outcome of it follows."""
 
     @abstractmethod
     def close(self) -> None:
@@ -150,10 +159,20 @@ class Engine(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

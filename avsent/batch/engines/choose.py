@@ -1,56 +1,18 @@
-"""Which engine does the work, with how many workers, and what each of them is told."""
+"""Choice of the engine, the number of its workers and the threads of each."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import sys
-from pathlib import Path
 
 from avsent.batch.engines.base import Engine, Work
 from avsent.errors import UsageError
 from avsent.machine import default_workers, usable_cores
 from avsent.model.folders import shipped_names
-from avsent.options import Adapt, FaceChoice
 
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
-"""On Linux one of these is there where there is a GPU that torch can use."""
-
-
-def make_work(
-    engine: str,
-    *,
-    checkpoint: str,
-    device: str,
-    face: FaceChoice,
-    adapt: Adapt,
-    analysis_rate_hz: float | None,
-    strict: bool,
-    landmarks: Path | None,
-    debug: bool,
-    check: bool = True,
-    proxy: bool | None = None,
-) -> Work:
-    """The work of a batch.
-
-    Raises:
-        UsageError: options that do not go together.
-    """
-    if engine == "ray" and device.startswith("cuda:"):
-        raise UsageError("on a Ray cluster Ray hands out the GPUs: give --device cuda, or cpu")
-    return Work(
-        checkpoint=_absolute(checkpoint),
-        device=device,
-        face=face,
-        adapt_speaker=adapt is Adapt.speaker,
-        represent=adapt is Adapt.corpus,
-        analysis_rate_hz=analysis_rate_hz,
-        strict=strict,
-        landmarks=None if landmarks is None else landmarks.absolute(),
-        check=check,
-        proxy=proxy,
-        debug=debug,
-    )
+"""Linux has one of these where there is a GPU that torch can use."""
 
 
 def make_engine(
@@ -58,12 +20,13 @@ def make_engine(
 ) -> Engine:
     """The engine ``name``: local or ray; never more workers than ``jobs``.
 
-    Workers on this machine share its cores, so that there are no more threads than cores; on a
-    cluster, of whose nodes nothing is known, each has one.
+    Workers on this machine share its cores, so that there are no more threads than cores. On a
+    cluster, whose nodes are unknown, each worker has one thread.
 
     Raises:
         UsageError: there is no such engine or device. WorkersError: the cluster is out of reach.
     """
+    work = with_absolute_paths(work)
     if name == "ray":
         from avsent.batch.engines.ray_cluster import RayEngine
 
@@ -72,8 +35,8 @@ def make_engine(
         raise UsageError(f"there is no engine {name!r}; choose local or ray")
     count = min(workers or default_workers(), jobs)
     work = dataclasses.replace(work, threads=max(1, usable_cores() // count))
-    if may_have_gpu(work.device):
-        # Imported only where there may be one: torch takes its time.
+    if _may_have_gpu(work.device):
+        # torch takes seconds to import, so it is asked only where there may be a GPU.
         from avsent.machine import torch_device
 
         if torch_device(work.device).type != "cpu":
@@ -86,23 +49,26 @@ def make_engine(
 
 
 def prepare_engine(name: str) -> None:
-    """Begin with what takes a while, before it is known how much there is to do."""
+    """Start what takes a while, before it is known how much there is to do."""
     if name == "local":
         from avsent.batch.engines.local import prepare_workers
 
         prepare_workers()
 
 
-def may_have_gpu(device: str) -> bool:
-    """Whether it is worth asking torch for a GPU; a wrong name is found out by asking it."""
+def with_absolute_paths(work: Work) -> Work:
+    """``work`` for workers in other folders or on other machines. Names of shipped models and of
+    checkpoints that do not exist stay as they are."""
+    checkpoint, options = work.checkpoint, work.options
+    if checkpoint not in shipped_names() and os.path.exists(checkpoint):
+        checkpoint = os.path.abspath(checkpoint)
+    if options.landmarks is not None:
+        options = dataclasses.replace(options, landmarks=options.landmarks.absolute())
+    return dataclasses.replace(work, checkpoint=checkpoint, options=options)
+
+
+def _may_have_gpu(device: str) -> bool:
+    """Whether torch must be asked for a GPU, which also finds wrong names of devices."""
     if device == "cpu":
         return False
-    on_linux = sys.platform == "linux"
-    return device != "auto" or not on_linux or any(map(os.path.exists, _GPU_FILES))
-
-
-def _absolute(checkpoint: str) -> str:
-    """A path as workers in other folders, or on other machines, find it; a name as it is."""
-    if checkpoint in shipped_names() or not os.path.exists(checkpoint):
-        return checkpoint
-    return os.path.abspath(checkpoint)
+    return device != "auto" or sys.platform != "linux" or any(map(os.path.exists, _GPU_FILES))

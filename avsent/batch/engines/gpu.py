@@ -13,9 +13,17 @@ from typing import Any, TypeVar
 
 import torch
 
-from avsent.batch.engines.base import Done, Event, Job, Moved, Work
+from avsent.batch.engines.base import Done, Job, Outcome, Work
 from avsent.batch.engines.local import LocalEngine
-from avsent.batch.engines.worker import Piece, Seen, answer_of, failure, options_of, serve_features
+from avsent.batch.engines.worker import (
+    Extracted,
+    ExtractedUtterance,
+    ExtractWorker,
+    failure,
+    file_result,
+    options_of,
+)
+from avsent.batch.events import Advanced
 from avsent.errors import InputError
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.model.encoding import EncodedUtterance
@@ -90,7 +98,7 @@ class _File:
 
 
 _Utterance = tuple[_File, UtteranceFeatures]
-_Waiting = tuple[_File, UtteranceFeatures | Seen]
+_Waiting = tuple[_File, UtteranceFeatures | Extracted]
 """An utterance to be encoded, or the end of a file."""
 
 
@@ -104,7 +112,7 @@ class GpuEngine(LocalEngine):
     """
 
     def __init__(self, work: Work, workers: int, *, together: bool | None = None) -> None:
-        super().__init__(work, workers, serve_features)
+        super().__init__(work, workers, ExtractWorker)
         self._predictor = Predictor.load(work.checkpoint, device=work.device)
         if work.represent:
             self._predictor.require_adaptable()
@@ -113,7 +121,7 @@ class GpuEngine(LocalEngine):
         self._batch = BatchSize(MOST_UTTERANCES)
         self._files: dict[Job, _File] = {}
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
-        self._decided: queue.Queue[Event | Exception] = queue.Queue()
+        self._decided: queue.Queue[Outcome | Exception] = queue.Queue()
         self._encoder = threading.Thread(target=self._encode_all, name="avsent-gpu", daemon=True)
         self._encoder.start()
 
@@ -124,23 +132,23 @@ class GpuEngine(LocalEngine):
         self._files[job] = _File(job)
         return super().start(job)
 
-    def wait(self, timeout_s: float) -> list[Event]:
+    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
         deadline = time.monotonic() + timeout_s
         while True:
-            events: list[Event] = []
+            events: list[Advanced | Outcome] = []
             # In short steps: decisions come from a thread, not through a pipe.
             if self._waiting.qsize() <= WAITING_LIMIT:
                 events += super().wait(_STEP_S)
             else:
                 time.sleep(_STEP_S)
             while not self._decided.empty():
-                event = self._decided.get()
-                if isinstance(event, Exception):
-                    raise event
-                if event.job in self._files:
-                    events.append(event)
+                outcome = self._decided.get()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                if outcome.job in self._files:
+                    events.append(outcome)
             for event in events:
-                if not isinstance(event, Moved):
+                if not isinstance(event, Advanced):
                     self._files.pop(event.job, None)
             if events or time.monotonic() >= deadline:
                 return events
@@ -155,12 +163,12 @@ class GpuEngine(LocalEngine):
         super().close()
         self._encoder.join()
 
-    def _take(self, worker: Any, message: object, events: list[Event]) -> None:
+    def _take(self, worker: Any, message: object, events: list[Advanced | Outcome]) -> None:
         match message:
-            case Piece(job, features):
+            case ExtractedUtterance(job, features):
                 if (file := self._files.get(job)) is not None:
                     self._waiting.put((file, features))
-            case Seen(job):
+            case Extracted(job):
                 worker.job = None
                 if (file := self._files.get(job)) is not None:
                     self._waiting.put((file, message))
@@ -180,9 +188,9 @@ class GpuEngine(LocalEngine):
                 self._encode(
                     [(file, it) for file, it in items if isinstance(it, UtteranceFeatures)]
                 )
-                for file, seen in items:
-                    if isinstance(seen, Seen) and self._is_live(file):
-                        self._decide(file, seen)
+                for file, end in items:
+                    if isinstance(end, Extracted) and self._is_live(file):
+                        self._decide(file, end)
                 if ends:
                     return
         except Exception as error:
@@ -211,16 +219,20 @@ class GpuEngine(LocalEngine):
         features = [features for _, features in items]
         return self._predictor.decider.encode(features, together=self._together)
 
-    def _decide(self, file: _File, seen: Seen) -> None:
-        event: Event
+    def _decide(self, file: _File, extracted: Extracted) -> None:
+        event: Outcome
         try:
             if file.error is not None:
                 raise file.error
-            analysis = assemble(self._predictor.decider, file.encoded, seen.facts, self._options)
-            answer = answer_of(file.job, seen.content_sha256, self._predictor, analysis, self._work)
-            event = Done(file.job, answer, seen.seconds)
+            analysis = assemble(
+                self._predictor.decider, file.encoded, extracted.facts, self._options
+            )
+            result = file_result(
+                file.job, extracted.content_sha256, self._predictor, analysis, self._work
+            )
+            event = Done(file.job, result, extracted.seconds)
         except Exception as error:
-            event = failure(error, file.job, self._work, seen.seconds)
+            event = failure(error, file.job, self._work, extracted.seconds)
         self._decided.put(event)
 
 

@@ -1,7 +1,7 @@
 """The local engine: worker processes, each with a pipe of its own.
 
-No lock and no queue is shared between them, so one that is killed, at whatever moment, takes
-nothing along but the job it had.
+They share no lock and no queue, so a worker that is killed at any moment takes nothing along but
+its job.
 """
 
 from __future__ import annotations
@@ -9,32 +9,36 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
-import os
 import signal
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from typing import Any
 
 from avsent.batch.engines.base import (
+    THREAD_VARIABLES,
     Done,
     Engine,
-    Event,
     Failed,
     Job,
     Lost,
-    Moved,
+    Outcome,
+    Ready,
+    Unfit,
     Work,
     WorkersError,
+    environment,
 )
-from avsent.batch.engines.worker import Ready, Unfit, serve
+from avsent.batch.engines.worker import FileWorker, PredictWorker, serve
+from avsent.batch.events import Advanced
 
 PRELOAD = ["avsent.batch.engines.preload"]
-STILLBORN_LIMIT = 3
+FAILED_STARTS_LIMIT = 3
 """Workers in a row that may end before their model is loaded."""
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
+"""For the process that workers are forked from, as a fork would lose the threads of libraries.
+Workers set their own number later."""
 
 
 @dataclass(slots=True)
@@ -44,24 +48,20 @@ class _Worker:
     connection: Connection
     job: Job | None = None
     ready: bool = False
-    began_s: float = field(default_factory=time.monotonic)
 
 
 class LocalEngine(Engine):
-    """``workers`` processes on this machine, started when first needed.
-
-    ``target`` is what runs in each, by default :func:`avsent.batch.engines.worker.serve`.
-    """
+    """``workers`` processes on this machine, started when first needed; ``load`` makes what
+    processes the jobs in each of them."""
 
     def __init__(
-        self, work: Work, workers: int, target: Callable[[Connection, Work], None] = serve
+        self, work: Work, workers: int, load: Callable[[Work], FileWorker] = PredictWorker
     ) -> None:
         self._work = work
         self._count = workers
-        self._target = target
+        self._load = load
         self._living: dict[int, _Worker] = {}
-        self._stillborn = 0
-        self._context: BaseContext | None = None
+        self._failed_starts = 0
 
     @property
     def workers(self) -> int:
@@ -73,26 +73,26 @@ class LocalEngine(Engine):
     def start(self, job: Job) -> int:
         idle = [worker for worker in self._living.values() if worker.job is None]
         for worker in [worker for worker in idle if not worker.process.is_alive()]:
-            self._remove(worker)  # since we looked last: a new one has both its tries
+            self._remove(worker)  # it died while idle: the job keeps both its tries
             idle.remove(worker)
         worker = idle[0] if idle else self._new_worker()
-        worker.job, worker.began_s = job, time.monotonic()
-        # Where the worker is gone already, waiting will find that out.
+        worker.job = job
+        # If the worker is dead already, wait() will find out.
         with contextlib.suppress(OSError):
             worker.connection.send(job)
         return worker.number
 
-    def wait(self, timeout_s: float) -> list[Event]:
+    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
         living = list(self._living.values())
         sources = [item for w in living for item in (w.connection, w.process.sentinel)]
         ready = set(wait(sources, timeout_s))
-        events: list[Event] = []
+        events: list[Advanced | Outcome] = []
         for worker in living:
             if worker.connection in ready or worker.process.sentinel in ready:
-                # First what it said: it may have ended after its last word.
-                alive = self._hear(worker, events)
-                if not alive or worker.process.sentinel in ready:
-                    self._bury(worker, events)
+                # The pipe first: a worker may die after its last message.
+                connected = self._receive(worker, events)
+                if not connected or worker.process.sentinel in ready:
+                    self._lose(worker, events)
         return events
 
     def abandon(self, job: Job) -> None:
@@ -101,20 +101,23 @@ class LocalEngine(Engine):
                 self._remove(worker)
 
     def close(self) -> None:
-        for worker in list(self._living.values()):
+        for worker in self._living.values():
             worker.process.kill()
         for worker in list(self._living.values()):
             self._remove(worker)
 
     def _new_worker(self) -> _Worker:
-        context = self._context = self._context or _context()
         number = next(n for n in itertools.count() if n not in self._living)
         try:
+            context = _context()
             ours, theirs = context.Pipe()
             process = context.Process(  # type: ignore[attr-defined]
-                target=self._target, args=(theirs, self._work), name=f"avsent-{number}", daemon=True
+                target=serve,
+                args=(theirs, self._load, self._work),
+                name=f"avsent-{number}",
+                daemon=True,
             )
-            with _deaf_to_ctrl_c(), _one_thread_in_environment():
+            with _ctrl_c_ignored(), environment(_ONE_THREAD):
                 process.start()
                 worker = self._living[number] = _Worker(number, process, ours)
         except (OSError, EOFError) as error:
@@ -124,7 +127,7 @@ class LocalEngine(Engine):
         theirs.close()
         return worker
 
-    def _hear(self, worker: _Worker, events: list[Event]) -> bool:
+    def _receive(self, worker: _Worker, events: list[Advanced | Outcome]) -> bool:
         """Take what a worker has sent; False where its pipe is broken."""
         try:
             while worker.connection.poll():
@@ -133,33 +136,32 @@ class LocalEngine(Engine):
             return False
         return True
 
-    def _take(self, worker: _Worker, message: object, events: list[Event]) -> None:
+    def _take(self, worker: _Worker, message: object, events: list[Advanced | Outcome]) -> None:
         match message:
             case Ready():
-                worker.ready, self._stillborn = True, 0
+                worker.ready, self._failed_starts = True, 0
             case Unfit(error):
                 raise error
             case Done() | Failed():
                 worker.job = None
                 events.append(message)
-            case Moved():
-                events.append(message)
+            case int() | float() if worker.job is not None:
+                events.append(Advanced(worker.job.name, worker.number, message))
 
-    def _bury(self, worker: _Worker, events: list[Event]) -> None:
-        job = worker.job
+    def _lose(self, worker: _Worker, events: list[Advanced | Outcome]) -> None:
         self._remove(worker)
-        reason = ending(worker.process.exitcode)
+        reason = reason_of_exit(worker.process.exitcode)
         if not worker.ready:
-            self._stillborn += 1
+            self._failed_starts += 1
             if any(other.ready for other in self._living.values()):
-                # There may be memory for so many, and no more.
+                # The memory may not be enough for more workers.
                 self._count = max(len(self._living), 1)
-            elif self._stillborn >= STILLBORN_LIMIT:
+            elif self._failed_starts >= FAILED_STARTS_LIMIT:
                 raise WorkersError(
                     f"workers end as they start ({reason}); try fewer --workers, and --debug"
                 )
-        if job is not None:
-            events.append(Lost(job, reason, innocent=not worker.ready))
+        if worker.job is not None:
+            events.append(Lost(worker.job, reason, before_start=not worker.ready))
 
     def _remove(self, worker: _Worker) -> None:
         self._living.pop(worker.number, None)
@@ -168,7 +170,7 @@ class LocalEngine(Engine):
         worker.connection.close()
 
 
-def ending(exit_code: int | None) -> str:
+def reason_of_exit(exit_code: int | None) -> str:
     """How a process ended, in words."""
     if exit_code is None or exit_code >= 0:
         return f"its worker ended with code {exit_code}"
@@ -182,16 +184,16 @@ def ending(exit_code: int | None) -> str:
 
 
 def prepare_workers() -> None:
-    """Let the process that workers are forked from begin to import, where the system has such."""
+    """Start the process that workers are forked from, which takes a while to import everything."""
     if _context().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        with _deaf_to_ctrl_c(), _one_thread_in_environment():
+        with _ctrl_c_ignored(), environment(_ONE_THREAD):
             forkserver.ensure_running()
 
 
 def _context() -> BaseContext:
-    """Processes forked from one that has all imported, where the system can do that."""
+    """Fork workers from a process that has imported everything, where the system can do that."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -200,32 +202,17 @@ def _context() -> BaseContext:
 
 
 @contextlib.contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process started inside never hears it, not even while it imports; we do afterwards."""
+def _ctrl_c_ignored() -> Iterator[None]:
+    """A process started inside never receives Ctrl-C, not even while it imports; this one does,
+    after the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # or starting it, in there, would let Ctrl-C in again
+    resource_tracker.ensure_running()  # starting it inside would unblock Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _one_thread_in_environment() -> Iterator[None]:
-    """For the process that workers are forked from: libraries read these when they are imported,
-    and a fork would lose their threads. Workers set their own number later."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,5 +1,5 @@
-"""Imported once by the process that workers are forked from: they have at once, and share, what
-would take each of them seconds and hundreds of megabytes.
+"""Imported once by the process that workers are forked from: workers then share what would take
+each of them seconds and hundreds of megabytes.
 
 Nothing here may start a thread, which a fork would lose: so no network runs.
 """
@@ -20,6 +20,6 @@ from avsent.extraction.media.events import SAMPLE_RATE_HZ
 # librosa imports most of itself, and loads what numba compiled, when it is first used.
 _NOISE = np.random.default_rng(0).normal(scale=0.1, size=SAMPLE_RATE_HZ).astype(np.float32)
 audio_features(_NOISE, 0.0)
-# dlib's models. Where their files are missing, --landmarks may name another, or workers tell.
+# dlib's models. Where their files are missing, --landmarks may name others, or workers fail.
 with contextlib.suppress(AvsentError):
     FaceTracker()

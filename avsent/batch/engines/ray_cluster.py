@@ -17,43 +17,42 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from avsent import __version__
 from avsent.batch.engines.base import (
+    THREAD_VARIABLES,
     Done,
     Engine,
-    Event,
     Failed,
     Job,
     Lost,
-    Moved,
+    Outcome,
+    Ready,
     Work,
     WorkersError,
+    environment,
 )
-from avsent.batch.engines.worker import Ready, Unfit
+from avsent.batch.engines.worker import PredictWorker, failure
+from avsent.batch.events import Advanced
 from avsent.errors import AvsentError, UsageError
 from avsent.machine import default_workers
 
-if TYPE_CHECKING:
-    from avsent.batch.engines.worker import Doer
-
 PROGRESS_INTERVAL_S = 1.0  # between questions to a busy worker
-NODES_INTERVAL_S = 3.0  # between looks at which nodes there are
+NODES_INTERVAL_S = 3.0  # between two readings of the nodes
 START_LIMIT_S = 600.0  # without any worker: others may use the cluster, or nodes be on their way
-FETCH_LIMIT_S = 60.0  # for an answer that is there to arrive
-CONNECT_LIMIT_S = 10.0  # for a host to answer at all
+FETCH_LIMIT_S = 60.0  # for a reply that is there to arrive
+CONNECT_LIMIT_S = 10.0  # for a host to reply at all
 TRIAL_LIMIT_S = 60.0  # for a cluster to let a program in
 FAILED_STARTS_LIMIT = 3  # workers in a row that end before their model is loaded, on living nodes
 STORE_BYTES = 200_000_000  # of a local Ray, for the results of a few files
-GPU_SHARE = 0.25  # for each worker, which uses little of its time, and 1 to 2 GB of its memory
+GPU_SHARE = 0.25  # of each worker, which needs a GPU for little of its time, and 1 to 2 GB of it
 NODE_LOST = "its node was lost"
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _RAY_VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or `uv run` would send the current folder to all nodes
@@ -63,25 +62,17 @@ _RAY_VARIABLES = {
 _TRIAL = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A living node, with all its cores and GPUs, free or not."""
-
-    id: str
-    cpus: float
-    gpus: float
-
-
 @dataclass(slots=True)
 class _Worker:
-    """``answer``: Ray's reference to the reply to its last order; ``progress``: to its progress."""
+    """``reply``: Ray's reference to the reply to the last call; ``progress``: to the progress."""
 
     number: int
     actor: Any
-    answer: Any
+    reply: Any
     node: str | None = None
     ready: bool = False
     job: Job | None = None
+    began_s: float = 0.0
     progress: Any = None
     asked_s: float = field(default_factory=time.monotonic)
 
@@ -95,7 +86,7 @@ class RayEngine(Engine):
     more than ``jobs``. All nodes need the same version of avsent, and the files, the checkpoint
     and the landmarks file under the same paths: a file that a node cannot see cannot be read.
 
-    Where the head of the cluster goes down, or the node on which this runs, Ray ends this process
+    If the head of the cluster goes down, or the node on which this runs, Ray ends this process
     within a minute; the journal has what was done.
 
     Raises:
@@ -103,7 +94,7 @@ class RayEngine(Engine):
         WorkersError: the cluster is out of reach.
     """
 
-    retries: ClassVar[int] = 2  # that a node is lost is not the file's fault
+    retries: ClassVar[int] = 2  # a lost node is not the file's fault
 
     def __init__(
         self, work: Work, workers: int | None, address: str | None, *, jobs: int | None = None
@@ -131,23 +122,27 @@ class RayEngine(Engine):
 
     def start(self, job: Job) -> int:
         worker = next(w for w in self._living.values() if w.ready and w.job is None)
-        worker.job, worker.answer = job, worker.actor.outcome.remote(job)
-        worker.asked_s = time.monotonic()
+        worker.job, worker.reply = job, worker.actor.outcome.remote(job)
+        worker.began_s = worker.asked_s = time.monotonic()
         return worker.number
 
-    def wait(self, timeout_s: float) -> list[Event]:
+    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
         self._adjust_workers()
         workers = self._living.values()
-        awaited = {r: w for w in workers for r in (w.progress, w.answer) if r is not None}
-        events: list[Event] = []
+        awaited = {r: w for w in workers for r in (w.progress, w.reply) if r is not None}
+        events: list[Advanced | Outcome] = []
         if not awaited:
             time.sleep(timeout_s)
             return events
-        there, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
-        if there:
-            there, _ = self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
-        for reference in there:
-            self._receive(awaited[reference], reference, events)
+        arrived, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
+        if arrived:
+            arrived, _ = self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+        for reference in arrived:
+            worker = awaited[reference]
+            if reference == worker.progress:
+                self._receive_progress(worker, events)
+            elif reference == worker.reply:
+                self._receive_reply(worker, events)
         for worker in list(self._living.values()):
             if worker.node is not None and worker.node not in self._nodes:
                 self._lose(worker, NODE_LOST, events)
@@ -192,34 +187,32 @@ class RayEngine(Engine):
 
     def _read_nodes(self) -> None:
         """Which nodes are alive, and how many workers they have room for."""
-        nodes = []
-        for node in self._ray.nodes():
-            if node["Alive"]:
-                has = node["Resources"]
-                nodes.append(Node(node["NodeID"], has.get("CPU", 0.0), has.get("GPU", 0.0)))
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
         self._read_s = time.monotonic()
-        self._nodes = {node.id for node in nodes}
+        self._nodes = {node["NodeID"] for node in alive}
+        nodes = [node["Resources"] for node in alive]
         self._resources = resources_of(self._work, nodes)
         count = fitting(nodes, self._resources) if self._wanted is None else self._wanted
         # One waits even where there is no room: a node may be on its way.
         self._count = max(1, count if self._jobs is None else min(count, self._jobs))
 
-    def _receive(self, worker: _Worker, reference: Any, events: list[Event]) -> None:
-        of_progress = reference == worker.progress
-        if of_progress:
-            worker.progress = None
-        else:
-            worker.answer = None
-        errors = self._ray.exceptions
+    def _receive_progress(self, worker: _Worker, events: list[Advanced | Outcome]) -> None:
+        reference, worker.progress = worker.progress, None
+        try:
+            completed_s = self._ray.get(reference, timeout=FETCH_LIMIT_S)
+        except self._ray.exceptions.RayError:
+            return  # the reply to the job fails likewise
+        if completed_s is not None and worker.job is not None:
+            events.append(Advanced(worker.job.name, worker.number, completed_s))
+
+    def _receive_reply(self, worker: _Worker, events: list[Advanced | Outcome]) -> None:
+        reference, worker.reply = worker.reply, None
         try:
             message = self._ray.get(reference, timeout=FETCH_LIMIT_S)
-        except errors.RayError as error:
-            if isinstance(error, errors.RayTaskError) and worker.job is None:
-                cause = error.cause or error
-                text = _one_line(f"{type(cause).__name__}: {cause}")
-                raise WorkersError(f"a worker on the Ray cluster cannot start: {text}") from error
-            if not of_progress:  # otherwise the answer tells the same
-                self._lose(worker, reason_of(error), events)
+        except self._ray.exceptions.RayTaskError as error:
+            message = self._outcome_of_error(worker, error.cause or error)
+        except self._ray.exceptions.RayError as error:
+            self._lose(worker, reason_of(error), events)
             return
         match message:
             case (version, node, host):
@@ -228,18 +221,24 @@ class RayEngine(Engine):
                         f"node {host} has avsent {version}, here it is {__version__}; install "
                         "the same on all nodes"
                     )
-                worker.node, worker.answer = node, worker.actor.prepare.remote(self._work)
+                worker.node, worker.reply = node, worker.actor.prepare.remote(self._work)
             case Ready():
                 worker.ready, self._failed_starts = True, 0
-            case Unfit(reason):
-                raise reason
             case Done() | Failed():
-                worker.job = None
-                events.append(message)
-            case Moved(job) if job == worker.job:
+                # Without its progress: that belongs to this job, not to the next one.
+                worker.job = worker.progress = None
                 events.append(message)
 
-    def _lose(self, worker: _Worker, reason: str, events: list[Event]) -> None:
+    def _outcome_of_error(self, worker: _Worker, error: Exception) -> Failed:
+        """The failure of a job that raised ``error``; raises where no worker can do any job."""
+        if worker.job is not None:
+            return failure(error, worker.job, self._work, time.monotonic() - worker.began_s)
+        if isinstance(error, AvsentError):
+            raise error
+        text = _one_line(f"{type(error).__name__}: {error}")
+        raise WorkersError(f"a worker on the Ray cluster cannot start: {text}") from error
+
+    def _lose(self, worker: _Worker, reason: str, events: list[Advanced | Outcome]) -> None:
         self._end(worker)
         if worker.job is not None:
             events.append(Lost(worker.job, reason))
@@ -257,21 +256,23 @@ class RayEngine(Engine):
             self._ray.kill(worker.actor)
 
 
-def resources_of(work: Work, nodes: list[Node]) -> dict[str, float]:
-    """What a worker asks Ray for: ``num_cpus`` and ``num_gpus``."""
-    wants_gpu = work.device != "cpu" and any(node.gpus > 0 for node in nodes)
+def resources_of(work: Work, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What a worker asks Ray for (``num_cpus`` and ``num_gpus``), on nodes with these resources."""
+    wants_gpu = work.device != "cpu" and any(node.get("GPU", 0) > 0 for node in nodes)
     return {"num_cpus": work.threads, "num_gpus": GPU_SHARE if wants_gpu else 0}
 
 
-def fitting(nodes: list[Node], resources: Mapping[str, float]) -> int:
+def fitting(nodes: Sequence[Mapping[str, float]], resources: Mapping[str, float]) -> int:
     """How many workers there is room for; each must fit into one node."""
-    cpus, gpus = resources["num_cpus"], resources["num_gpus"]
-    room = [min(n.cpus // cpus, n.gpus // gpus) if gpus else n.cpus // cpus for n in nodes]
-    return int(sum(room))
+    needs = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
+    return sum(
+        int(min(node.get(kind, 0) // size for kind, size in needs.items() if size))
+        for node in nodes
+    )
 
 
 def reason_of(error: Exception) -> str:
-    """Why a worker is gone, in words, from what Ray says about it."""
+    """Why a worker is gone, in words, from Ray's error."""
     text, kind = str(error), type(error).__name__
     if "node has died" in text or kind == "NodeDiedError":
         return NODE_LOST
@@ -283,14 +284,12 @@ def reason_of(error: Exception) -> str:
 
 
 class RayWorker:
-    """An actor of two threads: one does the jobs, the other replies about progress."""
+    """An actor of two threads: one processes the jobs, the other replies about progress."""
 
     def __init__(self, threads: int) -> None:
-        # Libraries read these when they are imported.
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         os.dup2(2, 1)  # with --debug Ray prints it where the batch runs: not among the results
-        self._doer: Doer | None = None
-        self._moved: Moved | None = None
+        self._completed_s: float | None = None
 
     def greet(self) -> tuple[str, str, str]:
         """Version of avsent, node and its address: before the worker gets anything that another
@@ -301,51 +300,38 @@ class RayWorker:
         node = ours.get_runtime_context().get_node_id()
         return __version__, node, ours.util.get_node_ip_address()
 
-    def prepare(self, work: Work) -> Ready | Unfit:
+    def prepare(self, work: Work) -> Ready:
         """Load the model."""
-        try:
-            from avsent.batch.engines.worker import Doer
-
-            self._doer = Doer(work)
-        except AvsentError as error:
-            return Unfit(error)
+        self._worker = PredictWorker(work)
         return Ready()
 
-    def outcome(self, job: Job) -> Done | Failed | Unfit:
+    def outcome(self, job: Job) -> Any:
         """Process one file; only after :meth:`prepare`."""
-        if self._doer is None:
-            raise RuntimeError("asked for a job before its model is loaded")
-        self._moved = None
-        try:
-            return self._doer.outcome(job, self._keep)
-        except AvsentError as error:
-            return Unfit(error)
+        self._completed_s = None
+        return self._worker.outcome(job, self._keep)
 
-    def progress(self) -> Moved | None:
-        """The job's progress, where it has moved since it was asked last."""
-        moved, self._moved = self._moved, None
-        return moved
+    def progress(self) -> float | None:
+        """The job's progress in seconds of media, if it has changed since the last call."""
+        completed_s, self._completed_s = self._completed_s, None
+        return completed_s
 
-    def _keep(self, moved: Moved) -> None:
-        self._moved = moved
+    def _keep(self, completed_s: Any) -> None:
+        self._completed_s = completed_s
 
 
 @contextmanager
 def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
-    """Ray, connected inside the block; ``cpus``: what a Ray of our own may give away."""
+    """Ray, connected inside the block; ``cpus``: what a Ray started here may give away."""
     variables = dict(_RAY_VARIABLES)
     if not debug:
         # Ray prints what it notices of lost workers on standard output, where results may go, and
         # log_to_driver does not end that; this skips all lines. Ray reads it when imported.
         variables["RAY_DEDUP_LOGS_SKIP_REGEX"] = "^"
     if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
-        # Nobody else may use a Ray of our own, although it listens on the network. By itself Ray
+        # Nobody else may use a Ray started here, although it listens on the network. By itself Ray
         # would keep its token in the user's home folder.
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    added = variables.keys() - os.environ.keys()
-    os.environ.update({name: variables[name] for name in added})
-    ours = False
-    try:
+    with environment({n: value for n, value in variables.items() if n not in os.environ}):
         import ray
 
         if ray.is_initialized():
@@ -353,25 +339,22 @@ def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
             return
         if address is not None:
             _try(address)
-        ours = True
         level = logging.INFO if debug else logging.ERROR
         local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
         options: dict[str, Any] = local if address is None else {}
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address or "local", log_to_driver=debug, logging_level=level, **options)
-        except Exception as error:
-            where = "Ray cannot be started here" if address is None else _cannot_reach(address)
-            raise WorkersError(f"{where}: {_one_line(str(error))}") from error
+            try:
+                ray.init(address or "local", log_to_driver=debug, logging_level=level, **options)
+            except Exception as error:
+                where = "Ray cannot be started here" if address is None else _unreachable(address)
+                raise WorkersError(f"{where}: {_one_line(str(error))}") from error
+            finally:
+                if signal.getsignal(signal.SIGTERM) is not handler:  # Ray sets one of its own
+                    signal.signal(signal.SIGTERM, handler)
+            yield ray
         finally:
-            if signal.getsignal(signal.SIGTERM) is not handler:  # Ray sets one of its own
-                signal.signal(signal.SIGTERM, handler)
-        yield ray
-    finally:
-        if ours:
             ray.shutdown()
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def _try(address: str) -> None:
@@ -391,7 +374,7 @@ def _try(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
         except OSError as error:
             reason = f"{error.strerror or error}; is it running?"
-            raise WorkersError(f"{_cannot_reach(address)}: {reason}") from error
+            raise WorkersError(f"{_unreachable(address)}: {reason}") from error
     try:
         trial = subprocess.run(
             [sys.executable, "-c", _TRIAL, address],
@@ -415,13 +398,13 @@ def _try(address: str) -> None:
         reason = f"another version of Ray or Python{versions}"
     elif "Could not find any running Ray" in output:
         reason = "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
-    raise WorkersError(f"{_cannot_reach(address)}: {reason}")
+    raise WorkersError(f"{_unreachable(address)}: {reason}")
 
 
-def _cannot_reach(address: str) -> str:
+def _unreachable(address: str) -> str:
     return f"cannot reach the Ray cluster at {address}"
 
 
 def _one_line(text: str) -> str:
-    """The beginning of what Ray says, without line breaks and tracebacks."""
+    """The beginning of Ray's message, without line breaks and tracebacks."""
     return " ".join(text.partition("Traceback")[0].split())[:300]

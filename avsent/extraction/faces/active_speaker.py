@@ -1,4 +1,4 @@
-"""Which face speaks: the one whose mouth moves with the sound."""
+"""Active speaker: the face whose mouth moves with the sound."""
 
 from __future__ import annotations
 
@@ -11,35 +11,25 @@ from numpy.typing import NDArray
 from avsent.extraction.faces.types import FaceObservation, eye_distance
 from avsent.options import FaceChoice
 
-LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
-"""Landmarks of the inner lips that face each other."""
+LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # opposite landmarks of the inner lips
 
 ENVELOPE_HZ = 50.0
-ENVELOPE_RANGE_DB = 45.0
-"""Sound further below the loudest moment than this counts as silence."""
+ENVELOPE_RANGE_DB = 45.0  # sound this far below the loudest window is silence
 
-MAX_LAG_S = 0.2
-"""The lips may lead or trail the sound by as much: articulation, and badly muxed files."""
+MAX_LAG_S = 0.2  # how far the lips may lead or trail the sound: articulation, and badly muxed files
 LAG_STEP_S = 0.05
-MIN_SAMPLES = 8
-"""Below this many observations a correlation means nothing."""
-FULL_MOVEMENT = 0.06
-"""Standard deviation of the mouth opening, in eye distances, of plain speech."""
+MIN_SAMPLES = 8  # fewest observations for a correlation
+FULL_MOVEMENT = 0.06  # standard deviation of the mouth opening, in eye distances, of plain speech
 MOVEMENT_SHARE = 0.5
-"""What full mouth movement without any agreement with the sound is worth, against a correlation
-of 1."""
-CLOSE_SCORES = 0.1
-"""Scores no further below the best than this are a tie, which the larger face wins."""
-MIN_PRESENCE = 0.3
-"""Share of the utterance's frames in which a face must be seen, to speak or to count in all."""
+"""Score of full mouth movement that does not correlate with the sound; that of full correlation
+is 1 more."""
+CLOSE_SCORES = 0.1  # scores this close to the best are a tie, which the larger face wins
+MIN_PRESENCE = 0.3  # share of the utterance's frames in which a face must be seen to be chosen
 
 
 def mouth_opening(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Gap of the inner lips in eye distances [T] of ``landmarks`` [T, 68, 2]."""
-    gaps = [
-        np.linalg.norm(landmarks[:, upper] - landmarks[:, lower], axis=-1)
-        for upper, lower in LIP_PAIRS
-    ]
+    gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in LIP_PAIRS]
     unit = np.maximum(eye_distance(landmarks), 1e-3)
     opening: NDArray[np.float64] = np.mean(gaps, axis=0).astype(np.float64) / unit
     return opening
@@ -50,8 +40,8 @@ def sound_envelope(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Loudness of ``samples`` [N] (mono, -1..1, first one at ``start_s``) 50 times a second.
 
-    Returns ``times_s`` [M] (middles of the windows) and ``envelope`` [M] in 0..1: decibels above
-    the floor that lies ``ENVELOPE_RANGE_DB`` below the loudest window. Silence gives zeros.
+    Returns ``times_s`` [M] (middles of the windows) and ``envelope`` [M]: decibels scaled from 0
+    (``ENVELOPE_RANGE_DB`` below the loudest window) to 1 (the loudest). Silence gives zeros.
     """
     hop = round(rate_hz / ENVELOPE_HZ)
     count = len(samples) // hop
@@ -73,10 +63,10 @@ def choose_faces(
     envelope: NDArray[np.floating[Any]] | None,
     choice: FaceChoice,
 ) -> list[int]:
-    """The tracks by which an utterance is judged, of the ``observations`` within it.
+    """The tracks used for an utterance, of the ``observations`` within it.
 
-    ``envelope`` [M] is the loudness at ``envelope_times_s`` [M], or None without sound. For
-    ``all``: every face seen in ``MIN_PRESENCE`` of the frames, the largest first; else one track.
+    ``envelope`` [M] is the loudness at ``envelope_times_s`` [M], or None without sound. With
+    ``all``, every face seen in ``MIN_PRESENCE`` of the frames, the largest first; else one track.
     Empty only if there are no observations.
     """
     tracks: dict[int, list[FaceObservation]] = {}
@@ -86,10 +76,13 @@ def choose_faces(
         return []
     frames = len({observation.time_s for observation in observations})
     presence = {track: len(seen) / frames for track, seen in tracks.items()}
-    size = {track: _median_size(seen) for track, seen in tracks.items()}
-    # Equal sizes: the face seen longer, then the one that came first.
+    size = {
+        track: float(np.median([eye_distance(observation.landmarks) for observation in seen]))
+        for track, seen in tracks.items()
+    }
+    # Of equal sizes: the face seen longer, then the one that came first
     order = sorted(tracks, key=lambda track: (-size[track], -presence[track], track))
-    # In a fast exchange of shots no face may be there for long: then the longest is.
+    # With fast cuts no face may be seen for long: then the one seen longest is present.
     enough = min(MIN_PRESENCE, max(presence.values()))
     present = [track for track in order if presence[track] >= enough]
     if choice is FaceChoice.all:
@@ -109,18 +102,17 @@ def speaking_score(
     envelope_times_s: NDArray[np.floating[Any]],
     envelope: NDArray[np.floating[Any]],
 ) -> float:
-    """How well a mouth goes with the sound, 0..1.5.
+    """Agreement of a mouth with the sound, 0..1.5.
 
-    The correlation of opening and loudness counts in proportion to the mouth's movement, up to
-    that of plain speech: a still mouth's jitter correlates with anything now and then. Movement
-    alone counts a little, since the lips follow loudness only loosely.
+    The correlation of opening and loudness is weighted by the mouth's movement, up to that of
+    plain speech: the jitter of a still mouth may correlate by chance. Movement alone counts a
+    little, since the lips follow loudness only loosely.
     """
     times_s = np.array([observation.time_s for observation in seen])
     opening = mouth_opening(np.stack([observation.landmarks for observation in seen]))
     movement = min(1.0, float(opening.std()) / FULL_MOVEMENT)
-    return movement * (
-        MOVEMENT_SHARE + _best_correlation(times_s, opening, envelope_times_s, envelope)
-    )
+    correlation = _best_correlation(times_s, opening, envelope_times_s, envelope)
+    return movement * (MOVEMENT_SHARE + correlation)
 
 
 def _best_correlation(
@@ -132,7 +124,7 @@ def _best_correlation(
     """Correlation of ``opening`` [T] with the sound at the best lag, 0 if there is none."""
     if len(times_s) < MIN_SAMPLES or len(envelope) < 2:
         return 0.0
-    # Smoothed to the rate of the faces, so that single loud windows do not decide.
+    # Smoothed to the rate of the faces, so that single loud windows have little influence.
     step_s = float(np.median(np.diff(times_s)))
     width = max(1, round(step_s * ENVELOPE_HZ))
     smooth = np.convolve(envelope, np.full(width, 1 / width), mode="same")
@@ -149,7 +141,3 @@ def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     if spread < 1e-9:
         return 0.0
     return float(((a - a.mean()) * (b - b.mean())).mean()) / spread
-
-
-def _median_size(seen: Sequence[FaceObservation]) -> float:
-    return float(np.median([eye_distance(observation.landmarks) for observation in seen]))

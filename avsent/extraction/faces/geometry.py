@@ -1,4 +1,4 @@
-"""Boxes and similarity transforms: the small geometry that the face room shares."""
+"""Geometry of faces: boxes, similarity transforms and chips (small copies of a face)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avsent.extraction.faces.types import Box, eye_axis
 BOX_SIDE_PER_SPREAD = 2.9
 """Side of dlib's detector box over the root-mean-square distance of landmarks to their mean."""
 BOX_RISE_PER_SPREAD = 0.105
-"""How far the middle of dlib's box lies above the landmarks' mean, in the same unit."""
+"""Height of the middle of dlib's box above the mean of the landmarks, in the same unit."""
 
 Matrix = NDArray[np.float64]
 """[2, 3]: x' = M[:, :2] @ x + M[:, 2]"""
@@ -23,9 +23,9 @@ Matrix = NDArray[np.float64]
 def box_of_landmarks(landmarks: NDArray[np.floating[Any]]) -> Box:
     """The square that dlib's detector would draw round the face with ``landmarks`` [68, 2].
 
-    The detector's own boxes come in steps of 6/5 and 8 pixels, and the shape predictor answers
-    to those steps. Boxes made from the landmarks do not step; fed back into the predictor they
-    settle in one or two rounds from 25% off (both constants are medians of 775 detections).
+    The detector's own boxes come in steps of 6/5 and 8 pixels, and the predicted landmarks step
+    with them. Boxes from landmarks do not: fed back into the predictor they converge in one or two
+    rounds from 25% off. Both constants are medians of 775 detections.
     """
     points = as_complex(landmarks)
     mean = complex(points.sum()) / len(points)
@@ -37,12 +37,12 @@ def box_of_landmarks(landmarks: NDArray[np.floating[Any]]) -> Box:
 
 
 def box_side(box: Box) -> float:
-    """The longer side of ``box`` in pixels."""
+    """The longer side in pixels."""
     return max(box[2] - box[0], box[3] - box[1])
 
 
 def box_centre(box: Box) -> tuple[float, float]:
-    """(x, y) of the middle of ``box``."""
+    """(x, y) of the middle."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
@@ -59,7 +59,7 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def same_place(a: Box, b: Box) -> bool:
-    """Whether two boxes can only be the same face: they overlap, or one lies inside the other."""
+    """Whether two boxes are the same face: they overlap, or one lies inside the other."""
     if overlap(a, b) > 0.3:
         return True
     small, large = (a, b) if box_side(a) < box_side(b) else (b, a)
@@ -78,9 +78,9 @@ def roll(landmarks: NDArray[np.floating[Any]]) -> float:
 
 
 def chip_matrix(box: Box, face_px: float, chip_px: int, angle: float = 0.0) -> Matrix:
-    """The transform that puts ``box`` in the middle of a chip [chip_px, chip_px].
+    """The transform of ``box`` to the middle of a chip [chip_px, chip_px].
 
-    The box is ``face_px`` wide there, and a face rolled by ``angle`` radians stands upright.
+    There the box is ``face_px`` wide, and a face rolled by ``angle`` radians is upright.
     """
     scale = face_px / max(box_side(box), 1.0)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
@@ -104,22 +104,14 @@ def apply(matrix: Matrix, points: NDArray[np.floating[Any]]) -> NDArray[np.float
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
-def fit_similarity(source: NDArray[np.floating[Any]], target: NDArray[np.floating[Any]]) -> Matrix:
-    """The rotation, scale and shift that carries ``source`` [N, 2] nearest to ``target`` [N, 2].
-
-    Least squares in closed form, without reflection. With all source points in one place the
-    scale is undefined; the result is then a mere shift.
-    """
-    turn, shift = fit_turn(as_complex(source), as_complex(target))
-    return matrix_of(turn, shift)
-
-
-def fit_turn(
+def fit_similarity(
     source: NDArray[np.complex128], target: NDArray[np.complex128]
 ) -> tuple[complex, complex]:
-    """:func:`fit_similarity` among complex numbers: ``turn * source + shift`` is nearest.
+    """``turn`` and ``shift`` for which ``turn * source + shift`` is nearest to ``target`` [N].
 
-    The same formula in a fifth of the time: small arrays cost by the call, not by the number.
+    Least squares in closed form, without reflection. If all source points coincide, the scale is
+    undefined and the result a mere shift. Complex numbers take a fifth of the time of matrices:
+    small arrays cost by the call.
     """
     source_mean = complex(source.sum()) / len(source)
     target_mean = complex(target.sum()) / len(target)
@@ -131,42 +123,32 @@ def fit_turn(
 
 def as_complex(points: NDArray[np.floating[Any]]) -> NDArray[np.complex128]:
     """``points`` [N, 2] as complex numbers [N], x + iy: a similarity is then a product."""
-    numbers: NDArray[np.complex128] = (
-        np.ascontiguousarray(points, dtype=np.float64).view(np.complex128).reshape(-1)
-    )
-    return numbers
+    return np.ascontiguousarray(points, dtype=np.float64).view(np.complex128).reshape(-1)
 
 
 def matrix_of(turn: complex, shift: complex) -> Matrix:
     """The transform z → ``turn * z + shift`` of complex numbers as a matrix [2, 3]."""
-    return np.array(
-        [[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]], dtype=np.float64
-    )
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def warp(gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int) -> NDArray[np.uint8]:
     """The chip [chip_px, chip_px] of ``gray`` [H, W]; beyond the frame its edge is repeated.
 
-    A face far larger than the chip is reduced by area averaging first: a plain warp reads four
-    pixels for each it writes and would alias.
+    A face far larger than the chip is first reduced by area averaging: a plain warp reads four
+    pixels for each that it writes and would alias.
     """
     scale = math.hypot(to_chip[0, 0], to_chip[1, 0])
     if scale <= 0.5:
         gray, to_chip = _reduced(gray, to_chip, chip_px, int(1 / max(scale, 1e-3)))
-    chip = cv2.warpAffine(
-        gray,
-        to_chip,
-        (chip_px, chip_px),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    size, how = (chip_px, chip_px), cv2.INTER_LINEAR
+    chip = cv2.warpAffine(gray, to_chip, size, flags=how, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(chip, dtype=np.uint8)
 
 
 def _reduced(
     gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int, factor: int
 ) -> tuple[NDArray[np.uint8], Matrix]:
-    """The part of ``gray`` that the chip shows, ``factor`` times smaller, and its transform."""
+    """The part of ``gray`` in the chip, ``factor`` times smaller, and its transform."""
     height, width = gray.shape
     (x0, x1), (y0, y1) = (
         _span(row, chip_px, factor, length)
@@ -175,28 +157,17 @@ def _reduced(
     small_w, small_h = (x1 - x0) // factor, (y1 - y0) // factor
     if small_w < 2 or small_h < 2:
         return gray, to_chip
-    small = cv2.resize(
-        gray[y0 : y0 + small_h * factor, x0 : x0 + small_w * factor],
-        (small_w, small_h),
-        interpolation=cv2.INTER_AREA,
-    )
+    part = gray[y0 : y0 + small_h * factor, x0 : x0 + small_w * factor]
+    small = cv2.resize(part, (small_w, small_h), interpolation=cv2.INTER_AREA)
     # x_full = x0 + factor * (x_small + 1/2) - 1/2
-    (a, b, x), (c, d, y) = to_chip.tolist()
     u, v = x0 + (factor - 1) / 2, y0 + (factor - 1) / 2
-    moved = np.array(
-        [
-            [a * factor, b * factor, x + a * u + b * v],
-            [c * factor, d * factor, y + c * u + d * v],
-        ]
-    )
-    return np.asarray(small, dtype=np.uint8), moved
+    rows = [[a * factor, b * factor, x + a * u + b * v] for a, b, x in to_chip.tolist()]
+    return np.asarray(small, dtype=np.uint8), np.array(rows)
 
 
 def _span(row: list[float], chip_px: int, border: int, length: int) -> tuple[int, int]:
-    """First and last pixel, of ``length``, that a chip shows along one axis of the frame.
-
-    ``row`` [3]: that of the axis in the transform from chip to frame.
-    """
+    """First and last pixel, of ``length``, of a chip along one axis of the frame; ``row`` [3]: that
+    of the axis in the transform from chip to frame."""
     ends = [row[2] + u * row[0] + v * row[1] for u in (0, chip_px) for v in (0, chip_px)]
     first = min(max(min(ends) - border, 0), length - 1)
     last = min(max(max(ends) + border, 1), length)

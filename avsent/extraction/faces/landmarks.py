@@ -1,15 +1,16 @@
-"""68 facial landmarks with dlib, on a chip of fixed size so that precision never depends on
-how large the face is in the picture.
+"""dlib's 68 facial landmarks on a chip of fixed size, smoothed, and the crop aligned by them.
 
-dlib rounds landmarks to whole pixels. On a face of 60 pixels that rounding is as large as the
-movement of a mouth corner, and statistics of it carry nothing over to other recordings. The
-predictor therefore always runs on a copy of the face enlarged or reduced to ``CHIP_FACE_PX``.
+dlib rounds landmarks to whole pixels. On a face of 60 pixels that error is as large as the
+movement of a mouth corner, so statistics of it do not transfer to other recordings. Therefore the
+predictor always runs on a copy of the face scaled to ``CHIP_FACE_PX``.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import InputError
-from avsent.extraction.faces.geometry import as_complex, fit_turn, matrix_of, warp
-from avsent.extraction.faces.models import loaded
+from avsent.extraction.faces.geometry import as_complex, fit_similarity, matrix_of, warp
 from avsent.extraction.faces.types import (
     CROP_PX,
     LANDMARK_COUNT,
@@ -28,18 +28,27 @@ from avsent.extraction.faces.types import (
     eye_axis,
 )
 
-CHIP_FACE_PX = 192
-"""Width of the detector's box in the chip that the predictor sees."""
+CHIP_FACE_PX = 192  # width of the detector's box in the predictor's chip
 CHIP_MARGIN_PX = 54
-"""Border round the box, so that chin, brows and the jaw of a turned head are in the chip: of 2100
-faces no landmark lay further outside than 47 pixels."""
+"""Border round the box for chin, brows and the jaw of a turned head: of 2100 faces no landmark lay
+further outside than 47 pixels."""
 
 PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
 
+_LOADED = threading.local()
+
+
+def load_once(key: str, load: Callable[[], Any]) -> Any:
+    """The dlib model that ``load`` returns, loaded once per thread for each ``key``: a file is
+    100 MB, and two threads must not use one of dlib's objects at the same time."""
+    if key not in vars(_LOADED):
+        setattr(_LOADED, key, load())
+    return getattr(_LOADED, key)
+
 
 def model_file(name: str) -> Path | None:
-    """The file ``name`` of the installed ``face_recognition_models``, if it is there."""
-    # The package itself is not imported: it needs pkg_resources, which newer setuptools lack.
+    """Path of the file ``name`` of the installed ``face_recognition_models``, if it is there."""
+    # Importing the package would need pkg_resources, which newer setuptools lack.
     spec = importlib.util.find_spec("face_recognition_models")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "models" / name
@@ -49,7 +58,7 @@ def model_file(name: str) -> Path | None:
 
 
 def predictor_path(user_path: Path | None = None) -> Path:
-    """Where dlib's 68-point model lies: the user's file, or the one of ``face_recognition_models``.
+    """Path of dlib's 68-point model: the user's file, or that of ``face_recognition_models``.
 
     Raises:
         InputError: the file is not there.
@@ -78,8 +87,8 @@ class LandmarkPredictor:
         self._dlib: Any = dlib
         file = predictor_path(path)
         try:
-            self._predictor = loaded(str(file), lambda: dlib.shape_predictor(str(file)))
-        except (RuntimeError, ValueError, MemoryError) as error:  # sizes in it may be anything
+            self._predictor = load_once(str(file), lambda: dlib.shape_predictor(str(file)))
+        except (RuntimeError, ValueError, MemoryError) as error:  # a wrong file states any size
             raise InputError(f"{file}: not a dlib landmark model; check the file") from error
 
     def __call__(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
@@ -89,16 +98,10 @@ class LandmarkPredictor:
         scale, near = CHIP_FACE_PX / side, CHIP_MARGIN_PX
         to_chip = np.array([[scale, 0.0, near - left * scale], [0.0, scale, near - top * scale]])
         chip = warp(gray, to_chip, CHIP_FACE_PX + 2 * near)
-        shape = self._predictor(
-            chip,
-            self._dlib.rectangle(
-                near,
-                near,
-                near + round((right - left) * scale),
-                near + round((bottom - top) * scale),
-            ),
-        )
-        points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32)
+        width, height = round((right - left) * scale), round((bottom - top) * scale)
+        face = self._dlib.rectangle(near, near, near + width, near + height)
+        parts = self._predictor(chip, face).parts()
+        points = np.array([(p.x, p.y) for p in parts], dtype=np.float32)
         if points.shape != (LANDMARK_COUNT, 2):
             raise InputError("the landmark model does not give 68 points; avsent needs 68")
         points /= np.float32(scale)
@@ -109,13 +112,12 @@ class LandmarkPredictor:
 NOSE_BASE = 33
 MOUTH_CORNERS = (48, 54)
 
-EYE_DISTANCE_PX = 35.0
-"""Distance of the eye centres in the crop."""
+EYE_DISTANCE_PX = 35.0  # distance of the eye centres in the crop
 EYE_ROW_PX = 36.5
-"""Row of the eyes. Both are means over the faces of FER2013: the pixel network, which learnt from
-its pictures as they are, meets faces framed alike."""
+"""Row of the eyes. Both are means over FER2013, so that faces are framed as in the pictures from
+which the pixel network learnt."""
 
-# Distances below the eyes in eye distances, means over frontal faces.
+# Distances below the eyes in eye distances: means over frontal faces
 NOSE_BASE_DROP = 0.71
 MOUTH_DROP = 1.08
 
@@ -127,10 +129,9 @@ TEMPLATE = np.array(
         [(CROP_PX - 1) / 2, EYE_ROW_PX + MOUTH_DROP * EYE_DISTANCE_PX],
     ]
 )
-"""Where the eyes, the base of the nose and the middle of the mouth lie in the crop [4, 2]."""
+"""Eyes, base of the nose and middle of the mouth in the crop [4, 2]."""
 
-
-# What each landmark counts for each anchor [4, 68]: one product instead of three means.
+# Weight of each landmark in each anchor [4, 68]: one product instead of three means
 _SHARES = np.zeros((4, LANDMARK_COUNT))
 _SHARES[0, LEFT_EYE] = _SHARES[1, RIGHT_EYE] = 1 / 6
 _SHARES[2, NOSE_BASE] = 1
@@ -141,7 +142,7 @@ _TEMPLATE_POINTS = as_complex(TEMPLATE)
 def anchors(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The eye centres, nose base and middle of the mouth corners [4, 2] of ``landmarks`` [68, 2].
 
-    Mouth corners and not lips: speaking must not shift the crop.
+    Mouth corners, not lips: speaking must not shift the crop.
     """
     found: NDArray[np.float64] = _SHARES @ landmarks
     return found
@@ -149,20 +150,17 @@ def anchors(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def align_crop(gray: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """The face with ``landmarks`` [68, 2] in ``gray`` [H, W] as an upright crop [96, 96]."""
-    turn, shift = fit_turn(as_complex(anchors(landmarks)), _TEMPLATE_POINTS)
+    turn, shift = fit_similarity(as_complex(anchors(landmarks)), _TEMPLATE_POINTS)
     return warp(gray, matrix_of(turn, shift), CROP_PX)
 
 
-MIN_CUTOFF_HZ = 2.0
-"""Cut-off frequency for a face at rest."""
-CUTOFF_PER_SPEED = 4.0
-"""Rise of the cut-off in Hz per eye distance per second."""
-MAX_GAP_S = 0.5
-"""After a longer gap the filter starts anew: the old position says nothing."""
+MIN_CUTOFF_HZ = 2.0  # cut-off frequency of the smoothing for a face at rest
+CUTOFF_PER_SPEED = 4.0  # rise of the cut-off in Hz per eye distance per second
+MAX_GAP_S = 0.5  # after a longer gap the filter restarts
 
 
 class LandmarkSmoother:
-    """One face's landmarks, smoothed frame by frame."""
+    """Smooths the landmarks of one face, frame by frame: the faster a point, the less."""
 
     def __init__(self) -> None:
         self._time_s: float | None = None

@@ -1,8 +1,8 @@
-"""How a face moved between two frames: pyramidal Lucas-Kanade flow of its landmarks.
+"""Movement of a face between two frames: pyramidal Lucas-Kanade flow of its landmarks.
 
-The flow runs on small chips of fixed face size cut at the same place from both frames, so that
-its cost and its reach (about half a face) are the same for small and large faces. The chip of one
-frame serves for the next as well, as long as the face stays near its middle.
+The flow runs on small chips of fixed face size, cut at the same place from both frames, so that
+its cost and range (about half a face) are the same for small and large faces. A chip is reused for
+the next frame while the face stays near its middle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from avsent.extraction.faces.geometry import (
     box_centre,
     box_side,
     chip_matrix,
-    fit_turn,
+    fit_similarity,
     matrix_of,
     warp,
 )
@@ -26,26 +26,21 @@ from avsent.extraction.faces.types import Box
 FLOW_FACE_PX = 64
 FLOW_CHIP_PX = 144
 FLOW_POINTS = slice(17, 60, 2)
-"""Every other one of brows, nose, eyes, outer lips. The jaw line slides over the background,
-inner lips vanish."""
+"""Every other point of brows, nose, eyes and outer lips. The jaw line slides over the background,
+and inner lips vanish."""
 WINDOW_PX = 12
 PYRAMID_LEVELS = 2
-MAX_RETURN_PX = 1.2
-"""A point followed there and back must arrive within this distance of where it started."""
-MIN_FOLLOWED = 0.5
-"""Share of points that must return; with fewer the face counts as lost."""
-MAX_STEP_SCALE = 1.35
-"""A face does not grow or shrink faster than this between two analysed frames."""
-MAX_OFF_PX = 5.0
-"""A chip is cut anew when the face has left its middle by this much..."""
-MAX_OFF_SCALE = 1.08
-"""...or is this much larger or smaller than it was."""
+MAX_RETURN_PX = 1.2  # a point followed forth and back must return to within this distance
+MIN_FOLLOWED = 0.5  # share of points that must return; with fewer the face is lost
+MAX_STEP_SCALE = 1.35  # largest growth or shrinkage of a face between two analysed frames
+MAX_OFF_PX = 5.0  # a new chip is cut when the face is this far from the middle …
+MAX_OFF_SCALE = 1.08  # … or this much larger or smaller
 
 
 class FaceFlow:
-    """Follows one face: :meth:`motion` with each new frame, :meth:`keep` once the face is placed.
+    """Follows one face: :meth:`motion` at each new frame, then :meth:`keep` with the face's box.
 
-    Between frames only a chip is kept: the caller may decode the next frame into the same memory.
+    Only a chip is kept, so the caller may decode the next frame into the same memory.
     """
 
     def __init__(self) -> None:
@@ -69,17 +64,17 @@ class FaceFlow:
         if np.count_nonzero(good) < MIN_FOLLOWED * len(good):
             return None
         start, ends = start[good], ends[good]
-        turn, moved = fit_turn(start, ends)
-        # Once more without the points that moved otherwise than the head: speaking lips, blinks.
+        turn, moved = fit_similarity(start, ends)
+        # Again without the points that moved differently from the head: speaking lips, blinks.
         apart = np.abs(turn * start + moved - ends)
         rigid = apart <= max(1.0, 1.5 * float(np.sort(apart)[len(apart) // 2]))
-        turn, moved = fit_turn(start[rigid], ends[rigid])
+        turn, moved = fit_similarity(start[rigid], ends[rigid])
         if not 1 / MAX_STEP_SCALE <= abs(turn) <= MAX_STEP_SCALE:
             return None
         return matrix_of(turn, (turn * shift + moved - shift) / scale)
 
     def keep(self, gray: NDArray[np.uint8], box: Box) -> None:
-        """The face is at ``box`` in ``gray`` [H, W], the frame last given to :meth:`motion`."""
+        """Keep ``gray`` [H, W], last given to :meth:`motion`, in which the face is at ``box``."""
         self._before, self._now = self._now, None
         if self._before is None or not self._in_the_middle(box):
             to_chip = chip_matrix(box, FLOW_FACE_PX, FLOW_CHIP_PX)
@@ -87,7 +82,7 @@ class FaceFlow:
             self._before = warp(gray, to_chip, FLOW_CHIP_PX)
 
     def forget(self) -> None:
-        """The face is out of sight: what is kept shows it no longer."""
+        """The face is out of sight."""
         self._before = self._now = None
 
     def _in_the_middle(self, box: Box) -> bool:

@@ -1,4 +1,4 @@
-"""Cuts: where one shot ends and the next begins, from tiny copies of the frames."""
+"""Detection of cuts between shots, from tiny copies of the frames."""
 
 from __future__ import annotations
 
@@ -11,29 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 TINY_W, TINY_H = 48, 27
-SAMPLED = 4
-"""Of each pixel of the tiny copy this many are read in either direction."""
-SHIFT_PX = 5
-"""Camera movement, in pixels of the tiny copy, that does not count as change."""
+SAMPLED = 4  # pixels of the frame read for each pixel of the tiny copy, across and down
+SHIFT_PX = 5  # camera movement, in pixels of the tiny copy, that is no change
 FLAT_LEVELS = 3.0
-"""Standard deviation in grey levels below which a frame (black, a white flash) shows nothing."""
+"""Standard deviation in grey levels below which a frame is flat (black, a white flash)."""
 
-SUDDEN = 0.28
-"""Unlikeness that is a cut when the frames before were calm..."""
-SUDDEN_RISE = 6.0
-"""...that is, when it is this many times that of any of the last frames."""
-SUDDEN_CHANGE = 0.35
-"""Mean change over contrast that it takes as well: a faint picture is noise."""
-SUDDEN_SHIFTED = 0.1
-"""And a pan that starts abruptly is alike at some shift."""
-TOTAL = 0.6
-TOTAL_SHIFTED = 0.38
-TOTAL_RISE = 2.0
-"""Among moving frames a cut must be unlike at every shift."""
-CALM = 0.01
-"""Unlikeness of frames in which nothing moves."""
-MOVING = 0.1
-"""Unlikeness taken for granted right after a cut, when nothing is known of the new shot."""
+# A cut after calm frames: all of these hold.
+SUDDEN = 0.28  # dissimilarity
+SUDDEN_RISE = 6.0  # times the highest dissimilarity of the last frames
+SUDDEN_CHANGE = 0.35  # mean change over contrast: a faint picture is noise
+SUDDEN_SHIFTED = 0.1  # dissimilarity at the best shift: an abrupt pan is similar at some shift
+# The same after moving frames
+TOTAL, TOTAL_SHIFTED, TOTAL_RISE = 0.6, 0.38, 2.0
+CALM = 0.01  # least dissimilarity assumed of the last frames
+MOVING = 0.1  # dissimilarity assumed right after a cut, when the new shot is unknown
 RECENT_FRAMES = 3
 
 
@@ -46,11 +37,11 @@ class _Tiny:
 
 
 class CutDetector:
-    """Frame by frame, whether a new shot has begun.
+    """Tells for each frame whether a new shot begins with it.
 
-    Unlikeness is 1 minus the correlation of two frames, so a change of brightness is none. A
-    flat frame is passed over: the frame after it is compared with the one before it, hence a
-    flash is no cut, and the picture after a black gap is one only if it is another.
+    Dissimilarity is 1 minus the correlation of two frames, so a change of brightness is none.
+    Flat frames are skipped: the frame after them is compared with the one before, so a flash is
+    no cut, and a black gap is one only if another picture follows.
     """
 
     def __init__(self) -> None:
@@ -58,19 +49,19 @@ class CutDetector:
         self._recent: deque[float] = deque(maxlen=RECENT_FRAMES)
 
     def push(self, gray: NDArray[np.uint8]) -> bool:
-        """Whether ``gray`` [H, W] is the first frame of another shot than the frame before."""
+        """Whether ``gray`` [H, W] is the first frame of a new shot."""
         tiny = _tiny(gray)
         if tiny.spread < FLAT_LEVELS:
             return False
         last, self._last = self._last, tiny
         if last is None:
             return False
-        unlike, change = _unlikeness(last, tiny)
+        difference, change = _dissimilarity(last, tiny)
         before = max([CALM, *self._recent])
-        self._recent.append(unlike)
-        sudden = unlike >= max(SUDDEN, SUDDEN_RISE * before) and change >= SUDDEN_CHANGE
-        total = unlike >= max(TOTAL, TOTAL_RISE * before)
-        shifted = _shifted_unlikeness(last.levels, tiny.levels) if sudden or total else 0.0
+        self._recent.append(difference)
+        sudden = difference >= max(SUDDEN, SUDDEN_RISE * before) and change >= SUDDEN_CHANGE
+        total = difference >= max(TOTAL, TOTAL_RISE * before)
+        shifted = _shifted_dissimilarity(last.levels, tiny.levels) if sudden or total else 0.0
         if (sudden and shifted >= SUDDEN_SHIFTED) or (total and shifted >= TOTAL_SHIFTED):
             self._recent.clear()
             self._recent.append(MOVING)
@@ -79,15 +70,15 @@ class CutDetector:
 
 
 def _tiny(gray: NDArray[np.uint8]) -> _Tiny:
-    """The frame sampled and averaged down: reading all of a full HD frame takes 2 ms, more than
-    following a face."""
+    """The frame sampled and averaged: reading all of a full HD frame would take 2 ms, more than
+    tracking a face."""
     sparse = cv2.resize(gray, (SAMPLED * TINY_W, SAMPLED * TINY_H), interpolation=cv2.INTER_NEAREST)
     small = cv2.resize(sparse, (TINY_W, TINY_H), interpolation=cv2.INTER_AREA).astype(np.float32)
     levels = small - small.mean()
     return _Tiny(levels, math.sqrt(float(np.vdot(levels, levels)) / levels.size))
 
 
-def _unlikeness(a: _Tiny, b: _Tiny) -> tuple[float, float]:
+def _dissimilarity(a: _Tiny, b: _Tiny) -> tuple[float, float]:
     """1 - correlation (0..2), and the mean absolute change over the mean contrast."""
     size = a.levels.size
     correlation = float(np.vdot(a.levels, b.levels)) / size / max(a.spread * b.spread, 1e-6)
@@ -95,7 +86,7 @@ def _unlikeness(a: _Tiny, b: _Tiny) -> tuple[float, float]:
     return 1.0 - correlation, apart / (0.5 * (a.spread + b.spread) + 4.0)
 
 
-def _shifted_unlikeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def _shifted_dissimilarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """1 - correlation at the best shift of up to ``SHIFT_PX``."""
     inner = (slice(SHIFT_PX, -SHIFT_PX), slice(SHIFT_PX, -SHIFT_PX))
     best = max(

@@ -1,4 +1,4 @@
-"""One person's face over time: followed from frame to frame and checked by the detectors."""
+"""Faces tracked through a video: by optical flow from frame to frame, checked by the detectors."""
 
 from __future__ import annotations
 
@@ -26,35 +26,33 @@ from avsent.extraction.faces.optical_flow import FaceFlow
 from avsent.extraction.faces.shots import CutDetector
 from avsent.extraction.faces.types import Box, FaceObservation, eye_axis
 
-CHECK_EVERY_S = 0.28
-"""A face being followed is looked at by the detector this often: every third frame at 10 Hz."""
-CLEAR_SCORE = 1.0
-CLEAR_CHECK_EVERY_S = 0.48
-"""One that the HOG detector saw clearly at the last look is looked at this often."""
-HIDDEN_S = 1.0
-"""A face that no detector has confirmed for longer is gone."""
+CHECK_EVERY_S = 0.28  # how often the detector checks a tracked face: every third frame at 10 Hz …
+CLEAR_SCORE, CLEAR_CHECK_EVERY_S = 1.0, 0.48  # … and one that scored so much with HOG last time
+HIDDEN_S = 1.0  # a face that no detector has confirmed for longer is gone
+# A face found by the network and unconfirmed for so long is checked with it again …
 NETWORK_CHECK_AFTER_S = 0.6
-"""A face that the network has found, unconfirmed for this long, is shown to it again..."""
-NETWORK_CHECK_EVERY_S = 1.0
-"""...at most this often. A face that only the network sees is confirmed for as long."""
+NETWORK_CHECK_EVERY_S = 1.0  # … at most this often, and may stay unconfirmed for this much longer
 
-MIN_LIKENESS = 0.6
-"""Correlation of the aligned crop with that of the last confirmed frame, to be still reported."""
-MIN_LIKENESS_BOWED = 0.4
-"""The same for faces that only the network sees, whose landmarks are restless."""
+MIN_LIKENESS = 0.6  # least correlation of the aligned crop with that of the last confirmed frame
+MIN_LIKENESS_BOWED = 0.4  # of a face that only the network finds: its landmarks are less stable
+# Mean distance, in eye distances, between landmarks moved by the flow and predicted
 MAX_DISAGREEMENT = 0.25
-"""Mean distance in eye distances between landmarks as moved by the flow and as predicted."""
-MIN_BOX_OVERLAP = 0.45
-"""Of the detector's box with that of the landmarks, to confirm these."""
-EYES_PER_BOX = (0.12, 0.62)
-"""Eye distance over box side: between a head turned away and nonsense."""
-MAX_ROLL = 1.2
-"""Roll in radians beyond which landmarks are taken for nonsense."""
+MIN_BOX_OVERLAP = 0.45  # of the detector's box with that of the landmarks, to confirm these
+EYES_PER_BOX = (0.12, 0.62)  # plausible eye distance over box side; little if turned away
+MAX_ROLL = 1.2  # largest plausible roll in radians
 MIN_FACE_PX = 16.0
+
+MAX_FACES = 8  # most faces tracked at once; of more, the largest
+# A new face is reported after two looks (whole frame and close up) with this score in sum …
+CERTAIN_SCORE = 0.7
+CONFIRMATIONS, CONFIRMED_SCORE = 3, 0.3  # … or after so many looks with this one
+REPLACES = 1.5  # times the size of the smallest face at which a new one replaces it
+SAME_SIZE = 1.6  # largest ratio of sizes of a face before and after it was hidden
+MIN_FRAME_PX = 24
 
 
 class FaceTrack:
-    """A face being followed. ``number`` is 0 until the face is reported for the first time."""
+    """A tracked face. ``number`` is 0 until the face is reported for the first time."""
 
     def __init__(self, predictor: LandmarkPredictor, detector: FaceDetector) -> None:
         self._predictor, self._detector = predictor, detector
@@ -76,103 +74,36 @@ class FaceTrack:
         self.crop: NDArray[np.uint8] = np.zeros((96, 96), dtype=np.uint8)
 
     def start(self, time_s: float, gray: NDArray[np.uint8], found: Detection) -> bool:
-        """Begin, or begin again, at a detection; False if there are no sensible landmarks."""
+        """Begin, or begin again, at a detection; False if its landmarks are implausible."""
         if not self._place_at(gray, found.box):
             return False
-        self._confirm(time_s, found)
-        self._see(time_s, gray)
-        self._keep_likeness()
+        self.confirm(time_s, found)
+        self._show(time_s, gray)
         return True
 
     def follow(self, time_s: float, gray: NDArray[np.uint8]) -> None:
-        """On to the next frame; :attr:`visible` tells whether the face is still in sight."""
-        trusted = self._move(gray) if self.visible else False
+        """Track the face in the next frame; :attr:`visible` tells whether it is in sight."""
+        trusted = self.visible and self._move(gray)
         due = time_s - self._checked_s >= self._check_every_s
         alike = trusted and self._alike(gray)
         unconfirmed = self.confirmed_s < self._checked_s
-        if due or unconfirmed or not alike or self.number == 0:
-            self._checked_s = time_s
-            found = self._look_near(time_s, gray)
-            if found is not None and not self._accept(time_s, gray, found, trusted):
-                found = None
-            if found is not None:
-                trusted = alike = True
+        due = due or unconfirmed or not alike or self.number == 0
+        if due and self._check(time_s, gray, trusted):
+            trusted = alike = True
         if trusted and alike and not self.gone(time_s):
-            confirmed = self.confirmed_s == time_s
-            self._see(time_s, gray)
-            if confirmed:
-                self._keep_likeness()
+            self._show(time_s, gray)
         else:
             self.visible = False
             self._flow.forget()
 
     def gone(self, time_s: float) -> bool:
         """Whether no detector has confirmed the face for too long."""
-        limit = HIDDEN_S
-        if self._network_s == self.confirmed_s:
-            limit += NETWORK_CHECK_EVERY_S
-        return time_s - self.confirmed_s > limit
+        by_network = self._network_s == self.confirmed_s
+        limit_s = HIDDEN_S + NETWORK_CHECK_EVERY_S if by_network else HIDDEN_S
+        return time_s - self.confirmed_s > limit_s
 
     def confirm(self, time_s: float, found: Detection) -> None:
-        """A detection on the whole frame showed the face where it was expected."""
-        self._confirm(time_s, found)
-        self._checked_s = time_s
-
-    def _predict(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
-        return self._predictor(gray, box)
-
-    def _place(self, landmarks: NDArray[np.float32], box: Box) -> None:
-        self.landmarks, self.box = landmarks, box
-
-    def _place_at(self, gray: NDArray[np.uint8], found: Box) -> bool:
-        """Where a detector has seen the face; False if there are no sensible landmarks."""
-        landmarks = self._predict(gray, found)
-        # Once more from the landmarks' own box, so that the detector's steps leave no trace.
-        landmarks = self._predict(gray, box_of_landmarks(landmarks))
-        box = box_of_landmarks(landmarks)
-        if not plausible(landmarks, box) or overlap(box, found) < 0.3:
-            return False
-        self._place(landmarks, box)
-        return True
-
-    def _move(self, gray: NDArray[np.uint8]) -> bool:
-        motion = self._flow.motion(gray, self.landmarks)
-        if motion is None:
-            return False
-        moved = apply(motion, self.landmarks)
-        height, width = gray.shape
-        there = box_of_landmarks(moved)
-        x, y = box_centre(there)
-        if not (0 <= x < width and 0 <= y < height):
-            return False
-        landmarks = self._predict(gray, there)
-        box = box_of_landmarks(landmarks)
-        if not plausible(landmarks, box):
-            return False
-        self._place(landmarks, box)
-        apart = float(np.abs(as_complex(landmarks - moved)).sum()) / len(moved)
-        return apart <= MAX_DISAGREEMENT * math.hypot(*eye_axis(moved))
-
-    def _look_near(self, time_s: float, gray: NDArray[np.uint8]) -> Detection | None:
-        found = self._detector.near(gray, self.box, roll(self.landmarks))
-        if found is None and self.certain and time_s - self.confirmed_s >= NETWORK_CHECK_AFTER_S:
-            if time_s - self._network_s < NETWORK_CHECK_EVERY_S:
-                return None
-            self._network_s = time_s
-            found = self._detector.network_near(gray, self.box)
-        return found
-
-    def _accept(
-        self, time_s: float, gray: NDArray[np.uint8], found: Detection, trusted: bool
-    ) -> bool:
-        """Take the detection as the face; begin again there if the landmarks lie elsewhere."""
-        near = trusted and overlap(found.box, self.box) >= MIN_BOX_OVERLAP
-        if not near and not self._place_at(gray, found.box):
-            return False
-        self._confirm(time_s, found)
-        return True
-
-    def _confirm(self, time_s: float, found: Detection) -> None:
+        """A detector has found the face where it was expected."""
         self.confirmed_s = self._checked_s = time_s
         self.confirmations += 1
         self.score += found.score
@@ -182,18 +113,63 @@ class FaceTrack:
         if found.certain:
             self._network_s = time_s
 
-    def _see(self, time_s: float, gray: NDArray[np.uint8]) -> None:
+    def _place_at(self, gray: NDArray[np.uint8], found: Box) -> bool:
+        """Move the face to a detection; False if its landmarks are implausible."""
+        landmarks = self._predictor(gray, found)
+        # Again from the landmarks' own box: the detector's boxes come in steps.
+        landmarks = self._predictor(gray, box_of_landmarks(landmarks))
+        box = box_of_landmarks(landmarks)
+        if not _plausible(landmarks, box) or overlap(box, found) < 0.3:
+            return False
+        self.landmarks, self.box = landmarks, box
+        return True
+
+    def _move(self, gray: NDArray[np.uint8]) -> bool:
+        """Move the face by optical flow; whether predicted landmarks agree with it."""
+        motion = self._flow.motion(gray, self.landmarks)
+        if motion is None:
+            return False
+        moved = apply(motion, self.landmarks)
+        height, width = gray.shape
+        moved_box = box_of_landmarks(moved)
+        x, y = box_centre(moved_box)
+        if not (0 <= x < width and 0 <= y < height):
+            return False
+        landmarks = self._predictor(gray, moved_box)
+        box = box_of_landmarks(landmarks)
+        if not _plausible(landmarks, box):
+            return False
+        self.landmarks, self.box = landmarks, box
+        apart = float(np.abs(as_complex(landmarks - moved)).sum()) / len(moved)
+        return apart <= MAX_DISAGREEMENT * math.hypot(*eye_axis(moved))
+
+    def _check(self, time_s: float, gray: NDArray[np.uint8], trusted: bool) -> bool:
+        """Whether a detector confirms the face. Moves it there if its landmarks lie elsewhere."""
+        self._checked_s = time_s
+        found = self._detector.near(gray, self.box, roll(self.landmarks))
+        ask_network = self.certain and time_s - self.confirmed_s >= NETWORK_CHECK_AFTER_S
+        if found is None and ask_network and time_s - self._network_s >= NETWORK_CHECK_EVERY_S:
+            self._network_s = time_s
+            found = self._detector.network_near(gray, self.box)
+        if found is None:
+            return False
+        near = trusted and overlap(found.box, self.box) >= MIN_BOX_OVERLAP
+        if not near and not self._place_at(gray, found.box):
+            return False
+        self.confirm(time_s, found)
+        return True
+
+    def _show(self, time_s: float, gray: NDArray[np.uint8]) -> None:
         self.visible = True
         self.smoothed = self._smoother(time_s, self.landmarks)
         self.crop = align_crop(gray, self.smoothed)
+        if self.confirmed_s == time_s:
+            self._confirmed_crop = _standardised(self.crop)
         self.end_s = time_s
         self._flow.keep(gray, self.box)
 
-    def _keep_likeness(self) -> None:
-        self._confirmed_crop = _standardised(self.crop)
-
     def _alike(self, gray: NDArray[np.uint8]) -> bool:
-        """Whether the face as moved looks as it did when it was last confirmed."""
+        """Whether the moved face looks as it did when it was last confirmed."""
         if self._confirmed_crop is None:
             return False
         crop = align_crop(gray, self.landmarks)
@@ -202,9 +178,9 @@ class FaceTrack:
         return likeness >= least
 
 
-def plausible(landmarks: NDArray[np.floating[Any]], box: Box) -> bool:
-    """Whether ``landmarks`` [68, 2], whose box is ``box``, can be a face: size, distance of the
-    eyes, not upside down."""
+def _plausible(landmarks: NDArray[np.floating[Any]], box: Box) -> bool:
+    """Whether ``landmarks`` [68, 2] with their ``box`` can be a face: by its size, the distance of
+    the eyes and its roll."""
     side = box_side(box)
     x, y = eye_axis(landmarks)
     if side < MIN_FACE_PX or abs(math.atan2(y, x)) > MAX_ROLL:
@@ -221,22 +197,9 @@ def _standardised(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values
 
 
-MAX_FACES = 8
-"""Faces followed at once; the largest when there are more."""
-CERTAIN_SCORE = 0.7
-"""Two looks at a new face (whole frame, and close up) must score this together..."""
-CONFIRMATIONS = 3
-CONFIRMED_SCORE = 0.3
-"""...or it is reported only after this many looks with this score together."""
-REPLACES = 1.5
-"""Times the size of the smallest face at which a new one takes its place in a crowd."""
-SAME_SIZE = 1.6
-MIN_FRAME_PX = 24
-
-
 @dataclass(frozen=True, slots=True)
 class TrackSummary:
-    """One person's face over time: ``frames`` analysed frames between ``start_s`` and ``end_s``."""
+    """One person's face: ``frames`` analysed frames between ``start_s`` and ``end_s``."""
 
     track: int
     start_s: float
@@ -245,10 +208,10 @@ class TrackSummary:
 
 
 class FaceTracker:
-    """Push frames in order of time, get the faces in each.
+    """Tracks the faces in frames pushed in order of time.
 
     A track is one person within one shot: a cut ends it, and so does an absence of more than a
-    second. Results depend on the frames and their presentation times alone.
+    second. Results depend only on the frames and their presentation times.
 
     Raises:
         InputError: there is no usable landmark model (on construction).
@@ -270,7 +233,7 @@ class FaceTracker:
 
     @property
     def live(self) -> frozenset[int]:
-        """Tracks of which more may be seen; the others have ended."""
+        """Tracks that have not ended."""
         return frozenset(track.number for track in self._live if track.number)
 
     def push(self, time_s: float, gray: NDArray[np.uint8]) -> list[FaceObservation]:
@@ -287,13 +250,13 @@ class FaceTracker:
         lost = any(not track.visible for track in self._live)
         self._live = [track for track in self._live if not track.gone(time_s)]
         followed = any(track.number for track in self._live)
-        found = self._search.look(time_s, gray, followed=followed, urgent=lost)
+        found = self._search.search(time_s, gray, followed=followed, urgent=lost)
         self._place(time_s, gray, found)
-        self._drop_doubles()
+        self._drop_duplicates()
         return self._report(time_s)
 
     def _place(self, time_s: float, gray: NDArray[np.uint8], found: list[Detection]) -> None:
-        """Give each detection to the track whose face it shows, or begin a new track."""
+        """Assign each detection to the track whose face it shows, or begin a new track."""
         for detection in sorted(found, key=lambda d: -box_side(d.box)):
             known = [t for t in self._live if t.visible and same_place(t.box, detection.box)]
             if known:
@@ -315,20 +278,19 @@ class FaceTracker:
         track = FaceTrack(self._predictor, self._detector)
         if not track.start(time_s, gray, found):
             return
-        # The same face in a copy of its own: a chance likeness seldom survives other pixels.
+        # Look again close up: a chance detection seldom recurs at another scale.
         again = self._detector.near(gray, track.box)
         if again is not None and same_place(again.box, track.box):
             track.confirm(time_s, again)
         self._live.append(track)
         self._search.found_new(time_s)
 
-    def _drop_doubles(self) -> None:
-        """Of two tracks on one face the older stays."""
+    def _drop_duplicates(self) -> None:
+        """Keep the older of two tracks on one face."""
         kept: list[FaceTrack] = []
         for track in sorted(self._live, key=lambda t: (t.number == 0, t.number)):
-            if not (
-                track.visible and any(k.visible and same_place(k.box, track.box) for k in kept)
-            ):
+            older = [k for k in kept if k.visible and track.visible]
+            if not any(same_place(k.box, track.box) for k in older):
                 kept.append(track)
         self._live = kept
 
@@ -338,7 +300,7 @@ class FaceTracker:
             if not track.visible or track.end_s != time_s:
                 continue
             if track.number == 0:
-                if not _counts(track):
+                if not _certain_enough(track):
                     continue
                 track.number = len(self._summaries) + 1
                 track.start_s = time_s
@@ -352,15 +314,14 @@ class FaceTracker:
         return sorted(reported, key=lambda o: o.track)
 
 
-def _counts(track: FaceTrack) -> bool:
-    """Whether a face is certain enough to be reported."""
+def _certain_enough(track: FaceTrack) -> bool:
     if track.certain or (track.confirmations >= 2 and track.score >= CERTAIN_SCORE):
         return True
     return track.confirmations >= CONFIRMATIONS and track.score >= CONFIRMED_SCORE
 
 
 def _may_be(track: FaceTrack, found: Detection) -> bool:
-    """Whether ``found`` can be the face that ``track`` has lost: about its size, and near it."""
+    """Whether ``found`` can be the face that ``track`` has lost: near it and about its size."""
     a, b = box_side(track.box), box_side(found.box)
     if max(a, b) > SAME_SIZE * min(a, b):
         return False

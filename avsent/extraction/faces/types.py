@@ -1,4 +1,4 @@
-"""dlib's 68 points by name, and the unit in which faces are measured."""
+"""Faces in frames, and dlib's 68 landmarks by name. Imports neither dlib nor OpenCV."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ LANDMARK_COUNT = 68
 LEFT_EYE = slice(36, 42)
 RIGHT_EYE = slice(42, 48)
 
+CROP_PX = 96  # side of the aligned grey crop
+
 Box = tuple[float, float, float, float]
 """left, top, right, bottom in pixels"""
 
-
-# Right eye's centre minus left eye's: one product instead of two means.
+# The right eye's centre minus the left eye's: one product instead of two means
 _EYE_AXIS = np.zeros(LANDMARK_COUNT)
 _EYE_AXIS[LEFT_EYE], _EYE_AXIS[RIGHT_EYE] = -1 / 6, 1 / 6
 
@@ -33,19 +34,15 @@ def eye_centres(landmarks: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDA
 
 
 def eye_distance(landmarks: NDArray[np.floating[Any]]) -> NDArray[Any]:
-    """Distance of the eye centres in pixels [...]: the unit in which faces are measured."""
+    """Distance of the eye centres in pixels [...]: the unit of all measures of a face."""
     left, right = eye_centres(landmarks)
     distance: NDArray[Any] = np.linalg.norm(right - left, axis=-1)
     return distance
 
 
-CROP_PX = 96
-"""Side of the aligned grey crop."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Where the face of ``track`` was at ``time_s``: its box in pixels of the frame."""
+    """The box of the face of ``track`` at ``time_s``, in pixels of the frame."""
 
     track: int
     time_s: float
@@ -56,8 +53,8 @@ class Sighting:
 class FaceObservation:
     """One face in one analysed frame.
 
-    ``landmarks`` [68, 2] float32 are smoothed and in pixels of the frame as shown; ``crop``
-    [96, 96] uint8 is aligned by a similarity transform, so that the eyes lie on a fixed row.
+    ``landmarks`` [68, 2] float32 are smoothed, in pixels of the upright frame; ``crop`` [96, 96]
+    uint8 is aligned by a similarity transform, so that the eyes lie on a fixed row.
     """
 
     track: int

@@ -1,4 +1,4 @@
-"""Sound of one stream as an unbroken run of 16 kHz mono samples with exact times."""
+"""Sound of one stream as continuous 16 kHz mono samples with exact times."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from avsent.extraction.media.events import (
 CHUNK_SAMPLES = SAMPLE_RATE_HZ // 5
 MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
 DRIFT_TOLERANCE_S = 0.040
-"""Timestamps may stray this far from the count of samples before sound is padded or cut.
-Containers round times to milliseconds, and codecs to their frame length."""
+"""How far timestamps may stray from the count of samples before sound is padded or cut: containers
+round times to milliseconds, codecs to their frame length."""
 
 _Samples = npt.NDArray[np.float32]
 
@@ -36,9 +36,9 @@ _Samples = npt.NDArray[np.float32]
 class SoundTrack:
     """Decodes, resamples and joins the packets of one sound stream.
 
-    Positions are counted in samples from the first one, so consecutive chunks join exactly. The
-    stream's own timestamps are the authority: where they leave a hole, zeros are put; where they
-    overlap, sound is cut; where they are absurd, it is reported and the sound simply goes on.
+    Positions are counted in samples from the first one, so consecutive chunks join exactly. They
+    follow the stream's timestamps: zeros fill a hole, an overlap is cut, an absurd jump is
+    reported and removed.
     """
 
     def __init__(self, stream: Any, origin_s: float) -> None:
@@ -53,13 +53,12 @@ class SoundTrack:
         self._held_samples = 0
         self._cut = 0  # samples still to be dropped after an overlap
         self._silence_left_s = MAX_SILENCE_S
-        # Where the stream should be: the last anchor and what was fed since then.
-        self._anchor_s = 0.0
+        self._anchor_s = 0.0  # time of the last anchor, and length of the sound fed since then
         self._fed_s = 0.0
 
     @property
     def position_s(self) -> float | None:
-        """Where the sound decoded so far ends, None before the first sample."""
+        """End of the sound decoded so far, None before the first sample."""
         return None if self._start_s is None else self._anchor_s + self._fed_s
 
     def feed(self, packet: Any, other_s: float | None) -> Iterator[Sound | Damage]:
@@ -75,7 +74,7 @@ class SoundTrack:
             yield from self._add(frame, other_s)
 
     def finish(self) -> Iterator[Sound | Damage]:
-        """What decoder, resampler and chunker still hold."""
+        """Yield what decoder, resampler and chunker still hold."""
         try:
             frames = self._stream.decode(None)
         except (av.FFmpegError, ValueError):
@@ -101,7 +100,7 @@ class SoundTrack:
         try:
             resampled = self._resampler_for(frame).resample(frame)
         except (av.FFmpegError, ValueError):
-            # Not counted as fed: the next timestamp shows a hole, and zeros fill it.
+            # Not counted as fed: zeros fill the hole before the next timestamp.
             self._resampler = None
             yield from self._log.failed(self.position_s, "the sound cannot be resampled")
             return
@@ -112,18 +111,15 @@ class SoundTrack:
 
     def _anchor(self, frame: AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
         """Bring the count of samples in line with the timestamp of ``frame``."""
-        expected_s = self.position_s
-        raw_s = None
-        base = frame.time_base
-        if frame.pts is not None and base:
-            raw_s = seconds(frame.pts, base)
+        expected_s, base = self.position_s, frame.time_base
+        raw_s = seconds(frame.pts, base) if frame.pts is not None and base else None
         if expected_s is None:
             began_s = 0.0 if raw_s is None else self._clock.time_s(raw_s)
             time_s = self._clock.begin(began_s)
             if time_s < began_s or self._clock.jumped(time_s, max(time_s, 0.0), None):
                 yield from self._log.failed(0.0, "the sound begins at an impossible time")
                 time_s = 0.0
-            # Codec delay may put the first samples before zero: nothing is presented there.
+            # Codec delay may put the first samples before zero; they are not presented.
             self._start_s = max(time_s, 0.0)
             self._cut = round((self._start_s - time_s) * SAMPLE_RATE_HZ)
             self._anchor_s = time_s
@@ -150,21 +146,17 @@ class SoundTrack:
         self._anchor_s, self._fed_s = time_s, 0.0
         if missing > 0:
             yield from self._chunks(everything=True)
-            yield from self._silence(missing)
-
-    def _silence(self, samples: int) -> Iterator[Sound]:
-        while samples > 0:
-            part = min(samples, MAX_FILL_SAMPLES)
-            yield self._deliver(np.zeros(part, np.float32))
-            samples -= part
+            for begin in range(0, missing, MAX_FILL_SAMPLES):
+                part = min(missing - begin, MAX_FILL_SAMPLES)
+                yield self._deliver(np.zeros(part, np.float32))
 
     def _resampler_for(self, frame: AudioFrame) -> AudioResampler:
         channels = frame.layout.nb_channels
         setup = (frame.format.name, channels, frame.sample_rate)
         if self._resampler is None or setup != self._setup:
             self._flush_resampler()
-            # FFmpeg's own way from stereo to mono is 3 dB louder for float codecs than for
-            # integer ones; so stereo is kept here and averaged in `_hold`.
+            # FFmpeg's own mix of stereo to mono is 3 dB louder for float codecs than for integer
+            # ones, so stereo is kept here and averaged in `_hold`.
             layout = "mono" if channels == 1 else "stereo"
             self._resampler = AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE_HZ)
             self._setup = setup
@@ -183,15 +175,13 @@ class SoundTrack:
                 continue
             planes = frame.to_ndarray()
             samples = planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
-            if self._cut:
-                dropped = min(self._cut, len(samples))
-                self._cut -= dropped
-                samples = samples[dropped:]
+            dropped = min(self._cut, len(samples))
+            self._cut -= dropped
+            samples = samples[dropped:]
             if not len(samples):
                 continue
-            # Float formats can hold anything; one NaN would spoil a whole spectrogram.
-            if not np.isfinite(samples).all():
-                samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+            # Float formats can hold NaN, and one would spoil a whole spectrogram.
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
             self._held.append(np.array(samples, np.float32))
             self._held_samples += len(samples)
 

@@ -1,4 +1,4 @@
-"""Opening a local media file safely, choosing its streams, and saying clearly why not.
+"""Opens a local media file safely and chooses its streams; says in one line why it cannot.
 
 Only the named file is ever read: FFmpeg's network protocols, playlists and file-name patterns
 are shut out.
@@ -27,33 +27,30 @@ from avsent.extraction.media.events import (
     MediaInfo,
     impossible_sound,
 )
+from avsent.machine import usable_cores
 from avsent.text import printable
 
 # Formats that open other files or devices, or that make a "video" of plain text.
-_REFUSED_FORMATS = frozenset(
-    (
-        *("hls", "applehttp", "concat", "dash", "webm_dash_manifest", "imf", "image2"),
-        *("image2pipe", "lavfi", "sdp", "rtsp", "rtp", "sap", "vapoursynth", "avisynth"),
-        *("fbdev", "kmsgrab", "oss", "alsa", "v4l2", "video4linux2", "x11grab", "pulse", "jack"),
-        *("tty", "txd", "bin", "xbin", "adf", "idf", "data", "rawvideo", "ffmetadata"),
-    )
-)
-_PICTURE_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})
-_PICTURE_SUFFIXES = frozenset(
-    (
-        *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
-        *(".heic", ".avif", ".jxl", ".svg", ".ico", ".ppm", ".pgm"),
-    )
-)
-# The clock of these formats starts anywhere (in MP3, after the encoder's delay), and every player
-# counts from its first value.
-_FLOATING_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "mp3"})
-# A clock that starts this far below zero was meant to be rebased, too; less is codec delay.
+_REFUSED_FORMATS = {
+    *("hls", "applehttp", "concat", "dash", "webm_dash_manifest", "imf", "image2", "image2pipe"),
+    *("lavfi", "sdp", "rtsp", "rtp", "sap", "vapoursynth", "avisynth", "fbdev", "kmsgrab", "oss"),
+    *("alsa", "v4l2", "video4linux2", "x11grab", "pulse", "jack", "tty", "txd", "bin", "xbin"),
+    *("adf", "idf", "data", "rawvideo", "ffmetadata"),
+}
+_PICTURE_BRANDS = {"avif", "heic", "heix", "mif1"}
+_PICTURE_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".heic", ".avif", ".jxl", ".svg", ".ico", ".ppm", ".pgm"),
+}
+# The clocks of these formats start anywhere (in MP3, after the encoder's delay), and every player
+# counts from the first value.
+_FLOATING_CLOCK_FORMATS = {"mpegts", "mpeg", "mp3"}
+# A clock that starts further below zero is rebased, too; less is codec delay.
 _NEGATIVE_START_S = 0.1
 _AV_TIME_BASE_HZ = 1_000_000
-# More threads make decoding hold more frames without being faster than the faces' detector.
+# With more threads decoding holds more frames but is no faster than face detection.
 _MAX_DECODER_THREADS = 4
-# Each thread of a decoder holds pictures of its own: beyond 4K two are enough memory.
+# Each decoder thread holds pictures of its own: beyond 4K, two take enough memory.
 _MANY_PIXELS = 4096 * 2304
 
 
@@ -61,8 +58,8 @@ _MANY_PIXELS = 4096 * 2304
 class OpenMedia:
     """An open container, its chosen streams, and what was noticed while opening.
 
-    ``stated_end_s`` is where the container says that the chosen streams end, None where it says
-    nothing or merely guesses from the size of the file.
+    ``origin_s``: raw time at which presentation begins. ``stated_end_s``: where the container
+    says that the chosen streams end; None where it does not say or guesses from the file size.
     """
 
     container: InputContainer
@@ -75,11 +72,11 @@ class OpenMedia:
 
 
 def open_media(path: Path, threads: int | None = None) -> OpenMedia:
-    """Open ``path`` and choose its best video and sound stream; ``threads``: of the decoder, by
-    default as many as help.
+    """Open ``path`` and choose its best video and sound stream.
 
-    Raises MediaError, one line, if the file is missing, a folder, unreadable, empty, not media,
-    a still picture, a playlist, too large in pixels, or without a stream that can be decoded.
+    ``threads``: of the decoder, by default as many as help. Raises MediaError, one line, if the
+    file is missing, a folder, unreadable, empty, not media, a still picture, a playlist, too large
+    in pixels, or has no stream that can be decoded.
     """
     _check_file(path)
     container = _open_container(path)
@@ -110,32 +107,29 @@ def _check_file(path: Path) -> None:
 
 
 @cache
-def _allowed_formats() -> str:
-    names = {part for name in av.formats_available for part in name.split(",")}
-    return ",".join(sorted(names - _REFUSED_FORMATS))
-
-
-def _only_itself() -> dict[str, str]:
+def _this_file_only() -> dict[str, str]:
     """Options of FFmpeg under which a file opens no other one."""
-    return {"protocol_whitelist": "file", "format_whitelist": _allowed_formats()}
+    formats = {part for name in av.formats_available for part in name.split(",")}
+    allowed = ",".join(sorted(formats - _REFUSED_FORMATS))
+    return {"protocol_whitelist": "file", "format_whitelist": allowed}
 
 
 def _open_container(path: Path) -> InputContainer:
     # `file:` and an absolute path keep FFmpeg from reading the name as a protocol or an option.
     url = "file:" + os.path.abspath(path)
-    # FFmpeg decodes some pictures to find out what they are. A few times more than is allowed, so
-    # that the size of what is a little too large can be told.
-    limits = {"max_pixels": str(4 * MAX_FRAME_PIXELS)}
+    # FFmpeg decodes some pictures while opening. Four times the allowed size, so that the message
+    # can name the size of pictures that are a little too large.
+    options = {**_this_file_only(), "max_pixels": str(4 * MAX_FRAME_PIXELS)}
     try:
-        container = av.open(url, options={**_only_itself(), **limits}, metadata_errors="replace")
+        container = av.open(url, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         if path.suffix.lower() in _PICTURE_SUFFIXES:
             raise _still_picture(path) from error
         raise MediaError(
-            f"{printable(path)} is not a media file that avsent reads, or it is damaged from the "
-            "start; check that it plays, or convert it to mp4"
+            f"{printable(path)} is not a media file that avsent reads, or it is damaged from "
+            "the start; check that it plays, or convert it to mp4"
         ) from error
-    # Playlists are refused by the whitelist already; old FFmpegs spell some names differently.
+    # The whitelist refuses playlists already, but old FFmpegs spell some names differently.
     if _REFUSED_FORMATS & set(container.format.name.split(",")):
         container.close()
         raise MediaError(f"{printable(path)} only refers to other files; give the video itself")
@@ -147,23 +141,19 @@ def _open_container(path: Path) -> InputContainer:
 
 
 def _still_picture(path: Path) -> MediaError:
-    return MediaError(
-        f"{printable(path)} is a still picture, not a video; give a video or sound file"
-    )
+    name = printable(path)
+    return MediaError(f"{name} is a still picture, not a video; give a video or sound file")
 
 
 def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[Any, bool]:
     """The best stream of a kind that has a decoder (or None), and whether any lacked one."""
-    streams = [
-        s
-        for s in container.streams
-        if s.type == kind and not s.disposition & Disposition.attached_pic
-    ]
+    streams = [s for s in container.streams if s.type == kind]
+    streams = [s for s in streams if not s.disposition & Disposition.attached_pic]
     usable = [s for s in streams if s.codec_context is not None]
     best: Any = container.streams.best(kind)
     if usable and best not in usable:
         best = max(usable, key=lambda s: bool(s.disposition & Disposition.default))
-    return (best if usable else None), len(usable) < len(streams)
+    return best if usable else None, len(usable) < len(streams)
 
 
 def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenMedia:
@@ -216,15 +206,14 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
 
 
 def _prepare_video(path: Path, stream: VideoStream, threads: int | None) -> None:
-    """Set the decoder up. Raises MediaError."""
     context = stream.codec_context
     if context.width * context.height > MAX_FRAME_PIXELS:
         raise _too_large(path, context.width, context.height)
-    # The size may change in mid-stream: the decoder itself must refuse such pictures, too.
+    # The size may change in mid-stream, so the decoder itself must refuse large pictures, too.
     context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     stream.thread_type = "AUTO"
     most = 2 if context.width * context.height > _MANY_PIXELS else _MAX_DECODER_THREADS
-    context.thread_count = min(most, threads or _cores())
+    context.thread_count = min(most, threads or usable_cores())
 
 
 def _too_large(path: Path, width: int, height: int) -> MediaError:
@@ -241,29 +230,21 @@ def nothing_decodes(info: MediaInfo) -> MediaError:
         return _too_large(info.path, width, height)
     limit = " (pictures may have at most 8192x4608 pixels)" if info.has_video else ""
     return MediaError(
-        f"{printable(info.path)} has no picture and no sound that can be decoded{limit}; check "
-        "that it plays, or convert it to mp4"
+        f"{printable(info.path)} has no picture and no sound that can be decoded{limit}; "
+        "check that it plays, or convert it to mp4"
     )
 
 
 def _stated_size(path: Path) -> tuple[int, int]:
-    """Width and height as the container has them, where it has any: without a decoder, as FFmpeg
-    forgets a size that it finds too large to decode."""
+    """Width and height stated by the container, else 0. Opened without a decoder: with one, FFmpeg
+    forgets a size that is too large to decode."""
     try:
-        options = {**_only_itself(), "codec_whitelist": "none"}
+        options = {**_this_file_only(), "codec_whitelist": "none"}
         with av.open("file:" + os.path.abspath(path), options=options) as file:
             (video, *_) = file.streams.video
             return video.codec_context.width, video.codec_context.height
     except (av.FFmpegError, OSError, ValueError, AttributeError):
         return 0, 0
-
-
-def _cores() -> int:
-    """Cores this process may run on: a decoder's threads beyond them only add work (a tenth)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
 
 
 def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:
@@ -278,7 +259,7 @@ def _stated_end_s(
 ) -> float | None:
     names = set(container.format.name.split(","))
     if not names & {"mov", "matroska", "avi"}:
-        return None  # elsewhere FFmpeg guesses the duration from the size of the file
+        return None  # FFmpeg guesses the duration from the size of the file
     ends = [
         float(((s.start_time or 0) + s.duration) * s.time_base)
         for s in (video, audio)

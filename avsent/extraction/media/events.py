@@ -1,6 +1,6 @@
-"""What reading a media file gives: its facts, pictures, sound, and reports of damage.
+"""What reading a media file gives: facts, pictures, sound and reports of damage.
 
-All times are presentation times in seconds. The public names are exported by ``avsent.extraction.media.reader``.
+All times are presentation times in seconds.
 """
 
 from __future__ import annotations
@@ -13,44 +13,35 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE_HZ = 16_000
-DEFAULT_ANALYSIS_RATE_HZ = 10.0
 
 MAX_FRAME_PIXELS = 8192 * 4608
-"""Pictures with more pixels are refused: 8K has 7680x4320. A decoder may hold twenty at once."""
+"""Larger pictures are refused: 8K has 7680x4320. A decoder may hold twenty at once."""
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
-"""Sound sampled more slowly makes hours of a few kilobytes; no device samples faster."""
+"""A lower rate would make hours of sound from a few kilobytes; no device samples faster."""
 
-MAX_CHANNELS = 64
-"""FFmpeg mixes no more down to one."""
+MAX_CHANNELS = 64  # the most that FFmpeg mixes down to one
 
-MAX_GAP_S = 600.0
-"""A stream that jumps ahead further than this, alone, has a wrong clock."""
+MAX_GAP_S = 600.0  # a stream that alone jumps ahead further than this has a wrong clock
 
 MAX_START_S = 24 * 3600.0
-"""A clock that begins later is taken to begin at zero: it shows the time of a year, or nothing."""
+"""A clock that begins later is taken to begin at zero: it shows the date, or nonsense."""
 
 MAX_STATED_S = 30 * 24 * 3600.0
-"""A container that states more lies: then its duration counts as unknown."""
+"""A container that states a longer duration is wrong: its duration counts as unknown."""
 
 MAX_SILENCE_S, SILENCE_SHARE = 3600.0, 9.0
-"""Put into the holes of a stream of sound, all together: so long, and so many times the sound that
-there is (some codecs leave silence out). A file of some kilobytes must not give days to listen
-to."""
+"""Most silence put into the holes of a stream of sound: so many seconds, plus so many times the
+sound that there is (some codecs leave silence out). A small file must not become days of sound."""
 
-MAX_STEP_BACK_S = 10.0
-"""A stream that falls back further than this has restarted its clock."""
+MAX_STEP_BACK_S = 10.0  # a stream that falls back further than this has restarted its clock
 
-MAX_DAMAGE_EVENTS = 20
-"""Damage reported per stream; a file that is bad all over needs no longer list."""
+MAX_DAMAGE_EVENTS = 20  # most damage reported of one stream
 
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What a container says of itself.
-
-    ``duration_s`` is None where the container states none.
-    """
+    """What a container says of itself; ``duration_s`` is None where it states none."""
 
     path: Path
     format: str
@@ -79,8 +70,8 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that could not be read: in which ``stream`` ("video", "audio" or "container"),
-    from about when (None: unknown, or all of it), and why, in a few words."""
+    """Something that could not be read, in ``stream`` ("video", "audio" or "container"), from
+    about ``time_s`` on (None: unknown, or all of it)."""
 
     stream: str
     time_s: float | None
@@ -88,20 +79,20 @@ class Damage:
 
 
 def seconds(stamp: int, base: Fraction) -> float:
-    """``stamp * base``, rounded once. Multiplying the fractions themselves gives the same and
-    takes as long as all else that Python does for a packet."""
+    """``stamp * base``, rounded once. A product of fractions gives the same, but takes as long as
+    everything else that Python does for a packet."""
     return stamp * base.numerator / base.denominator
 
 
 def impossible_sound(rate_hz: int, channels: int) -> str:
-    """What no sound can be like, in a few words; "" where all is well. 0 is not yet known."""
+    """Why sound of this rate and number of channels (0: unknown) is impossible; "" if it is not."""
     if rate_hz and not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         return f"sound of {rate_hz} samples a second"
     return f"sound of {channels} channels" if channels > MAX_CHANNELS else ""
 
 
 class DamageLog:
-    """Turns the failures of one stream into few events: one for each run of failures."""
+    """Reports the failures of one stream: one Damage for each run of failures."""
 
     def __init__(self, stream: str) -> None:
         self._stream = stream
@@ -109,7 +100,7 @@ class DamageLog:
         self.count = 0
 
     def failed(self, time_s: float | None, reason: str) -> list[Damage]:
-        """The event to report for this failure: one, or none while a run of failures lasts."""
+        """The Damage to report for this failure; none while a run of failures lasts."""
         if self._in_run or self.count >= MAX_DAMAGE_EVENTS:
             return []
         self._in_run = True
@@ -122,21 +113,21 @@ class DamageLog:
 
 
 class StreamClock:
-    """Maps the raw times of one stream to presentation times, across wrong jumps of its clock.
+    """Maps the raw times of one stream to presentation times and removes wrong jumps of its clock.
 
-    ``origin_s`` is subtracted from every raw time. A jump too far ahead (while the other stream
-    did not jump too) or back is taken out for good, so that the stream goes on where it was.
+    ``origin_s`` is subtracted from every raw time. A jump too far back, or too far ahead while
+    the other stream does not jump too, is removed for good: the stream goes on where it was.
     """
 
     def __init__(self, origin_s: float) -> None:
         self._offset_s = -origin_s
 
     def time_s(self, raw_s: float) -> float:
-        """The presentation time of raw time ``raw_s``, with the jumps met so far taken out."""
+        """The presentation time of ``raw_s``, without the wrong jumps so far."""
         return raw_s + self._offset_s
 
     def begin(self, time_s: float) -> float:
-        """The first time of the stream; one that is absurd becomes 0, and later ones follow."""
+        """The first time of the stream; an absurd one becomes 0, and later times shift with it."""
         if time_s <= MAX_START_S:
             return time_s
         self.shift(-time_s)
@@ -147,9 +138,9 @@ class StreamClock:
         self._offset_s += by_s
 
     def jumped(self, time_s: float, expected_s: float, other_s: float | None) -> bool:
-        """Whether ``time_s`` is absurd where ``expected_s`` was due; if so, later times are
-        shifted so that this one falls on ``expected_s``. ``other_s``: position of the other
-        stream, None if there is none: a jump that leads there is a true hole in this stream."""
+        """Whether ``time_s`` is absurd where ``expected_s`` was due; if so, shift later times so
+        that this one falls on ``expected_s``. ``other_s``: position of the other stream, None if
+        there is none; a jump to there is a true hole in this stream."""
         ahead_s = time_s - expected_s
         together = other_s is not None and abs(time_s - other_s) <= MAX_STEP_BACK_S
         if ahead_s < -MAX_STEP_BACK_S or (ahead_s > MAX_GAP_S and not together):

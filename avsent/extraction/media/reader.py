@@ -9,70 +9,59 @@
                 case Sound(): ...    # 16 kHz mono, each chunk begins where the last one ended
                 case Damage(): ...   # what could not be read; the rest still comes
 
-Nothing grows with the length of the file. ``_media_open`` opens, ``_media_frames`` and
-``_media_sound`` work on one stream each.
+Memory does not grow with the length of the file.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import av
 import av.logging
 
 from avsent.extraction.media.audio import SoundTrack
 from avsent.extraction.media.container import nothing_decodes, open_media
-from avsent.extraction.media.events import (
-    DEFAULT_ANALYSIS_RATE_HZ,
-    MAX_FRAME_PIXELS,
-    SAMPLE_RATE_HZ,
-    Damage,
-    DamageLog,
-    Frame,
-    MediaInfo,
-    Sound,
-)
-from avsent.extraction.media.video import FrameSampler, PictureTrack
+from avsent.extraction.media.events import Damage, DamageLog, Frame, MediaInfo, Sound
+from avsent.extraction.media.video import DecodedFrame, FrameSampler, PictureTrack, TimesSampler
 
-__all__ = [
-    "DEFAULT_ANALYSIS_RATE_HZ",
-    "MAX_FRAME_PIXELS",
-    "SAMPLE_RATE_HZ",
-    "Damage",
-    "Frame",
-    "FrameSampler",
-    "MediaInfo",
-    "MediaReader",
-    "Sound",
-    "prefetch",
-]
-
-# FFmpeg says nothing on stderr. None, not PANIC: any level makes the decoder's threads call back
-# into Python for each message. Set once, while importing, because it holds for the process.
+# Silences FFmpeg on stderr, for the whole process. None, not PANIC: with any level the decoder's
+# threads call back into Python for each message.
 av.logging.set_level(None)
 
+DEFAULT_ANALYSIS_RATE_HZ = 10.0
 _MAX_READ_FAILURES = 8
 # How much earlier than stated a file may end before it counts as cut off.
 _CUT_OFF_S = 1.0
 _CUT_OFF_SHARE = 0.02
-# What waits in `prefetch` at most: pictures of more than 4K would fill the memory.
+# Most that waits in `prefetch`: pictures larger than 4K would fill the memory.
 _MAX_WAITING_BYTES = 256 * 1024**2
 
 T = TypeVar("T")
 
 
+class SoundSink(Protocol):
+    """Takes the packets of a sound stream; what it yields becomes events of the reader."""
+
+    @property
+    def position_s(self) -> float | None: ...
+
+    def feed(self, packet: Any, other_s: float | None) -> Iterable[Sound | Damage]: ...
+
+    def finish(self) -> Iterable[Sound | Damage]: ...
+
+
 class MediaReader:
     """Reads one file once: a context manager, and an iterable of Frame, Sound and Damage.
 
-    Pictures and sound come interleaved about as the file holds them; the times of frames
-    increase strictly, chunks of sound join without a hole. Not thread-safe, but the thread that
-    iterates may be another than the one that made it.
+    Pictures and sound come interleaved as in the file. Times of frames increase strictly; chunks
+    of sound join without a hole. Not thread-safe, but it may be made in one thread and iterated
+    in another.
     """
 
     def __init__(
@@ -86,37 +75,30 @@ class MediaReader:
 
         Raises MediaError, or ValueError for a rate that is not positive.
         """
-        FrameSampler(analysis_rate_hz)  # checks the rate before the file is touched
-        self._media = open_media(Path(path), threads)
-        self.info: MediaInfo = self._media.info
+        sampler = FrameSampler(analysis_rate_hz)  # checks the rate before the file is touched
+        self.media = media = open_media(Path(path), threads)
+        self.info: MediaInfo = media.info
         self._started = False
         self._picture: PictureTrack | None = None
-        self._sound: SoundTrack | None = None
-        if self._media.video is not None:
-            self._picture = PictureTrack(
-                self._media.video, self.info.format, self._media.origin_s, analysis_rate_hz
-            )
-        if self._media.audio is not None:
-            self._sound = SoundTrack(self._media.audio, self._media.origin_s)
+        self._sound: SoundSink | None = None
+        if media.video is not None:
+            self._picture = PictureTrack(media.video, media.info.format, media.origin_s, sampler)
+        if media.audio is not None:
+            self._sound = SoundTrack(media.audio, media.origin_s)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the file; may be called again."""
-        self._media.container.close()
+        self.media.container.close()
 
     @property
     def position_s(self) -> float:
-        """How far reading has got, in seconds of presentation."""
+        """Presentation time reached so far."""
         positions = [t.position_s for t in (self._picture, self._sound) if t is not None]
         return max([p for p in positions if p is not None], default=0.0)
 
@@ -130,15 +112,39 @@ class MediaReader:
         return max([e for e in ends if e is not None], default=0.0)
 
     def __iter__(self) -> Iterator[Frame | Sound | Damage]:
-        """The one pass. Raises RuntimeError when asked twice, and MediaError at its end if
-        nothing at all could be decoded."""
+        """Start the one pass. Raises RuntimeError at the second call, and MediaError at the end
+        if nothing could be decoded."""
+        self._start()
+        return self._events()
+
+    def in_colour(
+        self, times_s: Sequence[float] | None = None, sound: SoundSink | None = None
+    ) -> Iterator[DecodedFrame | Sound | Damage]:
+        """Start the one pass, with pictures as decoded instead of analysis frames: same times.
+
+        ``times_s``: times of the pictures to yield, to within 0.5 ms; None for all. ``sound``
+        takes the packets of sound instead of the reader's decoder. Yields nothing if nothing
+        decodes. Raises RuntimeError at the second call.
+        """
+        self._start()
+        self._sound = self._sound if sound is None else sound
+        media, self._picture = self.media, None
+        if media.video is not None and (times_s is None or len(times_s)):
+            # Without the name of a format, decoding skips nothing.
+            name = "" if times_s is None else media.info.format
+            sampler = TimesSampler(times_s)
+            self._picture = PictureTrack(media.video, name, media.origin_s, sampler, decoded=True)
+        else:
+            self.media = replace(media, video=None)
+        return self._streams()
+
+    def _start(self) -> None:
         if self._started:
             raise RuntimeError("a MediaReader reads its file once; make a new one")
         self._started = True
-        return self._events()
 
-    def _events(self) -> Iterator[Frame | Sound | Damage]:
-        yield from self._media.damage
+    def _events(self) -> Iterator[Any]:
+        yield from self.media.damage
         anything = False
         for event in self._streams():
             anything = anything or not isinstance(event, Damage)
@@ -146,35 +152,33 @@ class MediaReader:
         if not anything:
             raise nothing_decodes(self.info)
 
-    def _streams(self) -> Iterator[Frame | Sound | Damage]:
+    def _streams(self) -> Iterator[Any]:
         log = DamageLog("container")
         for packet in self._packets(log):
             if isinstance(packet, Damage):
                 yield packet
-            elif self._picture is not None and packet.stream is self._media.video:
+            elif self._picture is not None and packet.stream is self.media.video:
                 other_s = self._sound.position_s if self._sound is not None else None
                 yield from self._picture.feed(packet, other_s)
             elif self._sound is not None:
                 other_s = self._picture.position_s if self._picture is not None else None
                 yield from self._sound.feed(packet, other_s)
-        if self._picture is not None:
-            yield from self._picture.finish()
-        if self._sound is not None:
-            yield from self._sound.finish()
-        stated_s = self._media.stated_end_s
-        if stated_s is not None:
-            short_s = stated_s - self.end_s
-            if short_s > max(_CUT_OFF_S, _CUT_OFF_SHARE * stated_s):
-                reason = f"the file breaks off {short_s:.1f} s before its stated end"
-                yield from log.failed(self.end_s, reason)
+        for track in (self._picture, self._sound):
+            if track is not None:
+                yield from track.finish()
+        stated_s = self.media.stated_end_s or 0.0
+        short_s = stated_s - self.end_s
+        if short_s > max(_CUT_OFF_S, _CUT_OFF_SHARE * stated_s):
+            reason = f"the file breaks off {short_s:.1f} s before its stated end"
+            yield from log.failed(self.end_s, reason)
 
     def _packets(self, log: DamageLog) -> Iterator[Any]:
         """Packets of the chosen streams, and Damage where the container cannot be read."""
-        streams = [s for s in (self._media.video, self._media.audio) if s is not None]
+        streams = [s for s in (self.media.video, self.media.audio) if s is not None]
         failures = 0
         while failures < _MAX_READ_FAILURES:
             try:
-                for packet in self._media.container.demux(streams):
+                for packet in self.media.container.demux(streams):
                     # An empty packet would tell the decoder that the stream ends here.
                     if packet.size:
                         failures = 0
@@ -190,86 +194,67 @@ class MediaReader:
 
 def prefetch(events: Iterable[T], size: int = 24) -> Generator[T, None, None]:
     """Run ``events`` in a thread of its own, up to ``size`` events or 256 MB of pictures ahead of
-    the consumer.
+    the consumer, so that decoding runs beside the analysis.
 
-    Decoding so runs beside the work on what was decoded. An error in ``events`` is raised here,
-    after the events before it. When the consumer stops early, the thread ends before the
-    generator is closed. Raises ValueError if ``size`` is below 1.
+    An error in ``events`` is raised here, after the events before it. When the consumer stops
+    early, the thread ends before the generator is closed. Raises ValueError if ``size`` is below 1.
     """
     if size < 1:
         raise ValueError(f"prefetch needs room for at least 1 event, not {size}")
     return _prefetch(events, size)
 
 
-class _End:
-    """The last item in the queue: the events are over, for ``error`` if there is one."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-class _Room:
-    """Bytes that may wait; one event always may."""
-
-    def __init__(self) -> None:
-        self._taken = 0
-        self._changed = threading.Condition()
-
-    def take(self, size: int, stop: threading.Event) -> None:
-        """Wait until there is room, or ``stop`` is set."""
-        if not size:
-            return
-        with self._changed:
-            self._changed.wait_for(
-                lambda: stop.is_set() or self._taken + size <= max(size, _MAX_WAITING_BYTES)
-            )
-            self._taken += size
-
-    def give(self, size: int) -> None:
-        """Give back; with 0 wake up who waits."""
-        with self._changed:
-            self._taken -= size
-            self._changed.notify()
-
-
-def _size_of(event: object) -> int:
-    return event.gray.nbytes if isinstance(event, Frame) else 0
-
-
 def _prefetch(events: Iterable[T], size: int) -> Generator[T, None, None]:
-    waiting: queue.Queue[T | _End] = queue.Queue(size)
-    stop = threading.Event()
-    room = _Room()
+    waiting: deque[T] = deque()
+    waiting_bytes = 0
+    error: BaseException | None = None
+    stopped = ended = False
+    changed = threading.Condition()
 
     def produce() -> None:
-        error: BaseException | None = None
+        nonlocal waiting_bytes, error, ended
         try:
             source = iter(events)
-            try:
+            with closing(source) if isinstance(source, Generator) else nullcontext():
                 for event in source:
-                    if stop.is_set():
-                        break
-                    room.take(_size_of(event), stop)
-                    waiting.put(event)
-            finally:
-                if isinstance(source, Generator):
-                    source.close()
-        except BaseException as raised:  # whatever it is belongs to the consumer
+                    more = _bytes_of(event)
+                    limit = max(more, _MAX_WAITING_BYTES)  # one event may always wait
+                    with changed:
+                        while not stopped and (
+                            len(waiting) >= size or waiting_bytes + more > limit
+                        ):
+                            changed.wait()
+                        if stopped:
+                            break
+                        waiting.append(event)
+                        waiting_bytes += more
+                        changed.notify()
+        except BaseException as raised:  # whatever it is, it belongs to the consumer
             error = raised
-        waiting.put(_End(error))
+        with changed:
+            ended = True
+            changed.notify()
 
     thread = threading.Thread(target=produce, name="avsent-prefetch", daemon=True)
     thread.start()
     try:
-        while not isinstance(item := waiting.get(), _End):
-            room.give(_size_of(item))
-            yield item
-        if item.error is not None:
-            raise item.error
+        while True:
+            with changed:
+                changed.wait_for(lambda: waiting or ended)
+                if not waiting:
+                    break
+                event = waiting.popleft()
+                waiting_bytes -= _bytes_of(event)
+                changed.notify()
+            yield event
+        if error is not None:
+            raise error
     finally:
-        stop.set()
-        room.give(0)
-        while thread.is_alive():  # it may be blocked on a full queue
-            with contextlib.suppress(queue.Empty):
-                waiting.get(timeout=0.01)
+        with changed:
+            stopped = True
+            changed.notify()
         thread.join()
+
+
+def _bytes_of(event: object) -> int:
+    return event.gray.nbytes if isinstance(event, Frame) else 0

@@ -6,6 +6,7 @@ import html
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,11 +16,9 @@ from avsent.text import csv_rows, number, printable, quoted, read_text
 
 MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
 MAX_UTTERANCES = 3_000
-"""Two to four hours of talk: each looks at each other one, so that memory grows with the square."""
-MAX_GIVEN_S = 300.0
-"""A longer utterance given by the user is refused: it would be kept in memory whole."""
+"""Two to four hours of talk. Memory grows with its square: each utterance attends to all others."""
+MAX_GIVEN_S = 300.0  # longest utterance accepted from the user: it is kept in memory whole
 FORMATS = (".srt", ".vtt", ".csv")
-START_COLUMN, END_COLUMN, TEXT_COLUMN = "start_s", "end_s", "text"
 
 _ARROW = "-->"
 _VTT_BLOCK = re.compile(r"(NOTE|STYLE|REGION|WEBVTT)([ \t]|$)")  # blocks that are not cues
@@ -27,8 +26,8 @@ _CLOCK = re.compile(
     r"(?P<sign>-)?(?:(?P<h>[0-9]{1,5}):)?(?P<m>[0-9]{1,2}):(?P<s>[0-9]{1,2})"
     r"(?:[.,](?P<fraction>[0-9]{1,9}))?"
 )
-# Formatting (<i>, </b>, <v Name>), karaoke times (<00:01.000>) and SubStation codes ({\an8});
-# a lone "<" as in "a < b" is text.
+# Formatting (<i>, </b>, <v Name>), karaoke times (<00:01.000>) and SubStation codes ({\an8}); a
+# lone "<" as in "a < b" is text.
 _TAG = re.compile(r"<(?:/?[A-Za-z]|[0-9])[^<>]*>|\{\\[^{}]*\}")
 
 
@@ -36,20 +35,18 @@ def read_boundaries(path: Path | str) -> list[Segment]:
     """Read the utterances of a .srt, .vtt or .csv file, sorted by start; they may overlap.
 
     The text is UTF-8, or UTF-16 with a byte order mark. A CSV file names its columns in the
-    first line: ``start_s,end_s[,text]`` in seconds, in any order, further ones are ignored.
-    Raises ``BoundariesError`` for anything that cannot be read or makes no sense.
+    first line: ``start_s,end_s[,text]`` in seconds, in any order; other columns are ignored.
+    Raises ``BoundariesError`` for a file that cannot be read or makes no sense.
     """
     path = Path(path)
-    name = printable(path)
-    if path.suffix.lower() not in FORMATS and os.path.isfile(path):
+    name, suffix = printable(path), path.suffix.lower()
+    if suffix not in FORMATS and os.path.isfile(path):
         raise BoundariesError(f"{name}: unknown kind of file; give a .srt, .vtt or .csv")
     what = "a .srt, .vtt or .csv file of utterances"
     text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if path.suffix.lower() == ".csv":
-        segments = list(_read_csv(text, name))
-    else:
-        segments = list(_read_cues(text, name, vtt=path.suffix.lower() == ".vtt"))
+    is_csv, vtt = suffix == ".csv", suffix == ".vtt"
+    segments = list(_read_csv(text, name) if is_csv else _read_cues(text, name, vtt=vtt))
     if len(segments) > MAX_UTTERANCES:
         raise BoundariesError(
             f"{name}: {len(segments)} utterances, more than {MAX_UTTERANCES}; cut the video up"
@@ -69,29 +66,27 @@ def _read_cues(text: str, name: str, *, vtt: bool) -> Iterator[Segment]:
         if skipping:
             skipping = not blank
         elif vtt and cue is None and (block := _VTT_BLOCK.match(line)):
-            # Files with a cue right below their first line exist, so that line stands alone.
+            # In some files the first cue follows the first line without a blank one.
             skipping = block[1] != "WEBVTT"
         elif _ARROW in line:
             if cue is not None:
                 yield Segment(*cue, _plain(words if vtt else _unnumbered(words), vtt))
             cue, words = _timing(line, f"{name}:{line_number}"), []
         elif vtt and blank:
-            # A blank line ends a WebVTT cue: what follows is a name of the next, or a comment.
+            # A blank line ends a WebVTT cue; the name of the next one or a comment follows.
             if cue is not None:
                 yield Segment(*cue, _plain(words, vtt))
             cue = None
         elif cue is not None:
             words.append(line)
     if cue is not None:
-        words.append("")  # below the last line there is no time that a number could belong to
+        words.append("")  # a number in the last line is not that of a next cue
         yield Segment(*cue, _plain(words if vtt else _unnumbered(words), vtt))
 
 
 def _unnumbered(lines: list[str]) -> list[str]:
-    """A SubRip cue's lines without the number of the next cue, if they end with one.
-
-    It is one if it stands right above the next cue's times, or apart between blank lines.
-    """
+    """A SubRip cue's lines without the number of the next cue: a number in the last line, or one
+    between blank lines."""
     if lines and lines[-1].strip().isdecimal():
         return lines[:-1]
     last = len(lines) - 1
@@ -105,14 +100,10 @@ def _unnumbered(lines: list[str]) -> list[str]:
 def _plain(lines: list[str], vtt: bool) -> str | None:
     """The words on the lines, without markup, on one line; ``None`` if there are none."""
     text = _TAG.sub("", " ".join(lines))
-    return " ".join((_unescaped(text) if vtt else text).split()) or None
-
-
-def _unescaped(text: str) -> str:
-    try:
-        return html.unescape(text)
-    except ValueError:  # a reference by a number of thousands of digits
-        return text
+    if vtt:
+        with suppress(ValueError):  # a character reference of thousands of digits
+            text = html.unescape(text)
+    return " ".join(text.split()) or None
 
 
 def _timing(line: str, where: str) -> tuple[float, float]:
@@ -140,20 +131,18 @@ def _read_csv(text: str, name: str) -> Iterator[Segment]:
             columns = _columns(cells, where)
             continue
         cells += [""] * (max(columns.values()) + 1 - len(cells))
-        start_s = _number(cells[columns[START_COLUMN]], START_COLUMN, where)
-        end_s = _number(cells[columns[END_COLUMN]], END_COLUMN, where)
-        words = cells[columns[TEXT_COLUMN]] if TEXT_COLUMN in columns else ""
+        start_s, end_s = (_number(cells[columns[c]], c, where) for c in ("start_s", "end_s"))
+        words = cells[columns["text"]] if "text" in columns else ""
         yield Segment(*_checked(start_s, end_s, where), " ".join(words.split()) or None)
 
 
 def _columns(header: list[str], where: str) -> dict[str, int]:
     names = [cell.lower() for cell in header]
-    missing = [column for column in (START_COLUMN, END_COLUMN) if column not in names]
+    missing = [column for column in ("start_s", "end_s") if column not in names]
     if missing:
-        wanted = f"{START_COLUMN},{END_COLUMN}[,{TEXT_COLUMN}]"
+        wanted = "start_s,end_s[,text]"
         _fail(where, f"no column {' and '.join(missing)}; begin the file with a line {wanted}")
-    known = (START_COLUMN, END_COLUMN, TEXT_COLUMN)
-    return {column: names.index(column) for column in known if column in names}
+    return {name: names.index(name) for name in ("start_s", "end_s", "text") if name in names}
 
 
 def _number(cell: str, column: str, where: str) -> float:

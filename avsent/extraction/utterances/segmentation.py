@@ -1,7 +1,7 @@
-"""Who speaks when: a stream of sound, or of pictures, cut into utterances.
+"""Cuts a stream of sound, or of pictures, into utterances.
 
-A segmenter is fed chunk by chunk (where the cuts fall has no influence), hands out a segment as
-soon as it is final, and keeps only the open stretch: memory does not grow with the file.
+A segmenter takes chunks of any size (it makes no difference to the result), returns each segment
+as soon as it is final, and keeps only the open stretch: memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from avsent.extraction.utterances.voice_activity import (
     power,
 )
 
-# So many frames (1 s) are judged together, which is cheaper. They are counted from the start of
-# the stream, so where the cuts fall changes no bit of the answers.
+# Frames (1 s) judged together, which is cheaper. Batches are counted from the start of the stream,
+# so the sizes of the chunks change no bit of the result.
 BATCH_FRAMES = 32
 
 START_PROBABILITY = 0.5  # speech begins with a frame at least this likely to be speech …
 END_PROBABILITY = 0.35  # … and ends with the first one less likely than this
-PAD_S = 0.06  # soft onsets and endings lie just outside of what the detector reports
+PAD_S = 0.06  # soft onsets and endings lie just outside what the detector reports
 MERGE_GAP_S = 0.3
 MIN_UTTERANCE_S = 0.25
 MAX_UTTERANCE_S = 15.0
 SPLIT_FROM_S, SPLIT_TO_S = 4.0, 11.0  # after the start; both parts have at least 3.9 s
-SMOOTHING_FRAMES = 9  # 0.29 s: the middle of a pause wins, not one quiet frame inside a word
-SILENCE_FLOOR_DB = -60.0  # dBFS of a frame's RMS; nothing above it: the sound counts as silent
+SMOOTHING_FRAMES = 9  # 0.29 s: finds the middle of a pause, not a quiet frame inside a word
+SILENCE_FLOOR_DB = -60.0  # dBFS, RMS of a frame; sound without a louder frame is silent
 
 MAX_WINDOW_S = 8.0
-WINDOW_TAIL_S = 1.0  # a rest shorter than this is not left over: the last two windows are halves
-FACE_GAP_S = 1.0  # a face unseen for no longer than this (a turned head, a missed frame) is there
-PICTURE_S = 0.04  # the last picture is shown as long as the one before it, at most this long
+WINDOW_TAIL_S = 1.0  # no shorter window is left at the end: the last two are halves instead
+FACE_GAP_S = 1.0  # longest gap (a turned head, a missed frame) that does not end a window
+PICTURE_S = 0.04  # longest duration assumed for the last picture
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """An utterance's place in the video, ``start_s < end_s``, and its text where known."""
+    """Start and end of an utterance, ``start_s < end_s``, and its text where known."""
 
     start_s: float
     end_s: float
@@ -52,10 +52,7 @@ class Segment:
 
 
 class SilenceMeter:
-    """Tells whether any frame (32 ms) of a stream of sound is louder than ``SILENCE_FLOOR_DB``.
-
-    Frames are counted from the start of the stream, so chunk sizes make no difference.
-    """
+    """Tells whether any frame (32 ms) of a stream of sound is louder than ``SILENCE_FLOOR_DB``."""
 
     def __init__(self) -> None:
         self.heard = False
@@ -65,11 +62,11 @@ class SilenceMeter:
         """Take the next samples [N], 16 kHz mono, full scale ±1."""
         sound = np.concatenate([self._rest, samples])
         frames = sound[: sound.size - sound.size % FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-        self._rest = sound[frames.size :].copy()  # a view would keep all of ``sound`` alive
+        self._rest = sound[frames.size :].copy()  # a view would keep all of ``sound``
         self._measure(frames)
 
     def flush(self) -> None:
-        """End the stream: its last frame may be a short one."""
+        """End the stream; its last frame may be short."""
         if self._rest.size:
             self._measure(self._rest[None])
             self._rest = self._rest[:0]
@@ -80,12 +77,11 @@ class SilenceMeter:
 
 
 class SpeechSegmenter:
-    """Cuts a stream of sound into utterances.
+    """Cuts a stream of sound into utterances by the detector's probability, with hysteresis.
 
-    Speech begins and ends by the detector's probability (with hysteresis). Then gaps under
-    ``MERGE_GAP_S`` are merged, both ends padded by up to ``PAD_S`` (no gap gets shorter than
-    that by it), stretches over ``MAX_UTTERANCE_S`` split at their quietest point, and those
-    with less than ``MIN_UTTERANCE_S`` of speech dropped.
+    Gaps under ``MERGE_GAP_S`` are merged; both ends are padded by up to ``PAD_S``, which leaves
+    no gap shorter than that; stretches over ``MAX_UTTERANCE_S`` are split at their quietest
+    point; those with less than ``MIN_UTTERANCE_S`` of speech are dropped.
     """
 
     def __init__(self, detector: SpeechDetector | None = None) -> None:
@@ -114,41 +110,39 @@ class SpeechSegmenter:
 
     @property
     def heard(self) -> bool:
-        """Whether the sound so far is more than silence; see :class:`SilenceMeter`."""
+        """Whether the sound so far is more than silence."""
         return self._silence.heard
 
     def push(self, start_s: float, samples: Samples) -> list[Segment]:
         """Take the next chunk; return the segments that became final, in order.
 
         ``samples``: float32 [N], 16 kHz mono, full scale ±1; NaN and infinity count as 0.
-        ``start_s`` places the first chunk; the others join without a hole, and are counted.
+        ``start_s``: time of the first chunk; the others follow without a hole.
         Raises ``ValueError`` for an array that is not 1-D.
         """
         final: list[Segment] = []
-        clean = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
         if not self._received:
             self._restart(start_s)
+        clean = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
         clean = clean.clip(-1, 1)
         self._silence.push(clean)
         clean = np.concatenate([self._rest, clean])
         self._received += samples.size
-        frames = clean[: clean.size - clean.size % FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-        whole = len(frames) - len(frames) % BATCH_FRAMES
-        for begin in range(0, whole, BATCH_FRAMES):
-            batch = frames[begin : begin + BATCH_FRAMES]
+        whole = clean.size - clean.size % (BATCH_FRAMES * FRAME_SAMPLES)
+        for batch in clean[:whole].reshape(-1, BATCH_FRAMES, FRAME_SAMPLES):
             self._judge(batch, power(batch), final)
-        self._rest = clean[whole * FRAME_SAMPLES :].copy()  # a view would keep all of it alive
+        self._rest = clean[whole:].copy()
         return final
 
     def flush(self) -> list[Segment]:
-        """End the stream: return what was still open. A later push begins a new stream."""
+        """End the stream; return what was still open. A later push begins a new stream."""
         final: list[Segment] = []
         self._silence.flush()
         if self._rest.size:
-            filled = np.pad(self._rest, (0, -self._rest.size % FRAME_SAMPLES))
-            frames = filled.reshape(-1, FRAME_SAMPLES)
+            padded = np.pad(self._rest, (0, -self._rest.size % FRAME_SAMPLES))
+            frames = padded.reshape(-1, FRAME_SAMPLES)
             powers = power(frames)
-            # The loudness of the last is that of the sound it holds, not of the zeros after it.
+            # Without the padding of the last frame
             powers[-1] = power(self._rest[(len(frames) - 1) * FRAME_SAMPLES :])
             self._judge(frames, powers, final)
         self._close(PAD_S, final)
@@ -163,10 +157,9 @@ class SpeechSegmenter:
         return self._origin_s + frame * FRAME_S
 
     def _judge(self, frames: Samples, powers: NDArray[np.float64], final: list[Segment]) -> None:
-        """Ask the detector about the next frames [F, FRAME_SAMPLES], and take its answers."""
-        for probability, level in zip(
-            self._detector.probabilities(frames), powers.tolist(), strict=True
-        ):
+        """Judge the next frames [F, FRAME_SAMPLES], whose powers [F] are given."""
+        probabilities = self._detector.probabilities(frames)
+        for probability, level in zip(probabilities, powers.tolist(), strict=True):
             self._take(probability, level, final)
 
     def _take(self, probability: float, level: float, final: list[Segment]) -> None:
@@ -184,14 +177,14 @@ class SpeechSegmenter:
         if self._first is None:
             return
         self._powers.append(level)
-        # The gap must be so long that the next stretch cannot shorten this one's padding.
+        # Only after such a gap can the next stretch no longer shorten this one's padding.
         if (self._frames - self._end) * FRAME_S >= MERGE_GAP_S + 2 * PAD_S:
             self._close(PAD_S, final)
         elif self._time_s(self._end) - self._start_s > MAX_UTTERANCE_S:
             self._split(self._first, final)
 
     def _split(self, first: int, final: list[Segment]) -> None:
-        """Cut the open stretch, from frame ``first``, at its quietest point; the rest is open."""
+        """Cut the open stretch, from frame ``first``, at its quietest point; keep the rest."""
         smooth = np.convolve(self._powers, np.hanning(SMOOTHING_FRAMES + 2), mode="same")
         low, high = round(SPLIT_FROM_S / FRAME_S), round(SPLIT_TO_S / FRAME_S)
         cut = low + int(smooth[low:high].argmin())
@@ -203,7 +196,7 @@ class SpeechSegmenter:
     def _close(self, pad_s: float, final: list[Segment]) -> None:
         if self._first is None:
             return
-        # The last frame of the stream may have been filled up beyond the end of the sound.
+        # The last frame of the stream may be padded beyond the end of the sound.
         speech_end_s = min(self._time_s(self._end), self._now_s)
         end_s = min(speech_end_s + pad_s, self._now_s, self._start_s + MAX_UTTERANCE_S)
         if speech_end_s - self._time_s(self._first) >= MIN_UTTERANCE_S:
@@ -244,7 +237,7 @@ class WindowSegmenter:
         return final
 
     def flush(self) -> list[Segment]:
-        """End the stream: return what was still open."""
+        """End the stream; return what was still open."""
         if self._open is None:
             return []
         (start_s, end_s), self._open = self._open, None

@@ -1,4 +1,4 @@
-"""How likely sound is speech: the detectors that the utterances rest on."""
+"""Voice activity detection: the probability that a frame of sound is speech."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
 Samples = NDArray[np.float32]
 
-FRAME_SAMPLES = 512  # the only length silero-vad takes at 16 kHz
+FRAME_SAMPLES = 512  # the only length that silero-vad takes at 16 kHz
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 
 
 class SpeechDetector(Protocol):
-    """Tells how likely each frame of a stream is speech. Holds state: one stream at a time."""
+    """Judges the frames of a stream. Holds state: one stream at a time."""
 
     name: ClassVar[str]
 
     def reset(self) -> None:
-        """Forget the stream so far; the next frame begins a new one."""
+        """Begin a new stream."""
 
     def probabilities(self, frames: Samples) -> list[float]:
-        """For each of the next F ≥ 1 frames of the stream, float32 [F, FRAME_SAMPLES], the
-        probability (0..1) that it is speech."""
+        """Probability (0..1) of speech in each of the next F ≥ 1 ``frames``, float32
+        [F, FRAME_SAMPLES]."""
 
 
 class SileroSpeechDetector:
-    """The silero-vad network, with the weights inside its wheel. Raises what loading raises."""
+    """The silero-vad network with the weights in its wheel. Raises what loading raises."""
 
     name: ClassVar[str] = "silero"
 
     def __init__(self) -> None:
         from avsent.machine import one_torch_thread
 
-        # Importing it sets torch to one thread for good; loading it uses deprecated TorchScript.
+        # The import sets torch to one thread for good; loading uses deprecated TorchScript.
         with one_torch_thread(), warnings.catch_warnings():
-            said = ".*torch.jit.load.*|path is deprecated.*"
-            warnings.filterwarnings("ignore", said, DeprecationWarning)
+            message = ".*torch.jit.load.*|path is deprecated.*"
+            warnings.filterwarnings("ignore", message, DeprecationWarning)
             from silero_vad import load_silero_vad
 
             model = load_silero_vad()
-        with _small_work():
+        with _torch_for_small_input():
             self._network = fastest_network(model)
 
     def reset(self) -> None:
@@ -60,21 +60,12 @@ class SileroSpeechDetector:
     def probabilities(self, frames: Samples) -> list[float]:
         import torch
 
-        with _small_work():
+        with _torch_for_small_input():
             return self._network.probabilities(torch.from_numpy(frames)).tolist()
 
 
-class SileroNetwork(Protocol):
-    """A way to run silero-vad's network over a stream; see :class:`SpeechDetector`."""
-
-    def reset(self) -> None: ...
-
-    def probabilities(self, frames: Tensor) -> Tensor:
-        """float32 [F, FRAME_SAMPLES], F ≥ 1 → float32 [F]."""
-
-
-class OneByOne:
-    """The wheel's own way: a call for each frame."""
+class FramewiseNetwork:
+    """silero-vad as its wheel offers it: one call for each frame."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -88,19 +79,19 @@ class OneByOne:
         return torch.cat([self._model(frame, SAMPLE_RATE_HZ).flatten() for frame in frames])
 
 
-class ManyAtOnce:
-    """The parts of the wheel's network, called for all frames together: eight times as fast.
+class BatchedNetwork:
+    """The modules of silero-vad, called once for all frames: eight times as fast.
 
-    Each frame is encoded by itself, with a little of the sound before it; only the LSTM behind
-    the encoder goes from frame to frame. Raises anything where the parts are other ones.
+    Each frame is encoded independently, with a little sound before it; only the LSTM after the
+    encoder runs from frame to frame. Raises anything if the modules are different.
     """
 
     def __init__(self, model: Any) -> None:
         import torch
 
-        self._parts = model._model
-        self._context = int(self._parts.context_size_samples)
-        cell = dict(self._parts.decoder.rnn.named_parameters())
+        self._modules = model._model
+        self._context = int(self._modules.context_size_samples)
+        cell = dict(self._modules.decoder.rnn.named_parameters())
         self._lstm = torch.nn.LSTM(cell["weight_ih"].shape[1], cell["weight_hh"].shape[1])
         self._lstm.load_state_dict({f"{name}_l0": weights for name, weights in cell.items()})
         self.reset()
@@ -115,44 +106,44 @@ class ManyAtOnce:
         import torch
 
         sound = torch.cat([self._before, frames.flatten()])
-        self._before = sound[-self._context :].clone()  # a view would keep all of it alive
+        self._before = sound[-self._context :].clone()  # a view would keep all of ``sound``
         length = frames.shape[1]
-        spectra = self._parts.run_extractors(sound.unfold(0, self._context + length, length))
-        hidden, self._state = self._lstm(self._parts.encoder(spectra).squeeze(-1), self._state)
-        head: Tensor = self._parts.decoder.decoder(hidden.unsqueeze(-1))
+        spectra = self._modules.run_extractors(sound.unfold(0, self._context + length, length))
+        hidden, self._state = self._lstm(self._modules.encoder(spectra).squeeze(-1), self._state)
+        head: Tensor = self._modules.decoder.decoder(hidden.unsqueeze(-1))
         return head.mean(dim=(1, 2))
 
 
-def fastest_network(model: Any) -> SileroNetwork:
-    """All frames at once, where it is seen to give what ``model`` itself gives; else one by one.
+def fastest_network(model: Any) -> FramewiseNetwork | BatchedNetwork:
+    """The batched network if its output on a test sound is that of ``model``, else frame by frame.
 
-    The parts of ``model`` are not its public face: another silero-vad may have other ones.
+    The modules of ``model`` are not public: another version of silero-vad may have different ones.
     """
     import torch
 
-    one_by_one = OneByOne(model)
-    # Humming in pulses, 0.4 s: the answers are spread from 0.08 to 0.84, far from sure.
+    framewise = FramewiseNetwork(model)
+    # Humming in pulses, 0.4 s: the probabilities range from 0.08 to 0.84.
     time_s = np.arange(12 * FRAME_SAMPLES) / SAMPLE_RATE_HZ
     hum = sum(np.sin(2 * math.pi * 90 * k * time_s) / k for k in range(1, 8))
     pulses = 0.3 * hum * np.abs(np.sin(2 * math.pi * 3 * time_s))
     frames = torch.from_numpy(pulses.astype(np.float32)).view(-1, FRAME_SAMPLES)
-    one_by_one.reset()
-    expected = one_by_one.probabilities(frames)
-    one_by_one.reset()
+    framewise.reset()
+    expected = framewise.probabilities(frames)
+    framewise.reset()
     try:
-        many_at_once = ManyAtOnce(model)
-        found = torch.cat([many_at_once.probabilities(part) for part in (frames[:8], frames[8:])])
-        off = float((found - expected).abs().max())
-        many_at_once.reset()
-    except Exception:  # whatever another version lacks, its own way works
-        return one_by_one
-    return many_at_once if off <= 1e-4 else one_by_one
+        batched = BatchedNetwork(model)
+        found = torch.cat([batched.probabilities(part) for part in (frames[:8], frames[8:])])
+        largest_error = float((found - expected).abs().max())
+        batched.reset()
+    except Exception:  # whatever another version lacks, calls frame by frame work
+        return framewise
+    return batched if largest_error <= 1e-4 else framewise
 
 
 @contextmanager
-def _small_work() -> Iterator[None]:
-    """Run torch without what costs more than it gives here: threads, gradients, and TorchScript's
-    optimiser (60 ms for the first frames, and no faster afterwards; a torch may be without it)."""
+def _torch_for_small_input() -> Iterator[None]:
+    """Run torch without threads, gradients and TorchScript's optimiser, which cost time here. The
+    optimiser takes 60 ms at the first frames; some versions of torch lack it."""
     import torch
 
     from avsent.machine import one_torch_thread
@@ -163,13 +154,13 @@ def _small_work() -> Iterator[None]:
 
 
 class EnergySpeechDetector:
-    """The fallback: speech is what stands out of the background and is not flat noise."""
+    """The fallback: speech is louder than the background and not flat noise."""
 
     name: ClassVar[str] = "energy"
     QUIET_DB = -60.0  # dBFS; anything below is never speech
-    FIRST_BACKGROUND_DB = -30.0  # dBFS; assumed until the sound is seen to fall lower
-    RISE_DB_PER_S = 2.0  # how fast the background follows a rise; a fall it follows at once
-    CONTRAST_DB = 12.0  # this far above the background, a frame is as likely speech as not
+    FIRST_BACKGROUND_DB = -30.0  # dBFS; assumed until the sound falls lower
+    RISE_DB_PER_S = 2.0  # how fast the background follows a rise; it follows a fall at once
+    CONTRAST_DB = 12.0  # above the background, where speech has a probability of 0.5
     MAX_FLATNESS = 0.35  # spectral flatness: voices are below 0.2, white noise is at 0.56
 
     _background_db = FIRST_BACKGROUND_DB
@@ -181,7 +172,7 @@ class EnergySpeechDetector:
         return [self._probability(frame) for frame in frames]
 
     def _probability(self, frame: Samples) -> float:
-        # The level of the first difference leaves out rumble and hum.
+        # The first difference suppresses rumble and hum.
         level_db = 10 * math.log10(float(power(np.diff(frame))) + 1e-12)
         risen_db = self._background_db + self.RISE_DB_PER_S * FRAME_S
         self._background_db = max(min(level_db, risen_db), self.QUIET_DB)
@@ -197,21 +188,22 @@ def default_detector() -> SpeechDetector:
     """silero-vad, or the energy-based fallback (see ``name``) if it cannot be loaded.
 
     Raises:
-        MemoryError: there is not enough memory to load it. The fallback would hide that, and a
-            batch would keep the poorer result.
+        MemoryError: not enough memory to load it. With the fallback, a batch would silently keep
+            a poorer result.
     """
     try:
         return SileroSpeechDetector()
     except MemoryError:
         raise
-    except Exception as error:  # another version may fail in any way, and the fallback works
+    except Exception as error:  # another version may fail in any way
         if _out_of_memory(error):
             raise MemoryError("not enough memory to load silero-vad") from error
         return EnergySpeechDetector()
 
 
 def _out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error`` or a cause of it says so. torch raises RuntimeError, the loader OSError."""
+    """Whether ``error`` or a cause of it is lack of memory: torch raises RuntimeError for it, the
+    loader of libraries OSError."""
     while error is not None:
         text = str(error).lower()
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
@@ -223,5 +215,5 @@ def _out_of_memory(error: BaseException | None) -> bool:
 
 
 def power(samples: Samples) -> NDArray[np.float64]:
-    """The mean square of float [..., N], N ≥ 1, over N, with full scale at 1."""
+    """Mean square of ``samples`` [..., N], N ≥ 1, over N; full scale is 1."""
     return np.asarray(np.square(samples, dtype=np.float64).mean(axis=-1))

@@ -1,9 +1,9 @@
-"""Files of arrays (.npz): written whole or not at all, read as untrusted input.
+"""Files of arrays (.npz): written atomically, read as untrusted input.
 
-Arrays of different shapes (one per utterance) are kept as a *column*: the numbers of all of them
-one after the other under ``<name>``, with ``<name>_offsets`` [N+1] and ``<name>_shapes`` [N, 3]
-(−1 where there are fewer dimensions; all −1 where an array is missing). Text is kept as JSON in
-bytes. So no file holds Python objects, and a file of 10,000 utterances has a dozen members.
+Arrays of different shapes (one per utterance) form a *column*: all their numbers one after the
+other under ``<name>``, with ``<name>_offsets`` [N+1] and ``<name>_shapes`` [N, 3] (−1 for fewer
+dimensions, all −1 for a missing array). Text is JSON in bytes. So no file holds Python objects, and
+a file of 10,000 utterances has a dozen members.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ Arrays = Mapping[str, NDArray[Any]]
 MAX_DIMENSIONS = 3
 
 _MAX_DEFLATION = 30
-"""Compressed features have a tenth of their size at best; a file may unpack to 30 times its own
-size ..."""
+"""A file may unpack to 30 times its size (compressed features: 10 times at most) ..."""
 _ALWAYS_BYTES = 128 * 1024**2
-"""... or to this, for which any machine has room."""
+"""... or to this, which fits any machine."""
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""What numpy writes."""
+"""Those that numpy writes."""
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, RuntimeError, MemoryError, OverflowError, TypeError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),
 )
-"""What damaged archives make zipfile and numpy raise (RuntimeError: encrypted)."""
+"""Raised by zipfile and numpy for damaged archives (RuntimeError: encrypted)."""
 
 
 def save_arrays(target: Path, arrays: Arrays) -> None:
-    """Write ``arrays`` to the .npz file ``target``, whose folder is made where there is none.
+    """Write ``arrays`` to the .npz file ``target``; makes its folder.
 
     Raises:
-        OutputError: it cannot be written; then nothing is left behind, and an older file stays.
+        OutputError: it cannot be written; nothing is left behind, and an older file stays.
     """
     real = Path(os.path.realpath(target))
     try:
@@ -70,8 +69,8 @@ def array_names(path: Path) -> set[str]:
 def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays ``names`` of the .npz file ``path``, by default all.
 
-    The sizes that the file states are checked before memory is taken: all arrays together may
-    have at most 30 times the size of the file, or 128 MB where that is more.
+    The stated sizes are checked before memory is allocated: all arrays together may have at most
+    30 times the size of the file, or 128 MB if that is more.
 
     Raises:
         DatasetError: the file or an array is missing, damaged, or holds Python objects.
@@ -105,7 +104,7 @@ def pack_json(value: object) -> NDArray[np.uint8]:
 def pack(
     name: str, items: Sequence[NDArray[Any] | None], dtype: DTypeLike = np.float32
 ) -> dict[str, NDArray[Any]]:
-    """The arrays that hold ``items`` (at most three dimensions each, some missing) as a column."""
+    """The column of ``items`` (at most three dimensions each, some missing)."""
     shapes = np.full((len(items), MAX_DIMENSIONS), -1, dtype=np.int64)
     for index, item in enumerate(items):
         if item is not None:
@@ -119,11 +118,11 @@ def pack(
 
 
 def unpack(name: str, arrays: Arrays, dtype: DTypeLike = np.float32) -> list[NDArray[Any] | None]:
-    """What :func:`pack` was given.
+    """The items given to :func:`pack`.
 
     Raises:
-        ValueError: the three arrays do not fit each other, are of another type than ``dtype``, or
-            hold a number that is not finite. KeyError: one of them is missing.
+        ValueError: the three arrays do not fit each other, are not of type ``dtype``, or hold a
+            number that is not finite. KeyError: one of them is missing.
     """
     flat, offsets, shapes = (arrays[f"{name}{part}"] for part in ("", "_offsets", "_shapes"))
     if flat.ndim != 1 or flat.dtype != dtype or offsets.ndim != 1 or offsets.dtype != np.int64:
@@ -145,7 +144,7 @@ def unpack(name: str, arrays: Arrays, dtype: DTypeLike = np.float32) -> list[NDA
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> NDArray[Any]:
-    """One array, whose header states the size that it has; numpy would believe any."""
+    """One array; its header must state its true size, which numpy does not check."""
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):

@@ -1,7 +1,8 @@
-"""What is wrong with a corpus of raw media, all at once, before hours of extraction."""
+"""Check of a corpus of raw media: finds all problems at once, before hours of extraction."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,11 +22,11 @@ from avsent.training.data.corpus import SPLITS, Row
 from avsent.training.data.manifest import default_context
 
 MIN_DURATION_S = 0.2
-"""Shorter than nearly any word: too little to make features of."""
+"""Shorter than nearly any word: too short for features."""
 SLACK_S = 0.1
-"""How far an utterance may end after its file: annotations and containers round."""
+"""An utterance may end this much after its file: annotations and containers round."""
 MAX_LABELS = 12
-"""So many labels are counted in the summary."""
+"""Counted in the summary."""
 _MAX_THREADS = 4  # FFmpeg starts threads of its own
 
 Kind: TypeAlias = Literal[
@@ -42,12 +43,12 @@ Kind: TypeAlias = Literal[
 NOTES: frozenset[Kind] = frozenset({"no_text"})
 """Kinds that do not prevent training: audio and face need no text."""
 EVERY_ROW = "all"
-"""``where`` of a problem of the corpus as a whole."""
+"""``where`` of a problem of the whole corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``where``: as in ``Row.where``; ``detail``: what is wrong, in one line."""
+    """``where``: as ``Row.where``; ``detail``: what is wrong, in one line."""
 
     where: str
     kind: Kind
@@ -60,12 +61,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of one file.
-
-    ``duration_s``: as the container states it, None where it states none. ``problem``: why the
-    file cannot be used ("" where it can), ``missing`` where that is because it is not there.
-    ``identity``: the same for files of the same content.
-    """
+    """``duration_s``: as the container states it, None if it states none. ``problem``: why the file
+    cannot be used ("": it can), ``missing`` if it does not exist. ``identity``: equal for files of
+    equal content."""
 
     duration_s: float | None = None
     problem: str = ""
@@ -82,13 +80,13 @@ def probe_files(
     facts: dict[Path, FileFacts] = {}
     workers = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
     try:
-        for path, found in zip(files, workers.map(_look, files), strict=True):
+        for path, found in zip(files, workers.map(_probe, files), strict=True):
             duration_s, problem = found
             missing = bool(problem) and not os.path.exists(path)
             facts[path] = FileFacts(duration_s, problem, missing, identities[path])
             on_progress(Progress("checking", path.name, len(facts), len(files)))
     finally:
-        workers.shutdown(cancel_futures=True)  # Ctrl-C waits for no more than is under way
+        workers.shutdown(cancel_futures=True)  # on Ctrl-C, wait for the running probes only
     return facts
 
 
@@ -98,7 +96,7 @@ def display_path(path: Path) -> str:
     return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
-def _look(path: Path) -> tuple[float | None, str]:
+def _probe(path: Path) -> tuple[float | None, str]:
     """Duration in seconds, and what is wrong with the file."""
     try:
         with MediaReader(path) as reader:
@@ -109,45 +107,35 @@ def _look(path: Path) -> tuple[float | None, str]:
 
 
 def _identities(files: Iterable[Path]) -> dict[Path, str]:
-    """The real path of each file, or the digest of its content where several have its size."""
+    """The real path of each file, or the SHA-256 of its content if several have its size."""
     real = {path: os.path.realpath(path) for path in files}
     same_size: dict[int, set[str]] = defaultdict(set)
     for name in set(real.values()):
         if os.path.isfile(name):
             same_size[os.path.getsize(name)].add(name)
-    digests = {
-        name: digest
-        for size, names in same_size.items()
-        if size and len(names) > 1
-        for name in names
-        if (digest := _digest(name))
-    }
+    digests: dict[str, str] = {}
+    for size, names in same_size.items():
+        for name in names if size and len(names) > 1 else ():
+            with contextlib.suppress(OSError):  # reported as unreadable anyway
+                digests[name] = file_sha256(Path(name))
     return {path: digests.get(name, name) for path, name in real.items()}
 
 
-def _digest(name: str) -> str:
-    try:
-        return file_sha256(Path(name))
-    except OSError:  # named as unreadable anyway
-        return ""
-
-
 class LabelCheck:
-    """Checks one column of labels.
+    """Checks one column of labels; ``labels`` as for ``label_set``.
 
-    With ``labels`` "auto" the majority decides whether they are names or numbers, so that a single
-    mistake does not turn a column of numbers into names. Else ``labels`` is as ``label_set`` takes
-    it.
+    With "auto" the majority decides whether labels are names or numbers, so that a single mistake
+    does not turn a column of numbers into names.
     """
 
     def __init__(self, rows: Sequence[Row], column: str, labels: str) -> None:
         self._column = column
-        there = {name for row in rows for name in row.labels}
-        self._there = [name for name in LABEL_COLUMNS if name in there]
+        found = {name for row in rows for name in row.labels}
+        self._columns = [name for name in LABEL_COLUMNS if name in found]
         given = [text for row in rows if (text := self._text(row))]
         self._auto = labels.strip().casefold() == "auto"
         self.label_set: LabelSet | None = None
-        """None where there are no labels, or where they make no set."""
+        """None if there are no labels, or if they make no set."""
         self._refused = ""
         try:
             if given:
@@ -156,17 +144,17 @@ class LabelCheck:
             self._refused = str(error)
 
     def overall(self) -> Iterator[Problem]:
-        """What is wrong with the column as a whole."""
-        if self._column not in self._there:
-            others = " and ".join(self._there)
+        """Problems of the column as a whole."""
+        if self._column not in self._columns:
+            others = " and ".join(self._columns)
             hint = f"; there is {others}: give --label" if others else ""
             yield Problem(EVERY_ROW, "unlabelled", f"no column {self._column}{hint}")
         elif self._refused:
             yield Problem(EVERY_ROW, "bad_label", f"{self._column}: {self._refused}")
 
     def problems(self, row: Row) -> Iterator[Problem]:
-        """What is wrong with the label of one row."""
-        if self._column not in self._there:
+        """Problems of the label of one row."""
+        if self._column not in self._columns:
             return
         text = self._text(row)
         if not text:
@@ -201,10 +189,10 @@ def find_problems(
     label_check: LabelCheck,
     split_by: str,
 ) -> list[Problem]:
-    """Everything that is wrong with ``rows``, in their order.
+    """All problems of ``rows``, in their order.
 
-    ``files``: what :func:`probe_files` found of their media; ``split_by``: what may be in one
-    split only, "speaker" or "video".
+    ``files``: from :func:`probe_files`; ``split_by``: "speaker" or "video", each of which may be in
+    one split only.
     """
     any_text = any(row.text.strip() for row in rows)
     seen: dict[tuple[str, float | None, float | None], Row] = {}
@@ -247,7 +235,7 @@ def length_of(row: Row, facts: FileFacts) -> float | None:
 
 
 def _duplicates(row: Row, first: Row) -> Iterator[Problem]:
-    """``first``: the first row with the same stretch of the same content."""
+    """``first``: the first row with the same part of the same content."""
     if first is row:
         return
     same = "the same utterance" if first.media == row.media else "the same content"
@@ -260,7 +248,7 @@ def _duplicates(row: Row, first: Row) -> Iterator[Problem]:
 def _split_crossings(
     row: Row, split_by: str, found: dict[str, dict[str, str]]
 ) -> Iterator[Problem]:
-    """Speakers, or videos, in more than one split: reported once for each further split.
+    """Speakers or videos in several splits, once for each further split.
 
     ``found``: by speaker or video, the splits so far and the first row in each.
     """
@@ -286,7 +274,7 @@ def _split_groups(row: Row, split_by: str) -> Iterator[str]:
 def summary(
     rows: Sequence[Row], files: Mapping[Path, FileFacts], column: str, labels: LabelSet | None
 ) -> str:
-    """Utterances, files, speakers, hours as far as known, and how many of each split and label."""
+    """Utterances, files, speakers, hours as far as known, and numbers by split and label."""
     speakers = len({row.speaker for row in rows if row.speaker})
     size = [
         f"{counted(len(rows), 'utterance')} in {counted(len(files), 'file')}",

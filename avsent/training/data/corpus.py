@@ -1,4 +1,4 @@
-"""A corpus as training sees it: labelled utterances with features, whatever file they came from."""
+"""A corpus for training: labelled utterances with features, from whatever files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +13,17 @@ from numpy.typing import NDArray
 from avsent.extraction.features.config import FeatureConfig
 
 ARRAYS = ("audio", "face", "words", "neutral", "pictures", "prosody")
-"""What of a sample are numbers."""
+"""Fields of a sample that are arrays."""
 SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled utterance of raw media, as a manifest names it.
+    """One labelled utterance of raw media, as in a manifest.
 
     ``start_s`` and ``end_s`` None: the whole file. ``context``: utterances with the same one are
-    judged together, in the order of the rows; by default those of one file. ``labels``: the
-    text of the columns ``LABEL_COLUMNS`` that there are. ``where``: for messages
-    ("manifest.csv:12").
+    context of each other, in the order of the rows; by default those of one file. ``labels``: text
+    by column, of ``LABEL_COLUMNS``. ``where``: for messages ("manifest.csv:12").
     """
 
     media: Path
@@ -41,14 +39,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One utterance with its features; a modality that is missing is None.
+    """One utterance with its features; a missing modality is None.
 
-    ``audio``: mel power [mel, N] (see ``audible_power``) or a vector [A], with the ``prosody`` [24]
-    of the same sound where it is known; ``face``: normalised landmarks [T, 51, 2] or a vector [V],
-    with the speaker's ``neutral`` [51, 2] and, in grey levels, ``pictures`` [⌈T/2⌉, 48, 48] of
-    every second frame, where they are known; ``words``: a vector [W] for its text, where the corpus
-    brings one. ``video``: samples of the same one are
-    context of each other, in corpus order.
+    ``audio``: mel power [mel, N] (see ``audible_power``) or a vector [A]; ``prosody`` [24] of a raw
+    voice. ``face``: normalised landmarks [T, 51, 2] or a vector [V]; the speaker's ``neutral``
+    [51, 2] and, in grey levels, ``pictures`` [⌈T/2⌉, 48, 48] of every second frame of a raw face.
+    ``words``: a vector [W] for its text, if the corpus has one. ``video``: samples of the same one
+    are context of each other, in corpus order.
     """
 
     key: str
@@ -69,9 +66,9 @@ class Sample:
 class Corpus:
     """Samples of one kind.
 
-    ``vectors``: size of the ready-made vectors by modality ("audio", "face", "text"); a modality
-    that is not in it comes raw (spectrogram, landmarks; text as words). ``features``: how raw
-    features were made; None where all are vectors. ``licence``: for the card of what is trained.
+    ``vectors``: size of the ready-made vectors by modality ("audio", "face", "text"); other
+    modalities are raw (spectrogram, landmarks; text as words). ``features``: settings of the raw
+    features; None if all are vectors. ``licence``: for the card of the trained model.
     """
 
     name: str
@@ -81,19 +78,17 @@ class Corpus:
     licence: str = ""
 
     def digest(self) -> str:
-        """SHA-256 over everything training can see, in hex."""
+        """SHA-256 over all that training reads, in hex."""
         state = hashlib.sha256(repr((sorted(self.vectors.items()), self.features)).encode())
         for sample in self.samples:
             words = (sample.key, sample.video, sample.speaker, sample.split, sample.text)
             state.update(repr((words, sorted(sample.labels.items()))).encode())
             for name in ARRAYS:
-                state.update(_bytes_of(getattr(sample, name)))
+                array = getattr(sample, name)
+                shape = b"-" if array is None else repr(array.shape).encode()
+                state.update(shape if array is None else shape + array.tobytes())
         return state.hexdigest()
 
     def subset(self, samples: Iterable[Sample]) -> Corpus:
         """The same corpus with only these samples."""
         return Corpus(self.name, tuple(samples), self.vectors, self.features, self.licence)
-
-
-def _bytes_of(array: NDArray[Any] | None) -> bytes:
-    return b"-" if array is None else repr(array.shape).encode() + array.tobytes()

@@ -1,8 +1,8 @@
-"""Features of media files, kept between runs: one file per media file.
+"""Cache of the features of media files: one .npz file per media file.
 
-Its name is a digest of the content of the media file, its utterances and all settings: a media
-file that was renamed or copied is found again, one that was changed is analysed anew. A run that
-was killed continues with the files that are missing.
+Its name is a digest of the content of the media file, its utterances and all settings: a renamed
+or copied media file is found again, a changed one is analysed again. An interrupted run continues
+with the missing files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +31,12 @@ from avsent.training.data.arrays import load_arrays, pack, pack_json, save_array
 
 PARTS = ("audio", "face", "neutral", "pictures", "prosody")
 FEATURE_VERSION = 3
-"""Raise it when the same settings give other features."""
+"""To be raised when the same settings give other features."""
 
 
 def default_cache() -> Path:
-    """The folder for files that can be made again: ``AVSENT_CACHE``, else avsent's folder in the
-    user's cache."""
-    own = os.environ.get("AVSENT_CACHE")
-    if own:
+    """The cache folder: ``AVSENT_CACHE``, else avsent's folder in the user's cache."""
+    if own := os.environ.get("AVSENT_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification: a relative path counts as none.
@@ -47,16 +45,18 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that decides which features a media file gives, besides its content and utterances;
-    ``check``: a damaged voice or face counts as missing."""
+    """Everything that decides the features of a media file besides its content and utterances.
 
-    features: FeatureConfig
-    face: FaceChoice
+    ``landmarks``: a model file for dlib; ``check``: a damaged voice or face counts as missing.
+    """
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    face: FaceChoice = FaceChoice.speaking
     landmarks: Path | None = None
     check: bool = True
 
     def digest(self) -> str:
-        """In hex. Raises OSError where the landmark file cannot be read."""
+        """In hex. Raises OSError if the landmark file cannot be read."""
         landmarks = None if self.landmarks is None else file_sha256(self.landmarks)
         features = dataclasses.asdict(self.features)
         values = [FEATURE_VERSION, features, self.face, landmarks, self.check]
@@ -65,9 +65,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MediaFeatures:
-    """Features of one media file, for each of its segments: mel power [mel, N], landmarks
-    [T, 51, 2], the speaker's neutral face [51, 2], pictures [⌈T/2⌉, 48, 48] in grey levels and
-    prosody [24], each of them or None."""
+    """Features of one media file, for each of its segments, or None: mel power [mel, N], landmarks
+    [T, 51, 2], the speaker's neutral face [51, 2], pictures [⌈T/2⌉, 48, 48] in grey levels, prosody
+    [24]."""
 
     audio: tuple[NDArray[np.float32] | None, ...]
     face: tuple[NDArray[np.float32] | None, ...]
@@ -96,14 +96,13 @@ class FeatureCache:
             ) from error
 
     def place(self, media: Path, segments: Sequence[Segment]) -> Path:
-        """Where the features of these segments are kept. Raises OSError where ``media`` cannot
-        be read."""
+        """The cache file for these segments. Raises OSError if ``media`` cannot be read."""
         times = [(segment.start_s, segment.end_s) for segment in segments]
         parts = json.dumps([self._settings, file_sha256(media), times])
         return self.folder / f"{hashlib.sha256(parts.encode()).hexdigest()[:32]}.npz"
 
     def load(self, place: Path, count: int) -> MediaFeatures | None:
-        """The features kept there for ``count`` segments; None if they are missing or damaged."""
+        """The features of ``count`` segments in that file; None if it is missing or damaged."""
         if not place.is_file():
             return None
         damage = (ValueError, TypeError, LookupError, RecursionError, OverflowError)
@@ -121,7 +120,7 @@ class FeatureCache:
         return None
 
     def save(self, place: Path, features: MediaFeatures) -> None:
-        """Keep ``features``. Raises OutputError where they cannot be written."""
+        """Write ``features``. Raises OutputError."""
         about = {"duration_s": features.duration_s, "warnings": features.warnings}
         arrays = {"about": pack_json(about)}
         for name in PARTS:
@@ -129,7 +128,7 @@ class FeatureCache:
         save_arrays(place, arrays)
 
     def prepare(self) -> None:
-        """Check before the work that the folder can be written. Raises OutputError."""
+        """Check before the extraction that the folder can be written. Raises OutputError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -153,7 +152,7 @@ class FeatureCache:
 
 
 def voice_fits(power: NDArray[np.float32], prosody: NDArray[np.float32] | None, bands: int) -> bool:
-    """Whether a mel power and its prosody have shapes that belong together."""
+    """Whether the shapes of a mel power and its prosody fit."""
     return (
         power.ndim == 2
         and power.shape[0] == bands
@@ -168,12 +167,12 @@ def faces_fit(
     pictures: NDArray[np.float32] | None,
     points: int,
 ) -> bool:
-    """Whether a face sequence, its neutral and its pictures have shapes that belong together."""
-    looked_at = -(-len(face) // PICTURE_EVERY)
+    """Whether the shapes of a face sequence, its neutral and its pictures fit each other."""
+    count = -(-len(face) // PICTURE_EVERY)
     return (
         face.ndim == 3
         and len(face) > 0
         and face.shape[1:] == (points, 2)
         and (neutral is None or neutral.shape == (points, 2))
-        and (pictures is None or pictures.shape == (looked_at, PICTURE_PX, PICTURE_PX))
+        and (pictures is None or pictures.shape == (count, PICTURE_PX, PICTURE_PX))
     )

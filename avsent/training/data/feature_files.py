@@ -1,4 +1,4 @@
-"""Corpora that come as features: CMU-MOSI's utterance vectors, and avsent's own feature files.
+"""Corpora as features: CMU-MOSI's utterance vectors, and avsent's own feature files.
 
 A feature file is one .npz: ``header`` (JSON: format, name, licence, vector sizes, feature
 settings), ``samples`` (JSON: all text of each sample), and for each field a column of arrays, see
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
 from avsent.extraction.features.config import FeatureConfig
@@ -38,14 +37,14 @@ _MOSI_VECTORS = {"audio": "audio", "face": "video", "words": "text"}
 
 
 def read_features(path: Path) -> Corpus:
-    """The corpus in an .npz file, whichever of the two kinds it is.
+    """The corpus in an .npz file of either kind.
 
     Raises:
         DatasetError: the file is missing, damaged, or neither kind.
     """
     names = array_names(path)
     if "header" in names:
-        # Files of the first versions lack neutral, pictures and prosody.
+        # Files of early versions lack neutral, pictures and prosody.
         fields = [name for name in ARRAYS if name in MODALITY_OF_FIELD or name in names]
         return _read_own(path, fields)
     if {"video_id", "bclstm_split"} <= names:
@@ -56,10 +55,10 @@ def read_features(path: Path) -> Corpus:
 
 
 def write_features(path: Path, corpus: Corpus) -> None:
-    """Write ``corpus`` as a feature file that :func:`read_features` gives back as it was.
+    """Write ``corpus`` as a feature file for :func:`read_features`.
 
     Raises:
-        OutputError: the file cannot be written; then an older one stays as it was.
+        OutputError: the file cannot be written; an older one stays as it was.
     """
     features = None if corpus.features is None else dataclasses.asdict(corpus.features)
     header = {
@@ -92,13 +91,16 @@ def _read_own(path: Path, fields: Sequence[str]) -> Corpus:
         columns = {field: unpack(field, arrays) for field in fields}
         if any(len(column) != len(texts) for column in columns.values()):
             raise ValueError("as many texts as features are needed")
-        samples = tuple(
-            _sample(row, {field: column[index] for field, column in columns.items()})
-            for index, row in enumerate(texts)
-        )
+        samples = []
+        for index, row in enumerate(texts):
+            key, video, speaker, split, text = map(_text, row[:5])
+            (labels,) = row[5:]
+            checked = {_text(column): _text(value) for column, value in labels.items()}
+            arrays_of = {field: column[index] for field, column in columns.items()}
+            samples.append(Sample(key, video, speaker, split, checked, text, **arrays_of))
         corpus = Corpus(
             _text(header["name"]),
-            samples,
+            tuple(samples),
             vectors,
             None if features is None else build(FeatureConfig, features, "features"),
             _text(header["licence"]),
@@ -112,7 +114,7 @@ def _read_own(path: Path, fields: Sequence[str]) -> Corpus:
 
 
 def _check_shapes(corpus: Corpus) -> None:
-    """Raise ValueError where a sample's features are not what the corpus says of them."""
+    """Raise ValueError if a sample's features do not have the shapes that the corpus states."""
     for sample in corpus.samples:
         for field, modality in MODALITY_OF_FIELD.items():
             array = getattr(sample, field)
@@ -143,13 +145,6 @@ def _fits(shape: tuple[int, ...], modality: str, corpus: Corpus) -> bool:
     return len(shape) == 3 and shape[0] > 0 and shape[1:] == (corpus.features.face.points, 2)
 
 
-def _sample(row: Any, features: dict[str, NDArray[np.float32] | None]) -> Sample:
-    key, video, speaker, split, text = map(_text, row[:5])
-    (labels,) = row[5:]
-    checked = {_text(column): _text(value) for column, value in labels.items()}
-    return Sample(key, video, speaker, split, checked, text, **features)
-
-
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")
@@ -160,9 +155,9 @@ def _read_mosi(path: Path) -> Corpus:
     """CMU-MOSI: 2,199 utterances of 93 videos as vectors for voice, face and words.
 
     The split is ``bclstm_split`` (1,447 / 752 utterances, no video in both). ``std_fold`` is not
-    read at all: the vectors of words and face were learned with the labels of the 62 videos that
-    ``bclstm_split`` trains on, and most of those utterances that ``std_fold`` tests on are among
-    them, so figures on it are too good.
+    used: the vectors of words and face were learned with the labels of the 62 training videos of
+    ``bclstm_split``, which hold most of the test utterances of ``std_fold``, so figures on it are
+    too good.
     """
     data = load_arrays(path, (*_MOSI, *_MOSI_VECTORS.values()))
     count = len(data["video_id"]) if data["video_id"].ndim else 0
@@ -183,12 +178,12 @@ def _read_mosi(path: Path) -> Corpus:
         Sample(
             key=f"{data['video_id'][index]}_{data['utt_no'][index]}",
             video=str(data["video_id"][index]),
-            # Its speakers are not named; one video shows one.
+            # Speakers are not named; a video shows one.
             speaker=str(data["video_id"][index]),
             split=str(data["bclstm_split"][index]),
             labels={
                 "label": "positive" if data["label"][index] else "negative",
-                # The shortest text that gives the same float back.
+                # The shortest text for the same float.
                 "sentiment": str(data["sentiment"][index]),
             },
             text=str(data["transcript"][index]),

@@ -1,6 +1,6 @@
-"""Labelled utterances of raw media → a corpus: each file is analysed once, its features are kept.
+"""Labelled utterances of raw media → a corpus; the features of each file are cached.
 
-The features come from :class:`avsent.extraction.extractor.Extraction`, as for prediction.
+:class:`avsent.extraction.extractor.Extraction` makes them, as for prediction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from avsent.training.data.manifest import MANIFEST_NAME, default_context
 
 CHECK = "run 'avsent data check'"
 _DAMAGE = re.compile("(picture|sound|file)( at|:)")
-"""Begins a warning of damage. Other warnings (no face, no sound) are counted instead."""
+"""Start of a damage warning. Other warnings (no face, no sound) are counted instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,12 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A media file, its rows, and the segments of the file that they name."""
+    """A media file, its rows, and the segments that they name."""
 
     media: Path
     name: str
     rows: tuple[Row, ...]
     segments: tuple[Segment, ...]
-
-    def segment_of(self, row: Row) -> int:
-        return self.segments.index(_segment(row))
 
 
 def extract_rows(
@@ -60,8 +57,8 @@ def extract_rows(
 ) -> Extracted:
     """Features of ``rows``, which were read from ``data``; kept in the folder ``cache``.
 
-    Rows in which there is neither a voice nor a face are left out, with a warning. Where files
-    cannot be read, the others are analysed (and kept) before the error.
+    Rows without voice and face are left out, with a warning. If files cannot be read, the others
+    are analysed (and kept) before the error is raised.
 
     Raises:
         DatasetError: files cannot be read, or an utterance is longer than ``MAX_GIVEN_S``.
@@ -76,13 +73,15 @@ def extract_rows(
     failures: list[str] = []
     for number, file in enumerate(files, 1):
         step = f"[{number}/{len(files)}] {file.media.name}"
+        where = file.rows[0].where or data
         try:
             features[file.media] = _features(file, settings, kept, step, on_progress)
         except (MediaError, DatasetError) as error:
-            failures.append(f"{file.rows[0].where or data}: {_without_advice(str(error))}")
+            # Only the first half of "what is wrong; what to do": the advice is given once for all.
+            failures.append(f"{where}: {str(error).partition('; ')[0]}")
         except OSError as error:
             reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-            failures.append(f"{file.rows[0].where or data}: {file.media}: {reason}")
+            failures.append(f"{where}: {file.media}: {reason}")
     if failures:
         more = len(failures) - 1
         others = f" (and {more} other file{'s' if more > 1 else ''})" if more else ""
@@ -91,26 +90,26 @@ def extract_rows(
 
 
 def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
-    """The media files of ``rows`` in the order in which they are first named."""
+    """The media files of ``rows``, in the order in which they first occur."""
     root = Path(os.path.realpath(data if data.is_dir() else data.parent))
-    of: dict[Path, list[Row]] = {}
+    rows_of: dict[Path, list[Row]] = {}
     for row in rows:
-        of.setdefault(row.media, []).append(row)
-    return [
-        _File(
-            media,
-            _relative(media, root),
-            tuple(own),
-            # Sorted, so that the order of the rows does not matter to the cache.
-            tuple(sorted({_segment(row) for row in own}, key=lambda s: (s.start_s, s.end_s))),
-        )
-        for media, own in of.items()
-    ]
+        rows_of.setdefault(row.media, []).append(row)
+    files = []
+    for media, own in rows_of.items():
+        try:
+            name = Path(os.path.relpath(media, root)).as_posix()
+        except ValueError:  # on another drive
+            name = media.as_posix()
+        # Sorted, so that the cache does not depend on the order of the rows.
+        segments = sorted({_segment(row) for row in own}, key=lambda s: (s.start_s, s.end_s))
+        files.append(_File(media, name, tuple(own), tuple(segments)))
+    return files
 
 
 def _segment(row: Row) -> Segment:
-    """The place of ``row``; without an end it goes on to that of the file, which the length
-    allowed bounds."""
+    """Times of ``row``; without an end up to that of the file, which the longest allowed utterance
+    covers."""
     start_s = row.start_s or 0.0
     return Segment(start_s, start_s + MAX_GIVEN_S if row.end_s is None else row.end_s)
 
@@ -118,16 +117,14 @@ def _segment(row: Row) -> Segment:
 def _features(
     file: _File, settings: Settings, kept: FeatureCache, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
-    for row in file.rows:
-        _check_length(row, None)
+    _check_lengths(file, None)
     place = kept.place(file.media, file.segments)
     found = kept.load(place, len(file.segments))
     if found is None:
         kept.prepare()
         found = _analysed(file, settings, step, on_progress)
         kept.save(place, found)
-    for row in file.rows:
-        _check_length(row, found.duration_s)
+    _check_lengths(file, found.duration_s)
     return found
 
 
@@ -135,8 +132,7 @@ def _analysed(
     file: _File, settings: Settings, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     with MediaReader(file.media) as reader:
-        for row in file.rows:  # before the work, where the container states its duration
-            _check_length(row, reader.info.duration_s)
+        _check_lengths(file, reader.info.duration_s)  # early, if the container states it
 
     def report(progress: Progress) -> None:
         on_progress(Progress(step, progress.source, progress.completed, progress.total))
@@ -148,7 +144,7 @@ def _analysed(
         report,
         segments=file.segments,
     )
-    # In the order of their ends; one for each segment, as one face is chosen.
+    # One utterance for each segment, as one face is chosen.
     found: dict[Segment, dict[str, NDArray[np.float32] | None]] = {}
     track_of: dict[Segment, int | None] = {}
     for utterance in extraction:
@@ -161,7 +157,7 @@ def _analysed(
             "prosody": None if audio is None else audio.prosody,
         }
         track_of[utterance.segment] = utterance.track
-    # A track's neutral is known when the whole file was seen.
+    # A track's neutral face is known at the end of the file.
     for segment, features in found.items():
         features["neutral"] = extraction.neutral(track_of[segment])
     return MediaFeatures(
@@ -171,14 +167,15 @@ def _analysed(
     )
 
 
-def _check_length(row: Row, duration_s: float | None) -> None:
-    start_s = row.start_s or 0.0
-    end_s = duration_s if row.end_s is None else row.end_s
-    if end_s is not None and end_s - start_s > MAX_GIVEN_S:
-        raise DatasetError(
-            f"the utterance is {end_s - start_s:.0f} s long, more than {MAX_GIVEN_S:.0f}; give "
-            "start_s and end_s"
-        )
+def _check_lengths(file: _File, duration_s: float | None) -> None:
+    for row in file.rows:
+        end_s = duration_s if row.end_s is None else row.end_s
+        length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
+        if length_s > MAX_GIVEN_S:
+            raise DatasetError(
+                f"the utterance is {length_s:.0f} s long, more than {MAX_GIVEN_S:.0f}; give "
+                "start_s and end_s"
+            )
 
 
 def _assembled(
@@ -195,7 +192,7 @@ def _assembled(
     for row in rows:
         file, found = by_media[row.media], features[row.media]
         index = counted[row.media] = counted.get(row.media, -1) + 1
-        place = file.segment_of(row)
+        place = file.segments.index(_segment(row))
         if found.audio[place] is None and found.face[place] is None:
             empty.append(row.where or f"{file.name}#{index}")
             continue
@@ -229,7 +226,7 @@ def _assembled(
 
 
 def _context(row: Row, name: str) -> str:
-    """The row's own context; else its file, by a name that survives moving the whole corpus."""
+    """The row's own context; else its file, relative to the corpus, which may be moved."""
     return name if row.context in ("", default_context(row.media)) else row.context
 
 
@@ -244,15 +241,3 @@ def _counted(which: Sequence[str], what: str) -> Iterable[str]:
     if which:
         plural = "s" if len(which) > 1 else ""
         yield f"{len(which)} utterance{plural} {what}: {which[0]}{' …' if plural else ''}"
-
-
-def _without_advice(message: str) -> str:
-    """Only the first half of "what is wrong; what to do": other advice is given once for all."""
-    return message.partition("; ")[0]
-
-
-def _relative(media: Path, root: Path) -> str:
-    try:
-        return Path(os.path.relpath(media, root)).as_posix()
-    except ValueError:  # on another drive
-        return media.as_posix()

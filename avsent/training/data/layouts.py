@@ -1,23 +1,22 @@
-"""Raw media with labels in any layout: a manifest, or published corpora as they are published.
+"""Raw media with labels: a manifest, or one of the published corpora in its own layout.
 
 MMSA (Mao et al. 2022; CMU-MOSI, CMU-MOSEI, CH-SIMS): ``label.csv`` with the columns video_id,
 clip_id, text, label[, label_T, label_A, label_V], annotation, mode, and beside it
 ``Raw/<video_id>/<clip_id>.mp4``.
 
-MELD (Poria et al. 2019): dialogues of a TV series, a clip ``dia{D}_utt{U}.mp4`` an utterance; one
-CSV file per split, and the clips in the folders in which they are published. The numbers of
-dialogues begin anew in every split, so a clip is only looked for in the folders of its split.
+MELD (Poria et al. 2019): dialogues of a TV series, one clip ``dia{D}_utt{U}.mp4`` per utterance;
+one CSV file per split, and the clips in the published folders. Dialogues are numbered anew in
+every split, so a clip is only looked for in the folders of its split.
 
-RAVDESS (Livingstone and Russo 2018): what a clip shows is in its file name,
-``01-01-06-01-02-01-12.mp4``: modality, vocal channel, emotion, intensity, statement, repetition,
-actor. Files may lie anywhere below the folder.
+RAVDESS (Livingstone and Russo 2018): file names such as ``01-01-06-01-02-01-12.mp4`` state
+modality, vocal channel, emotion, intensity, statement, repetition, actor. Files may lie anywhere
+below the folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from avsent.errors import DatasetError
@@ -57,10 +56,10 @@ _MELD_FOLDERS = {
 }
 
 STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
-"""What is said in RAVDESS, by the number of the statement."""
+"""The sentences of RAVDESS, by the number of the statement."""
 
-# Of the modalities, 01 (picture and sound) and 03 (sound); 02 has no voice. Of the channels, 01
-# (speech); 02 is song.
+# Modality 01 (picture and sound) or 03 (sound), as 02 has no voice; channel 01 (speech), as 02 is
+# song.
 _RAVDESS_NAME = re.compile(
     r"(?P<modality>01|03)-(?P<clip>01-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]"
     r"-(?P<actor>[0-9]{2}))\.(mp4|mkv|avi|mov|webm|wav|flac|mp3|m4a|ogg)",
@@ -69,11 +68,11 @@ _RAVDESS_NAME = re.compile(
 
 
 def read_rows(data: Path) -> list[Row]:
-    """The labelled utterances of a CSV file (manifest, MMSA's or MELD's, told by its heading) or
-    of a folder.
+    """The labelled utterances of a CSV file (manifest, MMSA's or MELD's, by its heading) or of a
+    folder.
 
-    ``media`` is an absolute path. Raises DatasetError where there are none, or where what is
-    there cannot be read.
+    ``media`` is an absolute path; the file need not exist. Raises DatasetError if there are no
+    utterances, or if their list cannot be read.
     """
     name = printable(data)
     if "\0" in name or not os.path.exists(data):
@@ -81,7 +80,12 @@ def read_rows(data: Path) -> list[Row]:
     if not os.path.isdir(data):
         if data.suffix.lower() != ".csv":
             raise DatasetError(f"{name}: not a list of utterances; give {EXPECTED}")
-        return _read_csv(data)
+        columns = set(read_columns(data))
+        if {"video_id", "clip_id"} <= columns:
+            return _read_mmsa(data)
+        if {"dialogue_id", "utterance_id"} <= columns:
+            return _read_meld(data)
+        return read_manifest(data)
     if os.path.isfile(data / MANIFEST_NAME):
         return read_manifest(data / MANIFEST_NAME)
     if os.path.isfile(data / _MMSA_FILE):
@@ -93,20 +97,8 @@ def read_rows(data: Path) -> list[Row]:
     raise DatasetError(f"{name}: no labelled utterances in it; give {EXPECTED}")
 
 
-def _read_csv(path: Path) -> list[Row]:
-    columns = set(read_columns(path))
-    if {"video_id", "clip_id"} <= columns:
-        return _read_mmsa(path)
-    if {"dialogue_id", "utterance_id"} <= columns:
-        return _read_meld(path)
-    return read_manifest(path)
-
-
 def _read_mmsa(label_file: Path) -> list[Row]:
-    """One row for each clip, in the order of ``label_file``; the clips need not be there.
-
-    Raises DatasetError where the file cannot be read or there is no folder ``Raw`` beside it.
-    """
+    """One row for each clip, in the order of ``label_file``."""
     table = read_table(
         label_file, needed=_MMSA_COLUMNS, known=(*_MMSA_COLUMNS, "text"), example=_MMSA_EXAMPLE
     )
@@ -116,33 +108,30 @@ def _read_mmsa(label_file: Path) -> list[Row]:
             f"{printable(label_file)}: no folder Raw beside it; put the clips in "
             "Raw/<video_id>/<clip_id>.mp4"
         )
-    return [_mmsa_row(cells, raw) for cells in table]
-
-
-def _mmsa_row(cells: TableRow, raw: Path) -> Row:
-    video, clip = _file_name(cells, "video_id"), _file_name(cells, "clip_id")
-    return Row(
-        media=raw / video / f"{clip}.mp4",
-        # The file names no speakers. In CMU-MOSI and MOSEI a video is one person talking to the
-        # camera, so keeping videos together is the nearest to keeping speakers together.
-        speaker=video,
-        split=split_of(cells["mode"], cells.place),
-        # The column annotation only repeats the sign of the number.
-        labels={"label": cells["label"], "sentiment": cells["label"]},
-        text=cells.cells.get("text", ""),
-        context=video,
-        where=cells.where,
-    )
-
-
-def _file_name(cells: TableRow, column: str) -> str:
-    """An id as the name of a file or folder."""
-    name = cells[column]
-    if name in {"", ".", ".."} or any(mark in name for mark in "/\\"):
-        raise DatasetError(
-            f"{cells.place}: {column} {quoted(name)} is no name of a file or folder; correct it"
+    rows = []
+    for cells in table:
+        video, clip = cells["video_id"], cells["clip_id"]
+        for column, name in (("video_id", video), ("clip_id", clip)):
+            if name in {"", ".", ".."} or any(mark in name for mark in "/\\"):
+                raise DatasetError(
+                    f"{cells.place}: {column} {quoted(name)} is no name of a file or folder; "
+                    "correct it"
+                )
+        rows.append(
+            Row(
+                media=raw / video / f"{clip}.mp4",
+                # The file names no speakers. In CMU-MOSI and MOSEI, a video is one person talking
+                # to the camera, so the video stands for the speaker.
+                speaker=video,
+                split=split_of(cells["mode"], cells.place),
+                # The column annotation only repeats the sign of the number.
+                labels={"label": cells["label"], "sentiment": cells["label"]},
+                text=cells.cells.get("text", ""),
+                context=video,
+                where=cells.where,
+            )
         )
-    return name
+    return rows
 
 
 def _meld_files(folder: Path) -> list[Path]:
@@ -155,31 +144,23 @@ def _meld_files(folder: Path) -> list[Path]:
 
 
 def _read_meld(csv_file: Path) -> list[Row]:
-    """The utterances of one of MELD's CSV files; the clips need not be there.
-
-    The split is that of the file's name (train…, dev…, test…). Raises DatasetError where the
-    file cannot be read, or its name tells no split.
-    """
+    """The utterances of one of MELD's CSV files, whose name tells the split (train, dev, test)."""
     table = read_table(csv_file, needed=_MELD_COLUMNS, known=_MELD_COLUMNS, example=_MELD_EXAMPLE)
     prefixes = {"train": "train", "dev": "valid", "test": "test"}
-    names = [split for prefix, split in prefixes.items() if csv_file.name.startswith(prefix)]
-    if not names:
+    splits = [split for prefix, split in prefixes.items() if csv_file.name.startswith(prefix)]
+    if not splits:
         raise DatasetError(
             f"{csv_file}: a MELD file whose name tells no split; name it train_sent_emo.csv, "
             "dev_sent_emo.csv or test_sent_emo.csv"
         )
-    folders = _meld_clip_folders(Path(os.path.realpath(csv_file)), names[0])
-    return [_meld_row(cells, names[0], folders) for cells in table]
-
-
-def _meld_clip_folders(csv_file: Path, split: str) -> list[Path]:
-    """Where clips may be: those folders that are there, or else the one where they should be."""
-    beside, above = csv_file.parent, csv_file.parent.parent
-    places = [beside / name for name in _MELD_FOLDERS[split]]
-    if len(_meld_files(beside)) <= 1 or beside.name in _MELD_FOLDERS[split]:
-        places.append(beside)  # clips of several splits under one roof have the same names
-    places += [above / name for name in _MELD_FOLDERS[split]]
-    return [place for place in places if os.path.isdir(place)] or places[:1]
+    split = splits[0]
+    beside = Path(os.path.realpath(csv_file)).parent
+    # Clips of several splits in one folder would have the same names.
+    own = len(_meld_files(beside)) <= 1 or beside.name in _MELD_FOLDERS[split]
+    folders = [beside / name for name in _MELD_FOLDERS[split]] + [beside] * own
+    folders += [beside.parent / name for name in _MELD_FOLDERS[split]]
+    folders = [folder for folder in folders if os.path.isdir(folder)] or folders[:1]
+    return [_meld_row(cells, split, folders) for cells in table]
 
 
 def _meld_row(cells: TableRow, split: str, folders: list[Path]) -> Row:
@@ -189,15 +170,12 @@ def _meld_row(cells: TableRow, split: str, folders: list[Path]) -> Row:
             raise DatasetError(f"{cells.place}: {column} {quoted(number)} is no number; correct it")
     dialogue, utterance = map(int, numbers)
     clips = [folder / f"dia{dialogue}_utt{utterance}.mp4" for folder in folders]
+    sentiment = cells["sentiment"]
     return Row(
         media=next((clip for clip in clips if os.path.lexists(clip)), clips[0]),
         speaker=cells["speaker"],
         split=split,
-        labels={
-            "label": cells["sentiment"],
-            "emotion": cells["emotion"],
-            "sentiment": cells["sentiment"],
-        },
+        labels={"label": sentiment, "emotion": cells["emotion"], "sentiment": sentiment},
         text=cells.cells["utterance"],
         context=f"{split} dialogue {dialogue}",
         where=cells.where,
@@ -207,24 +185,20 @@ def _meld_row(cells: TableRow, split: str, folders: list[Path]) -> Row:
 def _read_ravdess(folder: Path) -> list[Row]:
     """One row for each speech clip below the folder, in the order of actors and clips.
 
-    A clip that is there as video and as sound is taken as video; of copies (some archives hold
-    all files twice) the one least deep is taken. Links are not followed into other folders.
+    Of a clip as video and as sound, the video is taken; of copies (some archives hold all files
+    twice) the one least deep. Links to folders are not followed.
     """
-    best: dict[str, tuple[tuple[str, int, str], re.Match[str], Path]] = {}
-    for name, path in _ravdess_clips(folder):
-        rank = (name["modality"], len(path.parts), str(path))
-        if name["clip"] not in best or rank < best[name["clip"]][0]:
-            best[name["clip"]] = (rank, name, path)
-    chosen = sorted(best.values(), key=lambda item: (item[1]["actor"], item[1]["clip"]))
     root = Path(os.path.realpath(folder))
-    return [_ravdess_row(name, path, root) for _, name, path in chosen]
-
-
-def _ravdess_clips(folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
-    for parent, _, files in os.walk(os.path.realpath(folder)):
+    best: dict[str, tuple[tuple[str, int, str], re.Match[str], Path]] = {}
+    for parent, _, files in os.walk(root):
         for file in files:
             if name := _RAVDESS_NAME.fullmatch(file):
-                yield name, Path(parent, file)
+                path = Path(parent, file)
+                rank = (name["modality"], len(path.parts), str(path))
+                if name["clip"] not in best or rank < best[name["clip"]][0]:
+                    best[name["clip"]] = (rank, name, path)
+    chosen = sorted(best.values(), key=lambda item: (item[1]["actor"], item[1]["clip"]))
+    return [_ravdess_row(name, path, root) for _, name, path in chosen]
 
 
 def _ravdess_row(name: re.Match[str], media: Path, root: Path) -> Row:

@@ -1,8 +1,8 @@
 """The manifest and other CSV files of utterances.
 
-A manifest is a CSV file with one labelled utterance per row, and paths beside it. Columns, in any
+A manifest is a CSV file with one labelled utterance per row, and media paths. Columns, in any
 order: ``video,start_s,end_s,speaker,split,label[,text][,emotion][,sentiment][,context]``; only
-``video`` and one of label, emotion and sentiment must be there.
+``video`` and one of label, emotion and sentiment are required.
 """
 
 from __future__ import annotations
@@ -34,25 +34,24 @@ _SPLIT_NAMES = {**{name: name for name in SPLITS}, "": ""} | dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row: ``cells`` by column, the name in lower case; ``where`` for a Row ("x.csv:12"),
-    ``place`` for messages (the same with the folder as given)."""
+    """One row: ``cells`` by column name in lower case; ``where`` for a Row ("x.csv:12"), ``place``
+    for messages (the same with the folder as given)."""
 
     cells: Mapping[str, str]
     where: str
     place: str
 
     def __getitem__(self, column: str) -> str:
-        """The cell without the blanks around it; "" where there is no such column."""
+        """The stripped cell; "" if there is no such column."""
         return self.cells.get(column, "").strip()
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """The rows of a manifest. Files need not be there; their paths are relative to the manifest
-    and stay below its folder, or are absolute.
+    """The rows of a manifest. Media need not exist; their paths are relative to the manifest and
+    stay below its folder, or are absolute.
 
-    Empty ``start_s`` and ``end_s`` stand for the whole file, an empty ``context`` for the file.
-    Raises DatasetError, one line with the number of the line, for anything that cannot be read
-    or makes no sense.
+    Empty ``start_s`` and ``end_s`` mean the whole file, an empty ``context`` the file. Raises
+    DatasetError, with the number of the line, for anything unreadable or contradictory.
     """
     folder = Path(os.path.realpath(path)).parent
     table = read_table(
@@ -62,14 +61,18 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def write_manifest(path: Path, rows: Sequence[Row]) -> None:
-    """Write ``rows`` so that :func:`read_manifest` gives them back, but for ``where``.
+    """Write ``rows`` so that :func:`read_manifest` returns them, except for ``where``.
 
     Paths below the manifest's folder are written relative to it, others absolute. Columns that
-    no row uses are left out. Raises OutputError where it cannot be written, or would not be read
-    back (a file name that is no valid text).
+    no row uses are left out. Raises OutputError if it cannot be written or read back (a file name
+    that is no valid text).
     """
     folder = Path(os.path.realpath(path)).parent
-    columns = _used_columns(rows)
+    named = {column for row in rows for column in row.labels} or {"label"}
+    used = {"video", "start_s", "end_s", "speaker", "split", *named}
+    used |= {"text"} if any(row.text for row in rows) else set()
+    used |= {"context"} if any(_own_context(row) for row in rows) else set()
+    columns = [column for column in COLUMNS if column in used]
     with atomic_text(path) as file:
         file.write(_line(columns))
         for row in rows:
@@ -79,8 +82,7 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
 
 
 def default_context(media: Path) -> str:
-    """The context of a row that names none: its file, so the utterances of a file are judged
-    together."""
+    """The context of a row that names none: its file."""
     return os.path.realpath(media)
 
 
@@ -102,9 +104,9 @@ def read_table(
 ) -> list[TableRow]:
     """The rows of a CSV file that are not blank.
 
-    ``needed``: columns that must be there; ``one_of``: columns of which one must be, unless this
-    is empty; ``known``: all that are read, so none of them may be there twice; ``example``: a
-    heading for messages. Raises DatasetError, one line, for anything that cannot be read.
+    ``needed``: required columns; ``one_of``: columns of which one is required, if there are any;
+    ``known``: all columns that are read, none of which may occur twice; ``example``: a heading for
+    messages. Raises DatasetError for anything that cannot be read.
     """
     name = printable(path)
     rows = _rows(path)
@@ -152,8 +154,13 @@ def read_columns(path: Path) -> list[str]:
 def _row(cells: TableRow, folder: Path) -> Row:
     if not cells["video"]:
         raise DatasetError(f"{cells.place}: no video is named; give its path")
-    media = _media(folder, cells.cells["video"])
-    if not os.path.isabs(cells["video"]) and not _below(media, folder):
+    # Blanks around a name belong to it, unless only the file without them exists.
+    media, bare = folder / cells.cells["video"], folder / cells["video"]
+    if bare != media and not os.path.lexists(media) and os.path.isfile(bare):
+        media = bare
+    # By the path alone: links inside the folder may lead out of it.
+    below = Path(os.path.normpath(media)).is_relative_to(folder)
+    if not os.path.isabs(cells["video"]) and not below:
         raise DatasetError(
             f"{cells.place}: video {quoted(cells['video'])} leads out of the manifest's folder; "
             "move the manifest above its videos, or write the whole path"
@@ -170,18 +177,6 @@ def _row(cells: TableRow, folder: Path) -> Row:
         context=cells["context"] or default_context(media),
         where=cells.where,
     )
-
-
-def _media(folder: Path, name: str) -> Path:
-    """The file of that name. Blanks around it belong to it, as file names may begin and end so,
-    unless only the file without them is there."""
-    exact, bare = folder / name, folder / name.strip()
-    return bare if bare != exact and not os.path.lexists(exact) and os.path.isfile(bare) else exact
-
-
-def _below(media: Path, folder: Path) -> bool:
-    """Whether the path stays in the folder by its own words; links in it are the user's own."""
-    return Path(os.path.normpath(media)).is_relative_to(folder)
 
 
 def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
@@ -215,19 +210,9 @@ def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
     return start_s, end_s
 
 
-def _used_columns(rows: Sequence[Row]) -> list[str]:
-    named = {column for row in rows for column in row.labels} or {"label"}
-    used = {"video", "start_s", "end_s", "speaker", "split", *named}
-    if any(row.text for row in rows):
-        used.add("text")
-    if any(_own_context(row) for row in rows):
-        used.add("context")
-    return [column for column in COLUMNS if column in used]
-
-
 def _cells(row: Row, folder: Path) -> dict[str, str]:
     return {
-        "video": _shown_path(row.media, folder),
+        "video": _path(row.media, folder),
         "start_s": "" if row.start_s is None else repr(row.start_s),
         "end_s": "" if row.end_s is None else repr(row.end_s),
         "speaker": row.speaker,
@@ -242,8 +227,8 @@ def _own_context(row: Row) -> str:
     return "" if row.context == default_context(row.media) else row.context
 
 
-def _shown_path(media: Path, folder: Path) -> str:
-    """The path as the manifest names it; links inside its folder keep their names."""
+def _path(media: Path, folder: Path) -> str:
+    """The path in the manifest; links inside its folder keep their names."""
     if ".." in media.parts or not media.is_relative_to(folder):
         media = Path(os.path.realpath(media.parent)) / media.name
     name = (media.relative_to(folder) if media.is_relative_to(folder) else media).as_posix()

@@ -1,15 +1,13 @@
-"""Any training data, whatever its form, as a :class:`~avsent.training.data.corpus.Corpus`."""
+"""Training data in any form as a :class:`~avsent.training.data.corpus.Corpus`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from avsent.errors import DatasetError
-from avsent.extraction.features.config import FeatureConfig
 from avsent.labels import POLARITY_LABELS
-from avsent.options import FaceChoice
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.feature_cache import Settings, default_cache
@@ -22,18 +20,11 @@ RAVDESS_LICENCE = "CC BY-NC-SA 4.0"
 
 
 @dataclass(frozen=True, slots=True)
-class CorpusOptions:
-    """How raw material is turned into features; nothing of it matters to a feature file.
-
-    ``cache``: where features are kept, None for :func:`default_cache`. ``landmarks``: a user's
-    own file for dlib; ``check``: a damaged voice or face counts as missing.
-    """
+class CorpusOptions(Settings):
+    """How features are extracted from raw media; feature files ignore all of it. ``cache``: folder
+    of the features, None for :func:`default_cache`."""
 
     cache: Path | None = None
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    face: FaceChoice = FaceChoice.speaking
-    landmarks: Path | None = None
-    check: bool = True
 
 
 def open_corpus(
@@ -43,10 +34,10 @@ def open_corpus(
     on_progress: ProgressHook = ignore_progress,
     on_warning: Callable[[str], None] = lambda warning: None,
 ) -> Corpus:
-    """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or anything
-    that names raw media (a manifest or one of the known layouts, see ``avsent.training.data.layouts``).
+    """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
+    or known layout of raw media (see ``avsent.training.data.layouts``).
 
-    ``on_warning`` is called with what the user should know, such as utterances left out.
+    ``on_warning`` takes lines for the user, such as the number of utterances left out.
 
     Raises:
         DatasetError: there is nothing of the kind, or it cannot be read.
@@ -62,7 +53,7 @@ def open_corpus(
     extracted = extract_rows(
         data,
         read_rows(data),
-        Settings(options.features, options.face, options.landmarks, options.check),
+        options,
         options.cache or default_cache(),
         on_progress,
     )
@@ -84,7 +75,7 @@ def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) ->
 
 
 def ravdess_sample(clip: RavdessClip, text: str) -> Sample:
-    """One clip; it is its own video, as the clips were acted one by one. Surprise has no
+    """One clip as a video of its own, as the clips were acted one by one. Surprise has no
     sentiment."""
     sentiment = "" if clip.polarity is None else POLARITY_LABELS[clip.polarity]
     return Sample(

@@ -1,8 +1,7 @@
 """RAVDESS as landmarks and sound: 1,440 acted speech clips of 24 actors.
 
-Livingstone and Russo 2018, CC BY-NC-SA 4.0. Each clip is one spoken sentence; its utterance is
-found by the same voice activity detection, its landmarks smoothed by the same filter and its
-features made by the same functions as for a video given to ``avsent predict``.
+Livingstone and Russo 2018, CC BY-NC-SA 4.0. Each clip is one spoken sentence. Voice activity
+detection, smoothing of the landmarks and features are those of ``avsent predict``.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from avsent.training.data.feature_cache import FEATURE_VERSION
 from avsent.training.data.layouts import STATEMENTS
 
 CLIP_VERSION = 4
-"""Raise it when the same clips and settings give other clips, or are kept in another form."""
+"""To be raised when equal clips and settings give other features, or another file format."""
 FRAME_S = 1001 / 30_000
-"""The corpus was filmed at a constant 29.97 pictures per second."""
+"""The corpus was filmed at a constant 29.97 frames per second."""
 FULL_SCALE = 32_767
 KEPT = {
     **dict.fromkeys(("mel_power", "prosody", "landmarks", "neutral"), np.float32),
@@ -49,9 +48,9 @@ KEPT = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RavdessClip:
-    """One clip: mel power [mel, N] of its utterance (see ``audible_power``), its ``prosody``, and
-    the sound of it, ``speech`` [S] at 16 kHz; face sequence, emotion name, actor 1–24, polarity
-    index (None for surprise)."""
+    """One clip: ``actor`` 1–24, emotion name, polarity index (None for surprise); mel power
+    [mel, N] of its utterance (see ``audible_power``), its ``prosody`` [24] and its samples
+    ``speech`` [S] at 16 kHz; face sequence."""
 
     clip_id: str
     actor: int
@@ -79,7 +78,7 @@ def read_ravdess(
     on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
 ) -> list[RavdessClip]:
     """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``, all or those of
-    some ``actors``. ``on_progress_s`` is called with the seconds of film done, and in all.
+    some ``actors``. ``on_progress_s`` gets the seconds of film done, and in all.
 
     ``shrink``: landmarks are scaled by it and rounded to whole pixels, as in a smaller picture.
 
@@ -94,10 +93,11 @@ def read_ravdess(
         raise DatasetError(f"{source}: RAVDESS is not there; give the folder that holds it")
     data = load_arrays(source, ("clip_id", "n_frames", "landmarks", "emotion", "actor"))
     clip_ids = [str(name) for name in data["clip_id"]]
-    counts, landmarks = data["n_frames"], data["landmarks"]
-    emotions, actor_of = data["emotion"], data["actor"]
     _check(source, data)
-    starts = np.concatenate([[0], np.cumsum(counts)])
+    landmarks, emotions, actor_of = data["landmarks"], data["emotion"], data["actor"]
+    if shrink != 1:
+        landmarks = np.round(landmarks.astype(np.float64) * shrink).astype(np.int16)
+    starts = np.concatenate([[0], np.cumsum(data["n_frames"])])
     detector = default_detector()
     clips = []
     for index, clip_id in enumerate(clip_ids):
@@ -123,12 +123,7 @@ def read_ravdess(
                 emotion=emotion,
                 polarity=polarity_of(emotion),
                 mel_power=None if audible is None else audible[0],
-                face=_face(
-                    _shrunk(landmarks[starts[index] : starts[index + 1]], shrink),
-                    start_s,
-                    end_s,
-                    config,
-                ),
+                face=_face(landmarks[starts[index] : starts[index + 1]], start_s, end_s, config),
                 prosody=None if audible is None else prosody_of(speech, *audible, config.audio),
                 speech=np.round(speech * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE).astype(np.int16),
             )
@@ -144,10 +139,10 @@ def cached_ravdess(
     shrink: float = 1.0,
     on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
 ) -> list[RavdessClip]:
-    """:func:`read_ravdess`, kept as arrays in the folder ``cache`` for next time.
+    """:func:`read_ravdess`, cached as arrays in the folder ``cache``.
 
     The file's name holds a digest of the feature settings, the landmarks and the names and sizes
-    of the sound files: other settings or other data, another file. A damaged one is made anew.
+    of the sound files. A damaged file is made again.
 
     Raises:
         DatasetError: a file of the corpus is missing or unreadable.
@@ -165,7 +160,7 @@ def cached_ravdess(
 
 
 def statements(folder: Path) -> dict[str, str]:
-    """What is said in each clip, by its name.
+    """The spoken sentence of each clip, by its name.
 
     Raises:
         DatasetError: ``landmarks.npz`` cannot be read, or holds a statement that is not known.
@@ -233,7 +228,7 @@ def _unpacked(arrays: Arrays) -> list[RavdessClip]:
 def speech_span(
     samples: NDArray[np.float32], rate_hz: int, detector: SpeechDetector
 ) -> tuple[float, float]:
-    """First start and last end of speech in seconds; the whole clip where none is found."""
+    """First start and last end of speech in seconds; the whole clip if none is found."""
     segmenter = SpeechSegmenter(detector)
     segments = segmenter.push(0.0, samples) + segmenter.flush()
     if not segments:
@@ -253,17 +248,11 @@ def _check(source: Path, data: Arrays) -> None:
         raise DatasetError(f"{source}: an emotion is not in 1 to 8; restore the file")
 
 
-def _shrunk(landmarks: NDArray[np.int16], shrink: float) -> NDArray[np.int16]:
-    if shrink == 1:
-        return landmarks
-    return np.asarray(np.round(landmarks.astype(np.float64) * shrink), dtype=np.int16)
-
-
 def _face(
     landmarks: NDArray[np.int16], start_s: float, end_s: float, config: FeatureConfig
 ) -> FaceFeatures | None:
-    """The face sequence of one utterance, sampled and smoothed as a video's would be, with the
-    neutral of the whole clip."""
+    """Face sequence of one utterance, sampled and smoothed like a video's, with the neutral face
+    of the whole clip."""
     sampler = FrameSampler(config.face.analysis_rate_hz)
     all_times = np.arange(len(landmarks)) * FRAME_S
     taken = np.array([index for index, time_s in enumerate(all_times) if sampler.take(time_s)])

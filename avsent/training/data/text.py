@@ -1,6 +1,6 @@
-"""Text that teaches voice and face: corpora of labelled sentences, and sentences as vectors.
+"""Text for the source model: corpora of labelled sentences, and sentences as vectors.
 
-Only training uses it; prediction never does.
+Training only; prediction needs no text.
 """
 
 from __future__ import annotations
@@ -18,33 +18,30 @@ from numpy.typing import NDArray
 from avsent.errors import DatasetError, UsageError
 from avsent.labels import LABEL_COLUMNS
 from avsent.training.data.feature_files import read_features
-from avsent.training.data.manifest import TableRow, read_columns, read_table
+from avsent.training.data.manifest import read_columns, read_table
 
 TEXT_COLUMNS = ("text", "utterance")
 CONTEXT_COLUMNS = ("dialogue_id", "context", "video_id", "video")
 MELD_FILES = ("train_sent_emo.csv", "dev_sent_emo.csv")
-"""What a folder of MELD gives; its test part stays unseen."""
-
-_EXAMPLE = "text,label (or sentiment, or emotion)"
-
+"""Read from a folder of MELD; its test part stays unseen."""
 TFIDF = "tfidf"
 DEFAULT_SIZE = 100
 """As the text vectors of CMU-MOSI."""
-
 HUB_TIMEOUT_S = 10.0
 MIN_LENGTH = 1e-6
 
-# Scripts that put no spaces between words: each of their characters counts as a word.
+_EXAMPLE = "text,label (or sentiment, or emotion)"
+# Scripts without spaces between words: each of their characters counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"
 
 
 @dataclass(frozen=True, slots=True)
 class TextItem:
-    """One sentence; ``labels`` by "label", "emotion", "sentiment" as far as there are.
+    """One sentence; ``labels`` by "label", "emotion", "sentiment", those that there are.
 
-    ``context``: sentences of the same one belong together, in the order of the list. Where the
-    file does not say, each stands alone.
+    ``context``: sentences with the same one belong together, in the order of the list; by default
+    each stands alone.
     """
 
     text: str
@@ -55,10 +52,10 @@ class TextItem:
 def read_text_corpus(path: Path) -> list[TextItem]:
     """The sentences of a CSV file with a column ``text`` (or ``Utterance``, as in MELD) and at
     least one of ``label``, ``sentiment``, ``emotion``; of a folder of MELD (train and dev); or of
-    an .npz feature file (only its train part, where it is split).
+    an .npz feature file (of a divided one only the train part).
 
     Rows without text are left out, rows without a label are kept as context. Raises DatasetError
-    for anything else, with the line where there is one.
+    for anything else, with the line if there is one.
     """
     if path.is_dir():
         files = [path / name for name in MELD_FILES if (path / name).is_file()]
@@ -78,43 +75,35 @@ def read_text_corpus(path: Path) -> list[TextItem]:
 
 def _read_csv(path: Path) -> list[TextItem]:
     columns = read_columns(path)
-    text = _first(TEXT_COLUMNS, columns)
+
+    def first(wanted: Sequence[str]) -> str | None:
+        return next((column for column in wanted if column in columns), None)
+
+    text = first(TEXT_COLUMNS) or TEXT_COLUMNS[0]
     labels = [column for column in LABEL_COLUMNS if column in columns]
-    # Where something is missing, the reader says so, with the line of the heading.
-    needed = [text or TEXT_COLUMNS[0], *(labels or LABEL_COLUMNS[:1])]
-    context = _first(CONTEXT_COLUMNS, columns)
+    # The reader names the missing columns, with the line of the heading.
+    needed = [text, *(labels or LABEL_COLUMNS[:1])]
+    context = first(CONTEXT_COLUMNS)
     known = {*needed, *LABEL_COLUMNS, *([context] if context else ())}
-    rows = read_table(path, needed=needed, known=known, example=_EXAMPLE)
     return [
         TextItem(
-            text=row[needed[0]],
+            text=row[text],
             labels={column: row[column] for column in labels if row[column]},
-            context=_context(path, row, context),
+            # With the file's name: MELD numbers its dialogues anew in each file.
+            context=f"{path.stem}/{row[context]}" if context and row[context] else row.where,
         )
-        for row in rows
-        if row[needed[0]]
+        for row in read_table(path, needed=needed, known=known, example=_EXAMPLE)
+        if row[text]
     ]
-
-
-def _context(path: Path, row: TableRow, column: str | None) -> str:
-    """With the file's name before it: MELD numbers its dialogues anew in each file."""
-    if column is None or not row[column]:
-        return row.where
-    return f"{path.stem}/{row[column]}"
-
-
-def _first(wanted: Sequence[str], columns: Sequence[str]) -> str | None:
-    return next((column for column in wanted if column in columns), None)
 
 
 def _read_features(path: Path) -> list[TextItem]:
     samples = read_features(path).samples
-    split = any(sample.split for sample in samples)
-    taken = [sample for sample in samples if sample.split == "train" or not split]
+    divided = any(sample.split for sample in samples)
     return [
         TextItem(s.text, {c: v for c, v in s.labels.items() if v}, s.video)
-        for s in taken
-        if s.text.strip()
+        for s in samples
+        if s.text.strip() and (s.split == "train" or not divided)
     ]
 
 
@@ -122,16 +111,11 @@ class TextEncoder(Protocol):
     """Turns texts into vectors of one size; a text without words becomes the zero vector."""
 
     @property
-    def name(self) -> str:
-        """For the card and the log."""
-
-    @property
     def size(self) -> int:
         """Length of a vector; final after :meth:`fit`."""
 
     def fit(self, texts: Sequence[str]) -> None:
-        """Learn from the texts of the training part, and of no other. Does nothing where the
-        encoder comes ready."""
+        """Learn from the training texts; a pretrained encoder does nothing."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [N, size], each row of length 1 or 0."""
@@ -141,55 +125,45 @@ class TfidfSvd:
     """TF-IDF of words and pairs of words, reduced by a truncated SVD to at most ``size`` numbers
     (latent semantic analysis, Deerwester et al. 1990).
 
-    ``size`` gets smaller where there are fewer words or texts than that. Same texts, same vectors.
+    ``size`` shrinks if there are fewer words or texts. Equal texts give equal vectors.
     """
 
-    name = TFIDF
-
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
-        self._size = size
+        self.size = size
         self._tfidf: Any = None
         self._svd: Any = None
-
-    @property
-    def size(self) -> int:
-        """Length of a vector; final after :meth:`fit`."""
-        return self._size
 
     def fit(self, texts: Sequence[str]) -> None:
         """Learn words and directions from the training texts.
 
         Raises:
-            DatasetError: there is not one word in them.
+            DatasetError: they contain no word.
         """
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        spoken = [text for text in texts if text.strip()]
         tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
         try:
-            counts = tfidf.fit_transform(spoken)
+            counts = tfidf.fit_transform([text for text in texts if text.strip()])
         except ValueError as error:  # an empty vocabulary
             raise DatasetError("the texts for training hold no words; check the column") from error
         self._tfidf = tfidf
-        self._size = min(self._size, *counts.shape)
-        if counts.shape[1] == 1:  # one word leaves nothing to reduce
-            self._svd = None
-            return
-        self._svd = TruncatedSVD(self._size, random_state=0)
-        # The share of variance, which nobody asks for, is 0/0 where all texts are the same.
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self._svd.fit(counts)
+        self.size = min(self.size, *counts.shape)
+        self._svd = None
+        if counts.shape[1] > 1:  # a single word needs no reduction
+            self._svd = TruncatedSVD(self.size, random_state=0)
+            # The share of variance, unused here, is 0/0 if all texts are the same.
+            with np.errstate(invalid="ignore", divide="ignore"):
+                self._svd.fit(counts)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [N, size], each row of length 1 or 0. Raises RuntimeError before ``fit``."""
         if self._tfidf is None:
             raise RuntimeError("fit the encoder on the training texts first")
         if not texts:
-            return np.zeros((0, self._size), dtype=np.float32)
+            return np.zeros((0, self.size), dtype=np.float32)
         counts = self._tfidf.transform(texts)
-        vectors = counts.toarray() if self._svd is None else self._svd.transform(counts)
-        return _unit(vectors)
+        return _unit(counts.toarray() if self._svd is None else self._svd.transform(counts))
 
 
 class SentenceEncoder:
@@ -200,46 +174,38 @@ class SentenceEncoder:
     """
 
     def __init__(self, name_or_path: str, *, device: str | None = None) -> None:
-        self.name = name_or_path
         try:
-            _quieten()
+            _import_quietly()
         except ImportError as error:
             raise UsageError(
                 f"{name_or_path}: text models need sentence-transformers; "
                 "pip install 'avsent[text]', or use tfidf"
             ) from error
         try:
-            self._model = _loaded(name_or_path, device)
-            # Not the size it states, which some models lack.
-            self._size = int(self._encoded(["size"]).shape[1])
-        except Exception as error:  # whatever hub, tokenizer and model files make it raise
+            self._model = _load_model(name_or_path, device)
+            # Measured, as some models do not state their size.
+            self.size = int(self._encoded(["size"]).shape[1])
+        except Exception as error:  # hub, tokenizer and model files raise anything
             reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
             raise UsageError(
                 f"{name_or_path}: no sentence-transformers model can be loaded from it ({reason}); "
                 "give a model's folder, or a name while online, or use tfidf"
             ) from error
 
-    @property
-    def size(self) -> int:
-        """Length of a vector."""
-        return self._size
-
     def fit(self, texts: Sequence[str]) -> None:
-        """Nothing to learn: the model comes trained."""
+        """Does nothing: the model is pretrained."""
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [N, size], each row of length 1 or 0."""
-        vectors = np.zeros((len(texts), self._size), dtype=np.float32)
+        vectors = np.zeros((len(texts), self.size), dtype=np.float32)
         spoken = [index for index, text in enumerate(texts) if text.strip()]
         if spoken:
             vectors[spoken] = self._encoded([texts[index] for index in spoken])
         return _unit(vectors)
 
     def _encoded(self, texts: list[str]) -> NDArray[np.float32]:
-        return np.asarray(
-            self._model.encode(texts, show_progress_bar=False, convert_to_numpy=True),
-            dtype=np.float32,
-        )
+        vectors = self._model.encode(texts, show_progress_bar=False, convert_to_numpy=True)
+        return np.asarray(vectors, dtype=np.float32)
 
 
 def make_text_encoder(
@@ -250,13 +216,11 @@ def make_text_encoder(
     Raises:
         UsageError: the model cannot be loaded.
     """
-    if spec == TFIDF:
-        return TfidfSvd(size)
-    return SentenceEncoder(spec, device=device)
+    return TfidfSvd(size) if spec == TFIDF else SentenceEncoder(spec, device=device)
 
 
-def _loaded(name_or_path: str, device: str | None) -> Any:
-    """The model, from the disk if it is there: the hub is asked for what is not."""
+def _load_model(name_or_path: str, device: str | None) -> Any:
+    """The model, from disk if it is there, else from the hub."""
     from huggingface_hub import HfApi
     from sentence_transformers import SentenceTransformer
 
@@ -265,21 +229,21 @@ def _loaded(name_or_path: str, device: str | None) -> Any:
     except Exception:
         if os.path.exists(name_or_path):
             raise
-    # One question that fails soon: the download itself would try again for over a minute.
+    # A request that fails soon: the download itself would retry for over a minute.
     HfApi().model_info(name_or_path, timeout=HUB_TIMEOUT_S)
     return SentenceTransformer(name_or_path, device=device)
 
 
 def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # What the SVD leaves of words outside its directions is rounding error, and no direction.
+    # For words outside its directions, the SVD leaves rounding errors: no direction.
     unit = np.where(length > MIN_LENGTH, vectors / np.maximum(length, MIN_LENGTH), 0.0)
     return unit.astype(np.float32)
 
 
-def _quieten() -> None:
-    """Import the libraries so that they show no bars, do not chatter and send no usage statistics;
-    what the user has set stays. Raises ImportError where they are not installed."""
+def _import_quietly() -> None:
+    """Import the libraries without progress bars, log lines and usage statistics; settings of the
+    user win. Raises ImportError if they are not installed."""
     for name, value in {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -287,7 +251,7 @@ def _quieten() -> None:
         "TRANSFORMERS_VERBOSITY": "error",
     }.items():
         os.environ.setdefault(name, value)
-    # The environment is read when these are first imported, which may have been before.
+    # They read the environment at their first import, which may have been earlier.
     import sentence_transformers  # noqa: F401
     from transformers.utils import logging as transformers_logging
 

@@ -7,12 +7,11 @@ or encoded as AAC if the container does not take it.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -29,7 +28,7 @@ from avsent.extraction.faces.types import Sighting
 from avsent.extraction.media.audio import DRIFT_TOLERANCE_S
 from avsent.extraction.media.events import MAX_SILENCE_S, SILENCE_SHARE, StreamClock, seconds
 from avsent.extraction.media.reader import MediaReader
-from avsent.extraction.media.video import PictureTrack
+from avsent.extraction.media.video import DecodedFrame, quarter_turns
 from avsent.files import atomic_path, check_target
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.record import Result
@@ -39,7 +38,6 @@ from avsent.views.annotate.overlay import Overlay
 
 _STEP = "annotate"
 _REPORT_EVERY_S = 0.5
-_ZERO_TOLERANCE_S = 0.0005
 
 _HD_LINES = 720  # from this height on, videos without a colour matrix are BT.709
 # Matrices between YUV and RGB, as FFmpeg numbers them
@@ -93,26 +91,31 @@ def annotate(
         UsageError: the target is the source. OutputError: it cannot be written.
     """
     check_target(target, [source])
-    with closing(_Source(source)) as reader:
-        first = next(reader.pictures(), None)
+    with MediaReader(source) as reader:
+        if reader.media.video is None:
+            raise InputError(
+                f"{printable(source)} has no picture to draw on; leave --annotate out, or "
+                "take --report to look at sound"
+            )
+        first = next(_pictures(reader, None), None)
     if first is None:
         raise MediaError(
-            f"{printable(source)} has no picture that can be decoded; check that it plays, or "
-            "leave --annotate out"
+            f"{printable(source)} has no picture that can be decoded; check that it plays, "
+            "or leave --annotate out"
         )
     try:
         with (
             atomic_path(target) as temporary,
-            closing(_Source(source)) as reader,
+            MediaReader(source) as reader,
             _open_output(temporary, matroska=target.suffix.lower() == ".mkv") as out,
         ):
             duration_s = result.duration_s or reader.info.duration_s or 0.0
-            encoder = _PictureEncoder(out, reader.stream, first.frame)
+            encoder = _PictureEncoder(out, reader.media.video, first.frame)
             style = Style(encoder.width, encoder.height, result.model.labels)
             overlay = Overlay(style, result, sightings, duration_s)
-            reader.send_sound(out)
+            sound = _sound_sink(out, reader.media.audio, reader.media.origin_s)
             reported_s = -_REPORT_EVERY_S
-            for picture in reader.pictures():
+            for picture in _pictures(reader, sound):
                 encoder.write(picture, overlay)
                 if picture.time_s - reported_s >= _REPORT_EVERY_S:
                     reported_s = picture.time_s
@@ -124,62 +127,13 @@ def annotate(
         raise OutputError(f"cannot write {target}: {reason}") from error
 
 
-# Reading
-
-
-class _Picture(NamedTuple):
-    time_s: float
-    frame: VideoFrame
-
-
-class _AllPictures(PictureTrack):
-    """Every decoded picture of a stream, in the order of times."""
-
-    def _pass_on(self) -> Iterator[Any]:
-        time_s, _, frame = heapq.heappop(self._heap)
-        if time_s > -_ZERO_TOLERANCE_S and time_s > self._last_s:
-            self._last_s = max(time_s, 0.0)
-            yield _Picture(self._last_s, frame)
-
-
-class _Source(MediaReader):
-    """Reads all pictures, and writes the sound into the new file at the same time."""
-
-    _sound: Any = None
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._sound = None  # until send_sound
-        if self._media.video is None:
-            self.close()
-            raise InputError(
-                f"{printable(path)} has no picture to draw on; leave --annotate out, or take "
-                "--report to look at sound"
-            )
-        self.stream: Any = self._media.video
-        # Without the name of a format no frame is skipped, and the rate does not matter.
-        self._picture = _AllPictures(self.stream, "", self._media.origin_s, 1.0)
-
-    def send_sound(self, out: OutputContainer) -> None:
-        """Write the sound into ``out`` while pictures are read."""
-        stream: Any = self._media.audio
-        if stream is not None:
-            copied = stream.codec_context.name in _COPIED_SOUND[out.format.name]
-            sink = _CopiedSound if copied else _EncodedSound
-            self._sound = sink(out, stream, self._media.origin_s)
-
-    def pictures(self) -> Iterator[_Picture]:
-        """All decodable pictures. Raises av.FFmpegError if sound cannot be written."""
-        events: Iterator[Any] = self._streams()
-        return (event for event in events if isinstance(event, _Picture))
+def _pictures(reader: MediaReader, sound: _SoundSink | None) -> Iterator[DecodedFrame]:
+    """All that decode. Raises av.FFmpegError if sound cannot be written."""
+    events = reader.in_colour(sound=sound)
+    return (event for event in events if isinstance(event, DecodedFrame))
 
 
 # Pictures
-
-
-def _quarter_turns(frame: VideoFrame) -> int:
-    """Quarter turns counter-clockwise that put the picture upright."""
-    return round(frame.rotation / 90) % 4
 
 
 def _open_output(path: Path, *, matroska: bool) -> OutputContainer:
@@ -196,7 +150,7 @@ class _PictureEncoder:
     def __init__(self, out: OutputContainer, source: Any, first: VideoFrame) -> None:
         self._out = out
         self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
-        turned = _quarter_turns(first) % 2 == 1
+        turned = quarter_turns(first) % 2 == 1
         self._size = (first.height, first.width) if turned else (first.width, first.height)
         usual = _BT709 if min(self._size) >= _HD_LINES else _BT601
         matrix = usual if first.format.is_rgb else int(first.colorspace)
@@ -224,13 +178,14 @@ class _PictureEncoder:
         context.thread_count = 0  # as many as help
         context.color_range = ColorRange.MPEG
         context.colorspace = usual if matrix == _RGB_MATRIX else matrix
-        context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
-        aspect = source.codec_context.sample_aspect_ratio
+        given = source.codec_context  # frames tell these only since PyAV 17
+        context.color_primaries, context.color_trc = given.color_primaries, given.color_trc
+        aspect = given.sample_aspect_ratio
         if aspect and aspect > 0 and aspect != 1:
             context.sample_aspect_ratio = 1 / aspect if turned else aspect
         self._last_stamp = -1
 
-    def write(self, picture: _Picture, overlay: Overlay) -> None:
+    def write(self, picture: DecodedFrame, overlay: Overlay) -> None:
         """Draw on one picture and encode it. Raises av.FFmpegError if it cannot be written."""
         stamp = round(picture.time_s / self._base)
         if stamp <= self._last_stamp:
@@ -258,7 +213,7 @@ class _PictureEncoder:
 
     def _upright(self, frame: VideoFrame) -> tuple[NDArray[Any], tuple[float, float]]:
         """``frame`` as RGBA of the size to write, and its scale across and down."""
-        turns = _quarter_turns(frame)
+        turns = quarter_turns(frame)
         width, height = self._size[::-1] if turns % 2 else self._size
         rgba = self._to_rgb.reformat(
             frame,
@@ -280,6 +235,14 @@ class _PictureEncoder:
 # Sound
 
 
+def _sound_sink(out: OutputContainer, stream: Any, origin_s: float) -> _SoundSink | None:
+    """What writes the sound of ``stream`` into ``out``; None if there is none."""
+    if stream is None:
+        return None
+    copied = stream.codec_context.name in _COPIED_SOUND[out.format.name]
+    return (_CopiedSound if copied else _EncodedSound)(out, stream, origin_s)
+
+
 class _SoundSink:
     """Writes a sound stream by the rules of the reader's SoundTrack, so that sound has the same
     times as in the result even if the clock jumps.
@@ -295,6 +258,10 @@ class _SoundSink:
         self._silence_left_s = MAX_SILENCE_S
         self.position_s: float | None = None
         """End of the sound written, None before the first."""
+
+    def feed(self, packet: Any, other_s: float | None) -> tuple[()]:
+        """Write one packet; ``other_s`` is the position of the picture, if there is one."""
+        raise NotImplementedError
 
     def finish(self) -> tuple[()]:
         return ()

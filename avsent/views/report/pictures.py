@@ -7,17 +7,15 @@ grows only by the few kilobytes that the page shows of each utterance.
 from __future__ import annotations
 
 import bisect
-import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
 import cv2
 import numpy as np
-from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -26,14 +24,9 @@ from avsent.extraction.extractor import Extraction
 from avsent.extraction.faces.types import Box, Sighting
 from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.spectrogram import AudioConfig, mel_power, normalised_log
-from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame, Sound
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Sound
 from avsent.extraction.media.reader import MediaReader
-from avsent.extraction.media.video import (
-    _ZERO_TOLERANCE_S,
-    SAMPLER_TOLERANCE_S,
-    FrameSampler,
-    PictureTrack,
-)
+from avsent.extraction.media.video import DecodedFrame, upright
 from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.record import Result
@@ -41,7 +34,6 @@ from avsent.result.utterance import TimeWeight
 
 Picture: TypeAlias = NDArray[np.uint8]
 """BGR [height, width, 3], upright"""
-TakePicture: TypeAlias = Callable[[float, Picture], None]
 
 FACE_MARGIN = 0.3  # around a face's box, relative to its longer side: hair and chin
 SAME_TIME_S = 5e-4  # times closer than this are equal: results are rounded to microseconds
@@ -127,13 +119,15 @@ def gather(
     pictures = tuple(UtterancePictures() for _ in result.utterances)
     crops = sorted(_planned_crops(result, sightings, sizes.faces))
     times_s = [time_s for time_s, *_ in crops]
+    reformatter = VideoReformatter()
     heard = RecentSound(SAMPLE_RATE_HZ)
     waiting = sorted((one.end_s, one.start_s, n) for n, one in enumerate(result.utterances))
     # Earliest start of the last 0, 1, 2, ... utterances: sound before it can be dropped.
     starts_s = (start_s for _, start_s, _ in reversed(waiting))
     needed_s = list(accumulate(starts_s, min, initial=np.inf))
 
-    def take_picture(time_s: float, picture: Picture) -> None:
+    def take_picture(decoded: DecodedFrame) -> None:
+        time_s, picture = decoded.time_s, upright(decoded.frame, "bgr24", reformatter)
         first = int(np.searchsorted(times_s, time_s - SAME_TIME_S))
         last = int(np.searchsorted(times_s, time_s + SAME_TIME_S, side="right"))
         for _, weight, place, box in crops[first:last]:
@@ -148,10 +142,14 @@ def gather(
         drawn = spectrogram_of(samples, from_s, sizes.columns, sizes.quality)
         pictures[place].spectrogram = drawn
 
-    with ColourReader(path, times_s, take_picture) as reader:
+    with MediaReader(path) as reader:
         total_s = reader.info.duration_s
-        for sound in reader.sounds():
-            heard.add(sound.start_s, sound.samples)
+        for event in reader.in_colour(times_s):
+            if isinstance(event, DecodedFrame):
+                take_picture(event)
+            if not isinstance(event, Sound):  # the analysis has reported what cannot be read
+                continue
+            heard.add(event.start_s, event.samples)
             while waiting and waiting[0][0] <= heard.end_s:
                 draw_spectrogram()
             heard.forget(min(needed_s[len(waiting)], heard.end_s))
@@ -292,66 +290,3 @@ def spectrogram_levels(samples: NDArray[np.float32]) -> NDArray[np.uint8] | None
     level = (level - level.min()) / max(float(np.ptp(level)), 1e-6)
     levels: NDArray[np.uint8] = np.round(255 * level).astype(np.uint8)
     return levels
-
-
-# --- Reading -------------------------------------------------------------------------------------
-
-
-class ColourReader(MediaReader):
-    """One pass over a file: yields its sound, and calls ``take`` with the frames at ``times_s``.
-
-    Times are those of :class:`MediaReader`, so exactly those of the analysis. Iterate over
-    :meth:`sounds` only.
-    """
-
-    def __init__(self, path: Path, times_s: Sequence[float], take: TakePicture) -> None:
-        """Raises MediaError."""
-        super().__init__(path)
-        video, origin_s = self._media.video, self._media.origin_s
-        if video is not None and len(times_s):
-            self._picture = _ColourTrack(video, self.info.format, origin_s, 1.0)
-            self._picture.take_only(times_s, take)
-        else:  # skip the packets of the video
-            self._media = replace(self._media, video=None)
-            self._picture = None
-
-    def sounds(self) -> Iterator[Sound]:
-        """The sound in order, without events that the analysis has reported."""
-        for event in self._streams():
-            if isinstance(event, Sound):
-                yield event
-
-
-class _GivenTimes(FrameSampler):
-    """Takes only the frames at given times, which are rounded to microseconds in results."""
-
-    def __init__(self, times_s: Sequence[float]) -> None:
-        self._times_s = np.unique(np.asarray(times_s, dtype=np.float64))
-
-    def take(self, time_s: float) -> bool:
-        after = int(np.searchsorted(self._times_s, time_s))
-        near = self._times_s[max(0, after - 1) : after + 1]
-        return bool(near.size and np.abs(near - time_s).min() <= SAMPLER_TOLERANCE_S)
-
-
-class _ColourTrack(PictureTrack):
-    """Decodes like the analysis, but hands on the frames at given times, in colour."""
-
-    def take_only(self, times_s: Sequence[float], take: TakePicture) -> None:
-        self._sampler = self._planner._sampler = _GivenTimes(times_s)
-        self._take = take
-
-    def _pass_on(self) -> Iterator[Frame]:
-        time_s, _, frame = heapq.heappop(self._heap)
-        if time_s > -_ZERO_TOLERANCE_S and time_s > self._last_s:
-            self._last_s = time_s = max(time_s, 0.0)
-            self._see_end(frame, time_s)
-            if self._sampler.take(time_s):
-                self._take(time_s, _colour_picture(frame, self._reformatter))
-        yield from ()
-
-
-def _colour_picture(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
-    picture = reformatter.reformat(frame, format="bgr24").to_ndarray()
-    turned = np.rot90(picture, round(frame.rotation / 90) % 4)
-    return np.ascontiguousarray(turned, dtype=np.uint8)

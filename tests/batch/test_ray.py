@@ -23,20 +23,19 @@ from conftest import ROOT, SHARED
 
 from avsent import __version__
 from avsent.batch.engines import ray_cluster
-from avsent.batch.engines.base import Done, Engine, Event, Job, Work, WorkersError
+from avsent.batch.engines.base import Done, Engine, Failed, Job, Outcome, Work, WorkersError
 from avsent.batch.engines.local import LocalEngine
 from avsent.batch.engines.ray_cluster import (
     GPU_SHARE,
     NODE_LOST,
-    Node,
     RayEngine,
     fitting,
     reason_of,
     resources_of,
 )
-from avsent.batch.events import News, Retried, Started
+from avsent.batch.events import Advanced, Ended, Event, Retried, Started
 from avsent.batch.journal import FOLDER_NAME, Journal
-from avsent.batch.run import BatchOptions, Report, run_batch
+from avsent.batch.run import BatchOptions, run_batch
 from avsent.errors import AvsentError, UsageError
 
 # Not imported: in the processes of the users of the engine it is not, either.
@@ -141,9 +140,9 @@ def cluster(short_folder: Path) -> Iterator[Nodes]:
 
 def elsewhere(call: str, **options: str) -> subprocess.CompletedProcess[str]:
     """``call`` of a function of this module, in a process of its own."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)])
     return subprocess.run(
-        [sys.executable, "-c", f"import test_batch_ray as here; here.{call}"],
+        [sys.executable, "-c", f"import test_ray as here; here.{call}"],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **options},
         capture_output=True,
         text=True,
@@ -151,7 +150,7 @@ def elsewhere(call: str, **options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def batch(folder: str, out: str, engine: Engine, heard: list[News]) -> Report:
+def batch(folder: str, out: str, engine: Engine, heard: list[Event]) -> Ended:
     options = BatchOptions(work=Work(device="cpu"))
     return run_batch(Path(folder), Path(out), lambda plan: engine, options, heard.append)
 
@@ -159,12 +158,12 @@ def batch(folder: str, out: str, engine: Engine, heard: list[News]) -> Report:
 def do_and_lose_a_node(folder: str, out: str, address: str, cluster_folder: str) -> None:
     """A batch on the cluster, whose second node is stopped as soon as it has a file."""
     engine = RayEngine(Work(device="cpu"), None, address, jobs=FILES)
-    news: list[News] = []
+    events: list[Event] = []
     stopped = ""
 
-    def listen(heard: News) -> None:
+    def listen(heard: Event) -> None:
         nonlocal stopped
-        news.append(heard)
+        events.append(heard)
         if isinstance(heard, Started) and not stopped:
             worker = engine._living[heard.worker]
             if worker.node in second:
@@ -174,22 +173,22 @@ def do_and_lose_a_node(folder: str, out: str, address: str, cluster_folder: str)
     import ray
 
     second = {node["NodeID"] for node in ray.nodes() if SECOND in node["Resources"]}
-    report = run_batch(
+    ended = run_batch(
         Path(folder), Path(out), lambda plan: engine, BatchOptions(work=Work(device="cpu")), listen
     )
-    retried = [(heard.name, heard.reason) for heard in news if isinstance(heard, Retried)]
-    print(report.did, len(report.failures), stopped, retried, ray.is_initialized())
+    retried = [(heard.name, heard.reason) for heard in events if isinstance(heard, Retried)]
+    print(ended.did, ended.failed, stopped, retried, ray.is_initialized())
 
 
 def do_here(folder: str, out: str) -> None:
     """A batch on a Ray of its own."""
-    heard: list[News] = []
-    report = batch(folder, out, RayEngine(Work(device="cpu"), 1, None), heard)
-    print(report.did, len(report.failures), "RAY_AUTH_TOKEN" in os.environ)
+    heard: list[Event] = []
+    ended = batch(folder, out, RayEngine(Work(device="cpu"), 1, None), heard)
+    print(ended.did, ended.failed, "RAY_AUTH_TOKEN" in os.environ)
 
 
 def use_a_connection(folder: str, address: str) -> None:
-    """Three engines, one after the other, in a program that has joined the cluster itself."""
+    """Four engines, one after the other, in a program that has joined the cluster itself."""
     import ray
 
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -198,6 +197,7 @@ def use_a_connection(folder: str, address: str) -> None:
         print(MARK, error_of(Work(device="cpu"), address))
     print(MARK, error_of(Work(checkpoint="no-such-model", device="cpu"), address))
     print(MARK, cut_off_and_go_on(folder, address))
+    print(MARK, fail_unexpectedly(folder, address))
     print(MARK, ray.is_initialized())
 
 
@@ -219,10 +219,39 @@ def cut_off_and_go_on(folder: str, address: str) -> list[str]:
         engine.abandon(first)
         wait_for_a_worker(engine)
         engine.start(second)
-        events: list[Event] = []
+        events: list[Advanced | Outcome] = []
         while not any(isinstance(event, Done) for event in events):
             events += engine.wait(0.5)
-        return sorted({event.job.name for event in events})
+        return sorted({event.job.name for event in events if not isinstance(event, Advanced)})
+
+
+def fail_unexpectedly(folder: str, address: str) -> list[str]:
+    """A job that raises what no worker expects, and another one for the same worker."""
+
+    class Unprintable:
+        """A path without a name, but in this process."""
+
+        here = os.getpid()
+
+        def __str__(self) -> str:
+            if os.getpid() != self.here:
+                raise RuntimeError("no name")
+            return "broken"
+
+    path = min(Path(folder).iterdir())
+    broken = Job(0, "broken", Unprintable())  # type: ignore[arg-type]
+    ends = []
+    with RayEngine(Work(device="cpu"), 1, address) as engine:
+        wait_for_a_worker(engine)
+        for job in (broken, Job(1, path.name, path)):
+            assert engine.start(job) == 0
+            while engine.free() == 0:
+                for event in engine.wait(0.5):
+                    if not isinstance(event, Advanced):
+                        ends.append(type(event).__name__)
+                        if isinstance(event, Failed):
+                            ends.append(event.error)
+    return ends
 
 
 def wait_for_a_worker(engine: Engine) -> None:
@@ -252,20 +281,23 @@ def contents(out: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_connection_that_is_there_already(cluster: Nodes, media: Path) -> None:
+def test_a_program_that_is_connected_to_ray_already(cluster: Nodes, media: Path) -> None:
     done = elsewhere(f"use_a_connection({str(media)!r}, {cluster.address!r})", **LOCKED)
     assert done.returncode == 0, done.stderr
     # The connection is not ours: what Ray itself prints in it we leave alone.
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-    version, model, names, connected = (line.removeprefix(f"{MARK} ") for line in lines)
+    version, model, names, unexpected, connected = (line.removeprefix(f"{MARK} ") for line in lines)
     assert version.startswith("WorkersError: node ")
     assert f"has avsent {__version__}, here it is 0.0" in version
     assert model.startswith("CheckpointError: unknown checkpoint 'no-such-model'")
     assert names == str([sorted(path.name for path in media.iterdir())[1]])
+    # It fails at once, and is not retried as lost; its worker goes on.
+    error = "internal error: RuntimeError: no name; --debug shows the traceback"
+    assert unexpected == str(["Failed", error, "Done"])
     assert connected == "True"
 
 
-def test_the_files_of_a_lost_node_are_done_again(
+def test_the_file_of_a_lost_node_is_tried_again(
     cluster: Nodes, media: Path, tmp_path: Path
 ) -> None:
     ray_out, local_out = tmp_path / "ray", tmp_path / "local"
@@ -288,7 +320,7 @@ def test_the_files_of_a_lost_node_are_done_again(
     assert len(contents(local_out)) > FILES
 
 
-def test_a_ray_of_our_own(media: Path, tmp_path: Path, short_folder: Path) -> None:
+def test_a_ray_started_for_the_batch(media: Path, tmp_path: Path, short_folder: Path) -> None:
     folder, home = tmp_path / "two", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
@@ -338,7 +370,7 @@ def test_something_else_at_the_address(
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "somewhere", "host:port", ":1"])
-def test_addresses_that_are_none(address: str) -> None:
+def test_invalid_addresses(address: str) -> None:
     with pytest.raises(UsageError, match=r"--ray-address .*HOST:PORT"):
         RayEngine(Work(), None, address)
 
@@ -349,24 +381,24 @@ def test_nothing_private_of_ray_is_used() -> None:
     assert "_private" not in source
 
 
-def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avsent.batch.engines.ray_cluster.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'avsent\[ray\]'"):
         RayEngine(Work(), None, None)
 
 
-def test_how_many_workers_there_is_room_for() -> None:
-    nodes = [Node("a", 7.0, 0.0), Node("b", 4.0, 1.0), Node("c", 0.0, 8.0)]
+def test_number_of_workers_that_fit() -> None:
+    nodes = [{"CPU": 7.0}, {"CPU": 4.0, "GPU": 1.0}, {"GPU": 8.0}]
     on_cpu = resources_of(Work(device="cpu", threads=2), nodes)
     assert fitting(nodes, on_cpu) == 3 + 2
     anywhere = resources_of(Work(device="auto", threads=1), nodes)
     assert anywhere == {"num_cpus": 1, "num_gpus": GPU_SHARE}
-    assert fitting(nodes, anywhere) == 4  # on b: a has no GPU, c no CPU
+    assert fitting(nodes, anywhere) == 4  # on the second: the first has no GPU, the third no CPU
     without = resources_of(Work(device="auto", threads=1), nodes[:1])
     assert fitting(nodes[:1], without) == 7
 
 
-def test_why_a_worker_is_gone() -> None:
+def test_reasons_of_lost_workers_in_words() -> None:
     from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 
     assert reason_of(NodeDiedError("x")) == NODE_LOST

@@ -1,4 +1,4 @@
-"""The journal of a batch: what it keeps, and how it refuses."""
+"""The journal of a batch: what it keeps, and which files it refuses."""
 
 from __future__ import annotations
 
@@ -13,32 +13,36 @@ from pathlib import Path
 
 import psutil
 import pytest
+from batching import source_file
 
-from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Ending, Entry, Journal, State, Stored
+from avsent.batch.engines.base import FileResult
+from avsent.batch.folders import SourceFile
+from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Entry, FileState, Journal, Stored
 from avsent.errors import OutputError
 
 NO_UTF8 = os.fsdecode(b"sub/caf\xe9.mp4")
 NAMES = {"a.mp4": "a.mp4", "我 b\n.mp4": "c.2", NO_UTF8: f"{NO_UTF8}.2", "1": "1"}
 
 
-def done(name: str, number: int = 1) -> tuple[Ending, Stored]:
-    ending = Ending(
-        name=name,
-        state=State.done,
-        config_sha256="config",
-        size=10 * number,
-        mtime_ns=2**62 + number,
-        seconds=0.5,
-        duration_s=60.25,
+def done(name: str, number: int = 1) -> tuple[SourceFile, str, FileResult, float]:
+    result = FileResult(
         content_sha256=f"content {number}",
+        duration_s=60.25,
         utterances=7,
+        result=b"\0\1result",
+        rows='[["row", null, 0.5]]',
+        representations=bytes([number]),
     )
-    return ending, Stored(b"\0\1result", '[["row", null, 0.5]]', bytes([number]))
+    return source_file(name, 10 * number, 2**62 + number), "config", result, 0.5
 
 
-def failed(name: str) -> Ending:
-    error = f"{name}: not media"
-    return Ending(name, State.failed, "config", 5, -6, 0.25, error=error, exit_code=3)
+def failed(name: str) -> tuple[SourceFile, str, str, int, float]:
+    return source_file(name, 5, -6), "config", f"{name}: not media", 3, 0.25
+
+
+def stored(name: str, number: int = 1) -> Stored:
+    result = done(name, number)[2]
+    return Stored(result.result, result.rows, result.representations)
 
 
 def by_name(journal: Journal) -> dict[str, Entry]:
@@ -62,25 +66,39 @@ def out(tmp_path: Path) -> Path:
 def test_everything_comes_back(tmp_path: Path, name: str) -> None:
     with Journal(tmp_path, write=True) as journal:
         journal.survey(NAMES)
-        assert [e.state for e in journal.entries()] == [State.pending] * 4
+        assert [e.state for e in journal.entries()] == [FileState.pending] * 4
         journal.begin(name)
         journal.succeed(*done(name))
         journal.wrote(name, {"json": 12, "csv": 3})
         journal.keep_fact("options", {"rate": None, "name": "é"})
     with Journal(tmp_path, write=True) as journal:
-        ending, stored = done(name)
-        facts = dataclasses.asdict(ending)
-        assert by_name(journal)[name] == Entry(**facts, stem=NAMES[name], attempts=1, present=True)
-        assert journal.stored(name) == stored
+        file, config_sha256, result, seconds = done(name)
+        assert by_name(journal)[name] == Entry(
+            name=name,
+            stem=NAMES[name],
+            size=file.size,
+            mtime_ns=file.mtime_ns,
+            duration_s=result.duration_s,
+            content_sha256=result.content_sha256,
+            config_sha256=config_sha256,
+            state=FileState.done,
+            attempts=1,
+            seconds=seconds,
+            utterances=result.utterances,
+            error=None,
+            exit_code=None,
+            present=True,
+        )
+        assert journal.stored(name) == stored(name)
         assert journal.outputs() == {(name, "json"): 12, (name, "csv"): 3}
         assert journal.fact("options") == {"rate": None, "name": "é"}
         assert journal.fact("nothing") is None
 
-        journal.touch(name, 11, 12)
+        journal.touch(source_file(name, 11, 12))
         entry = by_name(journal)[name]
         assert (entry.size, entry.mtime_ns, entry.content_sha256) == (11, 12, "content 1")
         journal.rewrite(name, b"other", "[]")
-        assert journal.stored(name) == Stored(b"other", "[]", stored.representations)
+        assert journal.stored(name) == Stored(b"other", "[]", result.representations)
         assert journal.outputs() == {}
 
         journal.wrote(name, {"json": 1})
@@ -88,30 +106,30 @@ def test_everything_comes_back(tmp_path: Path, name: str) -> None:
         assert journal.outputs() == {}
         journal.wrote(name, {"json": 1})
         journal.begin(name)
-        journal.fail(failed(name))
+        journal.fail(*failed(name))
         entry = by_name(journal)[name]
-        assert (entry.state, entry.exit_code, entry.attempts) == (State.failed, 3, 2)
+        assert (entry.state, entry.exit_code, entry.attempts) == (FileState.failed, 3, 2)
         assert (entry.content_sha256, entry.utterances) == (None, None)
         assert entry.error == f"{name}: not media".replace("\udce9", "\\udce9")
         assert journal.outputs() == {}
         with pytest.raises(OutputError, match="lost a result"):
             journal.stored(name)
-        assert {e.state for n, e in by_name(journal).items() if n != name} == {State.pending}
+        assert {e.state for n, e in by_name(journal).items() if n != name} == {FileState.pending}
 
 
-def test_taking_stock_again(out: Path) -> None:
+def test_surveying_a_folder_again(out: Path) -> None:
     with Journal(out, write=True) as journal:
         journal.begin("1")
         journal.begin(NO_UTF8)
         journal.put_back(NO_UTF8)
-        assert by_name(journal)["1"].state == State.running
+        assert by_name(journal)["1"].state == FileState.running
     with Journal(out, write=True) as journal:
         journal.survey({"1": "another", "a.mp4": "a.mp4", "new": "new"})
         entries = by_name(journal)
     assert {name for name, entry in entries.items() if entry.present} == {"1", "a.mp4", "new"}
     assert entries["1"].stem == "1"  # as it was
-    assert {name for name, entry in entries.items() if entry.state == State.done} == {"a.mp4"}
-    assert State.running not in {entry.state for entry in entries.values()}
+    assert {name for name, entry in entries.items() if entry.state == FileState.done} == {"a.mp4"}
+    assert FileState.running not in {entry.state for entry in entries.values()}
     assert (entries["1"].attempts, entries[NO_UTF8].attempts, entries["new"].attempts) == (1, 1, 0)
     with Journal(out, write=True) as journal:
         journal.survey(NAMES)
@@ -121,11 +139,11 @@ def test_taking_stock_again(out: Path) -> None:
 
 def test_durations_of_files_that_wait(out: Path) -> None:
     with Journal(out, write=True) as journal:
-        journal.measured([(NO_UTF8, 3, 4, 5.5), ("a.mp4", 3, 4, 5.5)])
+        journal.measured([(source_file(name, 3, 4), 5.5) for name in (NO_UTF8, "a.mp4")])
         waiting, kept = by_name(journal)[NO_UTF8], by_name(journal)["a.mp4"]
         assert (waiting.size, waiting.mtime_ns, waiting.duration_s) == (3, 4, 5.5)
         assert (kept.size, kept.duration_s) == (10, 60.25)
-        journal.fail(failed(NO_UTF8))
+        journal.fail(*failed(NO_UTF8))
         assert by_name(journal)[NO_UTF8].duration_s == 5.5
 
 
@@ -133,12 +151,12 @@ def test_others_may_read_while_one_writes(out: Path) -> None:
     with Journal(out, write=True) as writer, Journal(out, write=False) as reader:
         for number, name in enumerate(NAMES):
             writer.begin(name)
-            assert by_name(reader)[name].state == State.running
+            assert by_name(reader)[name].state == FileState.running
             writer.succeed(*done(name, number))
             assert by_name(reader)[name].content_sha256 == f"content {number}"
 
 
-# Journals that are none
+# Damaged and foreign journals
 
 
 def test_damaged_or_foreign_files(tmp_path: Path) -> None:
@@ -147,9 +165,9 @@ def test_damaged_or_foreign_files(tmp_path: Path) -> None:
     for content in (b"no database" * 500, b"SQLite format 3\0" + b"\xff" * 9000):
         file_of(tmp_path).write_bytes(content)
         for write in (True, False):
-            with pytest.raises(OutputError, match=r"damaged .*remove its folder") as told:
+            with pytest.raises(OutputError, match=r"damaged .*remove its folder") as error:
                 Journal(tmp_path, write=write)
-            assert "\n" not in str(told.value)
+            assert "\n" not in str(error.value)
         assert file_of(tmp_path).read_bytes() == content
     file_of(tmp_path).unlink()
     with sqlite3.connect(file_of(tmp_path)) as other:
@@ -172,11 +190,11 @@ def test_damage_inside(out: Path) -> None:
         content[start : start + 600] = b"\xff" * 600
     file_of(out).write_bytes(content)
     with (
-        pytest.raises(OutputError, match=r"journal.db: damaged") as told,
+        pytest.raises(OutputError, match=r"journal.db: damaged") as error,
         Journal(out, write=False) as journal,
     ):
         journal.entries()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_newer_version(out: Path) -> None:
@@ -189,9 +207,9 @@ def test_a_newer_version(out: Path) -> None:
 
 def test_no_journal_to_read(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "no", tmp_path / ("x" * 300)):
-        with pytest.raises(OutputError) as told:
+        with pytest.raises(OutputError) as error:
             Journal(out, write=False)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
         assert not os.path.exists(out / FOLDER_NAME)
     with pytest.raises(OutputError, match="holds no batch of avsent; give its -o folder"):
         Journal(tmp_path, write=False)
@@ -218,38 +236,42 @@ def test_folders_that_cannot_be_written(out: Path) -> None:
         file_of(out).parent.chmod(0o700)
 
 
-def test_a_full_disk_takes_nothing_back(out: Path) -> None:
+def test_a_full_disk_loses_nothing(out: Path) -> None:
     with Journal(out, write=True) as journal:
         pages = journal._one("PRAGMA page_count")
         journal._one(f"PRAGMA max_page_count = {pages + 2}")
-        ending, stored = done("1")
+        file, config_sha256, result, seconds = done("1")
+        large = dataclasses.replace(result, result=os.urandom(100_000))
         journal.begin("1")
-        with pytest.raises(OutputError, match="the disk is full; free some space") as told:
-            journal.succeed(ending, dataclasses.replace(stored, result=os.urandom(100_000)))
-        assert "\n" not in str(told.value)
+        with pytest.raises(OutputError, match="the disk is full; free some space") as error:
+            journal.succeed(file, config_sha256, large, seconds)
+        assert "\n" not in str(error.value)
         journal.put_back("1")
-        assert by_name(journal)["1"].state == State.pending
+        assert by_name(journal)["1"].state == FileState.pending
     with Journal(out, write=True) as journal:
-        assert by_name(journal)["a.mp4"].state == State.done
-        assert journal.stored("a.mp4") == done("a.mp4")[1]
-        journal.succeed(ending, stored)
-        assert journal.stored("1") == stored
+        assert by_name(journal)["a.mp4"].state == FileState.done
+        assert journal.stored("a.mp4") == stored("a.mp4")
+        journal.succeed(*done("1"))
+        assert journal.stored("1") == stored("1")
 
 
-def test_a_block_that_raises_leaves_nothing(out: Path) -> None:
+def test_a_transaction_that_raises_changes_nothing(out: Path) -> None:
     with Journal(out, write=True) as journal:
         before = journal.entries()
-        ending, stored = done("1")
+        file, config_sha256, result, seconds = done("1")
+        broken = dataclasses.replace(result, result=None)  # type: ignore[arg-type]
         with pytest.raises(OutputError):
-            journal.succeed(ending, dataclasses.replace(stored, result=None))  # type: ignore[arg-type]
+            journal.succeed(file, config_sha256, broken, seconds)
         assert journal.entries() == before
 
 
 WRITER = """
 import sys
 from pathlib import Path
+from avsent.batch.engines.base import FileResult
+from avsent.batch.folders import SourceFile
 from avsent.batch.journal import Journal
-from test_batch_journal import done
+from test_journal import done
 with Journal(Path(sys.argv[1]), write=True) as journal:
     journal.survey({str(n): str(n) for n in range(3000)})
     for number in range(3000):
@@ -259,26 +281,27 @@ with Journal(Path(sys.argv[1]), write=True) as journal:
 """
 
 
-def test_a_killed_process_loses_nothing_it_told(tmp_path: Path) -> None:
-    tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
+def test_a_killed_process_loses_nothing_it_reported(tmp_path: Path) -> None:
+    here = Path(__file__)
+    path = os.pathsep.join(str(folder) for folder in (*here.parents[1:3], here.parent))
+    environment = {**os.environ, "PYTHONPATH": path}
     for killed_after in (3, 40, 41):
         shutil.rmtree(tmp_path / FOLDER_NAME, ignore_errors=True)
         command = [sys.executable, "-c", WRITER, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as writing:
             assert writing.stdout is not None
             for _ in range(killed_after):
-                told = int(writing.stdout.readline())
+                reported = int(writing.stdout.readline())
             writing.kill()
             rest = writing.stdout.read().splitlines()
         assert writing.returncode == -signal.SIGKILL
-        told = max([told, *map(int, rest)])
+        reported = max([reported, *map(int, rest)])
         with Journal(tmp_path, write=True) as journal:
             entries = by_name(journal)
-            for number in range(told + 1):
-                assert entries[str(number)].state == State.done
-                assert journal.stored(str(number)) == done(str(number), number % 256)[1]
-            assert sum(entry.state == State.done for entry in entries.values()) <= told + 2
+            for number in range(reported + 1):
+                assert entries[str(number)].state == FileState.done
+                assert journal.stored(str(number)) == stored(str(number), number % 256)
+            assert sum(entry.state == FileState.done for entry in entries.values()) <= reported + 2
 
 
 def test_a_journal_without_tables_is_made_anew(tmp_path: Path) -> None:
@@ -289,11 +312,11 @@ def test_a_journal_without_tables_is_made_anew(tmp_path: Path) -> None:
         assert journal.entries() == []
 
 
-def test_it_is_closed_where_it_cannot_be_used(tmp_path: Path) -> None:
+def test_an_unusable_journal_is_closed(tmp_path: Path) -> None:
     """Python 3.13 complains about connections that are left open."""
     (tmp_path / FOLDER_NAME).mkdir()
     file_of(tmp_path).write_bytes(b"no database" * 500)
-    with pytest.raises(OutputError) as told:
+    with pytest.raises(OutputError) as error:
         Journal(tmp_path, write=True)
     assert str(file_of(tmp_path)) not in {file.path for file in psutil.Process().open_files()}
-    assert str(told.value)  # which keeps what was alive where it was raised
+    assert str(error.value)  # which keeps what was alive where it was raised

@@ -1,5 +1,4 @@
-"""What is chosen on the validation part: thresholds that help, and cost nothing; training data
-without what stands out."""
+"""Fitting the guard on the validation part, noise and outliers in training data."""
 
 from __future__ import annotations
 
@@ -16,17 +15,17 @@ from avsent.training.data.corpus import Corpus
 from avsent.training.dataset import encoded
 from avsent.training.modality_check import (
     SNR,
-    GuardMaterial,
+    GuardData,
     damaged,
-    drowned,
     fit_guard,
     noisy_landmarks,
     noisy_pictures,
     noisy_sound,
-    outlying,
-    screened,
+    outliers,
+    with_noise,
+    without_outliers,
 )
-from avsent.training.seed import Trained, Where, train_seed
+from avsent.training.seed import SeedContext, Trained, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.splits import Material
 from avsent.training.validation import outputs_of
@@ -35,7 +34,7 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def told(**options: object) -> TrainSettings:
+def guard_settings(**options: object) -> TrainSettings:
     made = small_settings(epochs=12, learning_rate=0.02)
     return dataclasses.replace(made, transfer=type(made.transfer)(), **options)  # type: ignore[arg-type]
 
@@ -47,17 +46,17 @@ def corpus() -> Corpus:
 
 @cache
 def trained() -> tuple[Material, Trained]:
-    material = material_of(corpus(), told(), words=False)
-    return material, train_seed(material, told(), 0, Where(CPU))
+    material = material_of(corpus(), guard_settings(), words=False)
+    return material, train_seed(material, guard_settings(), 0, SeedContext(CPU))
 
 
-def test_training_gives_a_guard_that_finds_noise_and_believes_the_rest() -> None:
+def test_a_fitted_guard_finds_noise_and_accepts_clean_utterances() -> None:
     material, found = trained()
     guard = found.model.guard
     assert guard is not None
     assert guard.config == found.model.config.guard
     clean = encoded(found.model, material.test, range(len(material.test.samples)), CPU)
-    noisy = drowned(material.test, 5)
+    noisy = with_noise(material.test, 5)
     rows = range(len(material.test.samples))
     hit = encoded(found.model, noisy, rows, CPU)
     for modality in MODALITIES:
@@ -70,18 +69,18 @@ def test_training_gives_a_guard_that_finds_noise_and_believes_the_rest() -> None
         assert (~sound.effective[modality])[there].float().mean() < 0.1
 
 
-def test_judgement_uses_the_guard() -> None:
-    """``avsent evaluate`` and the figures of a run are of the model as it predicts."""
+def test_evaluation_uses_the_guard() -> None:
+    """``avsent evaluate`` and the figures of a run are those of the guarded model."""
     material, found = trained()
     model = found.model
-    noisy = drowned(material.test, 5)
+    noisy = with_noise(material.test, 5)
     face_only = dataclasses.replace(
         noisy, vectors={**material.test.vectors, "audio": noisy.vectors["audio"]}
     )
     guarded = outputs_of(model, face_only, CPU)
     guard = model.guard
     model.set_modality_check(None)
-    believed = outputs_of(model, face_only, CPU)
+    unchecked = outputs_of(model, face_only, CPU)
     without = outputs_of(
         model,
         dataclasses.replace(
@@ -96,32 +95,34 @@ def test_judgement_uses_the_guard() -> None:
     model.set_modality_check(guard)
     known = material.test.known().numpy()
     assert guard is not None
-    assert np.abs(guarded - believed)[known].max() > 1e-3
+    assert np.abs(guarded - unchecked)[known].max() > 1e-3
     if not guard.config.stand_in:
         same = np.isclose(guarded, without, atol=1e-5).all(axis=-1)[known]
         assert same.mean() > 0.8
 
 
 def test_a_model_of_one_modality_has_no_guard() -> None:
-    settings = told(target=("audio",))
+    settings = guard_settings(target=("audio",))
     material = material_of(corpus(), settings, words=False)
-    assert train_seed(material, settings, 0, Where(CPU)).model.guard is None
+    assert train_seed(material, settings, 0, SeedContext(CPU)).model.guard is None
 
 
 def test_no_check_no_guard() -> None:
     material, _ = trained()
-    assert train_seed(material, told(check=False), 0, Where(CPU)).model.guard is None
+    assert (
+        train_seed(material, guard_settings(check=False), 0, SeedContext(CPU)).model.guard is None
+    )
 
 
-def test_too_few_pairs_say_nothing() -> None:
+def test_too_few_pairs_give_no_guard() -> None:
     material, found = trained()
-    few = GuardMaterial(
+    few = GuardData(
         dataclasses.replace(
             material.train,
             present={m: torch.zeros_like(p) for m, p in material.train.present.items()},
         ),
         material.valid,
-        drowned(material.valid, 0),
+        with_noise(material.valid, 0),
     )
     model = found.model
     guard = model.guard
@@ -133,7 +134,7 @@ def test_damage_hits_one_modality_of_three_quarters() -> None:
     material, found = trained()
     rows = range(len(material.train.samples))
     clean = encoded(found.model, material.train, rows, CPU)
-    noisy = encoded(found.model, drowned(material.train, 1), rows, CPU)
+    noisy = encoded(found.model, with_noise(material.train, 1), rows, CPU)
     mixed = damaged(clean, noisy, np.random.default_rng(0))
     changed = {
         m: ((mixed.values[m] != clean.values[m]).any(dim=-1) & clean.present[m]) for m in MODALITIES
@@ -144,7 +145,7 @@ def test_damage_hits_one_modality_of_three_quarters() -> None:
     assert not bool((changed["audio"] & changed["face"]).any())
 
 
-def test_noise_has_the_power_it_should() -> None:
+def test_noise_has_the_wanted_power() -> None:
     rng = np.random.default_rng(0)
     sound = np.sin(np.arange(16_000) / 7).astype(np.float32)
     noise = noisy_sound(sound, SNR, rng) - sound
@@ -156,16 +157,16 @@ def test_noise_has_the_power_it_should() -> None:
     assert noisy_landmarks(moving, SNR, rng).std(axis=0).mean() > 3 * moving.std(axis=0).mean()
 
 
-def test_drowned_vectors_and_raw_samples() -> None:
+def test_noise_on_vectors_and_raw_samples() -> None:
     material, _ = trained()
-    noisy = drowned(material.train, 0)
+    noisy = with_noise(material.train, 0)
     there = material.train.present["audio"]
     before, after = (v.vectors["audio"][there] for v in (material.train, noisy))
     ratio = (after - before).square().mean(dim=0) / before.var(dim=0)
     assert ratio.mean().item() == pytest.approx(1 / SNR, rel=0.1)
-    raw = material_of(small_corpus(raw=True), told(), words=False).train
-    spoilt = drowned(raw, 0)
-    for old, new in zip(raw.samples[0], spoilt.samples[0], strict=True):
+    raw = material_of(small_corpus(raw=True), guard_settings(), words=False).train
+    noisy = with_noise(raw, 0)
+    for old, new in zip(raw.samples[0], noisy.samples[0], strict=True):
         assert old.audio is not None
         assert new.audio is not None
         assert new.audio.mean() == pytest.approx(old.audio.mean() * (1 + 1 / SNR), rel=0.1)
@@ -174,47 +175,52 @@ def test_drowned_vectors_and_raw_samples() -> None:
         assert not np.allclose(new.face, old.face)
 
 
-def test_screening_finds_what_stands_out_though_it_is_more_than_a_third() -> None:
+def test_outliers_are_found_though_they_are_more_than_a_third() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(500, 20)).astype(np.float32) * rng.uniform(0.1, 9, 20)
     hit = rng.random(500) < 0.375
     vectors[hit] += 10 * vectors.std(axis=0) * rng.normal(size=(int(hit.sum()), 20))
-    found = outlying(torch.from_numpy(vectors.astype(np.float32))).numpy()
+    found = outliers(torch.from_numpy(vectors.astype(np.float32))).numpy()
     assert found[hit].mean() > 0.99
     assert found[~hit].mean() < 0.01
 
 
-def test_screening_leaves_sound_data_alone() -> None:
+def test_clean_data_has_no_outliers() -> None:
     rng = np.random.default_rng(0)
     heavy = rng.standard_t(3, size=(800, 30)).astype(np.float32)
     heavy[::5, 4] = np.nan
-    assert outlying(torch.from_numpy(heavy)).float().mean() < 0.02
-    assert not outlying(torch.zeros(100, 3)).any()
-    assert not outlying(torch.full((5, 3), 1e9)).any()
+    assert outliers(torch.from_numpy(heavy)).float().mean() < 0.02
+    assert not outliers(torch.zeros(100, 3)).any()
+    assert not outliers(torch.full((5, 3), 1e9)).any()
 
 
-def test_screened_training_says_what_it_left_out() -> None:
+def test_training_logs_the_number_of_outliers() -> None:
     material, _ = trained()
     vectors = dict(material.train.vectors)
-    spoilt = vectors["face"].clone()
-    spoilt[0] *= 1000
-    dirty = dataclasses.replace(material.train, vectors={**vectors, "face": spoilt})
-    cleaned, found = screened(dirty)
+    noisy = vectors["face"].clone()
+    noisy[0] *= 1000
+    dirty = dataclasses.replace(material.train, vectors={**vectors, "face": noisy})
+    cleaned, found = without_outliers(dirty)
     count = int(dirty.present["face"][0].sum())
     assert found == {"audio": 0, "face": count}
     assert not cleaned.present["face"][0].any()
     said: list[str] = []
-    train_seed(dataclasses.replace(material, train=dirty), told(), 0, Where(CPU, say=said.append))
+    train_seed(
+        dataclasses.replace(material, train=dirty),
+        guard_settings(),
+        0,
+        SeedContext(CPU, say=said.append),
+    )
     assert any(f"{count} of " in line and "without their face" in line for line in said)
 
 
-def test_noise_where_a_value_is_not_known() -> None:
-    """One utterance whose feature is not known must not spare the others from noise."""
+def test_noise_beside_an_unknown_value() -> None:
+    """An unknown value of one utterance must not keep noise from the others."""
     material, _ = trained()
     vectors = material.train.vectors["audio"].clone()
     vectors[0, 0, 2] = torch.nan
     some = dataclasses.replace(material.train, vectors={**material.train.vectors, "audio": vectors})
-    noisy = drowned(some, 0).vectors["audio"]
+    noisy = with_noise(some, 0).vectors["audio"]
     assert noisy.isnan().sum() == 1
     there = some.present["audio"]
     assert (noisy[there][1:, 2] - vectors[there][1:, 2]).abs().mean() > 3
