@@ -35,7 +35,7 @@ from avsent.extraction.features.quality import (
 from avsent.extraction.features.voice import audio_features
 from avsent.labels import MODALITIES, POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
-from avsent.model.networks.modality_check import Guard
+from avsent.model.networks.modality_check import ModalityCheck
 from avsent.model.networks.target import TargetModel
 from avsent.options import PredictOptions
 from avsent.predictor import Predictor
@@ -142,7 +142,7 @@ that of the undamaged, unchecked utterance; ``change``: of the score, absolute."
 Figures = dict[str, Any]
 Rng = np.random.Generator
 Faults = Mapping[str, NDArray[np.bool_]]  # by modality, whether a signal check finds damage [N]
-Guarded = tuple[TargetModel, Guard, Guard]
+ShippedAndPlain = tuple[TargetModel, ModalityCheck, ModalityCheck]
 """A trained model, the guard that ships, and one that uses ρ alone."""
 
 
@@ -217,7 +217,7 @@ def write_damages(report: Report, corpus: str, found: Sequence[Figures], note: s
     report.section(f"{corpus}: guards chosen on validation", chosen)
 
 
-def guard(model: TargetModel, material: GuardData, seed: int) -> Guarded:
+def guard(model: TargetModel, material: GuardData, seed: int) -> ShippedAndPlain:
     """Fit both guards; thresholds are chosen on the validation part."""
     full = fit_guard(model, material, CPU, seed)
     plain = fit_guard(
@@ -228,17 +228,17 @@ def guard(model: TargetModel, material: GuardData, seed: int) -> Guarded:
 
 @torch.inference_mode()
 def judge(
-    guarded: Guarded, protection: Protection, videos: Videos
+    guarded: ShippedAndPlain, protection: Protection, videos: Videos
 ) -> tuple[float, dict[str, float]]:
     """Balanced accuracy on ``videos``; by modality the share of those present that the check takes
     for ineffectual."""
     model, full, plain = guarded
-    model.set_guard(plain if protection.plain else full)
+    model.set_modality_check(plain if protection.plain else full)
     decided, truth = [], []
     dropped, there = dict.fromkeys(MODALITIES, 0), dict.fromkeys(MODALITIES, 0)
     for rows in batches(videos, 64, 4096, None):
         utterances = encoded(model, videos, rows, CPU)
-        found = model.guarded(utterances, check=protection.check, proxy=protection.proxy)
+        found = model.check_modalities(utterances, check=protection.check, proxy=protection.proxy)
         logits = model(found.utterances).logits
         labels = videos.labels[rows, : logits.shape[1]]
         known = ~labels.isnan()
@@ -254,7 +254,7 @@ def judge(
 
 
 def judge_all(
-    systems: Mapping[bool, Guarded], tests: Mapping[str, tuple[Videos, Videos, Faults]]
+    systems: Mapping[bool, ShippedAndPlain], tests: Mapping[str, tuple[Videos, Videos, Faults]]
 ) -> Figures:
     """By damage and protection: balanced accuracy and dropped shares; and what validation chose.
 
@@ -320,7 +320,7 @@ class Ravdess:
             tests[kind] = plain, checked, faults
         return judge_all(systems, tests)
 
-    def _trained(self, dropout: bool, seed: int) -> Guarded:
+    def _trained(self, dropout: bool, seed: int) -> ShippedAndPlain:
         clips = by_speaker(self._known.clips.pool(POLARITY_LABELS), VALIDATION)
         stills = split_pool(self._known.stills.pool(POLARITY_LABELS), STILLS_HELD, seed=0)
         settings = (

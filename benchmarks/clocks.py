@@ -55,7 +55,7 @@ PARTS: Clocked = {
     "media: pictures, decoding and grey": ((PictureTrack, "feed finish"),),
     "media: sound, decoding and resampling": ((SoundTrack, "feed finish"),),
     "listening: speech": ((SpeechSegmenter, "push flush"),),
-    "networks: pixel network": ((TargetModel, "look_at"),),
+    "networks: pixel network": ((TargetModel, "classify_pixels"),),
     "networks: voice experts": ((TargetModel, "encode_audio"),),
     "networks: face experts": ((TargetModel, "encode_face"),),
 }

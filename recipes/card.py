@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from avsent.files import atomic_text
 from avsent.labels import EMOTIONS, MODALITIES, POLARITY_LABELS
 from avsent.model.decision import NAMES
-from avsent.model.networks.adaptation import MIN_UTTERANCES, PRIOR, about_own_mean
+from avsent.model.networks.adaptation import MIN_UTTERANCES, PRIOR, subtract_group_mean
 from avsent.model.networks.config import VoteConfig
-from avsent.model.networks.modality_check import Guard
+from avsent.model.networks.modality_check import ModalityCheck
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.metrics import (
     Scores,
@@ -146,7 +146,7 @@ def adapted(values: torch.Tensor, present: torch.Tensor, prior: float) -> torch.
     """Representations ``values`` [B, U, R] centred on their own video's mean instead of that of the
     training data; each video is one group."""
     one_group = torch.zeros_like(present, dtype=torch.long)
-    return about_own_mean(values, present, one_group, prior, MIN_UTTERANCES)
+    return subtract_group_mean(values, present, one_group, prior, MIN_UTTERANCES)
 
 
 def summed(pool: Pool, streams: Sequence[VoteConfig]) -> dict[str, Scores]:
@@ -165,7 +165,7 @@ def summed(pool: Pool, streams: Sequence[VoteConfig]) -> dict[str, Scores]:
     return found
 
 
-def guard_text(guard: Guard | None) -> str:
+def guard_text(guard: ModalityCheck | None) -> str:
     """The card's section about the guard."""
     if guard is None:
         return "## Modality check\n\nNone: every voice and face is believed."

@@ -232,7 +232,7 @@ def posteriors_of_stills(config: ExpertsConfig, experts: Experts, stills: Stills
     face = []
     for first in range(0, len(stills.pictures), CHUNK):
         rows = slice(first, first + CHUNK)
-        looks = face_experts.look_at(torch.from_numpy(standardised(stills.pictures[rows])))
+        looks = face_experts.classify_pixels(torch.from_numpy(standardised(stills.pictures[rows])))
         extras = FaceExtras(looks=looks[:, None])
         face.append(_face_posteriors(face_experts, stills.landmarks[rows][:, None], extras))
     audio = np.full((len(stills.pictures), config.posteriors("audio")), np.nan, dtype=np.float32)

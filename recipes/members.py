@@ -198,7 +198,7 @@ def _still_votes(member: FaceMember, clips: Tensor, faces: Tensor) -> Tensor:
     mask[: len(clips)], mask[len(clips) :, 0] = True, True
     padded = clips.new_zeros(len(mask), *clips.shape[1:])
     padded[: len(clips)], padded[len(clips) :, :1] = clips, faces
-    return member.look(padded, mask)[0]
+    return member.still_posteriors(padded, mask)[0]
 
 
 def _movement_votes(
@@ -213,7 +213,7 @@ def _movement_votes(
     neutral = torch.from_numpy(np.stack([_some_neutral(clip, others, rng) for clip in clips]))
     # The same augmentation for the frames and the neutral face.
     changed = augmented_landmarks(torch.cat([padded, neutral[:, None]], dim=1), generator)
-    return member.watch(changed[:, :-1], mask, changed[:, -1])
+    return member.movement_posteriors(changed[:, :-1], mask, changed[:, -1])
 
 
 def _landmarks(clip: RavdessClip) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """``avsent report OUT``: a page about a whole batch, which may still be running.
 
-The page holds its data as compact columns of whole numbers (milliseconds, ten-thousandths of a
-score, thousandths of a probability), names and warnings once: 20,000 utterances without text take
-half a megabyte.
+The page holds compact columns of integers (milliseconds, ten-thousandths of a score, thousandths
+of a probability), and each name and warning once: 20,000 utterances without text take half a
+megabyte.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from avsent.batch.journal import Entry, FileState, Journal, Stored, damaged, rows_of, unzipped
 from avsent.batch.lock import is_held
@@ -28,23 +27,23 @@ from avsent.result.colours import colour_of_score, colours_of
 from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
 from avsent.result.utterance import ModelInfo
 from avsent.result.writers import Format, make_writer
-from avsent.text import one_line
-from avsent.views.report.page import json_block, page
+from avsent.text import one_line, score_text
+from avsent.views.report.page import json_block, link, page
 
 FILE_NAME = "index.html"
 STATES = (FileState.done, FileState.failed, FileState.running, FileState.pending)
-"""In the order of the numbers that stand for them in the page."""
+"""The page has indices into this."""
 _SHADES = 10
-"""Colours of scores on either side of 0."""
+"""Colours of scores on each side of 0."""
 _NAMED_MODELS = 3
 _FORMATS = (Format.json, Format.jsonl, *(f for f in Format if f not in ("json", "jsonl")))
-"""Which format of a result the page links to: the first one that is there."""
+"""The page links to a result in the first format that exists."""
 _JSON = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """``probability``: of its sentiment, None if the model gives none."""
+    """``probability``: of its sentiment, None if unknown."""
 
     start_s: float
     end_s: float
@@ -57,7 +56,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of the batch, with its utterances if it is done."""
+    """One file of the batch, with its utterances if done."""
 
     entry: Entry
     model: ModelInfo | None = None
@@ -80,10 +79,10 @@ def write_overview(
     target
         By default ``index.html`` in ``out``.
     pages
-        Whether to write a page for each finished file, too. There are none if ``out`` is
-        read-only, nor before ``--adapt corpus`` has its results.
+        Write a page for each finished file, too, unless ``out`` is read-only or the final results
+        of ``--adapt corpus`` are missing.
     pictures
-        Whether these show faces and spectrograms, which needs another pass over each video.
+        Pages show faces and spectrograms, which needs another pass over each video.
     on_progress
         Called with the number of pages.
 
@@ -104,7 +103,7 @@ def write_overview(
         kept = journal.fact("folder")
         folder = Path(kept) if isinstance(kept, str) and os.path.isdir(kept) else None
         made = Pages(out, folder, pictures=pictures, reserved=[target, out / FILE_NAME])
-        # The batch of somebody else, which is read-only, still has its overview elsewhere.
+        # A read-only batch can still have its overview elsewhere.
         if pages and not preliminary and os.access(out, os.W_OK):
             _write_pages(made, journal, done, on_progress)
         written = journal.outputs()
@@ -147,11 +146,9 @@ def _links(
     """URLs of the result and the page of a file, relative to the overview."""
     if entry.state != FileState.done:
         return None, None
-    start = os.path.dirname(os.path.realpath(target))
 
-    def url(path: Path) -> str:  # also of a name that is no UTF-8
-        relative = os.path.relpath(os.path.realpath(path.parent) + os.sep + path.name, start)
-        return quote(os.fsencode(relative.replace(os.sep, "/")))
+    def url(path: Path) -> str:
+        return link(path.parent.resolve() / path.name, target.resolve())
 
     results = (
         out / f"{entry.stem}.{make_writer(format).extension}"
@@ -186,7 +183,7 @@ def _file(journal: Journal, entry: Entry) -> File:
 
 def _stored_if_done(journal: Journal, entry: Entry) -> Stored | None:
     """The result of a finished file; None if a running batch has just withdrawn it. Raises
-    OutputError if the journal is damaged."""
+    OutputError for a damaged journal."""
     try:
         return journal.stored(entry.name)
     except OutputError:
@@ -198,7 +195,7 @@ def _stored_if_done(journal: Journal, entry: Entry) -> Stored | None:
 
 def _model_and_warnings(result: bytes) -> tuple[ModelInfo, tuple[str, ...]]:
     """Model and warnings of a stored result, without parsing the attention between them, which is
-    a hundred times as long. Texts cannot contain these keys: their quotation marks are escaped."""
+    100 times as long. Texts cannot contain these keys, as their quotation marks are escaped."""
     try:
         text = unzipped(result).decode("ascii")
         key, last = '"model": ', '"warnings": '
@@ -253,7 +250,7 @@ def _tiles(files: Sequence[File]) -> list[tuple[str, str, str, str]]:
     lasts = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     if minutes >= 60:
         lasts = f"{minutes // 60:,} h {minutes % 60} min"
-    mean = f"{sum(scores) / len(scores):+.2f}" if scores else "–"
+    mean = score_text(sum(scores) / len(scores)) if scores else "–"
     each = f"{len(scores) / len(done):.1f} per file" if done else ""
 
     def share(part: int, whole: int) -> str:
@@ -293,7 +290,7 @@ def _columns(
     files: Sequence[File], labels: Sequence[str], links: Sequence[tuple[str | None, str | None]]
 ) -> dict[str, Any]:
     """JSON-ready columns of all files and of all utterances, file by file."""
-    remarks: dict[str, int] = {}  # each text once, with its number
+    remarks: dict[str, int] = {}  # number of each text
 
     def remark(text: str) -> int:
         return remarks.setdefault(one_line(text), len(remarks))
@@ -306,7 +303,7 @@ def _columns(
         return sum(one.score for one in file.utterances) / count if count else None
 
     utterances = [one for file in files for one in file.utterances]
-    # A sentiment that no model has would be a damaged journal; it is shown as none.
+    # A sentiment that no model has means a damaged journal; it is shown as none.
     numbers = {label: number for number, label in enumerate(labels)}
     texts = any(one.text for one in utterances)
     return {

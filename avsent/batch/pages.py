@@ -1,7 +1,7 @@
 """A page for each finished file of a batch, beside its result.
 
-A page whose result has not changed is not written again: ``OUT/.avsent/pages.json`` holds what
-each was made from. Without that file, all pages are written anew.
+``OUT/.avsent/pages.json`` has a digest of the input of each page; pages whose input has not changed
+are not written again. Without that file, all pages are.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Pages:
     Parameters
     ----------
     folder
-        Where the media of the batch are; None if unknown, then pages have no media.
+        Of the media of the batch; None if unknown: pages have no media.
     pictures
-        Whether pages show faces and spectrograms, which needs another pass over the media. A page
-        that has them keeps them while its result is the same.
+        Pages show faces and spectrograms, which needs another pass over the media. A page that has
+        them keeps them while its result is the same.
     reserved
         Files that no page may replace.
     """
@@ -49,7 +49,7 @@ class Pages:
         self._version = _version()
 
     def path(self, stem: str) -> Path:
-        """Where the page of a file is."""
+        """Path of the page of a file."""
         return self._out / f"{stem}.html"
 
     def has(self, stem: str) -> bool:
@@ -58,11 +58,9 @@ class Pages:
         return known is not None and known["size"] == _size(self.path(stem))
 
     def write(self, entry: Entry, stored: Stored) -> None:
-        """Write the page of a file unless it is up to date. A page that cannot be written under
-        its name is left out.
+        """Write the page of a file unless it is up to date, or cannot be written under its name.
 
-        Raises:
-            OutputError: no page can be written, or the result is damaged.
+        Raises OutputError if no page can be written, or the result is damaged.
         """
         media = None if self._folder is None else self._folder / entry.name
         media = media if media is not None and media.is_file() else None
@@ -90,9 +88,9 @@ class Pages:
         self._known[entry.stem] = {"digest": digest, "size": _size(target), "pictures": pictures}
 
     def remove_others(self, stems: Iterable[str]) -> None:
-        """Remove all pages but these: the others have no result any more."""
+        """Remove all other pages: they have no result any more."""
         for stem in self._known.keys() - set(stems):
-            if self.has(stem):  # as it was written
+            if self.has(stem):  # unchanged since it was written
                 with contextlib.suppress(OSError):
                     self.path(stem).unlink()
             del self._known[stem]
@@ -112,7 +110,7 @@ def _write_page(target: Path, stored: Stored, media: Path | None, pictures: bool
 
 
 def _version() -> str:
-    """A digest of what pages are made with: if it changes, all pages are written again."""
+    """Digest of version and assets: if it changes, all pages are written again."""
     digest = hashlib.sha256(__version__.encode("ascii"))
     for asset in sorted(
         (files("avsent.views.report") / "assets").iterdir(), key=lambda item: item.name

@@ -29,7 +29,7 @@ from avsent.model.networks.config import (
     ContextConfig,
     ExpertsConfig,
     FaceEncoderConfig,
-    GuardConfig,
+    ModalityCheckConfig,
     MovementConfig,
     PixelConfig,
     TargetConfig,
@@ -232,7 +232,7 @@ def _check_votes(experts: ExpertsConfig) -> None:
         raise ValueError("pixel_polarity names a polarity that is none")
 
 
-def _check_guard(guard: GuardConfig, model: TargetConfig) -> None:
+def _check_guard(guard: ModalityCheckConfig, model: TargetConfig) -> None:
     if model.modalities != MODALITIES:
         raise ValueError("a guard needs voice and face")
     sizes = guard.components, guard.basis, guard.neighbours

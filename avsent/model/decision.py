@@ -15,9 +15,9 @@ from avsent.labels import MODALITIES, valence_of
 from avsent.model.calibration import probabilities_of
 from avsent.model.checkpoint import Checkpoint
 from avsent.model.encoding import EncodedUtterance, Encoder
-from avsent.model.networks.adaptation import NO_GROUP, about_own_mean, has_company
+from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
 from avsent.model.networks.modality_check import OTHER
-from avsent.model.networks.target import Guarded, TargetOutput, Utterances
+from avsent.model.networks.target import CheckedUtterances, TargetOutput, Utterances
 from avsent.options import Adapt
 from avsent.result.utterance import Attention, ModalityShare, UtteranceResult, round_shares
 
@@ -41,9 +41,9 @@ def adapted(
         values = torch.stack([torch.zeros_like(known) if one is None else one for one in found])
         present = torch.tensor([[one is not None for one in found]], device=known.device)
         groups = groups.to(known.device)
-        reached = has_company(present, groups)[0].tolist()
+        reached = in_group(present, groups)[0].tolist()
         moved = [before or now for before, now in zip(moved, reached, strict=True)]
-        values = about_own_mean(values[None], present, groups)[0]
+        values = subtract_group_mean(values[None], present, groups)[0]
         items = [
             item if one is None else dataclasses.replace(item, **{modality: value})
             for item, one, value in zip(items, found, values, strict=True)
@@ -81,11 +81,11 @@ class Decider(Encoder):
         A modality's weight is its share in the decision: how far the probabilities move (total
         variation) when this modality is taken away from the whole video, over the sum of both.
         ``check``: whether doubtful modalities are left out, ``proxy``: whether proxies stand in;
-        see :meth:`TargetModel.guarded`.
+        see :meth:`TargetModel.check_modalities`.
         """
         if not utterances:
             return
-        guarded = self._model.guarded(self._assemble(utterances), check=check, proxy=proxy)
+        guarded = self._model.check_modalities(self._assemble(utterances), check=check, proxy=proxy)
         output: TargetOutput = self._model(guarded.utterances)
         probabilities = self._probabilities(output)
         used = self._config.model.modalities
@@ -171,13 +171,16 @@ class Decider(Encoder):
 
 
 def _doubts(
-    guarded: Guarded, index: int, present: Mapping[str, bool], effective: Mapping[str, bool]
+    guarded: CheckedUtterances,
+    index: int,
+    present: Mapping[str, bool],
+    effective: Mapping[str, bool],
 ) -> list[str]:
     """What the modality check found in utterance ``index``, for its user. ``present`` before the
     check, ``effective`` after it, by modality."""
-    if guarded.checked is None:
+    if guarded.outcome is None:
         return []
-    beyond = guarded.checked.beyond
+    beyond = guarded.outcome.beyond
     strange = [m for m in present if bool(beyond[m][0, index])]
     dropped = [m for m in present if present[m] and not effective[m]]
     if dropped:

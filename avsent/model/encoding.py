@@ -122,7 +122,7 @@ def look_at(
     joined = np.concatenate(there) if there else np.zeros(0)
     for first in range(0, len(joined), MOST_PICTURES):
         batch = torch.from_numpy(joined[first : first + MOST_PICTURES])
-        found = model.look_at(batch.to(device))
+        found = model.classify_pixels(batch.to(device))
         if found is None:
             break
         parts.append(found)

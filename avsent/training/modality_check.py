@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.config import GuardConfig
-from avsent.model.networks.modality_check import OTHER, Guard
+from avsent.model.networks.config import ModalityCheckConfig
+from avsent.model.networks.modality_check import OTHER, ModalityCheck
 from avsent.model.networks.target import TargetModel, TargetOutput, Utterances
 from avsent.training.augmentation import upright
 from avsent.training.data.corpus import Sample
@@ -255,7 +255,7 @@ def fit_guard(
     *,
     distance_limits: Sequence[float] = DISTANCE_LIMITS,
     false_alarms: Sequence[float] = FALSE_ALARMS,
-) -> Guard | None:
+) -> ModalityCheck | None:
     """A guard for ``model``; None for a model of one modality, or with too few pairs.
 
     ``distance_limits`` and ``false_alarms``: the thresholds to choose from.
@@ -263,7 +263,7 @@ def fit_guard(
     if model.config.modalities != MODALITIES:
         return None
     model.to(device).eval()
-    model.set_guard(None)
+    model.set_modality_check(None)
     train = _encoded_part(model, data.train, device)
     valid = _encoded_part(model, data.valid, device)
     if int(train.pairs().sum()) < MIN_PAIRS or not bool(valid.pairs().any()):
@@ -278,19 +278,19 @@ def fit_guard(
     choices = _thresholds(guard, valid, distance_limits, false_alarms)
     guard.config = _best_thresholds(model, guard, choices, valid, mixed)
     guard.config = _best_proxies(model, guard, mixed)
-    model.set_guard(None)
+    model.set_modality_check(None)
     return guard
 
 
-def projected(train: EncodedPart, seed: int) -> Guard:
+def projected(train: EncodedPart, seed: int) -> ModalityCheck:
     """A guard without thresholds, fitted on the pairs of ``train``."""
     there = train.pairs()
     pairs = {m: train.utterances.values[m][there].double().cpu().numpy() for m in MODALITIES}
     rng = np.random.default_rng([seed, 410])
-    plain = GuardConfig()
+    plain = ModalityCheckConfig()
     rows = rng.permutation(len(pairs["audio"]))[: plain.basis]
     config = dataclasses.replace(plain, basis=len(rows))
-    guard = Guard(config, {m: pairs[m].shape[1] for m in MODALITIES})
+    guard = ModalityCheck(config, {m: pairs[m].shape[1] for m in MODALITIES})
     found = canonical(pairs["audio"], pairs["face"], config.components)
     for modality, side in zip(MODALITIES, (found.first, found.second), strict=True):
         centred = pairs[modality] - side.mean
@@ -346,8 +346,8 @@ def _encoded_part(model: TargetModel, videos: Videos, device: torch.device) -> E
 
 
 def _thresholds(
-    guard: Guard, valid: EncodedPart, limits: Sequence[float], alarms: Sequence[float]
-) -> Iterator[GuardConfig]:
+    guard: ModalityCheck, valid: EncodedPart, limits: Sequence[float], alarms: Sequence[float]
+) -> Iterator[ModalityCheckConfig]:
     """The thresholds to choose from, the mildest first."""
     values, present = valid.utterances.values, valid.utterances.present
     agreement = guard.agreement(values["audio"], values["face"])[valid.pairs()]
@@ -371,14 +371,14 @@ def _thresholds(
 
 def _best_thresholds(
     model: TargetModel,
-    guard: Guard,
-    choices: Iterable[GuardConfig],
+    guard: ModalityCheck,
+    choices: Iterable[ModalityCheckConfig],
     valid: EncodedPart,
     mixed: list[EncodedPart],
-) -> GuardConfig:
+) -> ModalityCheckConfig:
     """The thresholds with the least loss on ``mixed``, of those that do not raise the loss on
     ``valid``; of equal ones the first."""
-    model.set_guard(None)
+    model.set_modality_check(None)
     most = _loss(model, valid)
     best, least = guard.config, np.inf
     for config in choices:
@@ -388,7 +388,9 @@ def _best_thresholds(
     return best
 
 
-def _best_proxies(model: TargetModel, guard: Guard, mixed: list[EncodedPart]) -> GuardConfig:
+def _best_proxies(
+    model: TargetModel, guard: ModalityCheck, mixed: list[EncodedPart]
+) -> ModalityCheckConfig:
     """The best kind of proxy, and whether it is better than none."""
     config = guard.config
     kinds = [dataclasses.replace(config, stand_in=True, linear=True)] + [
@@ -403,18 +405,21 @@ def _best_proxies(model: TargetModel, guard: Guard, mixed: list[EncodedPart]) ->
 
 
 def _loss_with(
-    model: TargetModel, guard: Guard, config: GuardConfig, parts: Sequence[EncodedPart]
+    model: TargetModel,
+    guard: ModalityCheck,
+    config: ModalityCheckConfig,
+    parts: Sequence[EncodedPart],
 ) -> float:
     """Mean loss over ``parts`` of the model with ``guard`` in that ``config``."""
     guard.config = config
-    model.set_guard(guard)
+    model.set_modality_check(guard)
     return sum(_loss(model, part) for part in parts) / len(parts)
 
 
 def _loss(model: TargetModel, part: EncodedPart) -> float:
     """Classification loss over all utterances that had a modality before the check."""
     utterances = part.utterances
-    output: TargetOutput = model(model.guarded(utterances).utterances)
+    output: TargetOutput = model(model.check_modalities(utterances).utterances)
     # Utterances left without a modality count as well: skipping them must not look better.
     output = dataclasses.replace(output, present=utterances.present)
     return float(classification_loss(model, output, part.labels))

@@ -154,7 +154,7 @@ def train_seed(
         guard_data = guard_data or GuardData(
             material.train, material.valid, with_noise(material.valid, seed)
         )
-        model.set_guard(fit_guard(model, guard_data, context.device, seed))
+        model.set_modality_check(fit_guard(model, guard_data, context.device, seed))
     calibration = calibrate(model, material.valid, context.device)
     test = None
     if evaluable(model, material.test).any():

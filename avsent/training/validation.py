@@ -31,7 +31,7 @@ def outputs_of(
     size = 1 if model.config.real else len(model.config.labels)
     result = np.zeros((*videos.labels.shape, size))
     for rows in batches(videos, videos_at_once, 4096, None):
-        output = model(model.guarded(encoded(model, videos, rows, device)).utterances)
+        output = model(model.check_modalities(encoded(model, videos, rows, device)).utterances)
         result[rows, : output.logits.shape[1]] = output.logits.double().cpu().numpy()
     model.train(was_training)
     return result

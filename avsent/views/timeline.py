@@ -1,4 +1,4 @@
-"""The timeline of a video for a paper: one column wide, in colours that the colour-blind see."""
+"""Timeline figure of a video for a paper: one column wide, in colour-blind-safe colours."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from avsent.views.figures import plain_frame, save_figure, settings
 
 WIDTH_INCHES = 3.5  # a column of most journals
 DPI = 300
-MAX_ROWS = 6  # faces with a row of their own; of more faces, the last row is shared
-MAX_LABELS = 9  # labels with a colour of their own; of more labels, the rest is drawn as one
-MAX_BARS = 150  # utterances drawn one by one; of more, means over time are drawn
-MAX_NAME = 300  # characters of a name that are used: a result may hold any text
+MAX_ROWS = 6  # rows of faces; further faces share the last row
+MAX_LABELS = 9  # labels with their own colour; further labels are drawn as one
+MAX_BARS = 150  # utterances drawn one by one; for more, means over time
+MAX_NAME = 300  # characters used of a name: a result may hold any text
 FEWEST = 8  # utterances needed for a trend
 _POINTS = 300
 _SMALL, _PLAIN = 6.5, 7.0
@@ -58,7 +58,7 @@ Layer: TypeAlias = tuple[str, str, _Values]
 def save_timeline(target: Path, result: Result) -> None:
     """Draw utterances by face, score, probabilities and the shares of voice and face over time.
 
-    The same result gives the same bytes with the same matplotlib and fonts.
+    Deterministic for a given matplotlib and fonts.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _figure(result: Result) -> Figure:
 
 
 def _empty(result: Result) -> Figure:
-    """A time axis, and the message that there are no utterances."""
+    """A time axis, and a message that there are no utterances."""
     figure = Figure(figsize=(WIDTH_INCHES, 1.3), layout="constrained")
     axes = figure.subplots()
     message = ["No utterances found."]
@@ -134,7 +134,7 @@ def _empty(result: Result) -> Figure:
 
 
 def _title(axes: Axes, result: Result) -> None:
-    """The name of the file, cut where it is too wide."""
+    """The name of the file, shortened to fit."""
     name = one_line(PurePath(result.source).name)[:MAX_NAME]
     title = axes.set_title(name, loc="left", fontsize=_PLAIN, pad=4, parse_math=False)
     figure = axes.get_figure(root=True)
@@ -155,7 +155,7 @@ def _draw_rows(
     starts: _Values,
     ends: _Values,
 ) -> None:
-    """Utterances in the row of their face, coloured by score."""
+    """Utterances in the rows of their faces, coloured by score."""
     places = np.array([float(rows[utterance.track]) for utterance in utterances])
     colours = [colour_of_score(utterance.score) for utterance in utterances]
     _blocks(axes, starts, ends, places - 0.38, places + 0.38, colours)
@@ -195,7 +195,7 @@ def _draw_stack(
     ends: _Values,
     width_s: float | None,
 ) -> None:
-    """Values on top of each other; means over each ``width_s`` seconds unless it is None."""
+    """Stacked values; means over ``width_s`` seconds unless that is None."""
     values = np.stack([layer[2] for layer in layers], axis=1)
     if width_s is not None:
         starts, values = binned(starts, ends, values, width_s)
@@ -254,7 +254,7 @@ def _blocks(
     colours: Sequence[str],
     alpha: float | None = None,
 ) -> None:
-    """Rectangles as one collection: thousands of single ones would be slow."""
+    """Rectangles as one collection; thousands of patches would be slow."""
     corners = [(starts, lows), (starts, highs), (ends, highs), (ends, lows)]
     vertices = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)
     axes.add_collection(
@@ -288,8 +288,8 @@ def _seconds(seconds: float) -> str:
 
 
 def rows_of(utterances: Sequence[UtteranceResult]) -> dict[int | None, int]:
-    """A row for each face, in the order of tracks. If there are too many, those that speak least
-    share the last one."""
+    """Row of each face, in the order of tracks. Too many faces: those that speak least share the
+    last row."""
     spoken_s: dict[int | None, float] = {}
     for utterance in utterances:
         lasts_s = max(0.0, utterance.end_s - utterance.start_s)
@@ -301,7 +301,7 @@ def rows_of(utterances: Sequence[UtteranceResult]) -> dict[int | None, int]:
 
 
 def probabilities(labels: Sequence[str], utterances: Sequence[UtteranceResult]) -> list[Layer]:
-    """The probabilities to stack, negative labels at the bottom."""
+    """Probabilities to stack, negative labels at the bottom."""
     values = {
         label: np.array([utterance.probabilities.get(label, 0.0) for utterance in utterances])
         for label in labels
@@ -319,7 +319,7 @@ def probabilities(labels: Sequence[str], utterances: Sequence[UtteranceResult]) 
 
 
 def shares(utterances: Sequence[UtteranceResult]) -> list[Layer]:
-    """The weights of voice and face in the decision."""
+    """Shares of voice and face in the decision."""
     names = dict.fromkeys(name for utterance in utterances for name in utterance.modalities)
     missing = ModalityShare(0.0, False)
     return [
@@ -342,10 +342,10 @@ class Trend:
 
 
 def trend_of(starts_s: _Values, ends_s: _Values, scores: _Values) -> Trend | None:
-    """The mean score around each moment, or None for fewer than ``FEWEST`` utterances.
+    """Gaussian-weighted mean score over time; None for fewer than ``FEWEST`` utterances.
 
-    Each utterance counts by its length and by a Gaussian of the distance to its middle, about
-    1/80 of the whole time or 1.5 utterances wide. All arrays are [N].
+    Utterances are weighted by length and by the distance to their middle; σ is about 1/80 of the
+    whole time or 1.5 utterances. All arrays are [N].
     """
     if len(scores) < FEWEST:
         return None
@@ -366,9 +366,9 @@ def trend_of(starts_s: _Values, ends_s: _Values, scores: _Values) -> Trend | Non
 def binned(
     starts_s: _Values, ends_s: _Values, values: _Values, width_s: float
 ) -> tuple[_Values, _Values]:
-    """The mean of ``values`` [N, K] over stretches of ``width_s``, weighted by the overlap.
+    """Mean of ``values`` [N, K] in bins of ``width_s``, weighted by overlap.
 
-    Returns the starts [B] of the stretches that overlap any utterance, and their means [B, K].
+    Returns the starts [B] of the bins that overlap any utterance, and their means [B, K].
     """
     edges = np.arange(0.0, float(ends_s.max()) + width_s, width_s)
     overlap = np.minimum(ends_s, edges[1:, None]) - np.maximum(starts_s, edges[:-1, None])

@@ -19,7 +19,7 @@ import pytest
 from batching import CONFIG, NO_UTF8, OTHER, filled, journal_of, keep, results, write
 from conftest import SAMPLE
 from handmade import make_result
-from overviews import BAD, batch_of, blocks_of, overview_of, small_batch
+from written_views import BAD, batch_of, blocks_of, overview_of, small_batch
 
 from avsent.batch.journal import Journal
 from avsent.batch.lock import exclusive
@@ -41,7 +41,7 @@ def notes(out: Path) -> str:
     return "\n".join(overview_of(out)["head"]["notes"])
 
 
-def test_it_holds_what_the_table_holds(tmp_path: Path) -> None:
+def test_overview_and_table_have_the_same_content(tmp_path: Path) -> None:
     out = small_batch(tmp_path)
     with Journal(out, write=True) as journal:
         write(out, journal)
@@ -72,7 +72,7 @@ def test_it_holds_what_the_table_holds(tmp_path: Path) -> None:
         assert ("" if remark is None else data["remarks"][remark]) == row["warnings"]
 
 
-def test_files_have_their_state_mean_and_remarks(tmp_path: Path) -> None:
+def test_state_mean_and_warnings_of_files(tmp_path: Path) -> None:
     data = overview_of(small_batch(tmp_path))["data"]
     files = data["files"]
     place = {name: number for number, name in enumerate(files["name"])}
@@ -112,14 +112,14 @@ def test_the_figures_at_the_top(tmp_path: Path) -> None:
     assert blocks["head"]["notes"] == []
 
 
-def test_a_batch_in_which_nothing_was_said(tmp_path: Path) -> None:
+def test_a_batch_without_utterances(tmp_path: Path) -> None:
     blocks = overview_of(batch_of(tmp_path, {"b.wav": make_result(0, "b.wav")}))
     assert tiles(blocks)["Mean score"] == "–"
     assert blocks["data"]["utterances"]["start"] == []
     assert blocks["data"]["utterances"]["text"] is None
 
 
-def test_a_batch_in_which_nothing_is_done(tmp_path: Path) -> None:
+def test_a_batch_without_finished_files(tmp_path: Path) -> None:
     blocks = overview_of(batch_of(tmp_path, {}, "bad.mp4"))
     assert blocks["data"]["labels"] == []
     assert blocks["data"]["files"]["count"] == [0]
@@ -138,7 +138,7 @@ def test_files_that_left_the_folder_are_not_shown(tmp_path: Path) -> None:
     assert overview_of(out)["data"]["files"]["name"] == [BAD, "a.mp4"]
 
 
-def test_while_the_batch_is_at_work(tmp_path: Path) -> None:
+def test_a_running_batch(tmp_path: Path) -> None:
     given = results()
     out = batch_of(tmp_path, given)
     with exclusive(out), Journal(out, write=True) as journal:
@@ -155,7 +155,7 @@ def test_while_the_batch_is_at_work(tmp_path: Path) -> None:
     assert "was not finished" in notes(out)
 
 
-def test_a_result_taken_back_while_it_is_read(
+def test_a_result_withdrawn_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = batch_of(tmp_path, results())
@@ -367,7 +367,7 @@ def test_each_file_that_is_done_has_a_page(tmp_path: Path) -> None:
     assert "handmade" in (out / f"{NO_UTF8}.html").read_text("utf-8")
 
 
-def test_pages_are_not_written_again_for_nothing(tmp_path: Path) -> None:
+def test_unchanged_pages_are_not_written_again(tmp_path: Path) -> None:
     out = small_batch(tmp_path)
     write_overview(out)
     old = make_old(out)
@@ -401,7 +401,7 @@ def test_a_page_without_a_result_is_removed(tmp_path: Path) -> None:
     assert "b.wav.html" in pages_of(out)
 
 
-def test_a_page_that_has_no_place_is_left_out(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:
     given = {name: make_result(2, name) for name in ("a.mp4", "b.mp4", "index")}
     out = batch_of(tmp_path, given)
     (out / "b.mp4.html").mkdir()

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from browser import NARROW
-from overviews import BAD, batch_of, blocks_of, large_batch, small_batch
+from written_views import BAD, batch_of, blocks_of, large_batch, small_batch
 
 from avsent.batch.overview import write_overview
 

@@ -29,8 +29,8 @@ from avsent.model.networks.adaptation import (
     MIN_UTTERANCES,
     NO_GROUP,
     PRIOR,
-    about_own_mean,
-    has_company,
+    in_group,
+    subtract_group_mean,
 )
 from avsent.model.networks.target import TargetModel
 from avsent.options import Adapt, PredictOptions
@@ -58,22 +58,22 @@ def test_group_means_by_hand() -> None:
     groups = one_video(7, 7, 7, NO_GROUP)
     # The mean of three is (3, −8/3); with a prior of 5 they go 3/8 of the way: (9/8, −1).
     expected = torch.tensor([[[-0.125, 3.0], [0.875, -7.0], [4.875, -1.0], [100.0, 100.0]]])
-    moved = about_own_mean(values, everywhere(groups), groups, prior=5.0, least=3)
+    moved = subtract_group_mean(values, everywhere(groups), groups, prior=5.0, least=3)
     torch.testing.assert_close(moved, expected)
-    assert has_company(everywhere(groups), groups, 3).tolist() == [[True, True, True, False]]
+    assert in_group(everywhere(groups), groups, 3).tolist() == [[True, True, True, False]]
     # Without a prior the mean is gone.
-    moved = about_own_mean(values, everywhere(groups), groups, prior=0.0, least=3)
+    moved = subtract_group_mean(values, everywhere(groups), groups, prior=0.0, least=3)
     torch.testing.assert_close(moved[0, :3].mean(dim=0), torch.zeros(2))
 
 
 def test_a_group_with_too_few_utterances_is_not_moved() -> None:
     values = random(1, 6, 5)
     groups = one_video(1, 1, 2, 2, NO_GROUP, NO_GROUP)
-    assert torch.equal(about_own_mean(values, everywhere(groups), groups), values)
-    assert not has_company(everywhere(groups), groups).any()
+    assert torch.equal(subtract_group_mean(values, everywhere(groups), groups), values)
+    assert not in_group(everywhere(groups), groups).any()
     # One more, and its group is moved; nothing else is.
     groups = one_video(1, 1, 2, 2, 2, NO_GROUP)
-    same = (about_own_mean(values, everywhere(groups), groups) == values).all(dim=-1)
+    same = (subtract_group_mean(values, everywhere(groups), groups) == values).all(dim=-1)
     assert same.tolist() == [[True, True, False, False, False, True]]
     assert MIN_UTTERANCES == 3
 
@@ -82,7 +82,7 @@ def test_groups_do_not_mix() -> None:
     """Neither those of a video, nor those of the same number in two videos."""
     values = random(2, 7, 4)
     groups = torch.tensor([[1, 2, 1, 2, 1, 2, 2], [2, 2, 2, 1, 1, 1, 1]])
-    moved = about_own_mean(values, everywhere(groups), groups)
+    moved = subtract_group_mean(values, everywhere(groups), groups)
     for video in range(2):
         for group in (1, 2):
             chosen = groups[video] == group
@@ -95,7 +95,7 @@ def test_a_missing_stream_stays_missing() -> None:
     """It is 0 exactly; it is not counted, and where too few have it, it is not moved at all."""
     values = torch.tensor([[[0.0, 0.0], [2.0, 2.0], [2.0, 0.0], [-1.0, 1.0], [5.0, 0.0]]])
     groups = torch.zeros(1, 5, dtype=torch.long)
-    moved = about_own_mean(values, everywhere(groups), groups, prior=5.0, least=3)
+    moved = subtract_group_mean(values, everywhere(groups), groups, prior=5.0, least=3)
     # The sum of four is 8: 8 / (4 + 5) of it goes. Of the other column there are two alone.
     expected = [0.0, 2 - 8 / 9, 2 - 8 / 9, -1 - 8 / 9, 5 - 8 / 9]
     assert moved[0, :, 0].tolist() == pytest.approx(expected)
@@ -107,14 +107,16 @@ def test_a_missing_utterance_is_not_counted() -> None:
     values[0, 1] = torch.nan
     groups = torch.zeros(1, 6, dtype=torch.long)
     present = torch.tensor([[True, False, True, True, False, True]])
-    moved = about_own_mean(values, present, groups)
+    moved = subtract_group_mean(values, present, groups)
     own = values[present]
     torch.testing.assert_close(moved[present], own - own.mean(dim=0) * 4 / (4 + PRIOR))
     assert torch.equal(moved[0, 4], values[0, 4])
     # Of four utterances only two have a voice: too few, although four are there.
     present = torch.tensor([[True, False, False, True, False, False]])
-    assert torch.equal(about_own_mean(values, present, groups).nan_to_num(), values.nan_to_num())
-    assert not has_company(present, groups).any()
+    assert torch.equal(
+        subtract_group_mean(values, present, groups).nan_to_num(), values.nan_to_num()
+    )
+    assert not in_group(present, groups).any()
 
 
 def test_a_video_as_one_group_as_the_card_measures_it() -> None:

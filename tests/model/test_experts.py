@@ -92,7 +92,7 @@ def seen(lengths: tuple[int, ...] = (6, 3, 1)) -> tuple[Tensor, Tensor, FaceExtr
 
 
 @torch.inference_mode()
-def test_a_member_gives_probabilities() -> None:
+def test_a_member_returns_probabilities() -> None:
     sound, lengths = random(3, 64, 40), torch.tensor([40, 40, 33])
     heard, weight = audio_experts(1).posteriors(sound, lengths, spoken(3))
     faces, mask, extras = seen()
@@ -111,7 +111,7 @@ def test_a_member_gives_probabilities() -> None:
 
 
 @torch.inference_mode()
-def test_several_say_the_mean_of_their_logarithms() -> None:
+def test_an_ensemble_is_the_mean_of_log_probabilities() -> None:
     ears, eyes = audio_experts(), face_experts()
     sound, lengths = random(2, 64, 40), torch.tensor([40, 40])
     heard, weight = ears.posteriors(sound, lengths, spoken(2))
@@ -124,14 +124,14 @@ def test_several_say_the_mean_of_their_logarithms() -> None:
     torch.testing.assert_close(weight, (one[1] + other[1]) / 2)
     faces, mask, extras = seen()
     shown, _ = eyes.posteriors(faces, mask, extras)
-    looked = [member.look(faces, mask)[0] for member in eyes.members]
-    watched = [member.watch(faces, mask, extras.neutral) for member in eyes.members]
+    looked = [member.still_posteriors(faces, mask)[0] for member in eyes.members]
+    watched = [member.movement_posteriors(faces, mask, extras.neutral) for member in eyes.members]
     torch.testing.assert_close(shown[:, STILL], (looked[0] + looked[1]) / 2)
     torch.testing.assert_close(shown[:, MOVING], (watched[0] + watched[1]) / 2)
 
 
 @torch.inference_mode()
-def test_certainty_has_an_end() -> None:
+def test_log_probabilities_are_clipped() -> None:
     ears = audio_experts(1)
     ears.members[0].votes.emotion.bias[3] = 50.0
     ears.prosody[0].votes.polarity.bias[0] = 50.0
@@ -142,22 +142,22 @@ def test_certainty_has_an_end() -> None:
     eyes = face_experts(1)
     eyes.members[0].movement_votes.polarity.bias[1] = 50.0
     faces, mask, extras = seen()
-    assert extras.looks is not None
-    extras.looks[:, ::2, 4] = 30.0
+    assert extras.pixels is not None
+    extras.pixels[:, ::2, 4] = 30.0
     shown, _ = eyes.posteriors(faces, mask, extras)
     assert shown[0, MOVING][8:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
     assert shown[0, PIXELS][7:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
 
 
 @torch.inference_mode()
-def test_what_is_not_there_has_the_mean_of_the_training_data() -> None:
+def test_a_missing_stream_is_the_training_mean() -> None:
     eyes = face_experts()
     faces, mask, extras = seen()
     whole = eyes.posteriors(faces, mask, extras)[0]
     scaled = eyes(faces, mask, extras)[0]
     assert not whole.isnan().any()
     for kept, columns in (
-        (FaceExtras(looks=extras.looks), [MOVING]),
+        (FaceExtras(pixels=extras.pixels), [MOVING]),
         (FaceExtras(neutral=extras.neutral), [PIXELS]),
         (None, [MOVING, PIXELS]),
     ):
@@ -172,7 +172,7 @@ def test_what_is_not_there_has_the_mean_of_the_training_data() -> None:
 
 
 @torch.inference_mode()
-def test_prosody_that_is_not_known_has_the_mean_of_the_training_data() -> None:
+def test_unknown_prosody_is_the_training_mean() -> None:
     ears, sound, lengths = audio_experts(), random(3, 64, 40), torch.tensor([40, 40, 33])
     whole, weight = ears.posteriors(sound, lengths, spoken(3))
     scaled = ears(sound, lengths, spoken(3))[0]
@@ -195,7 +195,7 @@ def test_prosody_that_is_not_known_has_the_mean_of_the_training_data() -> None:
 
 
 @torch.inference_mode()
-def test_a_statistic_that_is_not_known_counts_as_the_mean() -> None:
+def test_an_unknown_statistic_counts_as_the_mean() -> None:
     (member,) = audio_experts(1).prosody
     missing, mean = spoken(2), spoken(2)
     missing[0, 5], mean[0, 5] = torch.nan, member.scale.mean[5]
@@ -205,13 +205,13 @@ def test_a_statistic_that_is_not_known_counts_as_the_mean() -> None:
 
 
 @torch.inference_mode()
-def test_what_one_utterance_lacks_others_have() -> None:
+def test_a_stream_missing_in_one_utterance_of_a_batch() -> None:
     eyes = face_experts()
     faces, mask, extras = seen()
     whole = eyes.posteriors(faces, mask, extras)[0]
     assert extras.neutral is not None
-    assert extras.looks is not None
-    extras.neutral[0], extras.looks[1] = torch.nan, torch.nan
+    assert extras.pixels is not None
+    extras.neutral[0], extras.pixels[1] = torch.nan, torch.nan
     found = eyes.posteriors(faces, mask, extras)[0]
     gone = torch.zeros(3, FACE, dtype=torch.bool)
     gone[0, MOVING], gone[1, PIXELS] = True, True
@@ -220,15 +220,15 @@ def test_what_one_utterance_lacks_others_have() -> None:
 
 
 @torch.inference_mode()
-def test_company_in_a_batch_changes_nothing() -> None:
+def test_other_utterances_of_a_batch_change_nothing() -> None:
     faces, mask, extras = seen()
     assert extras.neutral is not None
-    assert extras.looks is not None
+    assert extras.pixels is not None
     eyes = face_experts()
     together, attention = eyes.posteriors(faces, mask, extras)
     for row, length in enumerate((6, 3, 1)):
         one = slice(row, row + 1)
-        own = FaceExtras(extras.neutral[one], extras.looks[one, :length])
+        own = FaceExtras(extras.neutral[one], extras.pixels[one, :length])
         alone, weight = eyes.posteriors(faces[one, :length], mask[one, :length], own)
         torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(weight[0], attention[row, :length])
@@ -263,15 +263,15 @@ def test_movement_needs_order_but_no_padding() -> None:
 
 
 @torch.inference_mode()
-def test_looks_are_weighed_by_the_attention_of_the_landmarks() -> None:
+def test_pixel_posteriors_are_weighted_by_the_attention_of_the_landmarks() -> None:
     eyes = face_experts()
     faces, mask, extras = seen()
-    assert extras.looks is not None
+    assert extras.pixels is not None
     found, attention = eyes.posteriors(faces, mask, extras)
     for row, frames in enumerate(((0, 2, 4), (0, 2), (0,))):
         share = [float(attention[row, frame]) for frame in frames]
         looks = sum(
-            s * extras.looks[row, frame] for s, frame in zip(share, frames, strict=True)
+            s * extras.pixels[row, frame] for s, frame in zip(share, frames, strict=True)
         ) / sum(share)
         mean = [float(value) for value in looks]
         total = math.log(sum(math.exp(value) for value in mean))
@@ -289,12 +289,12 @@ def test_polarities_of_the_pixels_by_hand() -> None:
 
 
 @torch.inference_mode()
-def test_only_experts_have_an_eye_for_pictures() -> None:
+def test_only_experts_classify_pixels() -> None:
     pictures = random(3, 48, 48)
-    votes = with_statistics(TargetModel(MODEL)).look_at(pictures)
+    votes = with_statistics(TargetModel(MODEL)).classify_pixels(pictures)
     assert votes is not None
     assert votes.shape == (3, 7)
-    assert TargetModel(TargetConfig(context=CONTEXT)).eval().look_at(pictures) is None
+    assert TargetModel(TargetConfig(context=CONTEXT)).eval().classify_pixels(pictures) is None
 
 
 # --- by hand -------------------------------------------------------------------------------------
@@ -327,27 +327,27 @@ def said(
     return found
 
 
-def test_what_an_expert_said_is_added_as_it_said_it() -> None:
+def test_log_probabilities_are_added_unstandardised() -> None:
     # 1.5 · 4 − 3 = 3 and 0.5 · 2 − 1 = 0.
     assert said([0.5, 9.0, 1.5]) == [10 + 0.5 * 3, 20.0]
     # The mean of one label alone is no sign that the stream is missing.
     assert said([0.0, 9.0, 1.5]) == [10 + 0.5 * 3, 20 - 0.5 * 1]
 
 
-def test_what_was_common_where_it_learnt_is_taken_away() -> None:
+def test_the_prior_of_the_training_data_is_subtracted() -> None:
     assert said([0.5, 9.0, 1.5], PRIOR) == [10 + 0.5 * (3 + 1.5), 20 + 0.5 * (0 - 0.5)]
     assert said([0.0, 9.0, 1.5], PRIOR) == [10 + 0.5 * (3 + 1.5), 20 + 0.5 * (-1 - 0.5)]
 
 
 @pytest.mark.parametrize("prior", [(), PRIOR])
-def test_what_is_missing_says_nothing(prior: tuple[float, ...]) -> None:
+def test_a_missing_stream_has_no_vote(prior: tuple[float, ...]) -> None:
     assert said([0.0, 9.0, 0.0], prior) == [10.0, 20.0]
     assert said([0.5, 9.0, 1.5], prior, present=False) == [10.0, 20.0]
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("prior", [(), PRIOR])
-def test_what_was_never_known_in_training_says_nothing(prior: tuple[float, ...]) -> None:
+def test_a_stream_never_known_in_training_has_no_vote(prior: tuple[float, ...]) -> None:
     scale = VectorEncoder(2)
     scale.fit(torch.full((5, 2), torch.nan))
     votes = ExpertVotes((VoteConfig("face", (0, 1), prior),), 2)
@@ -363,7 +363,7 @@ def test_columns_have_to_fit_the_labels() -> None:
 
 
 @torch.inference_mode()
-def test_as_they_come_votes_are_the_sum_of_what_the_experts_said() -> None:
+def test_initial_votes_are_the_sum_of_log_probabilities() -> None:
     """Through standardising and back: of a stream that is not cut off nothing is lost."""
     raw = random(6, VOICE, seed=3) - 2.0
     scale = VectorEncoder(VOICE)
@@ -459,7 +459,7 @@ def everything(model: TargetModel) -> Tensor:
     there = torch.ones(1, 3, dtype=torch.bool)
     values = {"audio": audio[None], "face": face[None]}
     logits = model(Utterances(values, {"audio": there, "face": there}, torch.tensor([3]))).logits
-    return torch.cat([logits.flatten(), model.look_at(random(2, 48, 48)).flatten()])
+    return torch.cat([logits.flatten(), model.classify_pixels(random(2, 48, 48)).flatten()])
 
 
 def save(folder: Path) -> TargetModel:
@@ -641,7 +641,7 @@ def test_a_corpus_of_which_no_prosody_is_known(checkpoint: Path) -> None:
 
 
 @torch.inference_mode()
-def test_of_a_changed_voice_the_prosody_is_not_known(checkpoint: Path) -> None:
+def test_the_prosody_of_an_augmented_voice_is_unknown(checkpoint: Path) -> None:
     model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
     videos = make_videos([sample_of(i, one) for i, one in enumerate(features())], {}, {})
     plain = encoded(model, videos, [0], device).values["audio"][0]

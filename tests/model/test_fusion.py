@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.model.networks.attention import piece_masks
+from avsent.labels import MODALITIES
+from avsent.model.networks.attention import segment_masks
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     ContextConfig,
@@ -27,7 +28,6 @@ from avsent.model.networks.fusion import (
     HEADS,
     PAIRS_ONLY,
     Embedded,
-    HeadSizes,
     class_losses,
     decision_logits,
     make_head,
@@ -35,9 +35,8 @@ from avsent.model.networks.fusion import (
 )
 from avsent.model.networks.target import TargetModel, Utterances
 
-D, CLASSES, SEGMENTS = 5, 3, 3
+D, CLASSES, SEGMENTS = 6, 3, 3
 SMALL_CONTEXT = ContextConfig(first_gru=4, dense=5, second_gru=3, classifier=16, dropout=0.0)
-PAIR = ("audio", "face")
 Array = NDArray[np.float64]
 
 
@@ -49,17 +48,19 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def head_of(name: str, modalities: tuple[str, ...] = PAIR, **options: object) -> nn.Module:
+def head_of(name: str, modalities: tuple[str, ...] = MODALITIES, **options: object) -> nn.Module:
     torch.manual_seed(3)
     fusion = FusionConfig(name=name, factors=2, outputs=4, segments=SEGMENTS, **options)
-    return make_head(HeadSizes(modalities, D, CLASSES, SMALL_CONTEXT, fusion)).double().eval()
+    config = TargetConfig(modalities=modalities, context=SMALL_CONTEXT, fusion=fusion)
+    assert (config.embedding_size, config.outputs) == (D, CLASSES)
+    return make_head(config).double().eval()
 
 
 def embedded_of(presence: list[list[tuple[bool, bool]]]) -> Embedded:
     """Random embeddings of padded videos, zero where missing; as many segments as S."""
     longest = max(map(len, presence))
     values, present, segments = {}, {}, {}
-    for number, modality in enumerate(PAIR):
+    for number, modality in enumerate(MODALITIES):
         there = torch.zeros(len(presence), longest, dtype=torch.bool)
         for b, video in enumerate(presence):
             for u, pair in enumerate(video):
@@ -114,18 +115,18 @@ SLOW = {"tfn": slow_tfn, "fbp": slow_fbp, "concat": slow_concat}
 
 def expected(head: nn.Module, name: str, embedded: Embedded, b: int, u: int) -> Array:
     """Logits [C] of one utterance."""
-    pair = [embedded.values[m][b, u].numpy() for m in PAIR]
-    has = tuple(bool(embedded.present[m][b, u]) for m in PAIR)
+    pair = [embedded.values[m][b, u].numpy() for m in MODALITIES]
+    has = tuple(bool(embedded.present[m][b, u]) for m in MODALITIES)
     if name == "avef":
         mean = np.zeros(SMALL_CONTEXT.classifier)
         for s in range(SEGMENTS):
-            both = np.array([x for m in PAIR for x in embedded.segments[m][b, u, s].tolist()])
+            both = np.array([x for m in MODALITIES for x in embedded.segments[m][b, u, s].tolist()])
             mean += np.maximum(layer(head.segment, both), 0) / SEGMENTS
         return classify(head.classifier, mean)
     if name == "multiplicative":
         votes = [
             slow_softmax(classify(head.classifiers[m], x))
-            for m, x, there in zip(PAIR, pair, has, strict=True)
+            for m, x, there in zip(MODALITIES, pair, has, strict=True)
             if there
         ]
         if head.original:
@@ -230,7 +231,7 @@ def test_padding_changes_nothing_and_context_sums_to_one(
 
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "hmtl"])
 @torch.inference_mode()
-def test_other_utterances_have_no_say_without_attention(name: str) -> None:
+def test_other_utterances_change_nothing_without_attention(name: str) -> None:
     head, embedded = head_of(name), embedded_of([[(True, True)] * 4])
     logits = head(embedded).logits
     for tensors in (embedded.values, embedded.segments):
@@ -243,7 +244,7 @@ def test_other_utterances_have_no_say_without_attention(name: str) -> None:
 
 @pytest.mark.parametrize("original", [False, True])
 @pytest.mark.parametrize("name", HEADS)
-def test_gradients_are_finite_where_nothing_is_there(name: str, original: bool) -> None:
+def test_gradients_are_finite_without_any_modality(name: str, original: bool) -> None:
     for presence in (SOME_MISSING, [[(False, False)] * 2]):
         head, embedded = head_of(name, original=original), embedded_of(presence)
         leaves = [
@@ -265,27 +266,26 @@ def test_one_modality_and_heads_for_pairs() -> None:
             assert head_of(name, ("audio",))(embedded).logits.shape == (1, 2, CLASSES)
 
 
-def test_what_makes_no_head() -> None:
-    def sizes(outputs: int = 3, **options: object) -> HeadSizes:
-        return HeadSizes(PAIR, D, outputs, SMALL_CONTEXT, FusionConfig(**options))
-
+def test_invalid_heads_are_refused() -> None:
     assert tuple(HEADS) == ("hmtl", "concat", "tfn", "fbp", "multiplicative", "avef")
     for options, message in (
         ({"name": "none"}, "no fusion 'none'; there are hmtl, concat"),
-        ({"name": "multiplicative", "outputs": 1}, "needs classes"),
+        ({"name": "multiplicative", "real": True}, "needs classes"),
         ({"name": "multiplicative", "beta": -1.0}, "beta of 0 or more"),
         ({"name": "fbp", "factors": 0}, "one factor"),
     ):
-        outputs = options.pop("outputs", 3)
+        real = bool(options.pop("real", False))
         with pytest.raises(ValueError, match=message):
-            make_head(sizes(outputs, **options))
+            make_head(
+                TargetConfig(real=real, context=SMALL_CONTEXT, fusion=FusionConfig(**options))
+            )
 
 
 # --- whole models ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_models_alone_and_in_a_padded_batch_and_all_of_them_learns(name: str) -> None:
+def test_models_alone_and_in_a_padded_batch_and_all_parameters_have_gradients(name: str) -> None:
     torch.manual_seed(5)
     config = TargetConfig(context=SMALL_CONTEXT, fusion=FusionConfig(name=name, segments=SEGMENTS))
     model = TargetModel(config).double().eval()
@@ -317,30 +317,30 @@ SEGMENTS_AVEF = 3
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=25), st.integers(1, 7))
-def test_pieces_cover_the_valid_steps_and_none_is_empty(mask: list[bool], pieces: int) -> None:
-    found = piece_masks(torch.tensor([mask]), pieces)[0].tolist()
+def test_segments_cover_the_valid_steps_and_none_is_empty(mask: list[bool], segments: int) -> None:
+    found = segment_masks(torch.tensor([mask]), segments)[0].tolist()
     valid = [step for step, there in enumerate(mask) if there]
     count = len(valid)
     for s, row in enumerate(found):
-        first = s * count // pieces
-        end = max(math.ceil((s + 1) * count / pieces), first + 1)
+        first = s * count // segments
+        end = max(math.ceil((s + 1) * count / segments), first + 1)
         assert [step for step, inside in enumerate(row) if inside] == valid[first:end]
         assert any(row) == any(mask)
     assert [any(steps) for steps in zip(*found, strict=True)] == mask
 
 
-def cut_audio(pieces: int) -> AudioEncoder:
+def cut_audio(segments: int) -> AudioEncoder:
     torch.manual_seed(1)
-    return AudioEncoder(AudioEncoderConfig(), pieces).double().eval()
+    return AudioEncoder(AudioEncoderConfig(), segments).double().eval()
 
 
-def cut_face(pieces: int) -> FaceEncoder:
+def cut_face(segments: int) -> FaceEncoder:
     torch.manual_seed(1)
-    return FaceEncoder(FaceEncoderConfig(), pieces).double().eval()
+    return FaceEncoder(FaceEncoderConfig(), segments).double().eval()
 
 
 @torch.inference_mode()
-def test_audio_in_pieces() -> None:
+def test_audio_in_segments() -> None:
     frames = torch.tensor([90, 9, 17, 64])
     found, weight = cut_audio(4)(random(4, 64, 90), frames)
     assert found.shape == (4, 4 * 64)
@@ -348,7 +348,7 @@ def test_audio_in_pieces() -> None:
     for row, steps in zip(weight, torch.ceil(frames / TIME_STRIDE).int().tolist(), strict=True):
         assert row[:steps].gt(0).all()
         assert row[steps:].eq(0).all()
-    # Two steps, four pieces: the first two pieces are the first step, the others the second.
+    # Two steps, four segments: the first two are the first step, the others the second.
     pieces = found[1].view(4, 64)
     assert torch.equal(pieces[0], pieces[1])
     assert torch.equal(pieces[2], pieces[3])
@@ -356,7 +356,7 @@ def test_audio_in_pieces() -> None:
 
 
 @torch.inference_mode()
-def test_faces_in_pieces_are_faces_of_each_piece() -> None:
+def test_a_face_in_segments_is_the_face_of_each_segment() -> None:
     faces, mask = random(3, 8, 51, 2), torch.arange(8)[None] < torch.tensor([8, 4, 1])[:, None]
     found, weight = cut_face(4)(faces, mask)
     torch.testing.assert_close(weight.sum(1), torch.ones(3, dtype=torch.float64))
@@ -386,7 +386,7 @@ def videos_for(model: TargetModel, lengths: list[int]) -> Utterances:
     face[0, 1] = False
     values = {
         m: random(*there.shape, model.config.representation_size(m), seed=n)
-        for n, m in enumerate(PAIR)
+        for n, m in enumerate(MODALITIES)
     }
     return Utterances(values, {"audio": there, "face": face}, torch.tensor(lengths))
 
@@ -396,7 +396,8 @@ def test_avef_with_one_segment_is_its_head_on_whole_utterances() -> None:
     model = avef_model(1)
     videos = videos_for(model, [4, 2])
     values = {
-        m: model.embedding(m)(videos.values[m], videos.present[m], videos.lengths) for m in PAIR
+        m: model.embedding(m)(videos.values[m], videos.present[m], videos.lengths)
+        for m in MODALITIES
     }
     segments = {m: v[:, :, None] for m, v in values.items()}
     expected_logits = model.head(Embedded(values, videos.present, segments)).logits
@@ -404,7 +405,7 @@ def test_avef_with_one_segment_is_its_head_on_whole_utterances() -> None:
 
 
 @torch.inference_mode()
-def test_avef_embeds_pieces_in_the_order_of_time() -> None:
+def test_avef_embeds_segments_in_the_order_of_time() -> None:
     model = avef_model()
     videos = videos_for(model, [4, 2])
     embedded = model.embed(videos)
@@ -433,10 +434,10 @@ def test_avef_embeds_pieces_in_the_order_of_time() -> None:
 @torch.inference_mode()
 def test_avef_with_ready_made_vectors() -> None:
     both = avef_model(vectors=VectorSizes(audio=7, face=9))
-    assert [both.config.representation_size(m) for m in PAIR] == [7, 9]
+    assert [both.config.representation_size(m) for m in MODALITIES] == [7, 9]
     assert both.embed(videos_for(both, [3])).segments["face"].shape == (1, 3, 1, 6)
     one = avef_model(vectors=VectorSizes(audio=7))
-    assert [one.config.representation_size(m) for m in PAIR] == [7, SEGMENTS_AVEF * 64]
+    assert [one.config.representation_size(m) for m in MODALITIES] == [7, SEGMENTS_AVEF * 64]
     embedded = one.embed(videos_for(one, [3]))
     repeated = embedded.values["audio"][:, :, None].expand(-1, -1, SEGMENTS_AVEF, -1)
     assert torch.equal(embedded.segments["audio"], repeated)
@@ -509,7 +510,7 @@ chances = st.lists(st.floats(0.001, 1), min_size=4, max_size=4)
 
 @settings(max_examples=60, deadline=None)
 @given(chances, chances, st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.booleans())
-def test_what_both_prefer_is_decided(
+def test_a_class_that_both_prefer_is_decided(
     first: list[float], second: list[float], beta: float, original: bool
 ) -> None:
     rows = [[x / sum(row) for x in (*row, 1.1)] for row in (first, second)]
@@ -517,7 +518,7 @@ def test_what_both_prefer_is_decided(
     assert decision_logits(votes, BOTH, beta, original)[0, 0].argmax().item() == 4
 
 
-def test_the_surer_modality_wins() -> None:
+def test_the_more_certain_modality_wins() -> None:
     votes = votes_of([0.6, 0.3, 0.1], [0.02, 0.96, 0.02])
     for original in (False, True):
         decided = decision_logits(votes, BOTH, 1.0, original)[0, 0].argmax().item()
@@ -590,7 +591,7 @@ def test_one_modality_is_cross_entropy(
 
 
 @pytest.mark.parametrize("original", [False, True])
-def test_mean_over_what_is_labelled_and_there(original: bool) -> None:
+def test_mean_over_labelled_utterances_with_a_modality(original: bool) -> None:
     votes = {"audio": random(1, 4, 3), "face": random(1, 4, 3, seed=1)}
     present = {
         "audio": torch.tensor([[True, True, False, False]]),
@@ -603,7 +604,7 @@ def test_mean_over_what_is_labelled_and_there(original: bool) -> None:
 
 
 @pytest.mark.parametrize("original", [False, True])
-def test_nothing_to_learn_from_and_votes_of_any_size(original: bool) -> None:
+def test_no_labels_give_zero_loss_and_votes_of_any_size_are_finite(original: bool) -> None:
     leaf = random(1, 2, 3).requires_grad_()
     votes, there = {"audio": leaf, "face": leaf * 2}, torch.tensor([[True, True]])
     nothing = multiplicative_loss(

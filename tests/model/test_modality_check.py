@@ -12,8 +12,13 @@ from sklearn.cross_decomposition import CCA
 from torch import Tensor
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.config import ContextConfig, GuardConfig, TargetConfig, VectorSizes
-from avsent.model.networks.modality_check import OTHER, Guard
+from avsent.model.networks.config import (
+    ContextConfig,
+    ModalityCheckConfig,
+    TargetConfig,
+    VectorSizes,
+)
+from avsent.model.networks.modality_check import OTHER, ModalityCheck
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.modality_check import canonical
 
@@ -83,9 +88,11 @@ def test_pairs_are_needed(counts: tuple[int, int]) -> None:
         canonical(np.zeros((counts[0], 2)), np.zeros((counts[1], 2)), 1)
 
 
-def guard(**config: Any) -> Guard:
+def guard(**config: Any) -> ModalityCheck:
     """Of two and two dimensions, the components of which are the dimensions themselves."""
-    made = Guard(GuardConfig(**{"components": 3, "basis": 4, **config}), {"audio": 3, "face": 3})
+    made = ModalityCheck(
+        ModalityCheckConfig(**{"components": 3, "basis": 4, **config}), {"audio": 3, "face": 3}
+    )
     for modality in MODALITIES:
         made.part(modality, "projection").copy_(torch.eye(3))
     return made
@@ -121,7 +128,7 @@ def test_distance_by_hand() -> None:
     assert made.distance("audio", torch.tensor([[3.0, 1.0, 2.0]])).item() == pytest.approx(7**0.5)
 
 
-def test_of_a_contradictory_pair_the_less_usual_one_is_ineffectual() -> None:
+def test_the_modality_farther_from_training_data_is_ineffectual_if_both_disagree() -> None:
     values = batch([[3.0, 0.0, -3.0], [1.0, 0.0, -1.0]], [[-1.0, 0.0, 1.0], [1.0, 0.0, -1.0]])
     made = guard(agreement=-0.5, farthest=(100.0, 100.0))
     checked = made.check(values, everywhere(values))
@@ -135,7 +142,7 @@ def test_of_a_contradictory_pair_the_less_usual_one_is_ineffectual() -> None:
     assert checked.effective["face"].tolist() == [[False, True]]
 
 
-def test_what_lies_beyond_the_limit_is_ineffectual_but_never_the_last_one() -> None:
+def test_a_modality_beyond_the_limit_is_ineffectual_but_never_the_last_one() -> None:
     far, near = [9.0, 9.0, 9.0], [0.1, 0.0, 0.2]
     values = batch([far, far, far, near], [near, far, far, near])
     present = everywhere(values)
@@ -149,14 +156,14 @@ def test_what_lies_beyond_the_limit_is_ineffectual_but_never_the_last_one() -> N
     assert checked.distance["face"][0].isnan().tolist() == [False, False, True, False]
 
 
-def test_the_default_limits_believe_everything() -> None:
+def test_the_default_limits_drop_nothing() -> None:
     values = batch([[1e6, 0.0, -1e6]], [[-1e6, 0.0, 1e6]])
     checked = guard().check(values, everywhere(values))
     assert bool(checked.effective["audio"].all())
     assert bool(checked.effective["face"].all())
 
 
-def basis_of(made: Guard) -> tuple[Tensor, Tensor]:
+def basis_of(made: ModalityCheck) -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)
     for modality in MODALITIES:
         basis = made.part(modality, "basis")
@@ -197,7 +204,7 @@ def test_proxies_stand_where_one_modality_alone_is_effective() -> None:
         "audio": torch.tensor([[True, False, True, False]]),
         "face": torch.tensor([[True, True, False, False]]),
     }
-    filled, where = made.stood_in(values, effective)
+    filled, where = made.fill_proxies(values, effective)
     assert where["audio"].tolist() == [[False, True, False, False]]
     assert where["face"].tolist() == [[False, False, True, False]]
     for modality in MODALITIES:
@@ -207,7 +214,7 @@ def test_proxies_stand_where_one_modality_alone_is_effective() -> None:
         assert changed.tolist() == where[modality].tolist()
 
 
-def model_of(config: GuardConfig | None) -> TargetModel:
+def model_of(config: ModalityCheckConfig | None) -> TargetModel:
     torch.manual_seed(0)
     return TargetModel(
         TargetConfig(
@@ -223,19 +230,21 @@ def utterances(values: dict[str, Tensor]) -> Utterances:
     return Utterances(values, everywhere(values), lengths)
 
 
-def test_without_a_guard_nothing_changes() -> None:
+def test_without_a_modality_check_nothing_changes() -> None:
     values = utterances(batch([[1.0, 2.0, 3.0]], [[9.0, 9.0, 9.0]]))
-    guarded = model_of(None).guarded(values)
+    guarded = model_of(None).check_modalities(values)
     assert guarded.utterances is values
-    assert guarded.checked is None
+    assert guarded.outcome is None
     assert not any(bool(made.any()) for made in guarded.proxied.values())
 
 
 @pytest.mark.parametrize(("check", "proxy"), [(True, True), (True, False), (False, True)])
-def test_a_guarded_model(check: bool, proxy: bool) -> None:
-    model = model_of(GuardConfig(components=3, basis=4, farthest=(2.0, 2.0), stand_in=False))
+def test_a_model_with_a_modality_check(check: bool, proxy: bool) -> None:
+    model = model_of(
+        ModalityCheckConfig(components=3, basis=4, farthest=(2.0, 2.0), stand_in=False)
+    )
     values = utterances(batch([[9.0, 9.0, 9.0], [0.1, 0.1, 0.1]], [[0.1, 0.1, 0.1]] * 2))
-    guarded = model.guarded(values, check=check, proxy=proxy)
+    guarded = model.check_modalities(values, check=check, proxy=proxy)
     assert guarded.utterances.present["audio"].tolist() == [[proxy or not check, True]]
     assert guarded.proxied["audio"].tolist() == [[proxy and check, False]]
     # Without the face, what was made from it is gone as well.
@@ -247,16 +256,18 @@ def test_a_guarded_model(check: bool, proxy: bool) -> None:
 def test_the_checkpoint_says_whether_proxies_stand_in() -> None:
     values = utterances(batch([[9.0, 9.0, 9.0]], [[0.1, 0.1, 0.1]]))
     for stand_in in (True, False):
-        config = GuardConfig(components=3, basis=4, farthest=(2.0, 2.0), stand_in=stand_in)
-        assert bool(model_of(config).guarded(values).proxied["audio"].any()) is stand_in
+        config = ModalityCheckConfig(components=3, basis=4, farthest=(2.0, 2.0), stand_in=stand_in)
+        assert bool(model_of(config).check_modalities(values).proxied["audio"].any()) is stand_in
 
 
-def test_a_guard_needs_voice_and_face() -> None:
+def test_a_modality_check_needs_voice_and_face() -> None:
     with pytest.raises(ValueError, match="voice and face"):
         TargetModel(
             TargetConfig(
-                modalities=("face",), vectors=VectorSizes(face=3), guard=GuardConfig(basis=4)
+                modalities=("face",),
+                vectors=VectorSizes(face=3),
+                guard=ModalityCheckConfig(basis=4),
             )
         )
     with pytest.raises(ValueError, match="voice and face"):
-        Guard(GuardConfig(), {"audio": 3})
+        ModalityCheck(ModalityCheckConfig(), {"audio": 3})

@@ -40,7 +40,7 @@ from avsent.model.networks.config import (
     VectorSizes,
 )
 from avsent.model.networks.encoders import TIME_STRIDE, AudioEncoder, FaceEncoder
-from avsent.model.networks.target import TargetModel, Utterances, parameter_count
+from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.data.corpus import Sample
 from avsent.training.dataset import Videos, encoded, make_videos
@@ -86,7 +86,7 @@ def test_masked_softmax_equals_a_loop(entries: list[tuple[float, bool]]) -> None
     assert weight[0].tolist() == pytest.approx(slow_softmax(scores, mask), abs=1e-9)
 
 
-def test_masked_softmax_of_huge_scores_and_of_nothing() -> None:
+def test_masked_softmax_of_huge_scores_and_of_an_empty_row() -> None:
     scores = torch.tensor([[1e30, -1e30, 1e30], [3.0, 4.0, 5.0]], requires_grad=True)
     mask = torch.tensor([[True, True, True], [False, False, False]])
     weight = masked_softmax(scores, mask)
@@ -107,7 +107,7 @@ def test_frame_attention_equals_a_loop(scale: float) -> None:
     attention, items = attention_of(scale), random(3, 6, 5).double()
     items[1, 4:] *= 100  # padding
     mask = torch.tensor([[True] * 6, [True, False, True, True, False, False], [False] * 6])
-    pooled, weight = attention(items, mask)
+    pooled, weight = (each[:, 0] for each in attention(items, mask[:, None]))
     w, b, u = attention.projection.weight, attention.projection.bias, attention.score.weight[0]
     for n in range(3):
         energy = [float(u @ torch.tanh(w @ items[n, k] + b)) for k in range(6)]
@@ -117,12 +117,12 @@ def test_frame_attention_equals_a_loop(scale: float) -> None:
         assert pooled[n].tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_scale_zero_is_the_mean_of_what_is_there() -> None:
+def test_scale_zero_is_the_mean_of_valid_frames() -> None:
     items, mask = random(1, 4, 5).double(), torch.tensor([[True, True, False, True]])
-    pooled, weight = attention_of(0.0)(items, mask)
-    torch.testing.assert_close(pooled[0], items[0, [0, 1, 3]].mean(0))
-    torch.testing.assert_close(weight[0], torch.tensor([1, 1, 0, 1]).double() / 3)
-    assert attention_of(1.0)(items, mask)[1][0, :2].diff().abs() > 0.01
+    pooled, weight = attention_of(0.0)(items, mask[:, None])
+    torch.testing.assert_close(pooled[0, 0], items[0, [0, 1, 3]].mean(0))
+    torch.testing.assert_close(weight[0, 0], torch.tensor([1, 1, 0, 1]).double() / 3)
+    assert attention_of(1.0)(items, mask[:, None])[1][0, 0, :2].diff().abs() > 0.01
 
 
 def test_cross_attention_equals_the_loops_of_mmmu_ba() -> None:
@@ -277,7 +277,7 @@ def test_target_model_with_anything_missing(presence: list[list[tuple[bool, bool
 
 @pytest.mark.parametrize("modality", ["audio", "face"])
 @torch.inference_mode()
-def test_what_is_missing_everywhere_has_no_say(modality: str) -> None:
+def test_a_modality_missing_everywhere_changes_nothing(modality: str) -> None:
     videos = videos_of([[(True, True)] * 5, [(True, True)] * 2])
     other = dataclasses.replace(
         videos, values={**videos.values, modality: 50 * random(2, 5, 64, seed=9)}
@@ -290,7 +290,7 @@ def test_what_is_missing_everywhere_has_no_say(modality: str) -> None:
 
 
 @torch.inference_mode()
-def test_what_is_missing_somewhere_has_no_say() -> None:
+def test_a_modality_missing_in_an_utterance_changes_nothing() -> None:
     model, videos = target_model(), videos_of([[(True, False), (False, True), (True, True)]])
     audio, face = videos.values["audio"].clone(), videos.values["face"].clone()
     audio[0, 1], face[0, 0] = 30.0, -30.0
@@ -299,7 +299,7 @@ def test_what_is_missing_somewhere_has_no_say() -> None:
 
 
 @torch.inference_mode()
-def test_context_is_the_mean_of_both_attentions_where_both_are() -> None:
+def test_context_is_the_mean_of_both_attentions_if_both_are_present() -> None:
     presence = [(True, False), (False, True), (True, True), (True, True)]
     output = target_model()(videos_of([presence]))
     there = torch.tensor(presence).T
@@ -313,9 +313,9 @@ def test_context_is_the_mean_of_both_attentions_where_both_are() -> None:
             assert output.context[own][0, i].tolist() == pytest.approx(row[key], abs=1e-6)
 
 
-def test_small_and_every_parameter_learns() -> None:
+def test_the_model_is_small_and_every_parameter_has_a_gradient() -> None:
     model = target_model()
-    assert parameter_count(model) < 5_000_000
+    assert sum(weight.numel() for weight in model.parameters()) < 5_000_000
     audio, _ = model.encode_audio(random(6, BANDS, 40), torch.full((6,), 40))
     face, _ = model.encode_face(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
     there = torch.ones(2, 3, dtype=torch.bool)

@@ -137,7 +137,7 @@ def test_pictures_of_any_crops(count: int, side: int, seed: int) -> None:
     np.testing.assert_allclose(seen.std(axis=(1, 2)), 1, atol=1e-4)
 
 
-def test_the_frames_that_are_looked_at() -> None:
+def test_the_frames_that_the_pixel_network_processes() -> None:
     crops = np.stack([np.full((96, 96), 10 * t, np.uint8) for t in range(5)])
     assert pictures_of(crops)[:, 0, 0].tolist() == list(range(0, 50, 10 * PICTURE_EVERY))
     small = some_crops(1, PICTURE_PX)
@@ -162,7 +162,7 @@ def test_standardising_leaves_what_it_was_given() -> None:
     np.testing.assert_array_equal(grey, before)
 
 
-def test_where_nothing_is_to_be_seen_no_noise_is_blown_up() -> None:
+def test_uniform_pictures_are_not_amplified_to_noise() -> None:
     black = np.zeros((1, 48, 48), dtype=np.uint8)
     assert (standardised(black) == 0).all()
     noisy = black + (some_crops(1, 48) % 2)
@@ -178,7 +178,7 @@ def a_network(config: PixelConfig) -> PixelNetwork:
 
 
 @torch.inference_mode()
-def test_members_vote_and_their_features_stand_side_by_side() -> None:
+def test_members_are_averaged_and_their_features_concatenated() -> None:
     network, seen = a_network(TINY), torch.from_numpy(standardised(some_crops(5, 48)))
     features, votes = network(seen)
     assert features.shape == (5, 3 * 6)
@@ -192,7 +192,7 @@ def test_members_vote_and_their_features_stand_side_by_side() -> None:
 
 
 @torch.inference_mode()
-def test_a_picture_is_judged_alone_and_at_any_size() -> None:
+def test_a_picture_gets_the_same_output_alone_and_at_any_size() -> None:
     network = a_network(TINY)
     for side in (36, 48):
         seen = torch.from_numpy(standardised(some_crops(4, side)))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from avsent.labels import MODALITIES
 from avsent.model.networks.config import TransferConfig
 from avsent.model.networks.transfer import (
     HMDecoder,
@@ -20,7 +21,6 @@ from avsent.model.networks.transfer import (
     discriminator_loss,
 )
 
-PAIR = ("audio", "face")
 SIZE = 4
 THERE = {
     "audio": torch.tensor([[True, True, False], [True, False, False]]),
@@ -36,11 +36,11 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def transfer() -> Transfer:
     torch.manual_seed(2)
-    return Transfer(PAIR, SIZE, SIZE, TransferConfig(6, 5)).double()
+    return Transfer(MODALITIES, SIZE, SIZE, TransferConfig(6, 5)).double()
 
 
 def embeddings() -> dict[str, Tensor]:
-    return {m: random(2, 3, SIZE, seed=n).requires_grad_() for n, m in enumerate(PAIR)}
+    return {m: random(2, 3, SIZE, seed=n).requires_grad_() for n, m in enumerate(MODALITIES)}
 
 
 def sigmoid(x: float) -> float:
@@ -121,7 +121,7 @@ def test_losses_are_finite_for_any_logit_and_empty_masks_train_nothing() -> None
 def test_transfer_is_the_mean_over_modalities_on_its_masks() -> None:
     module, given_, source = transfer(), embeddings(), random(2, 3, SIZE, seed=9)
     decoded, told, fooled = [], [], []
-    for m in PAIR:
+    for m in MODALITIES:
         reconstructed = module.decoders[m](given_[m])
         mask = THERE[m] & HAS_SOURCE
         decoded.append((reconstructed - source)[mask].square().mean().item())
@@ -163,12 +163,12 @@ def test_each_loss_trains_what_the_paper_says(loss: str, trained: set[str]) -> N
     for name in trained:
         assert all(p.grad.abs().sum() > 0 for p in parts[name]), name
     if "embeddings" in trained:
-        for m in PAIR:
+        for m in MODALITIES:
             mask = THERE[m] & HAS_SOURCE if loss == "decoder" else THERE[m]
             assert given_[m].grad[~mask].eq(0).all()
 
 
-def test_what_cannot_be_seen_changes_no_loss() -> None:
+def test_masked_values_change_no_loss() -> None:
     module, given_, source = transfer(), embeddings(), random(2, 3, SIZE, seed=9)
     other = {m: v.detach().masked_fill(~THERE[m][..., None], 7.0) for m, v in given_.items()}
     elsewhere = source.masked_fill(~HAS_SOURCE[..., None], -7.0)
@@ -181,7 +181,7 @@ def test_what_cannot_be_seen_changes_no_loss() -> None:
     assert first.item() == pytest.approx(second.item(), abs=1e-12)
 
 
-def test_a_discriminator_and_an_embedding_pull_against_each_other() -> None:
+def test_discriminator_and_embedding_are_adversaries() -> None:
     """Trained alone it tells the two apart; then embeddings that follow L_adv pass for sources."""
     torch.manual_seed(0)
     module = Transfer(("audio",), SIZE, SIZE, TransferConfig(8, 8))
@@ -204,8 +204,8 @@ def test_a_discriminator_and_an_embedding_pull_against_each_other() -> None:
     assert network(leaf["audio"]).gt(0).float().mean() > 0.9
 
 
-def test_sizes_that_do_not_fit() -> None:
+def test_different_embedding_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="source have size 8, of the target 4"):
-        Transfer(PAIR, 8, 4, TransferConfig())
+        Transfer(MODALITIES, 8, 4, TransferConfig())
     with pytest.raises(ValueError, match="at least one modality"):
         Transfer((), 4, 4, TransferConfig())

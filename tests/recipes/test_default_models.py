@@ -567,12 +567,14 @@ def test_the_shipped_model_gives_the_logits_of_the_fusion() -> None:
         np.testing.assert_allclose(logits_alone(model, audio, face), logits, atol=1e-4)
     expected = logits_of(fused, posteriors_of_stills(EXPERTS, experts, stills))
     for row, logits in enumerate(expected):
-        looks = model.look_at(torch.from_numpy(standardised(stills.pictures[row : row + 1])))
+        looks = model.classify_pixels(
+            torch.from_numpy(standardised(stills.pictures[row : row + 1]))
+        )
         assert looks is not None
         face, _ = model.encode_face(
             stills.landmarks[row][None, None],
             torch.ones(1, 1, dtype=torch.bool),
-            FaceExtras(looks=looks[:, None]),
+            FaceExtras(pixels=looks[:, None]),
         )
         np.testing.assert_allclose(logits_alone(model, None, face), logits, atol=1e-4)
 

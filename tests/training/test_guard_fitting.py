@@ -79,7 +79,7 @@ def test_evaluation_uses_the_guard() -> None:
     )
     guarded = outputs_of(model, face_only, CPU)
     guard = model.guard
-    model.set_guard(None)
+    model.set_modality_check(None)
     unchecked = outputs_of(model, face_only, CPU)
     without = outputs_of(
         model,
@@ -92,7 +92,7 @@ def test_evaluation_uses_the_guard() -> None:
         ),
         CPU,
     )
-    model.set_guard(guard)
+    model.set_modality_check(guard)
     known = material.test.known().numpy()
     assert guard is not None
     assert np.abs(guarded - unchecked)[known].max() > 1e-3
@@ -127,7 +127,7 @@ def test_too_few_pairs_give_no_guard() -> None:
     model = found.model
     guard = model.guard
     assert fit_guard(model, few, CPU, 0) is None
-    model.set_guard(guard)
+    model.set_modality_check(guard)
 
 
 def test_damage_hits_one_modality_of_three_quarters() -> None:

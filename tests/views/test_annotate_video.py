@@ -1,15 +1,20 @@
-"""The annotated video: times, sound, sizes and damage, and what is drawn where."""
+"""The annotated video: times, sound, sizes, damage, what is drawn where, and errors."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from annotated import analysed, onset_s, pictures, said, sound_packets, times, write_clip
+from conftest import SAMPLE, run_avsent
+from processes import python
+from written_views import analysed, onset_s, pictures, result_with, sound_packets, times, write_clip
 
+from avsent.errors import InputError, MediaError, OutputError, UsageError
 from avsent.extraction.faces.types import Sighting
 from avsent.progress import Progress
 from avsent.views.annotate.drawing import Style
@@ -25,7 +30,7 @@ def face(track: int, box: tuple[int, int, int, int], until_s: float = 9.0) -> li
     return [Sighting(track, n / 10, edges) for n in range(int(until_s * 10) + 1)]
 
 
-ONE = said((0.2, 5.0, 1, "positive"))
+ONE = result_with((0.2, 5.0, 1, "positive"))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -52,7 +57,7 @@ def test_the_sound_is_the_same(clips: Path, tmp_path: Path, name: str, ending: s
     assert max(map(abs, shifts)) < 0.001
 
 
-def test_bad_sound_does_not_matter(clips: Path, tmp_path: Path) -> None:
+def test_damaged_sound_is_left_out(clips: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     annotate(clips / "failing_audio.mp4", target, ONE, [])
     whole = {data for _, data in sound_packets(clips / "failing_audio.mp4")}
@@ -88,7 +93,7 @@ def test_sound_that_mp4_does_not_take_is_encoded_in_time(tmp_path: Path, onset: 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("codec", ["flac", "ac3", "alac", "libmp3lame", "libopus", "mp2"])
-def test_every_common_sound_comes_along(tmp_path: Path, codec: str, ending: str) -> None:
+def test_every_common_sound_codec_is_kept(tmp_path: Path, codec: str, ending: str) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 1600, 40), sound=codec)
     target = tmp_path / f"out{ending}"
     annotate(source, target, ONE, [])
@@ -143,12 +148,12 @@ def test_times_are_those_of_the_result_wherever_clocks_begin(
         sound_clock_s=sound_s,
     )
     target = tmp_path / f"out{ending}"
-    annotate(source, target, said((0.0, 9.0, None, "negative"), duration_s=9.0), [])
+    annotate(source, target, result_with((0.0, 9.0, None, "negative"), duration_s=9.0), [])
     expected, loud_s = analysed(source)
     assert len(expected) == 30
     assert times(target) == pytest.approx(expected, abs=0.001)
     assert onset_s(target) == pytest.approx(loud_s, abs=0.03)
-    # What is said at that time in the result is on the picture: here, the card.
+    # The utterance of that time in the result is on the picture: here, the card.
     assert all((p < 70).all(axis=2).mean() > 0.05 for time_s, p in pictures(target) if time_s < 9)
     again, again_loud_s = analysed(target)
     assert again == pytest.approx(expected, abs=0.001)
@@ -182,7 +187,7 @@ def test_colours_are_those_of_the_standards(
 ) -> None:
     """BT.601 in small videos that do not say so, BT.709 in large ones."""
     source = write_clip(tmp_path / "in.mkv", range(0, 200, 40), size=size)
-    result = said((0.0, 0.2, 1, "negative"), duration_s=0.2)
+    result = result_with((0.0, 0.2, 1, "negative"), duration_s=0.2)
     annotate(source, tmp_path / "out.mp4", result, face(1, (0, 0, *size), 0.2))
     r, g, b = Style(*size, result.model.labels).line_colour("negative")
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -211,7 +216,7 @@ def test_pictures_far_apart_and_close_together(tmp_path: Path) -> None:
 )
 def test_turned_videos_are_put_upright(clips: Path, tmp_path: Path, name: str, turn: bool) -> None:
     target = tmp_path / "out.mp4"
-    annotate(clips / name, target, said(), [])
+    annotate(clips / name, target, result_with(), [])
     with av.open(str(clips / name)) as before, av.open(str(target)) as after:
         frame = next(before.decode(video=0))
         new = next(after.decode(video=0))
@@ -231,7 +236,7 @@ def test_turned_videos_are_put_upright(clips: Path, tmp_path: Path, name: str, t
 def test_odd_sizes_are_made_even(tmp_path: Path, size: tuple[int, int]) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 400, 40), size=size, picture="ffv1")
     target = tmp_path / "out.mp4"
-    result = said((0.0, 0.2, 1, "negative"), (0.0, 0.4, None, "neutral"), duration_s=0.4)
+    result = result_with((0.0, 0.2, 1, "negative"), (0.0, 0.4, None, "neutral"), duration_s=0.4)
     annotate(source, target, result, face(1, (0, 0, *size), 0.4))
     with av.open(str(target)) as media:
         context = media.streams.video[0].codec_context
@@ -239,7 +244,7 @@ def test_odd_sizes_are_made_even(tmp_path: Path, size: tuple[int, int]) -> None:
     assert len(times(target)) == 10
 
 
-def test_what_decodes_is_written(clips: Path, tmp_path: Path) -> None:
+def test_every_decodable_picture_is_written(clips: Path, tmp_path: Path) -> None:
     source, target = clips / "corrupted_midway.mp4", tmp_path / "out.mp4"
     annotate(source, target, ONE, [])
     found = times(target)
@@ -253,7 +258,7 @@ def test_the_box_is_where_the_face_was(tmp_path: Path) -> None:
         Sighting(1, n / 10, (100.0 + 100 * n / 10, 120.0, 260.0 + 100 * n / 10, 300.0))
         for n in range(21)
     ]
-    result = said((1.0, 2.0, 1, "negative"), duration_s=3.0)
+    result = result_with((1.0, 2.0, 1, "negative"), duration_s=3.0)
     annotate(source, tmp_path / "out.mp4", result, moving)
     shown = dict(pictures(tmp_path / "out.mp4"))
 
@@ -267,7 +272,7 @@ def test_the_box_is_where_the_face_was(tmp_path: Path) -> None:
         near = at(1.48)[y - 1 : y + 2, x - 1 : x + 2].reshape(-1, 3)
         assert np.abs(near - negative).max(axis=1).min() < 60, (x, y)
     assert np.abs(at(1.48)[200, 330] - 120).max() < 12  # the face itself is free
-    before = at(0.48)[200, 148:152].reshape(-1, 3)  # nothing is said yet: light, not coloured
+    before = at(0.48)[200, 148:152].reshape(-1, 3)  # no utterance yet: light, not coloured
     assert before.max() > 160
     assert (before.max(axis=1) - before.min(axis=1)).max() < 40
     assert np.abs(at(2.4)[100:310, :] - 120).max() < 12  # no face any more
@@ -276,7 +281,7 @@ def test_the_box_is_where_the_face_was(tmp_path: Path) -> None:
 def test_the_card_leaves_the_face_free(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 600, 40), size=(640, 360))
     for box, free in (((200, 30, 440, 170), np.s_[40:160]), ((200, 190, 440, 340), np.s_[200:300])):
-        result = said((0.0, 0.6, 2, "positive"), duration_s=0.6)
+        result = result_with((0.0, 0.6, 2, "positive"), duration_s=0.6)
         annotate(source, tmp_path / "out.mp4", result, face(2, box, 0.6))
         _, picture = pictures(tmp_path / "out.mp4")[8]
         assert np.abs(picture[free, 230:410].astype(int) - 120).max() < 60
@@ -285,7 +290,7 @@ def test_the_card_leaves_the_face_free(tmp_path: Path) -> None:
 
 def test_colours_of_the_picture_are_kept(clips: Path, tmp_path: Path) -> None:
     source, target = clips / "acted_happy_1080p.mp4", tmp_path / "out.mp4"
-    annotate(source, target, said(duration_s=3.04), [])
+    annotate(source, target, result_with(duration_s=3.04), [])
     before, after = pictures(source)[10][1], pictures(target)[10][1]
     top = np.s_[:900]
     assert np.abs(before[top].astype(int) - after[top]).mean() < 2.5
@@ -297,14 +302,14 @@ def test_colours_of_the_picture_are_kept(clips: Path, tmp_path: Path) -> None:
 def test_many_at_once(clips: Path, tmp_path: Path) -> None:
     spans = [(0.0, 3.0, track, "neutral") for track in range(1, 10)]
     faces = [s for n in range(1, 10) for s in face(n, (60 * n, 50, 60 * n + 50, 110), 3.0)]
-    annotate(clips / "many_faces_stage.mp4", tmp_path / "out.mp4", said(*spans), faces)
+    annotate(clips / "many_faces_stage.mp4", tmp_path / "out.mp4", result_with(*spans), faces)
     assert len(times(tmp_path / "out.mp4")) == len(times(clips / "many_faces_stage.mp4"))
 
 
 def test_progress_goes_from_start_to_end(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mkv", range(0, 4000, 40))
     seen: list[Progress] = []
-    annotate(source, tmp_path / "out.mp4", said(duration_s=4.0), [], seen.append)
+    annotate(source, tmp_path / "out.mp4", result_with(duration_s=4.0), [], seen.append)
     done = [progress.completed for progress in seen]
     assert done == sorted(done)
     assert done[0] == 0
@@ -316,7 +321,7 @@ def test_progress_goes_from_start_to_end(tmp_path: Path) -> None:
 def test_names_may_be_anything(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "-in %03d 我 #?.mkv", range(0, 200, 40))
     target = tmp_path / "-out %d: 'a' 好.mp4"
-    annotate(source, target, said(), [])
+    annotate(source, target, result_with(), [])
     assert len(times(target)) == 5
 
 
@@ -329,9 +334,111 @@ def test_full_range_becomes_limited(tmp_path: Path) -> None:
             white = av.VideoFrame.from_ndarray(np.full((96, 128, 3), 255, np.uint8))
             out.mux(stream.encode(white))
         out.mux(stream.encode(None))
-    annotate(source, tmp_path / "out.mp4", said(), [])
+    annotate(source, tmp_path / "out.mp4", result_with(), [])
     with av.open(str(tmp_path / "out.mp4")) as media:
         frame = next(media.decode(video=0))
         luma = np.frombuffer(frame.planes[0], np.uint8)[: 30 * frame.planes[0].line_size]
         assert frame.format.name == "yuv420p"
     assert abs(int(np.median(luma)) - 235) <= 1
+
+
+# The command, and errors
+
+
+def test_predict_writes_the_annotated_video(tmp_path: Path) -> None:
+    target = tmp_path / "annotated.mp4"
+    done = run_avsent("predict", SAMPLE, "--format", "json", "--annotate", target)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert os.listdir(tmp_path) == [target.name]
+    before, after = pictures(SAMPLE), pictures(target)
+    assert [t for t, _ in before] == [t for t, _ in after]
+    assert [d for _, d in sound_packets(SAMPLE)] == [d for _, d in sound_packets(target)]
+
+    # Every utterance that has a face shows its colour in the upper half, where the face is.
+    height, width = after[0][1].shape[:2]
+    style = Style(width, height, result["model"]["labels"])
+    faces = [u for u in result["utterances"] if u["track"] is not None]
+    assert faces
+    for utterance in faces:
+        middle_s = (utterance["start_s"] + utterance["end_s"]) / 2
+        number = min(range(len(after)), key=lambda n: abs(after[n][0] - middle_s))
+        plate = np.array(style.colour(utterance["sentiment"]))
+        upper = np.s_[: height * 2 // 3]
+        changed = np.abs(after[number][1][upper].astype(int) - before[number][1][upper])
+        alike = np.abs(after[number][1][upper].astype(int) - plate).max(axis=2) < 30
+        assert (alike & (changed.max(axis=2) > 25)).sum() > 100, utterance["index"]
+
+
+def test_cli_refuses_a_file_without_picture(clips: Path, tmp_path: Path) -> None:
+    target = tmp_path / "annotated.mp4"
+    done = run_avsent("predict", clips / "speech_only.wav", "--quiet", "--annotate", target)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "no picture to draw on; leave --annotate out" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_cli_refuses_an_ending_other_than_video(tmp_path: Path) -> None:
+    done = run_avsent("predict", SAMPLE, "--annotate", tmp_path / "x.gif")
+    assert done.returncode == 2
+    assert ".mp4 or .mkv" in done.stderr
+
+
+def test_a_file_without_picture_is_refused(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no picture to draw on; leave --annotate out"):
+        annotate(clips / "speech_only.wav", tmp_path / "out.mp4", ONE, [])
+    with pytest.raises(MediaError, match="empty"):
+        annotate(clips / "empty_file.webm", tmp_path / "out.mp4", ONE, [])
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", [0, 40])
+    (tmp_path / "same.mp4").symlink_to(source)
+    before = source.read_bytes()
+    for name in ("in.mp4", "same.mp4"):
+        with pytest.raises(UsageError, match="is an input"):
+            annotate(source, tmp_path / name, ONE, [])
+    with pytest.raises(OutputError, match="there is no folder"):
+        annotate(source, tmp_path / "none" / "out.mp4", ONE, [])
+    assert source.read_bytes() == before
+
+
+def test_an_interrupt_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", range(0, 4000, 40))
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"older")
+
+    def interrupt(progress: Progress) -> None:
+        if progress.completed > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        annotate(source, target, ONE, [], interrupt)
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
+    assert target.read_bytes() == b"older"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("limit", [2_000, 60_000])
+def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path, ending: str, limit: int) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+from written_views import result_with
+from avsent.views.annotate.video import annotate
+from avsent.errors import OutputError
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    target = Path({str(tmp_path / "out")!r} + {ending!r})
+    annotate(Path({str(SAMPLE)!r}), target, result_with(), [])
+except OutputError as error:
+    print(error)
+"""
+    done = python(code, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"cannot write {tmp_path}/out{ending}: File too large\n"
+    assert done.stderr == ""
+    assert os.listdir(tmp_path) == []

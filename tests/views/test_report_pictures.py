@@ -276,7 +276,7 @@ def test_strongest_moments_are_not_neighbours() -> None:
 
 
 @pytest.mark.parametrize("rate", [5.0, 10.0, 12.5, 25.0])
-def test_rate_is_told_from_the_times(rate: float) -> None:
+def test_analysis_rate_is_estimated_from_times(rate: float) -> None:
     result = result_of([n / rate for n in range(40)])
     told = analysis_rate_of(result)
     assert told == (round(rate) if abs(rate - 10) > 1 else 10.0)
@@ -289,7 +289,7 @@ def test_rate_of_few_frames_is_the_usual_one() -> None:
     assert analysis_rate_of(make_result(0)) == 10.0
 
 
-def test_many_utterances_get_less_each() -> None:
+def test_many_utterances_get_smaller_pictures() -> None:
     sizes = [sizes_for(count) for count in (1, 300, 3000)]
     assert sizes[0].faces > sizes[1].faces > sizes[2].faces
     assert context_rows(1) is context_rows(300) is None

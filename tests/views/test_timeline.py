@@ -143,7 +143,7 @@ def test_everything_fits_one_column_and_nothing_overlaps(
     assert plt.get_fignums() == []
 
 
-def test_what_is_drawn_is_what_the_result_says(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_the_drawing_shows_the_result(tmp_path: Path, drawn: list[Figure]) -> None:
     result = make_result(3)
     save_timeline(tmp_path / "a.svg", result)
     rows, score, probability, share = drawn[0].axes
@@ -184,7 +184,7 @@ def test_of_many_utterances_means_are_drawn(tmp_path: Path, drawn: list[Figure])
     assert list(tops.values()) == pytest.approx([1.0] * 120)
 
 
-def test_without_utterances_it_says_so(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_message_without_utterances(tmp_path: Path, drawn: list[Figure]) -> None:
     save_timeline(tmp_path / "a.png", make_result(0))
     assert "No utterances found.\nno speech was found" in words_of(drawn[0])
 
@@ -248,7 +248,7 @@ def test_the_trend_of_a_constant_is_it() -> None:
     assert trend_of(starts[:7], starts[:7] + 5, np.full(7, 0.25)) is None
 
 
-def test_there_is_no_trend_where_nothing_is_said() -> None:
+def test_no_trend_far_from_utterances() -> None:
     starts = np.concatenate([np.arange(100.0), 2000 + np.arange(100.0)])
     scores = np.concatenate([np.full(100, -0.5), np.full(100, 0.5)])
     trend = trend_of(starts, starts + 1, scores)

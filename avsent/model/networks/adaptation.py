@@ -1,8 +1,8 @@
-"""Adaptation: a group of utterances is measured from its own mean.
+"""Adaptation to a speaker: subtract the mean of the speaker's own utterances.
 
-What experts say is standardised: 0 is the mean of the training data. Somebody whose face at rest
-looks sad, or whose voice is always loud, lies elsewhere on average, and that says nothing about a
-single utterance. No label is needed for it, and no weight changes.
+Experts' posteriors are standardised: 0 is the mean of the training data. A face that looks sad at
+rest, or a voice that is always loud, has another mean, which says nothing about a single
+utterance. Needs no labels and changes no weights.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 
 PRIOR = 5.0
-"""The training mean counts as much as so many utterances of the group."""
+"""Weight of the training mean, in utterances."""
 MIN_UTTERANCES = 3
-"""A mean over fewer would tell what was said, not who says it."""
+"""The mean of fewer utterances depends more on what is said than on who says it."""
 NO_GROUP = -1
 
 
-def about_own_mean(
+def subtract_group_mean(
     values: Tensor,
     present: Tensor,
     groups: Tensor,
     prior: float = PRIOR,
     least: int = MIN_UTTERANCES,
 ) -> Tensor:
-    """One modality's representations ``values`` [B, U, R], moved so that the mean of each group
-    comes close to 0: by n / (n + ``prior``) of the way, n the utterances in it.
+    """Subtract n / (n + ``prior``) of the mean of each group of n utterances from one modality's
+    representations ``values`` [B, U, R].
 
-    ``present`` [B, U]: where the modality is there; ``groups`` [B, U] long: a number within the
-    video, ``NO_GROUP`` for none. What is missing (0 exactly: a stream of experts that is not
-    there), in no group or in one of fewer than ``least`` stays as it is, bit for bit.
+    ``present`` [B, U]: where the modality is there; ``groups`` [B, U] long: numbers within a
+    video, ``NO_GROUP`` for none. Values that are missing (exactly 0: a missing stream), in no
+    group or in one of fewer than ``least`` utterances stay the same, bit for bit.
     """
     there, place, count = _counted(present, groups)
-    # In double precision, so that the order of the utterances is lost in rounding.
+    # Double precision, so that the order of the utterances does not matter.
     known = torch.where(there[..., None], values, torch.zeros_like(values)).double()
     sums = known.new_zeros(len(count), values.shape[-1])
     sums.index_add_(0, place.flatten(), known.flatten(0, 1))
@@ -44,15 +44,15 @@ def about_own_mean(
     return torch.where(still, values, moved)
 
 
-def has_company(present: Tensor, groups: Tensor, least: int = MIN_UTTERANCES) -> Tensor:
-    """Which utterances [B, U] :func:`about_own_mean` measures from the mean of their group."""
+def in_group(present: Tensor, groups: Tensor, least: int = MIN_UTTERANCES) -> Tensor:
+    """Which utterances [B, U] :func:`subtract_group_mean` changes."""
     there, place, count = _counted(present, groups)
     return there & (count[place] >= least)
 
 
 def _counted(present: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where there is something to move [B, U], the place [B, U] of each group among those of all
-    videos, and how many utterances each place has."""
+    """Utterances in a group [B, U], the index [B, U] of each group among those of all videos, and
+    the utterances of each index."""
     there = present & (groups > NO_GROUP)
     found, place = torch.unique(groups, return_inverse=True)
     videos = torch.arange(len(groups), device=groups.device)[:, None]

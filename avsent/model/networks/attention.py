@@ -1,7 +1,7 @@
 """Attention inside an utterance, and over the utterances of a video.
 
-Masks are True where there is something. A row without any key gives all-zero weights instead of
-the NaN that a plain softmax would give.
+Masks are True at valid entries. A row without any valid entry gets all-zero weights; a plain
+softmax would give NaN.
 """
 
 from __future__ import annotations
@@ -35,34 +35,27 @@ class FrameAttention(nn.Module):
         self.projection = nn.Linear(size, hidden)
         self.score = nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, items: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``items`` [N, L, C], ``mask`` [N, L] → pooled [N, C], weights α [N, L]."""
-        weight = masked_softmax(self._scaled_energy(items), mask)
-        return torch.einsum("nl,nlc->nc", weight, items), weight
+    def forward(self, items: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """``items`` [N, L, C], ``masks`` [N, S, L] → pooled [N, S, C], weights α [N, S, L].
 
-    def in_pieces(self, items: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """The same energies, a softmax inside each of S pieces: ``items`` [N, L, C], ``masks``
-        [N, S, L] → pooled [N, S, C], weights [N, S, L]."""
-        energy = self._scaled_energy(items)[:, None, :].expand(masks.shape)
-        weight = masked_softmax(energy, masks)
+        Each of the S segments of an utterance has its own softmax over the same energies.
+        """
+        energy: Tensor = self.scale * self.score(torch.tanh(self.projection(items))).squeeze(-1)
+        weight = masked_softmax(energy[:, None, :].expand(masks.shape), masks)
         return torch.einsum("nsl,nlc->nsc", weight, items), weight
 
-    def _scaled_energy(self, items: Tensor) -> Tensor:
-        energy: Tensor = self.score(torch.tanh(self.projection(items))).squeeze(-1)
-        return self.scale * energy
 
+def segment_masks(mask: Tensor, segments: int) -> Tensor:
+    """``mask`` [N, L] cut into S equal segments of its valid steps, [N, S, L].
 
-def piece_masks(mask: Tensor, pieces: int) -> Tensor:
-    """``mask`` [N, L] cut into S equal stretches of its valid steps, [N, S, L].
-
-    Of ``n`` valid steps stretch s has those from floor(s·n/S) to ceil((s+1)·n/S): never empty
-    where there is any step; neighbours share a step where n is no multiple of S.
+    Of ``n`` valid steps, segment s holds those from floor(s·n/S) to ceil((s+1)·n/S): no segment
+    is empty if there is any step, and neighbours share a step unless n is a multiple of S.
     """
     count = mask.sum(dim=1)[:, None]
     place = (mask.cumsum(dim=1) - 1)[:, None, :]
-    number = torch.arange(pieces, device=mask.device)[None]
-    first = torch.div(number * count, pieces, rounding_mode="floor")
-    end = torch.div((number + 1) * count + pieces - 1, pieces, rounding_mode="floor")
+    number = torch.arange(segments, device=mask.device)[None]
+    first = torch.div(number * count, segments, rounding_mode="floor")
+    end = torch.div((number + 1) * count + segments - 1, segments, rounding_mode="floor")
     inside = (place >= first[..., None]) & (place < end[..., None])
     return inside & mask[:, None, :]
 
@@ -81,7 +74,7 @@ def cross_attention(queries: Tensor, values: Tensor, values_mask: Tensor) -> tup
 
 
 class EmbeddingNetwork(nn.Module):
-    """One modality's utterance representations in the light of their neighbours.
+    """Embeds one modality's utterances in the context of their video.
 
     Seo, Na, Kim, IEEE Access 2020: bidirectional GRU → dense → bidirectional GRU, dropout on
     each layer; the GRUs run over the utterances of a video, not over frames.
@@ -97,19 +90,19 @@ class EmbeddingNetwork(nn.Module):
     def forward(self, utterances: Tensor, present: Tensor, lengths: Tensor) -> Tensor:
         """``utterances`` [B, U, R], ``present`` [B, U], ``lengths`` [B] → [B, U, D].
 
-        An utterance without this modality enters as zeros and leaves as zeros, so that a
-        modality that is missing everywhere cannot speak through biases.
+        An utterance without this modality is zero in input and output, so that biases cannot
+        contribute for a missing modality.
         """
         absent = ~present[..., None]
         utterances = utterances.masked_fill(absent, 0.0)
-        hidden = self.drop(_over_utterances(self.first, utterances, lengths))
+        hidden = self.drop(_run_packed(self.first, utterances, lengths))
         hidden = self.drop(torch.tanh(self.dense(hidden)))
-        hidden = self.drop(_over_utterances(self.second, hidden, lengths))
+        hidden = self.drop(_run_packed(self.second, hidden, lengths))
         masked: Tensor = hidden.masked_fill(absent, 0.0)
         return masked
 
 
-def _over_utterances(gru: nn.GRU, items: Tensor, lengths: Tensor) -> Tensor:
+def _run_packed(gru: nn.GRU, items: Tensor, lengths: Tensor) -> Tensor:
     packed = pack_padded_sequence(items, lengths.cpu(), batch_first=True, enforce_sorted=False)
     hidden, _ = gru(packed)
     unpacked, _ = pad_packed_sequence(hidden, batch_first=True, total_length=items.shape[1])

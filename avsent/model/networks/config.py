@@ -1,6 +1,6 @@
 """Sizes of the networks, as dataclasses that travel in a checkpoint's ``config.json``.
 
-The HMTL paper's sizes are not known; these are ours.
+The HMTL paper does not give sizes; these are ours.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FaceEncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class PixelConfig:
-    """Convolutional network on aligned crops; ``members`` networks of these sizes vote."""
+    """Convolutional network on aligned crops: an ensemble of ``members``."""
 
     members: int = 2
     stem: int = 28
@@ -47,7 +47,7 @@ class PixelConfig:
 
 @dataclass(frozen=True, slots=True)
 class MovementConfig:
-    """Temporal convolutions over a face's way from its neutral, with attention over time."""
+    """Temporal convolutions over the displacement from the neutral face, attention over time."""
 
     points: int = 51
     channels: tuple[int, ...] = (64, 64)
@@ -59,12 +59,11 @@ class MovementConfig:
 
 @dataclass(frozen=True, slots=True)
 class ExpertsConfig:
-    """Trained experts in the place of the encoders; their posteriors are the representation.
+    """Trained experts in place of the encoders; their posteriors are the representation.
 
-    ``audio_members`` and ``face_members`` networks of the same sizes vote, and as many linear ones
-    as ``audio_members`` on ``prosody`` statistics; ``emotions`` and ``polarities`` classes each.
-    ``pixel_polarity``: for each class of the pixel network its polarity, −1 for none (FER2013:
-    angry, disgust, fear, happy, neutral, sad, surprise).
+    ``audio_members`` also counts the linear classifiers of ``prosody`` statistics.
+    ``pixel_polarity``: polarity of each class of the pixel network, −1 for none (FER2013: angry,
+    disgust, fear, happy, neutral, sad, surprise).
     """
 
     audio_members: int = 5
@@ -79,7 +78,7 @@ class ExpertsConfig:
     pixel_polarity: tuple[int, ...] = (0, 0, 0, 2, 1, 0, -1)
 
     def posteriors(self, modality: str) -> int:
-        """Size of the representation of ``modality``: log probabilities of all its experts."""
+        """Size of the representation of ``modality``: the log probabilities of its experts."""
         own = self.emotions + self.polarities
         return 2 * own + (0 if modality == "audio" else self.pixels.classes + self.polarities)
 
@@ -87,7 +86,7 @@ class ExpertsConfig:
 @dataclass(frozen=True, slots=True)
 class VoteConfig:
     """A stream of log probabilities in the representation of ``modality``: its column for each
-    label; ``log_prior``: how common each was where the expert learnt (empty: all alike)."""
+    label; ``log_prior``: of the labels in the expert's training data (empty: uniform)."""
 
     modality: str
     columns: tuple[int, ...]
@@ -107,11 +106,11 @@ class ContextConfig:
 
 @dataclass(frozen=True, slots=True)
 class FusionConfig:
-    """Which fusion head, and the options of those that have any.
+    """Which fusion head, and its options.
 
-    ``factors`` k and ``outputs`` o: factorized bilinear pooling, ``normalise``: signed square root
-    and L2 after it. ``beta`` and ``original``: multiplicative fusion's β, and Liu's form of the
-    loss instead of M3ER's. ``segments``: pieces of an utterance in AVEF.
+    ``factors`` k and ``outputs`` o: of factorized bilinear pooling, ``normalise``: signed square
+    root and L2 after it. ``beta`` and ``original``: multiplicative fusion's β, and Liu's form of
+    the loss instead of M3ER's. ``segments``: of an utterance in AVEF.
     """
 
     name: str = "hmtl"
@@ -124,13 +123,13 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class GuardConfig:
-    """M3ER's modality check and proxy features, see :class:`~avsent.model.networks.modality_check.Guard`.
+class ModalityCheckConfig:
+    """See :class:`~avsent.model.networks.modality_check.ModalityCheck`.
 
-    ``components`` of the common space; ``agreement`` τ: a pair that agrees less is not believed;
-    ``farthest``: how far from the training data voice and face may lie. ``basis``: training pairs
-    kept for proxies, ``neighbours`` of them are used at a time, with a ``ridge``; ``linear``: one
-    linear map instead; ``stand_in``: whether proxies are used unless the user says otherwise.
+    ``components``: of the common space; ``agreement``: τ, pairs below it lose a modality;
+    ``farthest``: limits of the distance of voice and face from the training data. ``basis``:
+    training pairs kept for proxies, ``neighbours`` of them used at a time, with a ``ridge``;
+    ``linear``: one linear map instead; ``stand_in``: use proxies unless the user decides.
     """
 
     components: int = 8
@@ -154,7 +153,7 @@ class TransferConfig:
 
 @dataclass(frozen=True, slots=True)
 class VectorSizes:
-    """Size of each modality's ready-made vector per utterance; 0 where it comes raw or not."""
+    """Size of each modality's ready-made vector per utterance; 0: raw input, or none."""
 
     audio: int = 0
     face: int = 0
@@ -162,17 +161,18 @@ class VectorSizes:
 
     def of(self, modality: str) -> int:
         """Size for ``modality``."""
-        return {"audio": self.audio, "face": self.face, "text": self.text}[modality]
+        size: int = getattr(self, modality)
+        return size
 
 
 @dataclass(frozen=True, slots=True)
 class TargetConfig:
     """Everything needed to rebuild a :class:`~avsent.model.networks.target.TargetModel`.
 
-    ``experts``: what encodes instead of ``audio`` and ``face``, None for encoders that learn with
-    the rest. ``votes``: streams whose log probabilities are added to the fusion head's
-    logits. ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then
-    the polarities that its number is turned into. ``guard``: what checks voice against face.
+    ``experts``: encode in place of ``audio`` and ``face``; None: the encoders are trained with the
+    rest. ``votes``: streams whose log probabilities are added to the fusion head's logits.
+    ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then the polarities
+    of that number. ``guard``: the modality check.
     """
 
     labels: tuple[str, ...] = ("negative", "neutral", "positive")
@@ -185,10 +185,20 @@ class TargetConfig:
     votes: tuple[VoteConfig, ...] = ()
     context: ContextConfig = field(default_factory=ContextConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    guard: GuardConfig | None = None
+    guard: ModalityCheckConfig | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Outputs C of the fusion head."""
+        return 1 if self.real else len(self.labels)
+
+    @property
+    def embedding_size(self) -> int:
+        """Size D of an embedding: both directions of the second GRU."""
+        return 2 * self.context.second_gru
 
     def input_size(self, modality: str) -> int:
-        """Size of what enters the embedding network of ``modality``: one piece of an utterance."""
+        """Input size of the embedding network of ``modality``: one segment of an utterance."""
         ready = self.vectors.of(modality)
         if ready or modality == "text":
             return ready
@@ -196,13 +206,11 @@ class TargetConfig:
             return self.experts.posteriors(modality)
         return (self.audio if modality == "audio" else self.face).representation
 
-    def pieces(self, modality: str) -> int:
-        """Pieces of an utterance that the encoder of ``modality`` gives: AVEF's segments, else 1.
+    def segments(self, modality: str) -> int:
+        """Segments that the encoder of ``modality`` makes of an utterance: more than 1 only for
+        AVEF, and not for ready-made vectors, which cannot be cut.
 
-        A ready-made vector stands for the whole utterance and cannot be cut.
-
-        Raises:
-            ValueError: AVEF with less than one segment.
+        Raises ValueError for AVEF with less than one segment.
         """
         ready = self.vectors.of(modality) or self.experts is not None
         if self.fusion.name != "avef" or ready or modality == "text":
@@ -212,6 +220,5 @@ class TargetConfig:
         return self.fusion.segments
 
     def representation_size(self, modality: str) -> int:
-        """Size of what the encoder of ``modality`` gives for an utterance: its pieces, each of
-        ``input_size``, one after the other."""
-        return self.pieces(modality) * self.input_size(modality)
+        """Size of an encoded utterance: all its segments, each of ``input_size``."""
+        return self.segments(modality) * self.input_size(modality)

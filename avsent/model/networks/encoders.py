@@ -1,7 +1,7 @@
-"""Utterance encoder for voice: a fully convolutional network over the log-mel spectrogram.
+"""Utterance encoders: each makes one vector of a sequence of any length, by attention over time.
 
-Its output is a grid of frequency × time cells; attention pools the cells (FBP form), so speech
-of any length gives one representation.
+Voice: convolutions over the log-mel spectrogram. Face: landmarks of each frame, their movement
+away from the neutral face, and aligned crops. Ready-made vectors are standardised only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.model.networks.attention import FrameAttention, piece_masks
+from avsent.model.networks.attention import FrameAttention, segment_masks
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     FaceEncoderConfig,
@@ -26,26 +26,29 @@ TIME_STRIDE = 8
 _TIME_HALVINGS = 3
 
 
-class AudioEncoder(nn.Module):
-    """Log-mel [N, mel, T] → representation [N, R] and attention over time.
+def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(),
+    ]
 
-    With ``pieces`` S > 1 (AVEF) the representation is [N, S·R]: S equal stretches of time one
-    after the other, pooled apart.
+
+class AudioEncoder(nn.Module):
+    """Fully convolutional network over log-mel [N, mel, T] → representation [N, R], weights.
+
+    Attention pools its grid of frequency × time cells (FBP form). With ``segments`` S > 1 (AVEF)
+    each of S equal segments of time is pooled alone, and the representation is [N, S·R].
     """
 
-    def __init__(self, config: AudioEncoderConfig, pieces: int = 1) -> None:
+    def __init__(self, config: AudioEncoderConfig, segments: int = 1) -> None:
         super().__init__()
-        self.pieces = pieces
+        self.segments = segments
         blocks: list[nn.Module] = []
         before = 1
         for index, after in enumerate(config.channels):
-            # The first block halves by its stride: most of the time would go into its full map.
-            stride = 2 if index == 0 else 1
-            blocks += [
-                nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            ]
+            # The first block halves by stride, not by pooling: its full map would take most time.
+            blocks += _convolution(before, after, stride=2 if index == 0 else 1)
             if index > 0:
                 time = 2 if index < _TIME_HALVINGS else 1
                 blocks.append(nn.MaxPool2d((2, time), ceil_mode=True))
@@ -58,56 +61,50 @@ class AudioEncoder(nn.Module):
     def forward(
         self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``log_mel`` [N, mel, T], valid frames ``lengths`` [N] → representation [N, R] and the
+        """``log_mel`` [N, mel, T], valid frames ``lengths`` [N] → representation [N, S·R] and the
         attention per step of ``TIME_STRIDE`` frames [N, ceil(T / TIME_STRIDE)], summed over
-        frequency; with several pieces their mean.
-
-        ``prosody`` says nothing to it.
+        frequency, mean over segments. ``prosody`` is not used.
         """
         grid = self._grid(log_mel, lengths)
         n, channels, bands, steps = grid.shape
         valid_steps = torch.div(lengths + TIME_STRIDE - 1, TIME_STRIDE, rounding_mode="floor")
         mask = torch.arange(steps, device=grid.device)[None] < valid_steps[:, None]
         cells = self.drop(grid.permute(0, 3, 2, 1).reshape(n, steps * bands, channels))
-        if self.pieces > 1:
-            masks = piece_masks(mask, self.pieces).repeat_interleave(bands, dim=2)
-            pooled, by_piece = self.attention.in_pieces(cells, masks)
-            weight = by_piece.mean(dim=1)
-        else:
-            pooled, weight = self.attention(cells, mask.repeat_interleave(bands, dim=1))
+        masks = segment_masks(mask, self.segments).repeat_interleave(bands, dim=2)
+        pooled, weight = self.attention(cells, masks)
         representation = torch.tanh(self.out(pooled)).reshape(n, -1)
-        return representation, weight.view(n, steps, bands).sum(dim=-1)
+        return representation, weight.mean(dim=1).view(n, steps, bands).sum(dim=-1)
 
     def _grid(self, log_mel: Tensor, lengths: Tensor) -> Tensor:
         """Cells [N, C, bands, steps] of every spectrogram.
 
-        Batch norm makes something of padding, and the convolutions look over the end of the sound.
-        Outside of training it stays 0 in every layer, as beyond the end of a sound of its own: the
-        rest of a batch says nothing about an utterance.
+        Batch norm makes padding non-zero, and convolutions would carry that into the last valid
+        frames. Outside of training padding is therefore reset to 0 after each block, so an
+        utterance gets the same representation in any batch.
         """
         grid = log_mel[:, None]
         if self.training or bool((lengths == log_mel.shape[2]).all()):
             return cast(Tensor, self.blocks(grid))
         valid = lengths
-        grid = _cut(grid, valid)
+        grid = _zero_padding(grid, valid)
         for layer in self.blocks:
             grid = layer(grid)
             if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
                 step = cast(tuple[int, int], layer.stride)[1]
                 valid = torch.div(valid + step - 1, step, rounding_mode="floor")
             elif isinstance(layer, nn.ReLU):
-                grid = _cut(grid, valid)
+                grid = _zero_padding(grid, valid)
         return grid
 
 
-def _cut(grid: Tensor, lengths: Tensor) -> Tensor:
+def _zero_padding(grid: Tensor, lengths: Tensor) -> Tensor:
     """``grid`` [N, C, bands, T] with 0 from step ``lengths`` [N] on."""
     beyond = torch.arange(grid.shape[3], device=grid.device) >= lengths[:, None]
     return grid.masked_fill(beyond[:, None, None], 0.0)
 
 
 class MovementEncoder(nn.Module):
-    """Landmarks [N, T, P, 2] and neutral faces [N, P, 2] → representation [N, R]."""
+    """Temporal convolutions over the displacement of the landmarks from the neutral face."""
 
     def __init__(self, config: MovementConfig) -> None:
         super().__init__()
@@ -128,36 +125,34 @@ class MovementEncoder(nn.Module):
 
     def forward(self, landmarks: Tensor, mask: Tensor, neutral: Tensor) -> Tensor:
         """``landmarks`` [N, T, P, 2], ``mask`` [N, T], ``neutral`` [N, P, 2] → [N, R]."""
-        n, frames = mask.shape
-        way = (landmarks - neutral[:, None]).reshape(n, frames, -1)
-        seen = self.way(way[mask])
-        items = seen.new_zeros((n, frames, seen.shape[-1]))
-        items[mask] = seen
-        there = mask[:, None].to(items.dtype)
+        displacement = (landmarks - neutral[:, None]).flatten(start_dim=2)
+        normed = self.way(displacement[mask])
+        items = normed.new_zeros((*mask.shape, normed.shape[-1]))
+        items[mask] = normed
+        valid = mask[:, None].to(items.dtype)
         items = items.transpose(1, 2)
         for layer in self.layers:
-            # Padding stays 0 in every layer, as beyond the ends of a sequence of its own.
-            items = layer(items) * there
-        pooled, _ = self.attention(items.transpose(1, 2), mask)
-        return torch.tanh(self.out(pooled))
+            items = layer(items) * valid  # padding stays 0, as beyond the ends of a sequence
+        pooled, _ = self.attention(items.transpose(1, 2), mask[:, None])
+        return torch.tanh(self.out(pooled[:, 0]))
 
 
 class PixelMember(nn.Module):
-    """One convolutional network: pictures [N, 48, 48] → features [N, channels[-1]]."""
+    """One convolutional network over aligned crops."""
 
     def __init__(self, config: PixelConfig) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_block(1, config.stem), nn.MaxPool2d(2)]
+        layers: list[nn.Module] = [*_convolution(1, config.stem), nn.MaxPool2d(2)]
         before = config.stem
         for index, width in enumerate(config.channels):
             if index > 0:
                 layers.append(nn.MaxPool2d(2))
-            layers += [*_block(before, width), *_block(width, width)]
+            layers += [*_convolution(before, width), *_convolution(width, width)]
             before = width
         self.blocks = nn.Sequential(*layers)
         self.drop = nn.Dropout(config.dropout)
         self.out = nn.Linear(before, config.classes)
-        # Faster on a processor: by a tenth, by a third on a busy one.
+        # On CPU a tenth faster, on a busy one a third.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +162,7 @@ class PixelMember(nn.Module):
 
 
 class PixelNetwork(nn.Module):
-    """The members together."""
+    """An ensemble of :class:`PixelMember`."""
 
     def __init__(self, config: PixelConfig) -> None:
         super().__init__()
@@ -177,45 +172,36 @@ class PixelNetwork(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """``pictures`` [N, H, W], each standardised → features [N, members · F] and the mean of
         the members' log probabilities [N, classes]."""
-        seen = [member(pictures) for member in self.members]
-        features = torch.cat([features for features, _ in seen], dim=-1)
-        votes = torch.stack([functional.log_softmax(logits, dim=-1) for _, logits in seen])
+        outputs = [member(pictures) for member in self.members]
+        features = torch.cat([features for features, _ in outputs], dim=-1)
+        votes = torch.stack([functional.log_softmax(logits, dim=-1) for _, logits in outputs])
         return features, votes.mean(dim=0)
-
-
-def _block(before: int, after: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(before, after, 3, padding=1, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(),
-    ]
 
 
 @dataclass(frozen=True, slots=True)
 class FaceExtras:
-    """What is known of N face sequences besides their landmarks.
+    """Inputs of N face sequences besides their landmarks.
 
-    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``looks`` [N, T, 7]: log probabilities of
-    the pixel network, NaN in frames that it did not look at.
+    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``pixels`` [N, T, 7]: log probabilities of
+    the pixel network, NaN in frames that it did not process.
     """
 
     neutral: Tensor | None = None
-    looks: Tensor | None = None
+    pixels: Tensor | None = None
 
 
 class FaceEncoder(nn.Module):
-    """Normalised landmarks [N, T, P, 2] → representation [N, R] and attention over frames.
+    """Dense layers on the normalised landmarks of each frame, attention over frames.
 
-    With ``pieces`` S > 1 (AVEF) the representation is [N, S·R]: S equal stretches of the frames
-    one after the other, pooled apart; the attention is then their mean.
+    With ``segments`` S > 1 (AVEF) each of S equal segments of the frames is pooled alone, and the
+    representation is [N, S·R].
     """
 
-    def __init__(self, config: FaceEncoderConfig, pieces: int = 1) -> None:
+    def __init__(self, config: FaceEncoderConfig, segments: int = 1) -> None:
         super().__init__()
-        self.pieces = pieces
+        self.segments = segments
         size = config.points * 2
-        # Without scale and shift of its own: the training corpora fix the scale of each
-        # coordinate, nothing else.
+        # Not affine: the training corpora set only the scale of each coordinate.
         self.norm = nn.BatchNorm1d(size, affine=False)
         layers: list[nn.Module] = []
         for width in config.hidden:
@@ -228,31 +214,23 @@ class FaceEncoder(nn.Module):
     def forward(
         self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``landmarks`` [N, T, P, 2], ``mask`` [N, T] → representation [N, R], weights [N, T].
-
-        ``extras`` say nothing to it.
-        """
-        n, frames = mask.shape
-        flat = landmarks.reshape(n, frames, -1)
-        seen = self.frame(self.norm(flat[mask]))
-        encoded = seen.new_zeros((n, frames, self.out.in_features))  # bfloat16 on a GPU
-        encoded[mask] = seen
-        if self.pieces > 1:
-            pooled, by_piece = self.attention.in_pieces(encoded, piece_masks(mask, self.pieces))
-            weight = by_piece.mean(dim=1)
-        else:
-            pooled, weight = self.attention(encoded, mask)
-        return torch.tanh(self.out(pooled)).reshape(n, -1), weight
+        """``landmarks`` [N, T, P, 2], ``mask`` [N, T] → representation [N, S·R] and the attention
+        [N, T], mean over segments. ``extras`` are not used."""
+        valid = self.frame(self.norm(landmarks.flatten(start_dim=2)[mask]))
+        encoded = valid.new_zeros((*mask.shape, self.out.in_features))  # bfloat16 on a GPU
+        encoded[mask] = valid
+        pooled, weight = self.attention(encoded, segment_masks(mask, self.segments))
+        return torch.tanh(self.out(pooled)).flatten(start_dim=1), weight.mean(dim=1)
 
 
 LIMIT = 3.0
-"""Standardised values are cut off here: without it the rare outliers of prosody drown the rest."""
+"""Standardised values are clipped here, else rare outliers of prosody outweigh all others."""
 
 
 class VectorEncoder(nn.Module):
-    """Vectors [N, R] → standardised [N, R], cut off at ±``LIMIT``.
+    """Vectors [N, R] → standardised [N, R], clipped at ±``LIMIT``.
 
-    NaN is a value that is not known: it becomes 0, the mean of the training data.
+    NaN (not known) becomes 0, the mean of the training data.
     """
 
     mean: Tensor
@@ -271,7 +249,7 @@ class VectorEncoder(nn.Module):
         apart = torch.where(known, vectors - mean, torch.zeros_like(vectors))
         deviation = (apart.square().sum(dim=0) / count).sqrt()
         self.mean.copy_(mean)
-        # Of what was never known nothing can be said.
+        # Dimensions never observed get infinite deviation, so they normalise to 0.
         deviation = torch.where(known.any(dim=0), deviation.clamp_min(1e-6), torch.inf)
         self.deviation.copy_(deviation)
 

@@ -1,19 +1,19 @@
-"""Experts in the place of encoders: each was taught emotion and polarity from one stream alone.
+"""Experts in place of the encoders: each learns emotion and polarity from one stream alone.
 
-The representation of an utterance is what they say: log probabilities of the eight emotions and
-of the three polarities, the mean over members that learnt from different people. What lies above
-(embedding networks, HMTL fusion, votes) learns from posteriors on people that a member never
-met, and so knows how far each can be trusted. Streams:
+An utterance is represented by log probabilities of eight emotions and three polarities, the mean
+over members trained on different folds. The layers above learn from out-of-fold posteriors, and
+so how far to trust each expert. Streams:
 
 - voice: log-mel spectrogram;
 - prosody: statistics of pitch, energy and spectral balance;
 - still face: landmarks of every frame alone, from clips and from stills;
-- moving face: landmarks relative to the speaker's own neutral;
+- moving face: landmarks relative to the speaker's neutral face;
 - pixels: aligned crops, from stills.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -49,25 +49,26 @@ class ExpertVotes(nn.Module):
         present: dict[str, Tensor],
         scales: dict[str, VectorEncoder],
     ) -> Tensor:
-        """By modality ``values`` [B, U, R], standardised by ``scales``, and ``present`` [B, U] →
+        """By modality: ``values`` [B, U, R], standardised by ``scales``, and ``present`` [B, U] →
         logits [B, U, C]."""
         logits = self.bias.expand(*next(iter(values.values())).shape[:2], -1)
         for weight, stream in zip(self.weight, self.streams, strict=True):
             columns = list(stream.columns)
             scale = scales[stream.modality]
             standardised = values[stream.modality][..., columns]
-            # Nothing but zeros: the stream is missing, or was never known in training.
-            there = present[stream.modality] & (standardised != 0).any(dim=-1)
+            # All zeros: the stream is missing, or was never known in training.
+            known = present[stream.modality] & (standardised != 0).any(dim=-1)
             deviation = scale.deviation[columns]
             deviation = torch.where(deviation.isfinite(), deviation, torch.zeros_like(deviation))
-            said = standardised * deviation + scale.mean[columns]
+            votes = standardised * deviation + scale.mean[columns]
             if stream.log_prior:
-                said = said - said.new_tensor(stream.log_prior)
-            logits = logits + weight * said * there[..., None].to(said.dtype)
+                votes = votes - votes.new_tensor(stream.log_prior)
+            logits = logits + weight * votes * known[..., None].to(votes.dtype)
         return logits
 
 
 LEAST_LOG = -8.0
+"""Log probabilities are clipped here."""
 
 
 class ExpertHeads(nn.Module):
@@ -84,7 +85,7 @@ class ExpertHeads(nn.Module):
 
 
 class AudioMember(nn.Module):
-    """One network that hears emotion."""
+    """One network on the spectrogram."""
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
@@ -98,7 +99,10 @@ class AudioMember(nn.Module):
 
 
 class ProsodyMember(nn.Module):
-    """A linear judge of the prosody: statistics [N, P] → log probabilities [N, E + P]."""
+    """A linear classifier of prosody: statistics [N, P] → log probabilities [N, E + P].
+
+    NaN (not known) counts as the mean.
+    """
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
@@ -106,13 +110,12 @@ class ProsodyMember(nn.Module):
         self.votes = ExpertHeads(config.prosody, config)
 
     def forward(self, prosody: Tensor) -> Tensor:
-        """NaN, which is not known, counts as the mean."""
         votes: Tensor = self.votes(self.scale(prosody))
         return votes
 
 
 class FaceMember(nn.Module):
-    """One network that sees emotion in landmarks: in each frame alone, and in their movement."""
+    """One network on the landmarks of each frame, one on their movement."""
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
@@ -121,21 +124,25 @@ class FaceMember(nn.Module):
         self.movement = MovementEncoder(config.movement)
         self.movement_votes = ExpertHeads(config.movement.representation, config)
 
-    def look(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probabilities [N, E + P] by the frames alone, and the attention over them [N, T]."""
+    def still_posteriors(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities [N, E + P] by single frames, and the attention over them [N, T]."""
         representation, weight = self.still(landmarks, mask)
         return self.still_votes(representation), weight
 
-    def watch(self, landmarks: Tensor, mask: Tensor, neutral: Tensor) -> Tensor:
+    def movement_posteriors(self, landmarks: Tensor, mask: Tensor, neutral: Tensor) -> Tensor:
         """Log probabilities [N, E + P] by the movement."""
         votes: Tensor = self.movement_votes(self.movement(landmarks, mask, neutral))
         return votes
 
 
+def _mean(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(tensors)).mean(dim=0)
+
+
 class AudioExperts(nn.Module):
     """Log-mel [N, mel, T] and prosody [N, P] → standardised posteriors [N, R].
 
-    Where the prosody is not known its stream has the mean of the training data.
+    Unknown prosody counts as the mean of the training data.
     """
 
     def __init__(self, config: ExpertsConfig) -> None:
@@ -147,17 +154,17 @@ class AudioExperts(nn.Module):
     def posteriors(
         self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean log probabilities [N, R] of all members, by the spectrogram and by the prosody (NaN
-        in rows where it is not known), and mean attention over time."""
-        heard = [member(log_mel, lengths) for member in self.members]
-        votes = torch.stack([votes for votes, _ in heard]).mean(dim=0)
-        spoken = torch.full_like(votes, torch.nan)
+        """Mean log probabilities [N, R] of all members by spectrogram and by prosody (NaN in rows
+        where it is not known), and mean attention over time."""
+        outputs = [member(log_mel, lengths) for member in self.members]
+        voice = _mean(votes for votes, _ in outputs)
+        spoken = torch.full_like(voice, torch.nan)
         if prosody is not None:
             known = ~prosody.isnan().all(dim=-1)
-            judged = torch.stack([member(prosody[known]) for member in self.prosody])
-            spoken[known] = judged.mean(dim=0).to(spoken.dtype)
-        both = torch.cat([votes, spoken], dim=-1).clamp_min(LEAST_LOG)
-        return both, torch.stack([weight for _, weight in heard]).mean(dim=0)
+            by_prosody = _mean(member(prosody[known]) for member in self.prosody)
+            spoken[known] = by_prosody.to(spoken.dtype)
+        both = torch.cat([voice, spoken], dim=-1).clamp_min(LEAST_LOG)
+        return both, _mean(weight for _, weight in outputs)
 
     def forward(
         self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
@@ -168,9 +175,9 @@ class AudioExperts(nn.Module):
 
 
 class FaceExperts(nn.Module):
-    """Landmarks, the speaker's neutral and crops → standardised posteriors [N, R].
+    """Landmarks, the speaker's neutral face and crops → standardised posteriors [N, R].
 
-    A stream that is not there (no neutral, no picture) has the mean of the training data.
+    A missing stream (no neutral face, no crops) counts as the mean of the training data.
     """
 
     def __init__(self, config: ExpertsConfig) -> None:
@@ -183,20 +190,20 @@ class FaceExperts(nn.Module):
     def posteriors(
         self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean log probabilities [N, R] of all members: still, moving, pixels; NaN where a stream
-        is missing. And the mean attention over frames [N, T]."""
+        """Mean log probabilities [N, R] of all members by still face, movement and pixels, NaN
+        where a stream is missing; and the mean attention over frames [N, T]."""
         extras = extras or FaceExtras()
         members = [cast(FaceMember, member) for member in self.members]
-        looked = [member.look(landmarks, mask) for member in members]
-        weight = torch.stack([weight for _, weight in looked]).mean(dim=0)
-        parts = [torch.stack([votes for votes, _ in looked]).mean(dim=0)]
-        if extras.neutral is not None:
-            watched = [member.watch(landmarks, mask, extras.neutral) for member in members]
-            parts.append(torch.stack(watched).mean(dim=0))
+        outputs = [member.still_posteriors(landmarks, mask) for member in members]
+        weight = _mean(weight for _, weight in outputs)
+        still = _mean(votes for votes, _ in outputs)
+        if extras.neutral is None:
+            moving = torch.full_like(still, torch.nan)
         else:
-            parts.append(torch.full_like(parts[0], torch.nan))
-        parts.append(self._pictured(weight, extras))
-        return torch.cat(parts, dim=-1).clamp_min(LEAST_LOG), weight
+            neutral = extras.neutral
+            moving = _mean(m.movement_posteriors(landmarks, mask, neutral) for m in members)
+        pixels = self._pixel_stream(weight, extras.pixels)
+        return torch.cat([still, moving, pixels], dim=-1).clamp_min(LEAST_LOG), weight
 
     def forward(
         self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
@@ -205,26 +212,26 @@ class FaceExperts(nn.Module):
         votes, weight = self.posteriors(landmarks, mask, extras)
         return self.scale(votes), weight
 
-    def look_at(self, pictures: Tensor) -> Tensor:
-        """Log probabilities [S, 7] by the pixels of ``pictures`` [S, 48, 48], standardised."""
+    def classify_pixels(self, pictures: Tensor) -> Tensor:
+        """Log probabilities [S, 7] of the standardised crops ``pictures`` [S, 48, 48]."""
         votes: Tensor = self.pixels(pictures)[1]
         return votes
 
-    def _pictured(self, weight: Tensor, extras: FaceExtras) -> Tensor:
-        """Log probabilities [N, 7 + P] of the pictures: their mean, weighed by the attention that
-        the landmarks of the same frames get."""
-        if extras.looks is None:
+    def _pixel_stream(self, weight: Tensor, pixels: Tensor | None) -> Tensor:
+        """Mean [N, 7 + P] of the log probabilities ``pixels`` [N, T, 7] of the frames, weighted by
+        the landmarks' attention ``weight`` [N, T]."""
+        if pixels is None:
             size = self.config.pixels.classes + self.config.polarities
             return weight.new_full((len(weight), size), torch.nan)
-        share = weight * ~extras.looks[..., 0].isnan()
-        share = share / share.sum(dim=1, keepdim=True)  # NaN where there is no picture at all
-        mean = torch.einsum("nt,ntc->nc", share, extras.looks.nan_to_num())
+        share = weight * ~pixels[..., 0].isnan()
+        share = share / share.sum(dim=1, keepdim=True)  # NaN without any crop
+        mean = torch.einsum("nt,ntc->nc", share, pixels.nan_to_num())
         return with_polarity(mean, self.config)
 
 
 def with_polarity(votes: Tensor, config: ExpertsConfig) -> Tensor:
-    """Log probabilities ``votes`` [..., 7] of the pixel network's classes, normalised, and those
-    of the polarities that the classes have [..., 7 + P]."""
+    """Log probabilities ``votes`` [..., 7] of the pixel network's classes, normalised, followed by
+    those of the polarities of these classes [..., 7 + P]."""
     votes = functional.log_softmax(votes, dim=-1)
     sums = []
     for polarity in range(config.polarities):

@@ -1,18 +1,16 @@
-"""M3ER's modality check and proxy features, between the voice and the face of an utterance.
+"""M3ER's modality check and proxy features for the voice and the face of an utterance.
 
-Mittal et al., AAAI 2020. *Check*: both representations are projected to a common space by canonical
-correlation analysis, ``f' = Hᵀ(f − mean)``; where the two projections do not agree,
-``ρ = cov(f'_a, f'_v) / (σ_a σ_v) < τ``, one of them is ineffectual. With three modalities it is the
-one that agrees with none of the others; with two, ρ alone cannot tell which. Ours: the one that
-lies further from all that was seen in training (its Mahalanobis distance, by that of training
-utterances). One that lies beyond all reason far away is ineffectual without being compared. And
-ours: a component weighs as much as it correlates, as H holds it times its canonical correlation.
+Mittal et al., AAAI 2020. *Check*: canonical correlation analysis projects both representations to
+a common space, ``f' = Hᵀ(f − mean)``. If the projections disagree, ``ρ = cov(f'_a, f'_v) /
+(σ_a σ_v) < τ``, one modality is ineffectual. M3ER has three modalities and drops the one that
+agrees with neither of the others; with two, ρ cannot tell which. Ours: drop the one farther from
+the training data (Mahalanobis distance), and drop a modality beyond a limit of that distance
+without comparing it. H is scaled by the canonical correlations (ours).
 
-*Proxy*: with bases v_j of the effective modality and w_j of the other, the nearest v_j to f (L2)
-are found, ``f = Σ a_i v_i`` is solved, and ``p = Σ a_i w_i`` stands in. The alternative is one
-linear map from space to space.
+*Proxy*: with bases v_j of the effective modality and w_j of the other, solve ``f = Σ a_i v_i`` for
+the nearest v_j (L2); ``p = Σ a_i w_i`` replaces the other. The alternative is one linear map.
 
-Everything here is fitted on training data and kept as buffers: see ``avsent.training.modality_check``.
+All is fitted on training data, see :mod:`avsent.training.modality_check`, and kept in buffers.
 """
 
 from __future__ import annotations
@@ -23,18 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.config import GuardConfig
+from avsent.model.networks.config import ModalityCheckConfig
 
 OTHER = {"audio": "face", "face": "audio"}
 LEAST_SPREAD = 1e-6
-"""Of a projection: one that is the same in all components correlates with nothing."""
+"""Least spread of a projection: a constant one would divide by 0."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Checked:
-    """Of each utterance [B, U]: ``agreement`` ρ, NaN where a modality is missing; by modality the
-    ``distance`` from the training data, NaN where it is missing; whether it lies ``beyond`` what is
-    believed; whether it is ``effective``: present, and not found ineffectual."""
+class CheckOutcome:
+    """Of each utterance [B, U]: ``agreement`` ρ, NaN where a modality is missing. By modality:
+    ``distance`` from the training data, NaN where missing; whether that is ``beyond`` the limit;
+    whether it is ``effective``: present, and not found ineffectual."""
 
     agreement: Tensor
     distance: dict[str, Tensor]
@@ -42,13 +40,13 @@ class Checked:
     effective: dict[str, Tensor]
 
 
-class Guard(nn.Module):
-    """The check and the proxies of a model with ``sizes`` of representations by modality."""
+class ModalityCheck(nn.Module):
+    """The check and the proxies for representations of ``sizes`` by modality."""
 
-    def __init__(self, config: GuardConfig, sizes: dict[str, int]) -> None:
+    def __init__(self, config: ModalityCheckConfig, sizes: dict[str, int]) -> None:
         super().__init__()
         if tuple(sizes) != MODALITIES:
-            raise ValueError("a guard needs voice and face")
+            raise ValueError("a modality check needs voice and face")
         self.config = config
         for modality, size in sizes.items():
             self.register_buffer(f"{modality}_mean", torch.zeros(size))
@@ -64,8 +62,8 @@ class Guard(nn.Module):
         return buffer
 
     def agreement(self, audio: Tensor, face: Tensor) -> Tensor:
-        """M3ER's ρ [...] of representations ``audio`` [..., A] and ``face`` [..., F]: Pearson's
-        correlation over the canonical components of each utterance."""
+        """M3ER's ρ [...] of ``audio`` [..., A] and ``face`` [..., F]: Pearson's correlation over
+        the canonical components of each utterance."""
         first, second = (
             self._centred(modality, values) @ self.part(modality, "projection")
             for modality, values in zip(MODALITIES, (audio, face), strict=True)
@@ -74,20 +72,19 @@ class Guard(nn.Module):
         second = second - second.mean(dim=-1, keepdim=True)
         spread = first.norm(dim=-1) * second.norm(dim=-1)
         agreed: Tensor = (first * second).sum(dim=-1) / spread.clamp_min(LEAST_SPREAD)
-        # Rounding must not carry it past the limit that means "never".
+        # Rounding must not go below −1, the limit that never drops a modality.
         return agreed.clamp(-1.0, 1.0)
 
     def distance(self, modality: str, values: Tensor) -> Tensor:
-        """How far representations ``values`` [..., R] lie from the training data: the Mahalanobis
-        distance, of which 1 is the root mean square over training utterances."""
+        """Mahalanobis distance [...] of ``values`` [..., R] from the training data, in units of
+        the root mean square over training utterances."""
         whitened = self._centred(modality, values) @ self.part(modality, "whitening")
         return whitened.square().mean(dim=-1).sqrt()
 
-    def check(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> Checked:
-        """Which modalities of the utterances can be relied on.
+    def check(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> CheckOutcome:
+        """Find the effective modalities; by modality ``values`` [B, U, R], ``present`` [B, U].
 
-        By modality ``values`` [B, U, R] and ``present`` [B, U]. The last one is not taken away:
-        what lies far from the training data in both still says more than nothing.
+        At least one stays: an utterance far from the training data in both keeps both.
         """
         both = present["audio"] & present["face"]
         nothing = torch.full_like(both, torch.nan, dtype=values["audio"].dtype)
@@ -98,20 +95,19 @@ class Guard(nn.Module):
             far = self.distance(modality, values[modality])
             distance[modality] = torch.where(present[modality], far, nothing)
             beyond[modality] = present[modality] & (far > limits[modality])
-        strange = {m: beyond[m] & present[OTHER[m]] & ~beyond[OTHER[m]] for m in MODALITIES}
-        apart = {m: distance[m] / limits[m] for m in MODALITIES}
-        # Of two that contradict each other, one stays; NaN compares as False.
+        outlier = {m: beyond[m] & present[OTHER[m]] & ~beyond[OTHER[m]] for m in MODALITIES}
+        relative = {m: distance[m] / limits[m] for m in MODALITIES}
+        # NaN compares as False.
         contrary = both & ~beyond["audio"] & ~beyond["face"] & (agreement < self.config.agreement)
-        blamed = {
-            "audio": contrary & (apart["audio"] > apart["face"]),
-            "face": contrary & (apart["audio"] <= apart["face"]),
+        dropped = {
+            "audio": contrary & (relative["audio"] > relative["face"]),
+            "face": contrary & (relative["audio"] <= relative["face"]),
         }
-        effective = {m: present[m] & ~strange[m] & ~blamed[m] for m in MODALITIES}
-        return Checked(agreement, distance, beyond, effective)
+        effective = {m: present[m] & ~outlier[m] & ~dropped[m] for m in MODALITIES}
+        return CheckOutcome(agreement, distance, beyond, effective)
 
     def proxy(self, modality: str, values: Tensor) -> Tensor:
-        """What stands in for the modality other than ``modality``, whose ``values`` [N, R] are
-        effective → [N, S]."""
+        """Proxy [N, S] of the other modality, made from ``values`` [N, R] of ``modality``."""
         if self.config.linear or not len(values):
             return self._centred(modality, values) @ self.part(modality, "map") + self.part(
                 OTHER[modality], "mean"
@@ -120,8 +116,7 @@ class Guard(nn.Module):
         count = min(self.config.neighbours, len(basis))
         nearest = torch.cdist(values, basis).topk(count, dim=1, largest=False).indices
         vectors = basis[nearest]  # [N, k, R]
-        # f = Σ a_i v_i in least squares; the ridge keeps near neighbours of each other from
-        # cancelling out with huge coefficients.
+        # Least squares; the ridge avoids huge coefficients of opposite signs.
         gram = vectors @ vectors.mT
         scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(LEAST_SPREAD)
         ridge = self.config.ridge * scale[:, None, None] * torch.eye(count).to(gram)
@@ -129,11 +124,11 @@ class Guard(nn.Module):
         made: Tensor = (share.mT @ images[nearest])[:, 0]
         return made
 
-    def stood_in(
+    def fill_proxies(
         self, values: dict[str, Tensor], effective: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """``values`` [B, U, R] with a proxy wherever one modality alone is ``effective`` [B, U],
-        and where that is."""
+        """``values`` [B, U, R] with proxies where only the other modality is ``effective``
+        [B, U], and where these are [B, U]."""
         filled, where = dict(values), {}
         for modality in MODALITIES:
             other = OTHER[modality]

@@ -1,8 +1,8 @@
 """The HMTL model: modalities of a video's utterances → sentiment of each.
 
-The target model (voice, face or both) and the source model (text, or any modality that teaches)
-are the same network over other modalities. Two levels of attention: inside an utterance (the
-encoders) and across the utterances of a video (the fusion head). Seo, Na, Kim, IEEE Access 2020.
+Seo, Na, Kim, IEEE Access 2020. The target model (voice, face or both) and the source model (text,
+or another modality to transfer from) are the same network. Two levels of attention: inside an
+utterance (the encoders) and across the utterances of a video (the fusion head).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, FaceExtras, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
-from avsent.model.networks.fusion import Decision, Embedded, FusedHead, HeadSizes, make_head
-from avsent.model.networks.modality_check import Checked, Guard
+from avsent.model.networks.fusion import Decision, Embedded, FusedHead, make_head
+from avsent.model.networks.modality_check import CheckOutcome, ModalityCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class Utterances:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
-    """``utterances`` as they are decided on; what the guard found (None: the model has none), and
-    by modality where a proxy stands in [B, U] bool."""
+class CheckedUtterances:
+    """``utterances`` after the modality check; its ``outcome`` (None: the model has no check);
+    by modality where a proxy replaces it, ``proxied`` [B, U] bool."""
 
     utterances: Utterances
-    checked: Checked | None
+    outcome: CheckOutcome | None
     proxied: dict[str, Tensor]
 
     def without(self, modality: str) -> Utterances:
-        """The utterances without ``modality``, and without what was made from it."""
+        """The utterances without ``modality``, and without proxies made from it."""
         left = self.utterances.without(modality)
         present = {m: there & ~self.proxied[m] for m, there in left.present.items()}
         return dataclasses.replace(left, present=present)
@@ -61,9 +61,9 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class TargetOutput:
-    """``logits`` [B, U, C], or [B, U, 1] numbers; per modality the embedding [B, U, D], where it
-    is ``present`` [B, U], the context attention [B, U, U] and, from heads that have them, the
-    ``votes`` [B, U, C] of each modality alone.
+    """``logits`` [B, U, C], or [B, U, 1] numbers. By modality: the embedding [B, U, D], where it
+    is ``present`` [B, U], the context attention [B, U, U], and the ``votes`` [B, U, C] of each
+    modality alone, from heads that have them.
 
     ``context["audio"][b, i, j]``: how much the voice of utterance j contributed to utterance i.
     """
@@ -87,56 +87,42 @@ class TargetModel(nn.Module):
             self.add_module(f"{modality}_encoder", _encoder(modality, config))
             embedding = EmbeddingNetwork(config.input_size(modality), config.context)
             self.add_module(f"{modality}_embedding", embedding)
-        outputs = 1 if config.real else len(config.labels)
-        self.votes = ExpertVotes(config.votes, outputs) if config.votes else None
-        self.head = make_head(
-            HeadSizes(
-                modalities=config.modalities,
-                embedding=2 * config.context.second_gru,
-                outputs=outputs,
-                context=config.context,
-                fusion=config.fusion,
-            )
-        )
+        self.votes = ExpertVotes(config.votes, config.outputs) if config.votes else None
+        self.head = make_head(config)
         if self.votes is not None:
-            cast(FusedHead, self.head).start_silent()
-        self.guard: Guard | None = None
+            cast(FusedHead, self.head).start_at_zero()
+        self.guard: ModalityCheck | None = None  # checkpoints have its buffers under this name
         if config.guard is not None:
-            self.set_guard(
-                Guard(config.guard, {m: config.representation_size(m) for m in MODALITIES})
-            )
+            sizes = {m: config.representation_size(m) for m in MODALITIES}
+            self.set_modality_check(ModalityCheck(config.guard, sizes))
 
-    def set_guard(self, guard: Guard | None) -> None:
-        """Let ``guard`` check what is decided on from now on."""
-        if guard is not None and self.config.modalities != MODALITIES:
-            raise ValueError("a guard needs voice and face")
-        self.guard = guard
+    def set_modality_check(self, check: ModalityCheck | None) -> None:
+        """Use ``check`` from now on; None for none. Raises ValueError without voice and face."""
+        if check is not None and self.config.modalities != MODALITIES:
+            raise ValueError("a modality check needs voice and face")
+        self.guard = check
         self.config = dataclasses.replace(
-            self.config, guard=None if guard is None else guard.config
+            self.config, guard=None if check is None else check.config
         )
 
-    def guarded(
+    def check_modalities(
         self, utterances: Utterances, *, check: bool = True, proxy: bool | None = None
-    ) -> Guarded:
-        """``utterances`` without their ineffectual modalities, for which proxies stand in.
+    ) -> CheckedUtterances:
+        """Drop ineffectual modalities and put proxies in their place.
 
-        ``check``: False for taking all that is present as effective; ``proxy``: None for what the
-        checkpoint found best. A model without a guard takes everything as it is.
+        ``check``: False takes all that is present as effective; ``proxy``: None follows the
+        checkpoint. A model without a modality check leaves all as it is.
         """
-        nothing = {m: torch.zeros_like(there) for m, there in utterances.present.items()}
+        proxied = {m: torch.zeros_like(there) for m, there in utterances.present.items()}
         if self.guard is None:
-            return Guarded(utterances, None, nothing)
-        checked = self.guard.check(utterances.values, utterances.present)
-        present = checked.effective if check else utterances.present
-        if proxy is None:
-            proxy = self.guard.config.stand_in
-        if not proxy:
-            return Guarded(
-                Utterances(utterances.values, present, utterances.lengths), checked, nothing
-            )
-        values, proxied = self.guard.stood_in(utterances.values, present)
-        there = {m: present[m] | proxied[m] for m in present}
-        return Guarded(Utterances(values, there, utterances.lengths), checked, proxied)
+            return CheckedUtterances(utterances, None, proxied)
+        outcome = self.guard.check(utterances.values, utterances.present)
+        values, present = utterances.values, outcome.effective if check else utterances.present
+        if self.guard.config.stand_in if proxy is None else proxy:
+            values, proxied = self.guard.fill_proxies(values, present)
+            present = {m: present[m] | proxied[m] for m in present}
+        kept = Utterances(values, present, utterances.lengths)
+        return CheckedUtterances(kept, outcome, proxied)
 
     def encoder(self, modality: str) -> nn.Module:
         """The utterance encoder of ``modality``."""
@@ -160,11 +146,11 @@ class TargetModel(nn.Module):
         representation, weight = self.encoder("face")(landmarks, mask, extras)
         return representation, weight
 
-    def look_at(self, pictures: Tensor) -> Tensor | None:
-        """What the pixels of ``pictures`` [S, 48, 48] say [S, 7]; None where the model has no eye
-        for them."""
+    def classify_pixels(self, pictures: Tensor) -> Tensor | None:
+        """Log probabilities [S, 7] of the crops ``pictures`` [S, 48, 48]; None if the model has
+        no pixel network."""
         encoder = self.encoder("face")
-        return encoder.look_at(pictures) if isinstance(encoder, FaceExperts) else None
+        return encoder.classify_pixels(pictures) if isinstance(encoder, FaceExperts) else None
 
     def forward(self, utterances: Utterances) -> TargetOutput:
         """Decision on every utterance in the context of its video."""
@@ -183,7 +169,7 @@ class TargetModel(nn.Module):
         )
 
     def scale(self, modality: str) -> VectorEncoder:
-        """What standardises the ready-made vectors, or the experts' posteriors, of ``modality``."""
+        """Standardises the ready-made vectors, or the experts' posteriors, of ``modality``."""
         encoder = self.encoder(modality)
         scale = encoder if isinstance(encoder, VectorEncoder) else encoder.get_submodule("scale")
         assert isinstance(scale, VectorEncoder)
@@ -192,33 +178,28 @@ class TargetModel(nn.Module):
     def embed(self, utterances: Utterances) -> Embedded:
         """Embeddings of every utterance, by modality.
 
-        For AVEF the embedding networks run over the pieces of a video's utterances; an embedding
-        is then the mean of its pieces. A modality that cannot be cut has the same in each piece.
+        For AVEF the embedding networks run over the segments of a video's utterances; an
+        embedding is the mean of its segments. A modality without segments repeats its embedding.
         """
         values, present, segments = {}, {}, {}
         for modality in self.config.modalities:
-            present[modality] = utterances.present[modality]
-            pieces = self.config.pieces(modality)
-            cut = self._embed_pieces(utterances, modality, pieces)
-            # The mean over one piece is left out: it must not change a bit.
-            values[modality] = cut.mean(dim=2) if pieces > 1 else cut[:, :, 0]
+            there = present[modality] = utterances.present[modality]
+            count = self.config.segments(modality)
+            items = utterances.values[modality].reshape(
+                there.shape[0], there.shape[1] * count, self.config.input_size(modality)
+            )
+            embedded: Tensor = self.embedding(modality)(
+                items, there.repeat_interleave(count, dim=1), utterances.lengths * count
+            )
+            cut = embedded.reshape(*there.shape, count, embedded.shape[-1])
+            # No mean over one segment: it must not change a bit.
+            values[modality] = cut.mean(dim=2) if count > 1 else cut[:, :, 0]
             segments[modality] = cut
         if self.config.fusion.name != "avef":
             return Embedded(values, present)
         most = max(cut.shape[2] for cut in segments.values())
         whole = {m: cut.expand(-1, -1, most, -1) for m, cut in segments.items()}
         return Embedded(values, present, whole)
-
-    def _embed_pieces(self, utterances: Utterances, modality: str, pieces: int) -> Tensor:
-        """Embeddings [B, U, S, D] of S pieces of each utterance, in the order of time."""
-        there = utterances.present[modality]
-        items = utterances.values[modality].reshape(
-            there.shape[0], there.shape[1] * pieces, self.config.input_size(modality)
-        )
-        embedded: Tensor = self.embedding(modality)(
-            items, there.repeat_interleave(pieces, dim=1), utterances.lengths * pieces
-        )
-        return embedded.reshape(*there.shape, pieces, embedded.shape[-1])
 
 
 def _encoder(modality: str, config: TargetConfig) -> nn.Module:
@@ -228,12 +209,7 @@ def _encoder(modality: str, config: TargetConfig) -> nn.Module:
     if config.experts is not None and modality in MODALITIES:
         return AudioExperts(config.experts) if modality == "audio" else FaceExperts(config.experts)
     if modality == "audio":
-        return AudioEncoder(config.audio, config.pieces(modality))
+        return AudioEncoder(config.audio, config.segments(modality))
     if modality == "face":
-        return FaceEncoder(config.face, config.pieces(modality))
+        return FaceEncoder(config.face, config.segments(modality))
     raise ValueError("text enters as vectors: their size is missing")
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Trainable parameters of ``model``."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

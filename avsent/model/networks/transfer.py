@@ -1,4 +1,4 @@
-"""HM-Decoder and HM-Discriminator: what a source model teaches the target's embedding networks.
+"""HM-Decoder and HM-Discriminator: transfer from a source model to the target's embeddings.
 
 Seo, Na, Kim, IEEE Access 2020, with r_t an embedding of the target and r_s the source's:
 ``L_dec = mean ‖Dec(r_t) − r_s‖²``, ``L_disc = −mean log D(r_s) − mean log(1 − D(r_t))``,
@@ -18,8 +18,7 @@ from avsent.model.networks.config import TransferConfig
 class HMDecoder(nn.Module):
     """Target embedding [..., ``size``] → source embedding [..., ``out``]; dense ReLU → dense tanh.
 
-    The source's embeddings leave a GRU without dropout, so they lie within −1 and 1: tanh can
-    reach them all.
+    The source's embeddings are GRU outputs, within −1 and 1, and tanh reaches all of them.
     """
 
     def __init__(self, size: int, hidden: int, out: int) -> None:
@@ -36,7 +35,7 @@ class HMDecoder(nn.Module):
 class HMDiscriminator(nn.Module):
     """Embedding [..., ``size``] → logit [...] of being the source's; dense ReLU → dense.
 
-    The paper's sigmoid is in the losses, where it is stable.
+    The sigmoid is part of the losses, for numerical stability.
     """
 
     def __init__(self, size: int, hidden: int, dropout: float = 0.0) -> None:
@@ -52,7 +51,7 @@ class HMDiscriminator(nn.Module):
 
 def decoder_loss(reconstructed: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of [B, U, D] over the utterances in ``mask`` [B, U]; 0 if none."""
-    # Masked before the square: whatever stands in place of a missing source has no gradient.
+    # Masked before the square, so that a missing source has no gradient.
     error = (reconstructed - source).masked_fill(~mask[..., None], 0.0)
     return _mean(error.square().mean(dim=-1), mask)
 
@@ -66,20 +65,18 @@ def discriminator_loss(
 
 
 def adversarial_loss(on_target: Tensor, mask: Tensor) -> Tensor:
-    """``−mean log D(r_t)`` of logits [B, U] over ``mask``: the target passes for the source."""
+    """``−mean log D(r_t)`` of logits [B, U] over ``mask``."""
     return _mean(functional.softplus(-on_target), mask)
 
 
 class Transfer(nn.Module):
     """A decoder and a discriminator for each modality of the target.
 
-    Each modality has an embedding network of its own, and each is to come close to the source.
-    Losses are means over all ``modalities``, so that one that is missing in a batch does not
-    change the others' step. Masks are False on padding.
+    Losses are means over all ``modalities``, so that a modality missing in a batch does not change
+    the step of the others. By modality: ``embeddings`` [B, U, D] and ``present`` [B, U]; ``source``
+    [B, U, D] and ``has_source`` [B, U]. Masks are False on padding.
 
-    Raises:
-        ValueError: source and target embeddings differ in size, so that no discriminator could
-            see both; or there is no modality.
+    Raises ValueError if source and target embeddings differ in size, or without modalities.
     """
 
     def __init__(
@@ -111,11 +108,8 @@ class Transfer(nn.Module):
         source: Tensor,
         has_source: Tensor,
     ) -> Tensor:
-        """``L_dec`` over utterances that have the modality and the source.
-
-        ``embeddings`` and ``source`` [B, U, D], ``present`` and ``has_source`` [B, U]. Trains the
-        decoders and the embedding networks, never the source.
-        """
+        """``L_dec`` over utterances with modality and source. Trains decoders and embedding
+        networks, never the source."""
         losses = [
             decoder_loss(self.decoders[m](embeddings[m]), source.detach(), present[m] & has_source)
             for m in self.modalities
@@ -129,7 +123,7 @@ class Transfer(nn.Module):
         source: Tensor,
         has_source: Tensor,
     ) -> Tensor:
-        """``L_disc``; shapes as above. Trains the discriminators alone."""
+        """``L_disc``. Trains the discriminators alone."""
         losses = [
             discriminator_loss(
                 self.discriminators[m](source.detach()),
@@ -144,17 +138,16 @@ class Transfer(nn.Module):
     def adversarial_losses(
         self, embeddings: dict[str, Tensor], present: dict[str, Tensor]
     ) -> Tensor:
-        """``L_adv``; shapes as above. Trains the embedding networks alone: the discriminators'
-        weights get no gradient from it."""
+        """``L_adv``. Trains the embedding networks alone."""
         losses = []
         for modality in self.modalities:
-            judge = self.discriminators[modality]
-            fixed = {name: weight.detach() for name, weight in judge.named_parameters()}
-            on_target: Tensor = functional_call(judge, fixed, (embeddings[modality],))
+            discriminator = self.discriminators[modality]
+            fixed = {name: w.detach() for name, w in discriminator.named_parameters()}
+            on_target: Tensor = functional_call(discriminator, fixed, (embeddings[modality],))
             losses.append(adversarial_loss(on_target, present[modality]))
         return torch.stack(losses).mean()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` [B, U] where ``mask`` is True; 0 that still has a gradient if nowhere."""
+    """Mean of ``values`` [B, U] where ``mask`` is True; 0, with a gradient, if nowhere."""
     return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp_min(1)

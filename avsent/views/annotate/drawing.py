@@ -1,7 +1,7 @@
-"""What is drawn is made of this: colours, sizes, plates (pictures with alpha), and lettering.
+"""Elements of the drawing: colours, sizes, plates (pictures with alpha) and lettering.
 
-Plates are drawn with Pillow. Words are set with matplotlib's FreeType, which falls back from font
-to font where one lacks a letter; Pillow and OpenCV do not.
+Plates are drawn with Pillow. Text is set with matplotlib's FreeType, which falls back to other
+fonts for missing letters; Pillow and OpenCV do not.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ WHITE: Colour = (255, 255, 255)
 SOFT: Colour = (203, 213, 225)
 PANEL: Colour = (15, 23, 42)
 NEUTRAL_BOX: Colour = (226, 232, 240)
-"""Boxes of faces that no utterance is about at the time."""
+"""Boxes of faces without a current utterance."""
 PANEL_ALPHA = 0.78
 
 MIN_SIDE_PX = 96
-"""Smaller pictures get boxes only: no letters would be readable."""
+"""Smaller pictures get boxes only: letters would not be readable."""
 
-_SMOOTHING = 4  # round corners are drawn so many times larger, then reduced
+_SMOOTHING = 4  # round corners are drawn this many times larger, then reduced
 _BASE_HEIGHT = 360
 _WIDEST = 0.75  # upright pictures: sizes as if they were 4:3
 _MIN_LETTERS_PX = 9.0
@@ -45,7 +45,7 @@ _MIN_LETTERS_PX = 9.0
 ELLIPSIS = "…"
 _MISSING = "□"
 _MAX_FONTS = 300
-# Tried first where DejaVu lacks a letter: plain fonts that hold a whole script.
+# Tried first for letters that DejaVu lacks: plain fonts that cover a whole script.
 _PREFERRED = (
     *("notosanscjk", "sourcehansans", "wqy", "wenquanyi", "droidsansfallback", "pingfang"),
     *("msyh", "yugoth", "malgun", "arialuni", "unifont", "notosans", "freesans"),
@@ -75,7 +75,7 @@ def new_plate(width: int, height: int) -> Image.Image:
 
 
 def blend(picture: Image.Image, area: PixelArea, colour: Colour, alpha: float = 1.0) -> None:
-    """Lay ``colour`` over ``area`` of a picture; what lies outside is left out."""
+    """Lay ``colour`` over ``area``, clipped to the picture."""
     left, top, right, bottom = area
     if left < right and top < bottom:
         cover = Image.new("L", (right - left, bottom - top), round(255 * alpha))
@@ -117,7 +117,7 @@ def round_box(
 
 
 def _paint(plate: Image.Image, cover: Image.Image, left: int, top: int, colour: Colour) -> None:
-    """Lay ``colour`` over a plate as far as ``cover`` (0 to 255) goes."""
+    """Lay ``colour`` over a plate with opacity ``cover`` (0 to 255)."""
     alpha = Image.new("L", plate.size)
     alpha.paste(cover, (left, top))
     layer = Image.new("RGBA", plate.size, colour)
@@ -126,7 +126,7 @@ def _paint(plate: Image.Image, cover: Image.Image, left: int, top: int, colour: 
 
 
 class Lettering:
-    """Writes in one size and weight; ``size`` is the height of the em square in pixels."""
+    """Text in one size (height of the em square in pixels) and weight."""
 
     def __init__(self, size: float, *, bold: bool = False) -> None:
         self.size = size
@@ -146,16 +146,15 @@ class Lettering:
     def write(
         self, plate: Image.Image, text: str, left: int, top: int, colour: Colour, end: int
     ) -> int:
-        """Write one line on a plate, shortened if it would go beyond ``end``; returns where it
-        ends."""
+        """Write one line on a plate, shortened to end before ``end``; returns its right edge."""
         text = self.shortened(text, end - left)
         cover, above = self.render(text)
         _paint(plate, Image.fromarray(cover), left, top + above, colour)
         return left + self.width(text)
 
     def render(self, text: str) -> tuple[NDArray[np.uint8], int]:
-        """How far each pixel is covered, 0 to 255 [height, width], and the first row's distance
-        from the top of the line (which may be negative)."""
+        """Opacity 0 to 255 [height, width], and the distance of the first row from the top of the
+        line (may be negative)."""
         font, text = self._set(text)
         if not text.strip():
             return np.zeros((1, max(1, self.width(text))), np.uint8), 0
@@ -165,8 +164,8 @@ class Lettering:
         return cover, self.ascent + below - cover.shape[0]
 
     def wrap(self, text: str, width: int) -> list[str]:
-        """``text`` in lines no wider than ``width`` pixels, broken between words; within words
-        that are too wide, or of scripts without blanks."""
+        """``text`` in lines of at most ``width`` pixels, broken between words; words that are too
+        wide, or of scripts without blanks, are broken inside."""
         lines: list[str] = []
         line = ""
         for word in one_line(text).split(" "):
@@ -182,7 +181,7 @@ class Lettering:
         return [*lines, line] if line else lines
 
     def shortened(self, text: str, width: int) -> str:
-        """``text`` in one line of at most ``width`` pixels, ended by an ellipsis if cut."""
+        """``text`` in one line of at most ``width`` pixels, with an ellipsis if cut."""
         text = one_line(text)
         if self.width(text) <= width:
             return text
@@ -191,10 +190,10 @@ class Lettering:
         return text + ELLIPSIS
 
     def _cut(self, word: str, width: int) -> list[str]:
-        """Pieces of ``word`` that are as long as fit, of one character at least."""
+        """The longest pieces of ``word`` that fit, of at least one character."""
         pieces = []
         while self.width(word) > width and len(word) > 1:
-            # The longest piece that fits. Break at a blank, unless that leaves most of it empty.
+            # Break at a blank, unless that leaves most of the line empty.
             lengths = range(1, len(word))
             length = max(1, bisect_right(lengths, width, key=lambda n: self.width(word[:n])))
             while length > 1 and word[length] in _NO_LINE_START:
@@ -206,7 +205,7 @@ class Lettering:
         return [*pieces, word]
 
     def _set(self, text: str) -> tuple[Any, str]:
-        """The font with ``text`` set in it, and ``text`` as it can be shown."""
+        """The font with ``text`` set, and ``text`` with missing letters replaced."""
         text = one_line(text)
         font = self._font
         lacking = frozenset(c for c in text if not font.get_char_index(ord(c)))
@@ -225,7 +224,7 @@ class Lettering:
 
 @cache
 def _system_fonts() -> tuple[str, ...]:
-    """Files of some of the system's fonts, those that likely hold whole scripts first."""
+    """Files of the system's fonts, those that likely cover whole scripts first."""
     from matplotlib.font_manager import fontManager  # takes seconds the first time on a system
 
     files = {
@@ -244,7 +243,7 @@ def _system_fonts() -> tuple[str, ...]:
 
 @lru_cache(maxsize=20_000)
 def _font_with(character: str) -> str | None:
-    """The file of the first font that has the character, None where none has."""
+    """The first font file with the character, or None."""
     return next((file for file in _system_fonts() if ord(character) in _characters(file)), None)
 
 

@@ -1,4 +1,4 @@
-"""What is drawn at which time: boxes and labels at the faces, the card with what is being said,
+"""What is drawn at which time: boxes and labels at the faces, the card with the current utterances,
 and the timeline of the whole video at the bottom."""
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from PIL.Image import Image
 from avsent.extraction.faces.types import Box, Sighting
 from avsent.result.record import Result
 from avsent.result.utterance import UtteranceResult, lanes
+from avsent.text import score_text
 from avsent.views.annotate.drawing import (
     NEUTRAL_BOX,
     PANEL,
@@ -34,13 +35,13 @@ from avsent.views.annotate.drawing import (
 )
 
 MAX_GAP_S = 0.35
-"""A face not found for longer was away: no box is drawn across the gap."""
+"""No box is drawn across a longer gap between two sightings: the face was away."""
 LINES_AT_ONCE = 2
-"""Lines of an utterance's text on the card; longer texts are turned over like pages."""
+"""Lines of an utterance's text on the card; longer texts are shown page by page."""
 MAX_LANES = 4
 
-_GAP_IN_INTERVALS = 1.75  # the same where fewer frames were analysed: one missing is a gap
-_TIME_TOLERANCE_S = 0.002  # times that went through a file are rounded
+_GAP_IN_INTERVALS = 1.75  # of analysed frames, if they are far apart: one missing is a gap
+_TIME_TOLERANCE_S = 0.002  # times in result files are rounded
 _MAX_CARD_SHARE = 0.4  # of the picture's height
 _BAR_SHARE, _WORDS_SHARE = 0.34, 0.6  # of the card's width
 _BAR_RAIL: Colour = (71, 85, 105)
@@ -48,7 +49,7 @@ _TIMELINE_RAIL: Colour = (51, 65, 85)
 _MAX_BOXES_COMPARED = 400
 
 Pages = tuple[tuple[str, ...], ...]
-"""The text of one utterance, broken into pages of a few lines"""
+"""The text of one utterance, in pages of a few lines"""
 
 
 class Overlay:
@@ -64,8 +65,8 @@ class Overlay:
         self._strip = draw_strip(style, result.utterances, duration_s)
         self._strip_top = style.height - self._strip.height
         self._label = lru_cache(maxsize=128)(draw_label)
-        # The card of the utterances that are on: it stays in its place while they last.
-        self._on: list[UtteranceResult] = []
+        # The card keeps its place as long as the current utterances are the same.
+        self._current: list[UtteranceResult] = []
         self._pages: list[Pages] = []
         self._page_numbers: list[int] | None = None
         self._card, self._card_top = new_plate(1, 1), 0
@@ -73,18 +74,18 @@ class Overlay:
     def draw(self, picture: Image, time_s: float, scale: tuple[float, float]) -> None:
         """Draw what belongs to ``time_s`` on an RGBA picture; ``scale``: pixels of this picture
         for each analysed one, across and down."""
-        on = utterances_at(self._utterances, time_s)
+        current = utterances_at(self._utterances, time_s)
         faces = {
             track: _scaled(box, scale) for track, box in sorted(self._faces.at(time_s).items())
         }
-        speaking = {u.track: u for u in on if u.track is not None and u.track in faces}
+        speaking = {u.track: u for u in current if u.track is not None and u.track in faces}
         for track in sorted(faces, key=lambda track: track in speaking):
             self._draw_box(picture, faces[track], speaking.get(track))
         if not self._style.has_words:
             return
         blocked = []
-        if on:
-            self._draw_card(picture, on, time_s, scale)
+        if current:
+            self._draw_card(picture, current, time_s, scale)
             left, top = self._style.margin, self._card_top
             blocked.append((left, top, left + self._card.width, top + self._card.height))
         self._draw_labels(picture, faces, speaking, blocked)
@@ -111,11 +112,11 @@ class Overlay:
     ) -> None:
         wanted = []
         for track in sorted(faces, key=lambda track: (track not in speaking, track)):
-            said = speaking.get(track)
-            colour = None if said is None else self._style.colour(said.sentiment)
-            texts = (label_text(track, said, short=short) for short in (False, True))
+            utterance = speaking.get(track)
+            colour = None if utterance is None else self._style.colour(utterance.sentiment)
+            texts = (label_text(track, utterance, short=short) for short in (False, True))
             long, short = (self._label(self._style, text, colour) for text in texts)
-            wanted.append(WantedLabel(faces[track], long, short, said is not None))
+            wanted.append(WantedLabel(faces[track], long, short, utterance is not None))
         room = (0, 0, self._style.width, self._strip_top)
         for plate, left, top in place_labels(wanted, room, blocked):
             picture.paste(plate, (left, top), plate)
@@ -123,24 +124,24 @@ class Overlay:
     def _draw_card(
         self,
         picture: Image,
-        on: list[UtteranceResult],
+        current: list[UtteranceResult],
         time_s: float,
         scale: tuple[float, float],
     ) -> None:
-        changed = on != self._on
+        changed = current != self._current
         if changed:
-            self._on = on
-            self._pages = [pages_of(u.text, self._style) for u in _without_repeated_text(on)]
+            self._current = current
+            self._pages = [pages_of(u.text, self._style) for u in _without_repeated_text(current)]
             self._page_numbers = None
         numbers = [
             page_at(pages, (time_s - u.start_s) / max(1e-6, u.end_s - u.start_s))
-            for u, pages in zip(on, self._pages, strict=True)
+            for u, pages in zip(current, self._pages, strict=True)
         ]
         if numbers != self._page_numbers:
             self._page_numbers = numbers
             rows = [
                 CardRow(u, pages[number] if pages else (), max(map(len, pages), default=0))
-                for u, pages, number in zip(on, self._pages, numbers, strict=True)
+                for u, pages, number in zip(current, self._pages, numbers, strict=True)
             ]
             self._card = draw_card(self._style, rows)
         if changed:
@@ -151,7 +152,7 @@ class Overlay:
         """The top of the card: below, or above where it would cover less of the faces."""
         margin, height = even(self._style.margin * 0.6), self._card.height
         below, above = self._strip_top - margin - height, margin
-        start_s, end_s = min(u.start_s for u in self._on), max(u.end_s for u in self._on)
+        start_s, end_s = min(u.start_s for u in self._current), max(u.end_s for u in self._current)
         boxes = self._faces.between(start_s, end_s)
         boxes = boxes[:: 1 + len(boxes) // _MAX_BOXES_COMPARED]
 
@@ -173,7 +174,7 @@ class Overlay:
 
 
 class FaceBoxes:
-    """The boxes of all tracks over time, linear between two sightings of the same face."""
+    """Boxes of all tracks over time, interpolated between two sightings of a face."""
 
     def __init__(self, sightings: Sequence[Sighting]) -> None:
         self._tracks: dict[int, tuple[list[float], list[Box]]] = defaultdict(lambda: ([], []))
@@ -186,7 +187,7 @@ class FaceBoxes:
         self.max_gap_s = max(MAX_GAP_S, _GAP_IN_INTERVALS * usual_s)
 
     def at(self, time_s: float) -> dict[int, Box]:
-        """Track → box of every face that is in the picture at ``time_s``."""
+        """Box of every face in the picture at ``time_s``, by track."""
         found = {track: self._box(*tracked, time_s) for track, tracked in self._tracks.items()}
         return {track: box for track, box in found.items() if box is not None}
 
@@ -213,18 +214,17 @@ class FaceBoxes:
 
 
 def utterances_at(utterances: Sequence[UtteranceResult], time_s: float) -> list[UtteranceResult]:
-    """Those that have begun and not ended at ``time_s``, the earliest first."""
-    on = [u for u in utterances if u.start_s <= time_s < u.end_s]
-    return sorted(on, key=lambda u: (u.start_s, u.end_s, u.index))
+    """Utterances that last at ``time_s``, the earliest first."""
+    current = [u for u in utterances if u.start_s <= time_s < u.end_s]
+    return sorted(current, key=lambda u: (u.start_s, u.end_s, u.index))
 
 
-def _without_repeated_text(on: Sequence[UtteranceResult]) -> list[UtteranceResult]:
-    """Text that several utterances (one for each face) share at the same time is only left to
-    the last of them."""
-    last = {(u.text, u.start_s, u.end_s): number for number, u in enumerate(on)}
+def _without_repeated_text(current: Sequence[UtteranceResult]) -> list[UtteranceResult]:
+    """Keep a text that utterances of the same time share (one for each face) only in the last."""
+    last = {(u.text, u.start_s, u.end_s): number for number, u in enumerate(current)}
     return [
         u if last[u.text, u.start_s, u.end_s] == number else dataclasses.replace(u, text=None)
-        for number, u in enumerate(on)
+        for number, u in enumerate(current)
     ]
 
 
@@ -235,10 +235,10 @@ def _scaled(box: Box, scale: tuple[float, float]) -> Box:
 # Labels at the faces
 
 
-def signed(score: float) -> str:
+def score_label(score: float) -> str:
     """A score with its sign, a true minus: ``+0.63``, ``−0.20``, ``0.00``."""
-    text = f"{score:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+    text = score_text(score)
+    return "0.00" if text == "+0.00" else text.replace("-", "−")
 
 
 def label_text(track: int, utterance: UtteranceResult | None, *, short: bool) -> str:
@@ -246,12 +246,12 @@ def label_text(track: int, utterance: UtteranceResult | None, *, short: bool) ->
     if utterance is None:
         return f"{track}" if short else f"track {track}"
     if short:
-        return f"{track} · {signed(utterance.score)}"
-    return f"track {track} · {utterance.sentiment} {signed(utterance.score)}"
+        return f"{track} · {score_label(utterance.score)}"
+    return f"track {track} · {utterance.sentiment} {score_label(utterance.score)}"
 
 
 def draw_label(style: Style, text: str, colour: Colour | None) -> Image:
-    """The plate with ``text``; no colour: the face belongs to no utterance at the time."""
+    """Plate with ``text``; no colour: the face has no utterance at the time."""
     text = style.label.shortened(text, round(0.9 * style.width))
     pad = even(5 * style.unit)
     plate = new_plate(style.label.width(text) + 2 * pad, style.label.line_height + pad)
@@ -262,8 +262,7 @@ def draw_label(style: Style, text: str, colour: Colour | None) -> Image:
 
 
 class WantedLabel(NamedTuple):
-    """A label at a face, in a long and a short form; ``needed``: draw it even where no place is
-    free."""
+    """A label at a face, in long and short form; ``needed``: draw it even if no place is free."""
 
     box: Box
     long: Image
@@ -274,12 +273,11 @@ class WantedLabel(NamedTuple):
 def place_labels(
     wanted: Sequence[WantedLabel], room: PixelArea, blocked: Sequence[PixelArea] = ()
 ) -> list[tuple[Image, int, int]]:
-    """The labels that are drawn, in one of their forms, each with its left and top.
+    """Left and top of each label that has a free place, in one of its forms.
 
-    Tried in this order: above the box, below it, and inside at its top; the long form before the
-    short one, which is preferred at boxes much narrower than the long form, if there are
-    several. No label lies on another or on what is ``blocked``; the first in the list choose
-    first.
+    Tries above the box, below it, then inside at its top; first the long form, but if there are
+    several labels and the box is much narrower, first the short one. Labels do not overlap each
+    other or ``blocked`` areas; earlier labels choose first.
     """
     taken = list(blocked)
     places = []
@@ -312,15 +310,15 @@ def overlap(one: PixelArea, other: PixelArea) -> bool:
 
 
 def pages_of(text: str | None, style: Style) -> Pages:
-    """``text`` as it fits on the card; no pages if there is none."""
+    """``text`` in pages that fit on the card; none without text."""
     lines = style.text.wrap(text or "", style.width - 2 * (style.margin + style.padding))
     starts = range(0, len(lines), LINES_AT_ONCE)
     return tuple(tuple(lines[start : start + LINES_AT_ONCE]) for start in starts)
 
 
 def page_at(pages: Pages, share: float) -> int:
-    """Which page to show when a ``share`` of the utterance's time has gone by: each has as much
-    of the time as it has of the letters."""
+    """Number of the page to show after a ``share`` of the utterance's time; each page takes time
+    in proportion to its letters."""
     letters = [sum(map(len, page)) for page in pages]
     due, number = share * sum(letters), 0
     while number < len(letters) - 1 and due >= letters[number]:
@@ -330,7 +328,7 @@ def page_at(pages: Pages, share: float) -> int:
 
 
 class CardRow(NamedTuple):
-    """One utterance on the card: the page to show, and the lines of its longest page."""
+    """One utterance on the card: the page to show, and the length of its longest page."""
 
     utterance: UtteranceResult
     page: tuple[str, ...] = ()
@@ -338,8 +336,8 @@ class CardRow(NamedTuple):
 
 
 def draw_card(style: Style, rows: Sequence[CardRow]) -> Image:
-    """The card for utterances at the same time. Where there are many, the words are left out,
-    then the last utterances are only counted."""
+    """The card of utterances at the same time; if they are many, without text, and if they are
+    more still, the last ones are only counted."""
     pad, text = style.padding, style.text
     row_height = style.heading.line_height + round(3 * style.unit)
     room = _MAX_CARD_SHARE * style.height - 2 * pad
@@ -375,7 +373,7 @@ def _draw_heading(card: Image, style: Style, utterance: UtteranceResult, top: in
     round_box(card, (left, above, left + dot, above + dot), dot / 2, colour)
     left += dot + round(0.45 * size)
     end = round(_WORDS_SHARE * card.width)
-    label = f"{utterance.sentiment} {signed(utterance.score)}"
+    label = f"{utterance.sentiment} {score_label(utterance.score)}"
     left = style.heading.write(card, label, left, top, WHITE, end) + round(0.6 * size)
     who = "voice alone" if utterance.track is None else f"track {utterance.track}"
     if left + style.text.width(who) <= end:
@@ -411,7 +409,7 @@ def _draw_bar(card: Image, style: Style, colour: Colour, score: float, text_top:
 
 
 def play_head_x(style: Style, time_s: float, duration_s: float) -> int:
-    """Where the play head is at ``time_s``: pixels from the picture's left."""
+    """Place of the play head at ``time_s``, in pixels from the left."""
     share = min(1.0, max(0.0, time_s / duration_s)) if duration_s > 0 else 0.0
     return round(style.margin + share * max(2, style.width - 2 * style.margin))
 
@@ -425,10 +423,10 @@ def draw_strip(style: Style, utterances: Sequence[UtteranceResult], duration_s: 
     strip.paste(_TIMELINE_RAIL, (left, gap, right, gap + style.timeline))
     spans = [(utterance.start_s, utterance.end_s) for utterance in utterances]
     chosen = lanes(spans, most=min(MAX_LANES, max(1, style.timeline // 2)))
-    high = style.timeline / (max(chosen, default=0) + 1)
+    high = style.timeline / (1 + max(chosen, default=0))
     for utterance, lane in zip(utterances, chosen, strict=True):
         start = play_head_x(style, utterance.start_s, duration_s)
-        # One pixel stays free between neighbours; the shortest utterances keep one of their own.
+        # One pixel stays free between neighbours; an utterance has at least one.
         end = max(start + 1, play_head_x(style, utterance.end_s, duration_s) - 1)
         area = (start, round(gap + lane * high), end, round(gap + (lane + 1) * high))
         strip.paste(style.line_colour(utterance.sentiment), area)

@@ -1,8 +1,8 @@
-"""``--annotate``: the video again, with what was found drawn into its pictures.
+"""``--annotate``: write the video again, with the result drawn into its pictures.
 
-The reader of the analysis decodes it, so that a time in the result is the time in the new file,
-whatever the clocks of the source do. Pictures are drawn on in RGB and encoded as H.264 with their
-own times; sound is copied, or encoded as AAC where the container does not take it.
+The reader of the analysis decodes it, so times in the result are times in the new file, even if
+the clocks of the source jump. Pictures are encoded as H.264 with their own times; sound is copied,
+or encoded as AAC if the container does not take it.
 """
 
 from __future__ import annotations
@@ -39,29 +39,27 @@ from avsent.views.annotate.overlay import Overlay
 _STEP = "annotate"
 _REPORT_EVERY_S = 0.5
 
-_HD_LINES = 720  # from here on, videos that do not say so are meant to be BT.709
+_HD_LINES = 720  # from this height on, videos without a colour matrix are BT.709
 # Matrices between YUV and RGB, as FFmpeg numbers them
 _RGB_MATRIX, _BT709, _BT601, _BT2020, _BT2020_CONSTANT = 0, 1, 6, 9, 10
 _KNOWN_MATRICES = frozenset({_BT709, 4, 5, _BT601, 7, _BT2020})
-# Bilinear, rounded, chroma in full: else FFmpeg makes every picture 1/255 darker.
+# Bilinear, rounded, full chroma: without these flags pictures get 1/255 darker.
 _EXACT_COLOURS = 0x2 | 0x40000 | 0x2000
 
 _FINE_HZ = (1000, 1_000_000)
-_STANDARD_BASE = Fraction(
-    1, 90_000
-)  # exact for 24, 25, 30, 50, 60 and 30000/1001 pictures a second
+_STANDARD_BASE = Fraction(1, 90_000)  # exact for the usual frame rates, also 30000/1001
 _MPEG4_BASE = Fraction(1, 60_000)  # MPEG-4 counts to 65535
 _MAX_RATE_HZ = 240
-_KEY_FRAME_S = 2.0  # players jump to these
-# The first that this build of FFmpeg has is taken. veryfast: 720p is faster than real time on two
-# cores. crf 20: no loss that the eye sees.
+_KEY_FRAME_S = 2.0  # players seek to key frames
+# The first one in this build of FFmpeg is used. veryfast: 720p faster than real time on two
+# cores. crf 20: no visible loss.
 _ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "20"},
     "libopenh264": {"b": "4M"},
     "mpeg4": {"qscale": "3", "flags": "+qscale"},
 }
 
-# What players take in these containers, by FFmpeg's names of the decoders.
+# Sound that players decode in these containers, by FFmpeg's names.
 _MP4_SOUND = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"})
 _COPIED_SOUND = {
     "mp4": _MP4_SOUND,
@@ -72,7 +70,7 @@ _COPIED_SOUND = {
 _AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _AAC_LAYOUTS = frozenset({"mono", "stereo", "5.1", "7.1"})
 _BITS_PER_CHANNEL = 80_000
-_BEFORE_START_S = 0.1  # the decoder wants a little sound from before the start
+_BEFORE_START_S = 0.1  # the decoder needs a little sound from before the start
 
 
 def annotate(
@@ -82,12 +80,11 @@ def annotate(
     sightings: Sequence[Sighting],
     on_progress: ProgressHook = ignore_progress,
 ) -> None:
-    """Write ``source`` to ``target`` (mp4, or Matroska where its name ends in .mkv) with boxes
-    of faces, sentiment, words and a timeline drawn in.
+    """Write ``source`` to ``target`` (mp4, or Matroska for .mkv) with boxes of faces, sentiment,
+    text and a timeline drawn in.
 
-    Every picture keeps its presentation time; sound is copied where the container takes it, else
-    encoded as AAC. Damaged stretches are left out. ``sightings``: where the faces were, in pixels
-    of the upright picture. ``target`` appears whole or not at all.
+    Every picture keeps its presentation time; damaged parts are left out. ``sightings``: boxes of
+    the faces in pixels of the upright picture. ``target`` is written whole or not at all.
 
     Raises:
         InputError: there is no picture to draw on, or the source cannot be read.
@@ -125,7 +122,7 @@ def annotate(
                     on_progress(Progress(_STEP, str(source), reported_s, duration_s or None))
             encoder.finish()
             on_progress(Progress(_STEP, str(source), duration_s, duration_s or None))
-    except av.FFmpegError as error:  # all errors of reading are dealt with where they occur
+    except av.FFmpegError as error:  # errors of reading are handled in the reader
         reason = error.strerror or "the encoder failed"
         raise OutputError(f"cannot write {target}: {reason}") from error
 
@@ -140,16 +137,15 @@ def _pictures(reader: MediaReader, sound: _SoundSink | None) -> Iterator[Decoded
 
 
 def _open_output(path: Path, *, matroska: bool) -> OutputContainer:
-    """A container to write into; mp4 begins with its index, so that it plays while it loads."""
-    # Left alone, FFmpeg moves all times of a Matroska file if the sound begins a little before 0.
+    # faststart: the index comes first, so the file plays while it loads. By default FFmpeg would
+    # shift all times of a Matroska file if the sound begins a little before 0.
     options = {"avoid_negative_ts": "disabled"} if matroska else {"movflags": "+faststart"}
     name = f"file:{path.absolute()}"
     return av.open(name, "w", format="matroska" if matroska else "mp4", options=options)
 
 
 class _PictureEncoder:
-    """Draws on pictures and encodes them into ``out``. ``first`` says what all are like: their
-    size upright, shape of pixels, and colours, as FFmpeg numbers them."""
+    """Draws on pictures and encodes them into ``out``; ``first`` sets size and colours of all."""
 
     def __init__(self, out: OutputContainer, source: Any, first: VideoFrame) -> None:
         self._out = out
@@ -212,7 +208,7 @@ class _PictureEncoder:
         self._out.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Write what the encoder still holds."""
+        """Flush the encoder."""
         self._out.mux(self._stream.encode(None))
 
     def _upright(self, frame: VideoFrame) -> tuple[NDArray[Any], tuple[float, float]]:
@@ -248,11 +244,11 @@ def _sound_sink(out: OutputContainer, stream: Any, origin_s: float) -> _SoundSin
 
 
 class _SoundSink:
-    """Takes the packets of a sound stream, by the rules of the reader's own SoundTrack: where a
-    clock begins absurdly or jumps, sound has the same times in the new file as in the result.
+    """Writes a sound stream by the rules of the reader's SoundTrack, so that sound has the same
+    times as in the result even if the clock jumps.
 
-    ``feed`` and ``finish`` are called by the reader in place of SoundTrack's, and yield nothing;
-    they raise av.FFmpegError where sound cannot be written. What cannot be read is left out.
+    The reader calls ``feed`` and ``finish`` as those of SoundTrack; they yield nothing and raise
+    av.FFmpegError if sound cannot be written. Undecodable sound is left out.
     """
 
     def __init__(self, out: OutputContainer, stream: Any, origin_s: float) -> None:
@@ -268,11 +264,10 @@ class _SoundSink:
         raise NotImplementedError
 
     def finish(self) -> tuple[()]:
-        """Write what is still held."""
         return ()
 
     def _place(self, item: Any, length_s: float, other_s: float | None) -> float | None:
-        """Presentation time of a packet or frame; None if nothing of it is presented."""
+        """Presentation time of a packet or frame; None if it ends before the start."""
         stamp = item.pts if item.pts is not None else item.dts
         base = item.time_base or self._stream.time_base
         end_s = self.position_s
@@ -293,7 +288,7 @@ class _SoundSink:
 
 
 class _CopiedSound(_SoundSink):
-    """Packets as they are: nothing is lost or coded twice."""
+    """Copies packets unchanged."""
 
     def __init__(self, out: OutputContainer, stream: Any, origin_s: float) -> None:
         super().__init__(out, stream, origin_s)
@@ -316,7 +311,7 @@ class _CopiedSound(_SoundSink):
 
 
 class _EncodedSound(_SoundSink):
-    """Sound that the container does not take, as AAC of the same rate and channels."""
+    """Encodes sound as AAC of the same rate and channels."""
 
     def __init__(self, out: OutputContainer, stream: Any, origin_s: float) -> None:
         super().__init__(out, stream, origin_s)
@@ -371,12 +366,12 @@ class _EncodedSound(_SoundSink):
             ready = self._resampler.resample(frame)
             if frame is not None:
                 return ready
-        # Drained, or made for another rate or layout than there is from here on.
+        # Drained, or rate or layout of the sound have changed.
         self._resampler = AudioResampler("fltp", self._layout, self._rate_hz)
         return ready if frame is None else self._resampler.resample(frame)
 
     def _write_silence(self, until: int) -> None:
-        """Fill a hole with silence, so that what follows stays in time."""
+        """Fill a gap with silence, so that later sound stays in time."""
         while self._next < until:
             samples = min(until - self._next, self._rate_hz)
             quiet = np.zeros((self._channels, samples), np.float32)

@@ -1,8 +1,8 @@
 """The report of one video: a single page that works offline in any browser.
 
-Template, styles, scripts and data are all in one file. Nothing that comes from outside becomes
-markup: data is JSON in script elements that no browser runs, and the page's own scripts show it
-as text. A Content-Security-Policy allows these scripts alone, by their hashes, and no network.
+Template, styles, scripts and data are one file. User data never becomes markup: it is JSON in
+script elements that no browser runs, and the page's own scripts show it as text. A
+Content-Security-Policy allows only these scripts, by their hashes, and no network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from avsent.extraction.faces.types import Sighting
     from avsent.views.report.pictures import Gathered, UtterancePictures
 
-DURATION_TOLERANCE_S = 1.0  # between media file and result: beyond, it may be the wrong file
+DURATION_TOLERANCE_S = 1.0  # between media file and result; above, it may be the wrong file
 MAX_EMBED_BYTES = 1_000_000_000  # browsers do not open pages much larger than this
 _CHUNK_BYTES = 3 * 2**20  # a multiple of 3, so that each chunk is whole base64
 _LANE_SLACK_S = 0.01
@@ -60,12 +60,11 @@ def write_report(
     media
         The video or sound file that the page links to; None for a page without media.
     sightings
-        Where the faces are (``Analysis.sightings``); None to detect them again.
+        Boxes of the faces (``Analysis.sightings``); None to detect them again.
     pictures
-        Whether to show faces and spectrograms. They need another pass over the media file;
-        without them it is linked without being opened.
+        Show faces and spectrograms, which needs another pass over the media file.
     embed
-        Whether to put the media file into the page instead of linking it.
+        Put the media file into the page instead of linking it.
 
     Raises
     ------
@@ -122,14 +121,14 @@ def page(
     Parameters
     ----------
     name
-        The page consists of ``name.html``, ``name.css`` and ``name.js`` in the assets, beside
-        what all pages share: ``base.css``, and ``shared.js``, which runs before anything is shown.
+        Of the assets ``name.html``, ``name.css`` and ``name.js``; all pages also have ``base.css``
+        and ``shared.js``, which runs before anything is shown.
     title
         Of the window; any text.
     blocks
-        From :func:`json_block`; taken one by one, so that a large page is never in memory.
+        From :func:`json_block`; consumed one by one, so that a large page is never in memory.
     tail
-        Elements after the scripts, which therefore do not wait for them.
+        Elements after the scripts, so that scripts do not wait for them.
     """
     style = _asset("base.css") + _asset(f"{name}.css")
     shared = _asset("shared.js")
@@ -153,10 +152,8 @@ def page(
 
 
 def json_block(identity: str, plain: Any) -> str:
-    """``plain`` as JSON in a script element of the id ``identity``, which is not escaped.
-
-    No text in ``plain`` can end the element or begin another one.
-    """
+    """``plain`` as JSON in a script element of the id ``identity`` (not escaped). No text in
+    ``plain`` can end the element or begin another one."""
     text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text = _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text.translate(_ESCAPES))
     return f'<script type="application/json" id="{identity}">{text}</script>\n'
@@ -175,8 +172,8 @@ def _hash(text: str) -> str:
 
 
 def link(media: Path, target: Path) -> str:
-    """URL of ``media`` relative to the page ``target``, so that both can be moved together; every
-    character with a meaning in a URL is percent-encoded."""
+    """Percent-encoded URL of ``media`` relative to the page ``target``, so that both can be moved
+    together."""
     try:
         relative = os.path.relpath(media, target.parent)
     except ValueError:  # on another drive
@@ -191,12 +188,9 @@ def media_kind(media: Path) -> str:
 
 
 def embedded(media: Path) -> Iterator[str]:
-    """The file as script elements of base64, a few megabytes each.
+    """The file as script elements of base64, a few megabytes each; raises InputError.
 
-    Not as a ``data:`` URL: browsers cannot seek in these, and some limit their length.
-
-    Raises:
-        InputError: the file cannot be read any more.
+    Browsers cannot seek in ``data:`` URLs, and some limit their length.
     """
     try:
         with media.open("rb") as file:
@@ -211,8 +205,8 @@ def embedded(media: Path) -> Iterator[str]:
 
 
 def _blocks(head: dict[str, Any], result: Result, gathered: Gathered | None) -> Iterator[str]:
-    """A head, then a part for each utterance, which the page reads when the utterance is chosen:
-    so it opens at once, however many there are."""
+    """A head, then a part for each utterance. The page parses a part when its utterance is
+    selected, so it opens at once even with many utterances."""
     yield json_block("head", head)
     rows = context_rows(len(result.utterances))
     for place, utterance in enumerate(result.utterances):
@@ -221,7 +215,7 @@ def _blocks(head: dict[str, Any], result: Result, gathered: Gathered | None) -> 
 
 
 def context_rows(utterances: int) -> int | None:
-    """How many utterances the context of each one lists; None for all of them."""
+    """Number of utterances that each context lists; None for all."""
     return 100 if utterances > 400 else None
 
 
@@ -230,7 +224,7 @@ def _head_of(
 ) -> dict[str, Any]:
     labels = result.model.labels
     colours = dict(zip(labels, colours_of(labels), strict=True))
-    # Labels that are neither good nor bad have no score: utterances get the colour of their label.
+    # Without positive or negative labels there is no score; use the colour of the label.
     scored = any(map(valence_of, labels))
     utterances = [
         {
@@ -272,7 +266,7 @@ def _head_of(
 def part_of(
     utterance: UtteranceResult, pictures: UtterancePictures | None, rows: int | None
 ) -> dict[str, Any]:
-    """What the page shows of a chosen utterance; ``rows``: at most so many of its context."""
+    """Data of a selected utterance; ``rows``: maximum length of its context."""
     attention = utterance.attention
     plain: dict[str, Any] = {
         "audio": _frames(attention.audio_frames),
@@ -302,14 +296,11 @@ def _frames(frames: Sequence[TimeWeight]) -> list[list[float]]:
 
 
 def _context(context: dict[str, tuple[float, ...]], rows: int | None) -> list[list[int | None]]:
-    """Utterance, weight by voice and by face, the largest first.
-
-    Weights are in ten-thousandths: in a long video that halves the size. None: the modality has
-    no weights.
-    """
+    """Utterance, weight by voice and by face in ten-thousandths (half the size in a long video),
+    the largest first. None: the modality has no weights."""
     weights = [context.get(name, ()) for name in MODALITIES]
     count = max(map(len, weights))
-    # Results from elsewhere may hold rows of different lengths.
+    # A result file made elsewhere may have rows of different lengths.
     even = [one + (0.0,) * (count - len(one)) if one else () for one in weights]
     order = sorted(range(count), key=lambda place: (-sum(one[place] for one in even if one), place))
     return [

@@ -1,7 +1,7 @@
 """Faces and spectrograms for the report of a video, gathered in one pass over the file.
 
-Pictures are cut and compressed as they come, and sound is dropped once its utterance is over, so
-memory grows only by the few kilobytes that the page shows of each utterance.
+Pictures are cropped and compressed at once, and sound is dropped after its utterance, so memory
+grows only by the few kilobytes that the page shows of each utterance.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 FACE_MARGIN = 0.3  # around a face's box, relative to its longer side: hair and chin
 SAME_TIME_S = 5e-4  # times closer than this are equal: results are rounded to microseconds
-MAX_APART_S = 0.3  # between crops of a long utterance: neighbours look the same
+MAX_APART_S = 0.3  # least distance of crops in a long utterance: neighbours look the same
 _QUIET_POWER = 1e-9  # less in every band and frame counts as silence
 _USUAL_RATE_HZ = 10.0
 _HIGHEST_RATE_HZ = 60.0
@@ -46,8 +46,8 @@ _MIN_FRAMES = 8
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much to show of each utterance: at most so many ``faces``, at most ``face_px`` wide, in
-    WebP ``quality`` 0 to 100; ``columns``: greatest width of the spectrogram."""
+    """Limits per utterance: number of ``faces``, their width ``face_px``, WebP ``quality`` 0 to
+    100, ``columns`` of the spectrogram."""
 
     faces: int = 6
     face_px: int = 160
@@ -56,7 +56,7 @@ class Sizes:
 
 
 def sizes_for(utterances: int) -> Sizes:
-    """The more utterances, the less of each: the page of an hour stays below about 10 MB."""
+    """Smaller for more utterances: the page of an hour stays below about 10 MB."""
     if utterances <= 80:
         return Sizes()
     if utterances <= 400:
@@ -92,8 +92,8 @@ class UtterancePictures:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """``kind``: ``video`` or ``audio``; ``end_s``: where the media really ends; ``pictures``: in
-    the order of the utterances."""
+    """``kind``: ``video`` or ``audio``; ``end_s``: end of the decoded media; ``pictures``: in the
+    order of the utterances."""
 
     kind: str
     end_s: float
@@ -107,13 +107,10 @@ def gather(
     on_progress: ProgressHook = ignore_progress,
     sizes: Sizes | None = None,
 ) -> Gathered:
-    """Read the file once for all pictures of its report.
+    """Read the file once for all pictures of its report. Raises MediaError.
 
-    ``sightings``: where the faces were when it was analysed; None to detect them again, which
-    takes as long as the analysis did.
-
-    Raises:
-        MediaError: the file cannot be read.
+    ``sightings``: boxes of the faces from the analysis; None to detect them again, which takes as
+    long as the analysis.
     """
     sizes = sizes or sizes_for(len(result.utterances))
     if sightings is None:
@@ -125,7 +122,7 @@ def gather(
     reformatter = VideoReformatter()
     heard = RecentSound(SAMPLE_RATE_HZ)
     waiting = sorted((one.end_s, one.start_s, n) for n, one in enumerate(result.utterances))
-    # The earliest start of the last 0, 1, 2, ... utterances: sound before it can be dropped.
+    # Earliest start of the last 0, 1, 2, ... utterances: sound before it can be dropped.
     starts_s = (start_s for _, start_s, _ in reversed(waiting))
     needed_s = list(accumulate(starts_s, min, initial=np.inf))
 
@@ -170,12 +167,8 @@ def gather(
 def find_sightings(
     path: Path, result: Result, on_progress: ProgressHook = ignore_progress
 ) -> list[Sighting]:
-    """Detect the faces of a video again, with the settings of its analysis: tracks get the same
-    numbers.
-
-    Raises:
-        MediaError: the file cannot be read.
-    """
+    """Detect the faces of a video again, with the settings of its analysis, so that tracks get the
+    same numbers. Raises MediaError."""
     options = PredictOptions(sightings=True, analysis_rate_hz=analysis_rate_of(result))
     extraction = Extraction(path, FeatureConfig(), options, on_progress, segments=())
     for _ in extraction:
@@ -184,10 +177,8 @@ def find_sightings(
 
 
 def analysis_rate_of(result: Result) -> float:
-    """Frames per second of the analysis, estimated from the times in ``result``.
-
-    A face that is not always visible leads to a lower estimate, never to a higher one, so the
-    densest utterance counts. Near the usual rate, or without an estimate, it is the usual one.
+    """Frames per second of the analysis, estimated from the densest utterance (faces that are
+    not always visible only lower the estimate). Without an estimate, or near it, the usual rate.
     """
     densest = 0.0
     for utterance in result.utterances:
@@ -223,7 +214,7 @@ def _planned_crops(
 
 
 def strongest(frames: Sequence[TimeWeight], most: int) -> list[TimeWeight]:
-    """Up to ``most`` moments of the greatest weights, greatest first, no close neighbours."""
+    """Up to ``most`` moments of greatest weight, greatest first, without close neighbours."""
     if not frames or most < 1:
         return []
     lasted_s = frames[-1].time_s - frames[0].time_s
@@ -238,8 +229,8 @@ def strongest(frames: Sequence[TimeWeight], most: int) -> list[TimeWeight]:
 
 
 def face_crop(picture: Picture, box: Box, side_px: int) -> Picture | None:
-    """The square around ``box``, reduced to ``side_px`` but never enlarged, and moved inside the
-    picture. None if the box lies outside the picture."""
+    """The square around ``box``, moved inside the picture, reduced to ``side_px`` but never
+    enlarged. None if the box lies outside the picture."""
     height, width = picture.shape[:2]
     left, top, right, bottom = box
     side = round(min(max(right - left, bottom - top) * (1 + 2 * FACE_MARGIN), height, width))
@@ -256,7 +247,6 @@ def face_crop(picture: Picture, box: Box, side_px: int) -> Picture | None:
 
 
 def _webp(picture: Picture, quality: int) -> bytes:
-    """WebP: every browser since 2020 shows it."""
     done, encoded = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
     if not done:
         raise ValueError("OpenCV cannot write WebP")
@@ -269,7 +259,7 @@ def _webp(picture: Picture, quality: int) -> bytes:
 def spectrogram_of(
     samples: NDArray[np.float32], start_s: float, columns: int, quality: int
 ) -> Spectrogram | None:
-    """Of mono ``samples`` [N] that start at ``start_s``; None for silence."""
+    """Spectrogram of mono ``samples`` [N] from ``start_s``; None for silence."""
     levels = spectrogram_levels(samples)
     if levels is None:
         return None
@@ -278,7 +268,7 @@ def spectrogram_of(
     if levels.shape[1] > columns:
         narrower = cv2.resize(levels, (columns, levels.shape[0]), interpolation=cv2.INTER_AREA)
         levels = np.asarray(narrower, dtype=np.uint8)
-    # Magma is perceptually uniform, also for colour-blind readers.
+    # Magma is perceptually uniform, also for the colour-blind.
     picture = cv2.applyColorMap(levels[::-1], cv2.COLORMAP_MAGMA)
     return Spectrogram(
         webp=_webp(np.asarray(picture, dtype=np.uint8), quality),
@@ -288,8 +278,8 @@ def spectrogram_of(
 
 
 def spectrogram_levels(samples: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Log-mel levels [mel, N], 0 at the floor and 255 at the peak, a frame each 10 ms; as in
-    :mod:`avsent.extraction.features.spectrogram`, but with the quiet ends. None for silence."""
+    """Log-mel levels [mel, N], a frame each 10 ms, 0 at the floor and 255 at the peak; None for
+    silence. Quiet ends are kept, unlike in :mod:`avsent.extraction.features.spectrogram`."""
     config = AudioConfig()
     if samples.size < config.hop_samples:
         return None

@@ -1,8 +1,11 @@
-"""Reading videos back, and making small ones, for the tests of ``avsent.views.annotate``."""
+"""Views written for tests and read back: annotated videos, and overviews of handmade batches."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import random
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,17 +13,24 @@ from typing import Any
 
 import av
 import numpy as np
+from batching import CONFIG, journal_of, results
 from handmade import make_result, make_utterance
 from media_files import MS, RATE_HZ, sound_frames, tone
 
+from avsent.batch.journal import Journal
+from avsent.batch.outputs import Outputs
+from avsent.batch.overview import write_overview
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame, Sound
 from avsent.extraction.media.reader import MediaReader
 from avsent.result.record import Result
+from avsent.result.writers import Format
 
-Shown = tuple[float, np.ndarray]
+# Annotated videos
+
+TimedPicture = tuple[float, np.ndarray]
 
 
-def said(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0) -> Result:
+def result_with(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0) -> Result:
     """A result with utterances: start, end, track, sentiment."""
     score = {"negative": -0.7, "neutral": 0.02, "positive": 0.63}
     utterances = tuple(
@@ -37,9 +47,9 @@ def said(*spans: tuple[float, float, int | None, str], duration_s: float = 10.0)
     return dataclasses.replace(make_result(0), utterances=utterances, duration_s=duration_s)
 
 
-def pictures(path: Path) -> list[Shown]:
+def pictures(path: Path) -> list[TimedPicture]:
     """Time and RGB of every picture that decodes, in the order of their times, not turned."""
-    found: list[Shown] = []
+    found: list[TimedPicture] = []
     with av.open(str(path)) as media:
         stream = media.streams.video[0]
         for packet in media.demux(stream):
@@ -51,7 +61,7 @@ def pictures(path: Path) -> list[Shown]:
                     found.append((float(frame.pts * base), frame.to_ndarray(format="rgb24")))
             except av.FFmpegError:
                 continue
-    return sorted(found, key=lambda shown: shown[0])
+    return sorted(found, key=lambda picture: picture[0])
 
 
 def times(path: Path) -> list[float]:
@@ -133,3 +143,78 @@ def write_clip(
                     out.mux(audio.encode(ready))
             out.mux(audio.encode(None))
     return path
+
+
+# Overviews of batches
+
+BAD = '"><script>alert(1)</script>.mp4'
+"""Name of a file that failed."""
+
+
+def batch_of(out: Path, given: dict[str, Result], *failed: str) -> Path:
+    """A finished batch with its result files."""
+    with journal_of(out, given.values(), *failed) as journal:
+        journal.keep_fact("options", CONFIG.options())
+        write_results(out, journal, given)
+    return out
+
+
+def write_results(out: Path, journal: Journal, given: dict[str, Result]) -> None:
+    outputs = Outputs(out, [Format.json], journal)
+    outputs.prepare()
+    for name, result in given.items():
+        outputs.write(name, name, result)
+
+
+def small_batch(out: Path) -> Path:
+    """Five files with ten utterances, of hostile names and texts, and one that failed."""
+    return batch_of(out, results(), BAD)
+
+
+def large_batch(out: Path, files: int, each: int) -> Path:
+    """Many files, with scores as a sentiment model has them; the same every time."""
+    chance = random.Random(6)
+    given = {}
+    for number in range(files):
+        name = f"session {number % 20:02d}/interview {number:04d}.mp4"
+        mean = chance.gauss(0, 0.3)
+        given[name] = _scattered(make_result(each, name), chance, mean)
+    return batch_of(out, given, "session 03/broken.mp4", "notes.mp4")
+
+
+def _scattered(result: Result, chance: random.Random, mean: float) -> Result:
+    utterances = []
+    for one in result.utterances:
+        score = max(-0.98, min(0.98, chance.gauss(mean, 0.4)))
+        neutral = (1 - abs(score)) * chance.random() * 0.8
+        positive = (1 - neutral + score) / 2
+        shares = {"negative": 1 - neutral - positive, "neutral": neutral, "positive": positive}
+        length = chance.uniform(1, 4.9)
+        words = chance.choices(_WORDS, k=chance.randint(3, 14))
+        utterances.append(
+            dataclasses.replace(
+                one,
+                end_s=one.start_s + length,
+                score=score,
+                sentiment=max(shares, key=shares.__getitem__),
+                probabilities=shares,
+                text=" ".join(words).capitalize() + ".",
+            )
+        )
+    return dataclasses.replace(result, utterances=tuple(utterances))
+
+
+_WORDS = ("I", "we", "they", "said", "it", "was", "not", "really", "what", "people", "wanted")
+
+
+def blocks_of(page: Path) -> dict[str, Any]:
+    """The data that a page holds, by the name of the block."""
+    found = re.findall(
+        r'<script type="application/json" id="(\w+)">(.*?)</script>', page.read_text("utf-8")
+    )
+    return {name: json.loads(text) for name, text in found}
+
+
+def overview_of(out: Path, **options: Any) -> dict[str, Any]:
+    """The blocks of a batch's overview, without pages of its files."""
+    return blocks_of(write_overview(out, pages=False, **options))
