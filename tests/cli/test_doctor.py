@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from conftest import ROOT, run_avsent
+from packaging.requirements import Requirement
 from small_models import flip, save
 
-from avsent.cli.checkup import checks as doctor_checks
-from avsent.cli.checkup.checks import STEPS, Check, State, Step, is_broken
-from avsent.cli.doctor import print_table
+from avsent.cli import checkup
+from avsent.cli.checkup import STEPS, Check, State, Step, blocks
+from avsent.cli.doctor import look_at_output
 from avsent.model.checkpoint import WEIGHTS_FILE
 from avsent.model.index import INDEX_FILE, write_index
 
@@ -50,34 +52,45 @@ def take(name: str, device: str = "cpu") -> list[Check]:
 # --- steps ----------------------------------------------------------------------------------------
 
 
-def broken_look() -> Iterator[doctor_checks.Found]:
+def broken_look(device: str) -> Iterator[Check]:
     yield Check("first", "ok", "there")
     raise ImportError("libcublas.so.12: cannot open\nshared object file")
 
 
 @pytest.mark.parametrize(("needed", "state"), [(True, "failed"), (False, "warning")])
 def test_an_error_becomes_a_line(needed: bool, state: State) -> None:
-    checks = Step("second", broken_look, "install it", needed).take()
+    checks = Step("second", broken_look, "install it", needed).take("cpu")
     assert states(checks) == {"first": "ok", "second": state}
     assert checks[1].found == "libcublas.so.12: cannot open shared object file"
-    assert is_broken(checks) == needed
+    assert blocks(checks) == needed
 
 
-def test_what_needs_a_broken_part_is_not_tried() -> None:
-    step = Step("late", broken_look, "install it", needs=("torch", "numpy"))
-    checks = step.take("cpu", ["numpy", "dlib"])
-    assert checks == [Check("late", "skipped", "needs numpy, see above")]
-    assert is_broken(checks)
+def test_what_needs_a_broken_step_is_skipped() -> None:
+    place = [step.name for step in STEPS].index("prediction")
+    command = [sys.executable, "-m", "avsent.cli.checkup", "cpu", "", str(place), "av", "torch"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (check,) = [Check(*cells) for cells in json.loads(done.stdout)]
+    assert check == Check("prediction", "skipped", "needs av and torch, see above")
+    assert blocks([check])
 
 
 def test_an_endless_error_is_cut_short() -> None:
-    def look() -> Iterator[doctor_checks.Found]:
+    def look(device: str) -> Iterator[Check]:
         raise ValueError("long " * 1000)
-        yield ("ok", "never reached")
+        yield Check("name", "ok", "never reached")
 
-    (check,) = Step("name", look, "do").take()
-    assert check.found.startswith("ValueError: long long")
+    (check,) = Step("name", look, "do").take("cpu")
+    assert check.found.startswith("ValueError in test_doctor: long long")
     assert len(check.found) == 300
+
+
+def test_an_error_names_the_library_that_raised_it() -> None:
+    def look(device: str) -> Iterator[Check]:
+        np.linalg.inv(np.zeros((2, 2)))
+        yield Check("name", "ok", "never reached")
+
+    (check,) = Step("name", look, "do").take("cpu")
+    assert check.found.startswith("LinAlgError in numpy.linalg")
 
 
 def test_steps_need_only_steps_before_them() -> None:
@@ -102,24 +115,33 @@ def test_steps_need_only_steps_before_them() -> None:
     ],
 )
 def test_versions_of_python(version: tuple[int, int], state: State) -> None:
-    found = Step("machine", partial(doctor_checks.look_at_machine, version), "mend it").take()
+    look = partial(checkup.look_at_machine, version=version)
+    found = Step("machine", look, "repair it").take("cpu")
     assert states(found)["Python"] == state
 
 
 def test_little_memory_and_a_full_disk_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_checks, "usable_bytes", lambda: 100_000_000)
-    monkeypatch.setattr(doctor_checks, "SPARE_DISK_BYTES", 10**18)
+    monkeypatch.setattr(checkup, "usable_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(checkup, "SPARE_DISK_BYTES", 10**18)
     found = states(take("machine"))
     assert found["cores, memory"] == "warning"
     assert found["current folder"] == "warning"
-    assert states(take("temporary folder")) == {"temporary folder": "warning"}
+    assert found["temporary folder"] == "warning"
+
+
+def test_no_folder_for_the_cache_of_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    assert states(take("machine"))["numba cache"] == "ok"
+    monkeypatch.setattr(
+        checkup, "ensure_numba_cache", lambda: monkeypatch.setenv("NUMBA_CACHE_DIR", "/tmp/made")
+    )
+    assert states(take("machine"))["numba cache"] == "warning"
 
 
 def test_output_that_is_not_utf8() -> None:
     for encoding, state in (("utf-8", "ok"), ("ascii", "warning")):
-        file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-        check = doctor_checks.look_at_terminal(file)
-        assert (check.name, check.state) == ("output", state)
+        check = look_at_output(io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+        assert states([check]) == {"output": state}
 
 
 # --- libraries ------------------------------------------------------------------------------------
@@ -141,13 +163,22 @@ def test_output_that_is_not_utf8() -> None:
     ],
 )
 def test_ranges_of_versions(version: str, wanted: str, fitting: bool) -> None:
-    assert doctor_checks.fits(version, wanted) == fitting
+    assert checkup.fits(version, Requirement(f"library{wanted}")) == fitting
+
+
+def required() -> dict[str, tuple[set[str], str]]:
+    """The range and the extra of each library."""
+    found = list(checkup.requirements())
+    assert len({wanted.name for wanted, _ in found}) == len(found)
+    return {one.name: ({str(part) for part in one.specifier}, extra) for one, extra in found}
 
 
 def test_the_versions_avsent_requires() -> None:
-    assert doctor_checks.required("opencv_python.headless") == ">=4.10,<5"
-    assert doctor_checks.required("face-recognition-models") == ">=0.3"
-    assert doctor_checks.required("ray") == ""  # of an extra
+    found = required()
+    assert found["opencv-python-headless"] == ({">=4.10", "<5"}, "")
+    assert found["face-recognition-models"] == ({">=0.3"}, "")
+    assert found["ray"][1] == "ray"
+    assert not {"pytest", "mkdocs-material"} & found.keys()
 
 
 def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +186,15 @@ def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "requires", missing)
-    assert doctor_checks.required("torch") == ""
-    assert doctor_checks.required("opencv-python-headless") == "<5"
+    found = required()
+    assert found["torch"] == ({">=2.4"}, "")
+    assert found["opencv-python-headless"] == ({">=4.10", "<5"}, "")
+
+
+def test_every_library_that_predict_needs_is_loaded() -> None:
+    needed = {step.name for step in STEPS if step.needed}
+    assert {"av", "dlib-bin", "librosa", "numpy", "torch", "safetensors"} <= needed
+    assert not {*checkup.NOT_FOR_PREDICT, "ray", "pandas"} & needed
 
 
 def test_another_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +207,7 @@ def test_another_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_wheels_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     both = {"dlib-bin": "20.0.1", "dlib": "20.0.0"}
-    monkeypatch.setattr(doctor_checks, "installed", lambda *names: both)
+    monkeypatch.setattr(checkup, "installed", lambda *names: both)
     (check,) = take("dlib-bin")
     assert check.state == "warning"
     assert check.advice == "pip uninstall dlib-bin dlib, then pip install dlib-bin"
@@ -182,14 +220,15 @@ def test_a_device_that_is_not_there() -> None:
     assert states(take("device")) == {"device": "ok"}
 
 
-def test_options_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = ("no-such-thing", "no_such_thing", "more", "nothing")
-    half = ("numpy", "no_such_thing", "more", "nothing")
-    monkeypatch.setattr(doctor_checks, "OPTIONAL", (gone, half))
-    absent, wrong = take("extras")
+def test_extras_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, half = Requirement("no-such-thing"), Requirement("numpy")
+    (absent,) = checkup.library(gone, "text").take("cpu")
     assert absent.state == "absent"
-    assert absent.advice == "for nothing: pip install 'avsent[more]'"
-    assert wrong.state == "warning"
+    assert absent.advice == "for text encoders for training: pip install 'avsent[text]'"
+    monkeypatch.setitem(checkup.NAMES, "numpy", ("no_such_thing",))
+    assert states(checkup.library(half, "text").take("cpu")) == {"numpy": "warning"}
+    (old,) = checkup.library(Requirement("filelock>=999"), "text").take("cpu")
+    assert (old.state, "filelock>=999" in old.advice) == ("warning", True)
 
 
 def test_soundfile_is_no_extra() -> None:
@@ -198,40 +237,45 @@ def test_soundfile_is_no_extra() -> None:
     assert "train" not in project["optional-dependencies"]
     requirements = importlib.metadata.requires("librosa") or []
     assert any(line.startswith("soundfile") and "extra" not in line for line in requirements)
-    assert "soundfile" not in [name for name, *_ in doctor_checks.OPTIONAL]
+    assert required()["soundfile"] == (set(), "")
     assert states(take("soundfile")) == {"soundfile": "ok"}
 
 
 def test_extras_that_doctor_names_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for name, _, extra, _ in doctor_checks.OPTIONAL:
-        assert any(line.startswith(name) for line in extras[extra]), name
+    assert set(checkup.EXTRAS) <= set(extras)
+    found = required()
+    for extra in checkup.EXTRAS:
+        for line in extras[extra]:
+            assert found[Requirement(line).name][1] == extra
 
 
 # --- media, faces, models -------------------------------------------------------------------------
 
 
 def test_codecs_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert states(take("decoders")) == {"decoders": "ok", "encoders": "ok"}
-    monkeypatch.setattr(doctor_checks, "DECODERS", ("h264", "h999", "h998"))
-    monkeypatch.setattr(doctor_checks, "ENCODERS", ("h999",))
-    names = {("h998", "r"): ("libh998", "flac"), ("h999", "r"): ("h999", "libh999")}
-    monkeypatch.setattr(doctor_checks, "CODEC_NAMES", names)
-    decoders, encoders = take("decoders")
-    assert decoders.found == "cannot read h999; can read h264, h998"
-    assert (decoders.state, encoders.state) == ("warning", "warning")
+    assert states(take("codecs")) == {"codecs": "ok"}
+    names = ("h264", "h999", "libh998 or flac", "libh997 or libh996")
+    monkeypatch.setattr(checkup, "CODECS", names)
+    (codecs,) = take("codecs")
+    assert codecs.found.endswith(", without h999, libh997 or libh996")
+    assert codecs.state == "warning"
+    assert "--annotate" in codecs.advice
 
 
 def test_missing_face_models(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states(take("face models")) == {"face models": "ok"}
     import avsent.extraction.faces.landmarks
 
-    there = {"shape_predictor_68_face_landmarks.dat": Path("there")}
-    monkeypatch.setattr(avsent.extraction.faces.landmarks, "model_file", there.get)
+    landmarks = avsent.extraction.faces.landmarks
+    there = {landmarks.PREDICTOR_FILE: landmarks.model_file(landmarks.PREDICTOR_FILE)}
+    monkeypatch.setattr(landmarks, "model_file", there.get)
     assert states(take("face models")) == {"face models": "warning"}
     there.clear()
-    assert states(take("face models")) == {"face models": "failed"}
+    (check,) = take("face models")
+    assert check.state == "failed"
+    assert "--landmarks" in check.found
 
 
 @pytest.fixture
@@ -296,7 +340,7 @@ def test_here_avsent_works() -> None:
     assert done.returncode == 0, done.stdout
     assert done.stderr == ""
     assert not [check for check in checks.values() if check["state"] in {"failed", "skipped"}]
-    several = {"machine": "Python", "models": "model default", "extras": "ray"}
+    several = {"machine": "Python", "models": "model default"}
     assert {several.get(s.name, s.name) for s in STEPS} <= set(checks)
     assert checks["prediction"]["state"] == checks["model emotion"]["state"] == "ok"
 
@@ -311,7 +355,7 @@ def test_a_library_that_cannot_be_loaded(tmp_path: Path) -> None:
     assert "libcublas.so.12" in checks["dlib-bin"]["found"]
     assert "pip install --force-reinstall dlib-bin" in checks["dlib-bin"]["advice"]
     skipped = {name for name, check in checks.items() if check["state"] == "skipped"}
-    assert skipped == {"face detection", "prediction"}
+    assert skipped == {"face models", "prediction"}
     assert checks["model default"]["state"] == "ok"
 
 
@@ -319,11 +363,11 @@ def test_a_library_that_ends_the_process(tmp_path: Path) -> None:
     broken = {"av": NATIVE_CRASH, "sklearn": "import os\nos._exit(3)\n"}
     done, checks = doctor("--device", "cpu", broken=broken, folder=tmp_path)
     assert done.returncode == 1
-    assert checks["av"]["found"] == ("the process was ended by SIGILL: made for another processor")
-    assert checks["round trip"]["state"] == "skipped"
+    assert checks["av"]["found"] == "the process was ended by SIGILL: made for another processor"
+    assert checks["codecs"]["state"] == checks["prediction"]["state"] == "skipped"
     # scikit-learn is for training: without it predictions go on.
     assert checks["scikit-learn"]["state"] == "warning"
-    assert checks["scikit-learn"]["found"] == "the process ended by itself, with code 3"
+    assert checks["scikit-learn"]["found"] == "the process ended with code 3"
     assert checks["filelock"]["state"] == "ok"
 
 
@@ -345,7 +389,7 @@ def test_lines_without_a_terminal_nor_other_streams() -> None:
     done = run_avsent("doctor", "--device", "cpu", preexec_fn=close)
     assert done.returncode == 0, done.stdout
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert {len(cells) for cells in lines} <= {3, 4}
+    assert {len(cells) for cells in lines} == {4}
     assert {cells[0] for cells in lines} <= {"ok", "warning", "absent"}
     (output,) = [cells for cells in lines if cells[1] == "output"]
     assert output[2].startswith("file or pipe, ")
@@ -362,23 +406,6 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     assert done.stderr == (
         "avsent: error: the current folder is gone; change to another one and try again\n"
     )
-
-
-@pytest.mark.parametrize(("encoding", "arrow"), [("utf-8", "→"), ("ascii", "->")])
-def test_a_table(tmp_path: Path, encoding: str, arrow: str) -> None:
-    checks = [
-        Check("dlib-bin", "failed", "no \x1b[31m[red]such[/red] file", "install it"),
-        Check("torch", "ok", "2.4"),
-    ]
-    path = tmp_path / "table.txt"
-    with path.open("w", encoding=encoding) as file:
-        print_table(checks, file)
-    lines = [" ".join(line.split()) for line in path.read_text(encoding).splitlines()]
-    assert lines == [
-        r"failed dlib-bin no \x1b[31m[red]such[/red] file",
-        f"{arrow} install it",
-        "ok torch 2.4",
-    ]
 
 
 def test_a_wrong_device_is_a_usage_error() -> None:

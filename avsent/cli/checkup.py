@@ -1,0 +1,343 @@
+"""What ``avsent doctor`` checks, in this order.
+
+Each step imports what it checks itself, because that may be missing or broken. It yields checks,
+and raises where the thing does not work.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from functools import partial
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+import avsent
+from avsent.errors import AvsentError
+from avsent.extraction.features.numba_cache import VARIABLE, ensure_numba_cache
+from avsent.machine import WORKER_BYTES, usable_bytes, usable_cores
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
+SPARE_DISK_BYTES = 1_000_000_000
+CODECS = (
+    *("h264", "hevc", "vp8", "vp9", "libdav1d or libaom-av1", "mpeg4", "mpeg2video"),
+    *("aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le", "libx264"),
+)
+"""Those of common files, and libx264, which ``--annotate`` writes with."""
+NAMES = {
+    "dlib-bin": ("dlib", "dlib"),
+    "opencv-python-headless": ("cv2", "opencv-python", "opencv-contrib-python"),
+    "pillow": ("PIL",),
+    "scikit-learn": ("sklearn",),
+}
+"""The module of a distribution, and other distributions of the same module."""
+NOT_FOR_PREDICT = {"filelock", "matplotlib", "pillow", "scikit-learn", "silero-vad", "soundfile"}
+EXTRAS = {
+    "parquet": "tables of a batch as Parquet",
+    "ray": "batches on a cluster",
+    "pandas": "Result.to_dataframe()",
+    "text": "text encoders for training",
+}
+FACES = ("numpy", "opencv-python-headless", "dlib-bin")
+BUG = "reinstall the library it names, or run again with --debug and report the traceback"
+
+State = Literal["ok", "warning", "failed", "absent", "skipped"]
+"""``failed``: predict cannot work; ``absent``: optional; ``skipped``: needs what failed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found, and what to do about it (``advice``, empty where nothing is wrong)."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A look at one thing, which gives one check or more.
+
+    ``look`` takes the device of predictions. ``advice``: where it raises. ``needed``: by every
+    prediction; otherwise an error is a warning. ``needs``: names of earlier steps.
+    """
+
+    name: str
+    look: Callable[[str], Iterator[Check]]
+    advice: str
+    needed: bool = True
+    needs: tuple[str, ...] = ()
+
+    def take(self, device: str, *, debug: bool = False) -> list[Check]:
+        """The checks; an error becomes the last of them."""
+        checks: list[Check] = []
+        try:
+            for check in self.look(device):
+                checks.append(check)
+        except Exception as error:
+            if debug:
+                traceback.print_exception(error)
+            found = str(error)
+            if not found or not isinstance(error, AvsentError | ImportError):
+                *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+                module = frame.f_globals.get("__name__")
+                found = f"{type(error).__name__} in {module}: {found}"
+            checks.append(self.failure(found))
+        return checks
+
+    def failure(self, found: str) -> Check:
+        """The check where the look itself failed."""
+        found = " ".join(found.split())[:300]
+        return Check(self.name, "failed" if self.needed else "warning", found, self.advice)
+
+
+STEPS: list[Step] = []
+
+
+def step(name: str, advice: str, look: Callable[..., Iterator[Check]], **options: Any) -> Any:
+    """Add a step; ``@partial(step, name, advice)`` adds the function below it."""
+    STEPS.append(Step(name, look, advice, **options))
+    return look
+
+
+def verdict(name: str, found: str, good: object, advice: str, bad: State = "warning") -> Check:
+    return Check(name, "ok", found) if good else Check(name, bad, found, advice)
+
+
+def blocks(checks: list[Check]) -> bool:
+    """Whether steps that need the one with these checks are skipped."""
+    return any(check.state in ("failed", "skipped") for check in checks)
+
+
+def reinstall(*names: str) -> str:
+    return f"pip install --force-reinstall {' '.join(names)}"
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+@partial(step, "machine", "set TMPDIR to a folder that can be written", needed=False)
+def look_at_machine(
+    device: str, version: tuple[int, int] = sys.version_info[:2]
+) -> Iterator[Check]:
+    """avsent, Python, cores and memory as far as a container may use them, free disk, caches."""
+    yield Check("avsent", "ok", f"{avsent.__version__} in {Path(avsent.__file__).resolve().parent}")
+    system = f"{platform.python_implementation()}, {platform.system()} {platform.machine()}"
+    advice = "install avsent with Python {}.{} to {}.{}".format(*OLDEST_PYTHON, *NEWEST_PYTHON)
+    good, bad = OLDEST_PYTHON <= version <= NEWEST_PYTHON, version < OLDEST_PYTHON
+    found = f"{platform.python_version()} ({system})"
+    yield verdict("Python", found, good, advice, "failed" if bad else "warning")
+    memory = usable_bytes()
+    free = "memory unknown" if memory is None else f"{gigabytes(memory)} free"
+    advice = f"a video takes about {gigabytes(WORKER_BYTES)}; close other programs"
+    good = memory is None or memory >= WORKER_BYTES
+    yield verdict("cores, memory", f"{usable_cores()} cores, {free}", good, advice)
+    for kind, remedy in (("current", "give -o elsewhere"), ("temporary", "set TMPDIR")):
+        folder = os.getcwd() if kind == "current" else tempfile.gettempdir()
+        disk = shutil.disk_usage(folder).free
+        found, advice = f"{gigabytes(disk)} free in {folder}", f"free some disk, or {remedy}"
+        yield verdict(f"{kind} folder", found, disk >= SPARE_DISK_BYTES, advice)
+    own = os.environ.get(VARIABLE)
+    ensure_numba_cache()
+    found = os.environ.get(VARIABLE, "beside librosa, or in your home folder")
+    advice = f"each start compiles anew; set {VARIABLE} to a folder that can be written"
+    yield verdict("numba cache", found, own or VARIABLE not in os.environ, advice)
+
+
+def requirements() -> Iterator[tuple[Requirement, str]]:
+    """What avsent requires, each with the extra that it is for ("" for none)."""
+    try:
+        lines = metadata.requires("avsent") or []
+    except metadata.PackageNotFoundError:  # a checkout run by ``cli.py``
+        text = (Path(avsent.__file__).parents[1] / "pyproject.toml").read_text("utf-8")
+        lines = tomllib.loads(text)["project"]["dependencies"]
+    for wanted in map(Requirement, [*lines, "soundfile"]):  # librosa requires soundfile
+        for extra in EXTRAS if wanted.marker else ("",):
+            if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                yield wanted, extra
+
+
+def installed(*names: str) -> dict[str, str]:
+    """The versions of those distributions that are installed."""
+    return {name: found.version for name in names for found in metadata.distributions(name=name)}
+
+
+def fits(version: str, wanted: Requirement) -> bool:
+    """Whether a release, or a build or pre-release of it, is in the range."""
+    with suppress(InvalidVersion):
+        return wanted.specifier.contains(Version(version).base_version)
+    return True
+
+
+def library(wanted: Requirement, extra: str = "") -> Step:
+    """The step of a library. It imports the library, but not one of an extra: that takes long."""
+    name = canonicalize_name(wanted.name)
+    module, *twins = NAMES.get(name, [name.replace("-", "_")])
+    use = f"for {EXTRAS[extra]}: " if extra else ""
+
+    def look(device: str) -> Iterator[Check]:
+        versions = installed(name, *twins)
+        if extra and not versions:
+            yield Check(name, "absent", "not installed", f"{use}pip install 'avsent[{extra}]'")
+            return
+        # face_recognition_models cannot be imported: newer setuptools lack its pkg_resources.
+        if extra or name == "face-recognition-models":
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(f"No module named {module!r}")
+            version = versions[name]
+        else:
+            ensure_numba_cache()
+            version = getattr(import_module(module), "__version__", None) or versions[name]
+            if name == "silero-vad":
+                import_module("avsent.extraction.utterances.voice_activity").SileroSpeechDetector()
+        if len(versions) > 1:
+            found = f"{version}; {' and '.join(versions)} are both installed, in the same place"
+            advice = f"pip uninstall {' '.join(versions)}, then pip install {name}"
+            yield Check(name, "warning", found, advice)
+        else:
+            limits = ",".join(sorted(map(str, wanted.specifier), reverse=True))
+            advice = f"avsent is made for {limits}: pip install '{name}{limits}'"
+            yield verdict(name, version, fits(version, wanted), advice)
+
+    needed = not extra and name not in NOT_FOR_PREDICT
+    advice = (
+        reinstall(name) if needed else f"{use or 'predict works without it: '}{reinstall(name)}"
+    )
+    return Step(name, look, advice, needed)
+
+
+STEPS += [library(*one) for one in requirements()]
+
+
+@partial(step, "device", "give --device cpu, or repair the driver or torch", needs=("torch",))
+def look_at_device(device: str) -> Iterator[Check]:
+    import torch
+
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    where = torch.device(auto if device == "auto" else device)
+    torch.ones(1, device=where).sum().item()
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU alone"
+    found = f"{where}, torch is built for {build}"
+    if where.type == "cuda":
+        free, total = map(gigabytes, torch.cuda.mem_get_info(where))
+        found += f", {torch.cuda.get_device_name(where)}, {free} of {total} free"
+    gpu = shutil.which("nvidia-smi") or any(Path("/dev").glob("nvidia[0-9]*"))
+    unused = gpu and device == "auto" and where.type == "cpu"
+    driver = "update the NVIDIA driver, or let the container see the GPU (--gpus all)"
+    advice = driver if torch.version.cuda else "install torch with CUDA (pytorch.org)"
+    yield verdict("device", found + ", though there is a GPU" * bool(unused), not unused, advice)
+
+
+@partial(step, "codecs", reinstall("av"), needs=("av",))
+def look_at_codecs(device: str) -> Iterator[Check]:
+    """The usual codecs of videos and sound files, and those that ``--annotate`` writes."""
+    import av
+
+    missing = [name for name in CODECS if av.codecs_available.isdisjoint(name.split(" or "))]
+    found = f"FFmpeg {av.ffmpeg_version_info}{', without ' if missing else ''}{', '.join(missing)}"
+    advice = f"convert such files (libx264: --annotate fails), or {reinstall('av')}"
+    yield verdict("codecs", found, not missing, advice)
+
+
+@partial(step, "face models", reinstall("dlib-bin", "face_recognition_models"), needs=FACES)
+def look_at_face_models(device: str) -> Iterator[Check]:
+    """dlib's landmarks and both detectors, on a picture without a face."""
+    import dlib
+    import numpy as np
+
+    from avsent.extraction.faces import detection, landmarks
+
+    picture = np.full((240, 320), 128, dtype=np.uint8)
+    landmarks.LandmarkPredictor()(picture, (100.0, 60.0, 200.0, 160.0))
+    detector = detection.FaceDetector()
+    faces = [*detector.whole(picture, 320), *detector.network_whole(picture)]
+    there = landmarks.model_file(detection.NETWORK_FILE)
+    found = f"dlib {'with' if dlib.DLIB_USE_CUDA else 'without'} CUDA, {len(faces)} faces in grey"
+    if not there:
+        found = f"{detection.NETWORK_FILE} is not there: turned faces are missed"
+    yield verdict("face models", found, there, reinstall("face_recognition_models"))
+
+
+@partial(step, "models", "install avsent again", needs=("numpy", "torch", "safetensors"))
+def look_at_models(device: str) -> Iterator[Check]:
+    """Each included model: its SHA-256, and whether it can be loaded."""
+    from avsent.model.index import DEFAULT, verify_folder
+
+    models = verify_folder()
+    for model in models:
+        reason, _, advice = model.detail.rpartition("; ")
+        fine = model.state == "fine"
+        found = model.detail if fine else f"{model.state}: {reason or model.detail}"
+        # A prediction that names no model needs only the default.
+        bad: State = "failed" if model.name == DEFAULT else "warning"
+        yield verdict(f"model {model.name}", found, fine, advice, bad)
+    if DEFAULT not in [model.name for model in models]:
+        yield Check(f"model {DEFAULT}", "failed", "not there", "install avsent again")
+
+
+@partial(step, "prediction", BUG, needs=tuple(step.name for step in STEPS if step.needed))
+def look_at_prediction(device: str) -> Iterator[Check]:
+    """The whole way, for an utterance in a synthetic clip with a grey picture and a buzz."""
+    import av
+    import numpy as np
+
+    from avsent.options import PredictOptions
+    from avsent.predictor import predict
+
+    picture = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 128, dtype=np.uint8))
+    buzz = np.arange(32_000, dtype=np.float32)[None] % 100 / 200
+    sound = av.AudioFrame.from_ndarray(buzz, "fltp", "mono")
+    sound.sample_rate = 16_000
+    with tempfile.TemporaryDirectory(prefix="avsent-doctor-") as folder:
+        clip, utterances = Path(folder, "clip.mp4"), Path(folder, "utterances.csv")
+        with av.open(str(clip), "w") as container:
+            # Encoders that every FFmpeg has.
+            video = container.add_stream("mpeg4", rate=25)
+            video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+            audio = container.add_stream("aac", rate=16_000, layout="mono")
+            for picture.pts in range(50):
+                container.mux(video.encode(picture))
+            container.mux([*video.encode(None), *audio.encode(sound), *audio.encode(None)])
+        utterances.write_text("start_s,end_s\n0.2,1.8\n", encoding="utf-8")
+        options = PredictOptions(utterances=utterances, strict=True, check=False)
+        (utterance,) = predict(clip, device=device, options=options).utterances
+    total = sum(utterance.probabilities.values())
+    if not utterance.modalities["audio"].effective or not math.isclose(total, 1, abs_tol=1e-3):
+        raise RuntimeError(f"the sound was not used, or probabilities sum to {total}")
+    yield Check("prediction", "ok", "a synthetic clip was predicted from its sound")
+
+
+def main() -> None:
+    """Take the steps from a number on, and print the checks of each as a line of JSON."""
+    device, debug, first, *broken = sys.argv[1:]
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what libraries print, also from C
+        for step in STEPS[int(first) :]:
+            missing = " and ".join(name for name in step.needs if name in broken)
+            skipped = Check(step.name, "skipped", f"needs {missing}, see above")
+            checks = [skipped] if missing else step.take(device, debug=bool(debug))
+            if blocks(checks):
+                broken.append(step.name)
+            print(json.dumps([astuple(check) for check in checks]), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

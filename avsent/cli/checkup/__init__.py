@@ -1,1 +1,0 @@
-"""Whether avsent can work on this machine, and what to do where it cannot."""
