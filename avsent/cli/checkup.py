@@ -7,7 +7,6 @@ and raises where the thing does not work.
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -19,8 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import partial
-from importlib import import_module, metadata
-from importlib.util import find_spec
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,18 +33,11 @@ from avsent.machine import WORKER_BYTES, usable_bytes, usable_cores
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 SPARE_DISK_BYTES = 1_000_000_000
-CODECS = (
-    *("h264", "hevc", "vp8", "vp9", "libdav1d or libaom-av1", "mpeg4", "mpeg2video"),
-    *("aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le", "libx264"),
-)
+CODECS = ["h264", "hevc", "vp8", "vp9", "libdav1d|libaom-av1", "mpeg4", "mpeg2video"]
+CODECS += ["aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le", "libx264"]
 """Those of common files, and libx264, which ``--annotate`` writes with."""
-NAMES = {
-    "dlib-bin": ("dlib", "dlib"),
-    "opencv-python-headless": ("cv2", "opencv-python", "opencv-contrib-python"),
-    "pillow": ("PIL",),
-    "scikit-learn": ("sklearn",),
-}
-"""The module of a distribution, and other distributions of the same module."""
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}
+MODULES["dlib-bin"] = "dlib"
 NOT_FOR_PREDICT = {"filelock", "matplotlib", "pillow", "scikit-learn", "silero-vad", "soundfile"}
 EXTRAS = {
     "parquet": "tables of a batch as Parquet",
@@ -54,11 +45,13 @@ EXTRAS = {
     "pandas": "Result.to_dataframe()",
     "text": "text encoders for training",
 }
+DISTRIBUTIONS = metadata.packages_distributions()
 FACES = ("numpy", "opencv-python-headless", "dlib-bin")
 BUG = "reinstall the library it names, or run again with --debug and report the traceback"
 
 State = Literal["ok", "warning", "failed", "absent", "skipped"]
 """``failed``: predict cannot work; ``absent``: optional; ``skipped``: needs what failed before."""
+BLOCKING = ("failed", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +82,7 @@ class Step:
         """The checks; an error becomes the last of them."""
         checks: list[Check] = []
         try:
-            for check in self.look(device):
-                checks.append(check)
+            checks.extend(self.look(device))  # those before an error stay
         except Exception as error:
             if debug:
                 traceback.print_exception(error)
@@ -119,11 +111,6 @@ def step(name: str, advice: str, look: Callable[..., Iterator[Check]], **options
 
 def verdict(name: str, found: str, good: object, advice: str, bad: State = "warning") -> Check:
     return Check(name, "ok", found) if good else Check(name, bad, found, advice)
-
-
-def blocks(checks: list[Check]) -> bool:
-    """Whether steps that need the one with these checks are skipped."""
-    return any(check.state in ("failed", "skipped") for check in checks)
 
 
 def reinstall(*names: str) -> str:
@@ -175,9 +162,10 @@ def requirements() -> Iterator[tuple[Requirement, str]]:
                 yield wanted, extra
 
 
-def installed(*names: str) -> dict[str, str]:
-    """The versions of those distributions that are installed."""
-    return {name: found.version for name in names for found in metadata.distributions(name=name)}
+def installed(module: str) -> dict[str, str]:
+    """The installed distributions that contain a module, and their versions."""
+    names = DISTRIBUTIONS.get(module, ())
+    return {canonicalize_name(name): metadata.version(name) for name in names}
 
 
 def fits(version: str, wanted: Requirement) -> bool:
@@ -190,17 +178,17 @@ def fits(version: str, wanted: Requirement) -> bool:
 def library(wanted: Requirement, extra: str = "") -> Step:
     """The step of a library. It imports the library, but not one of an extra: that takes long."""
     name = canonicalize_name(wanted.name)
-    module, *twins = NAMES.get(name, [name.replace("-", "_")])
+    module = MODULES.get(name, name.replace("-", "_"))
     use = f"for {EXTRAS[extra]}: " if extra else ""
 
     def look(device: str) -> Iterator[Check]:
-        versions = installed(name, *twins)
+        versions = installed(module)
         if extra and not versions:
             yield Check(name, "absent", "not installed", f"{use}pip install 'avsent[{extra}]'")
             return
         # face_recognition_models cannot be imported: newer setuptools lack its pkg_resources.
         if extra or name == "face-recognition-models":
-            if find_spec(module) is None:
+            if util.find_spec(module) is None:
                 raise ModuleNotFoundError(f"No module named {module!r}")
             version = versions[name]
         else:
@@ -218,9 +206,7 @@ def library(wanted: Requirement, extra: str = "") -> Step:
             yield verdict(name, version, fits(version, wanted), advice)
 
     needed = not extra and name not in NOT_FOR_PREDICT
-    advice = (
-        reinstall(name) if needed else f"{use or 'predict works without it: '}{reinstall(name)}"
-    )
+    advice = reinstall(name) if needed else f"predict works without it: {reinstall(name)}"
     return Step(name, look, advice, needed)
 
 
@@ -251,7 +237,7 @@ def look_at_codecs(device: str) -> Iterator[Check]:
     """The usual codecs of videos and sound files, and those that ``--annotate`` writes."""
     import av
 
-    missing = [name for name in CODECS if av.codecs_available.isdisjoint(name.split(" or "))]
+    missing = [name for name in CODECS if av.codecs_available.isdisjoint(name.split("|"))]
     found = f"FFmpeg {av.ffmpeg_version_info}{', without ' if missing else ''}{', '.join(missing)}"
     advice = f"convert such files (libx264: --annotate fails), or {reinstall('av')}"
     yield verdict("codecs", found, not missing, advice)
@@ -320,7 +306,7 @@ def look_at_prediction(device: str) -> Iterator[Check]:
         options = PredictOptions(utterances=utterances, strict=True, check=False)
         (utterance,) = predict(clip, device=device, options=options).utterances
     total = sum(utterance.probabilities.values())
-    if not utterance.modalities["audio"].effective or not math.isclose(total, 1, abs_tol=1e-3):
+    if not utterance.modalities["audio"].effective or not 0.999 < total < 1.001:
         raise RuntimeError(f"the sound was not used, or probabilities sum to {total}")
     yield Check("prediction", "ok", "a synthetic clip was predicted from its sound")
 
@@ -334,7 +320,7 @@ def main() -> None:
             missing = " and ".join(name for name in step.needs if name in broken)
             skipped = Check(step.name, "skipped", f"needs {missing}, see above")
             checks = [skipped] if missing else step.take(device, debug=bool(debug))
-            if blocks(checks):
+            if any(check.state in BLOCKING for check in checks):
                 broken.append(step.name)
             print(json.dumps([astuple(check) for check in checks]), file=answers, flush=True)
 

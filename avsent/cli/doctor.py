@@ -45,7 +45,7 @@ def doctor(
     from rich.console import Console
 
     with Console(stderr=True).status("checking"):
-        checks = list(checkup(device, debug=SESSION.debug))
+        checks = list(run_checks(device, debug=SESSION.debug))
     checks.append(look_at_output(sys.stdout))
     failed = sum(check.state == "failed" for check in checks)
     with printing():
@@ -63,7 +63,7 @@ def doctor(
         raise typer.Exit(CANNOT_WORK)
 
 
-def checkup(device: str, *, debug: bool) -> Iterator[Check]:
+def run_checks(device: str, *, debug: bool) -> Iterator[Check]:
     """Take all steps. ``debug``: what libraries print, and tracebacks, go to standard error.
 
     They run in another process, because a broken native library may end the process that loads
@@ -72,7 +72,7 @@ def checkup(device: str, *, debug: bool) -> Iterator[Check]:
     Raises:
         InputError: the current folder is gone, where no process can start.
     """
-    from avsent.cli.checkup import STEPS, Check, blocks
+    from avsent.cli.checkup import BLOCKING, STEPS, Check
 
     try:
         Path.cwd()
@@ -101,7 +101,7 @@ def checkup(device: str, *, debug: bool) -> Iterator[Check]:
         if taken + len(answers) < len(STEPS):
             answers.append([STEPS[taken + len(answers)].failure(f"the process {end}")])
         for checks in answers:
-            if blocks(checks):
+            if any(check.state in BLOCKING for check in checks):
                 broken.append(STEPS[taken].name)
             taken += 1
             yield from checks
@@ -110,8 +110,8 @@ def checkup(device: str, *, debug: bool) -> Iterator[Check]:
 def look_at_output(stream: TextIO) -> Check:
     """Whether the stream takes any script. No step, as those run in another process."""
     from avsent.cli.checkup import verdict
+    from avsent.result.writers.base import is_utf8
 
     found = f"{'terminal' if stream.isatty() else 'file or pipe'}, {stream.encoding}"
-    good = stream.encoding.lower().replace("-", "") in {"utf8", "utf8sig"}
     advice = "names in other scripts are shown as escapes; set PYTHONUTF8=1"
-    return verdict("output", found, good, advice)
+    return verdict("output", found, is_utf8(stream), advice)
