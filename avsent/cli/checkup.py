@@ -38,6 +38,9 @@ CODECS += ["aac", "mp3", "opus", "vorbis", "flac", "pcm_s16le", "libx264"]
 """Those of common files, and libx264, which ``--annotate`` writes with."""
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-learn": "sklearn"}
 MODULES["dlib-bin"] = "dlib"
+TWINS = {"dlib-bin": ["dlib"], "opencv-python-headless": ["opencv-python"]}
+TWINS["opencv-python-headless"] += ["opencv-contrib-python", "opencv-contrib-python-headless"]
+"""Other distributions of the same module."""
 NOT_FOR_PREDICT = {"filelock", "matplotlib", "pillow", "scikit-learn", "silero-vad", "soundfile"}
 EXTRAS = {
     "parquet": "tables of a batch as Parquet",
@@ -45,7 +48,6 @@ EXTRAS = {
     "pandas": "Result.to_dataframe()",
     "text": "text encoders for training",
 }
-DISTRIBUTIONS = metadata.packages_distributions()
 FACES = ("numpy", "opencv-python-headless", "dlib-bin")
 BUG = "reinstall the library it names, or run again with --debug and report the traceback"
 
@@ -162,10 +164,9 @@ def requirements() -> Iterator[tuple[Requirement, str]]:
                 yield wanted, extra
 
 
-def installed(module: str) -> dict[str, str]:
-    """The installed distributions that contain a module, and their versions."""
-    names = DISTRIBUTIONS.get(module, ())
-    return {canonicalize_name(name): metadata.version(name) for name in names}
+def installed(*names: str) -> dict[str, str]:
+    """The versions of those distributions that are installed."""
+    return {name: found.version for name in names for found in metadata.distributions(name=name)}
 
 
 def fits(version: str, wanted: Requirement) -> bool:
@@ -182,7 +183,7 @@ def library(wanted: Requirement, extra: str = "") -> Step:
     use = f"for {EXTRAS[extra]}: " if extra else ""
 
     def look(device: str) -> Iterator[Check]:
-        versions = installed(module)
+        versions = installed(name, *TWINS.get(name, ()))
         if extra and not versions:
             yield Check(name, "absent", "not installed", f"{use}pip install 'avsent[{extra}]'")
             return
