@@ -470,7 +470,7 @@ def test_all_assets_are_used(tmp_path: Path) -> None:
     overview = write_overview(small_batch(tmp_path / "out"), pages=False)
     pages = report.read_text("utf-8"), overview.read_text("utf-8")
     assets = list((files("avsent.views.report") / "assets").iterdir())
-    assert len(assets) == 8
+    assert len(assets) == 9
     for asset in assets:
         parts = re.split(r"\{\{\w+\}\}", asset.read_text("utf-8"))
         found = [all(part in page for part in parts) for page in pages]

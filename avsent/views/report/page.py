@@ -121,8 +121,8 @@ def page(
     Parameters
     ----------
     name
-        Of the assets ``name.html``, ``name.css`` and ``name.js``; all pages also have ``base.css``
-        and ``shared.js``, which runs before anything is shown.
+        Of the assets ``name.html``, ``name.css`` and ``name.js``; all pages also have
+        ``frame.html``, ``base.css`` and ``shared.js``, which runs before anything is shown.
     title
         Of the window; any text.
     blocks
@@ -143,11 +143,12 @@ def page(
         "title": [html.escape(one_line(title))],
         "style": [style],
         "shared": [shared],
+        "body": [_asset(f"{name}.html")],
         "script": [script],
         "data": blocks,
         "tail": tail,
     }
-    for number, part in enumerate(_PLACEHOLDER.split(_asset(f"{name}.html"))):
+    for number, part in enumerate(_PLACEHOLDER.split(_asset("frame.html"))):
         yield from parts[part] if number % 2 else [part]
 
 

@@ -90,30 +90,45 @@ const folded = (text) => text.normalize("NFC").toLowerCase();
 const foldedNames = once(() => files.name.map(folded));
 const foldedTexts = once(() => (utterances.text ?? []).map(folded));
 
-const ALL = { words: "", label: -1, low: -1, high: 1, open: false, file: -1, warned: false };
-const query = { files: { words: "", state: "" }, utterances: { ...ALL } };
+/* The file whose utterances are shown, -1 for all of them. */
+let chosenFile = -1;
+/* Whether the range of scores excludes its upper edge, as a bar of their chart does. */
+let isOpen = false;
+const ALL = JSON.stringify(["", -1, -1, 1, false]);
+
+/* What the fields of the utterances hold: words, label, lowest and highest score, only warned. */
+function readFields() {
+  const field = (name) => byId(`utterances-${name}`);
+  const [low, high] = [field("low").valueAsNumber, field("high").valueAsNumber]; // NaN: empty
+  const range = [low > -1 ? low : -1, high < 1 ? high : 1];
+  return [field("words").value, Number(field("label").value), ...range, field("warned").checked];
+}
+
+/* Of each file, whether its name has the words; "" without words. */
+function filesWith(words) {
+  return words && foldedNames().map((name) => name.includes(words));
+}
 
 /* A function that tells whether a file passes the filter. */
 function fileFilter() {
-  const { state } = query.files;
-  const words = folded(query.files.words.trim());
-  const hits = words ? foldedNames().map((name) => name.includes(words)) : null;
+  const state = byId("files-state").value;
+  const hits = filesWith(folded(byId("files-words").value.trim()));
   return (file) =>
     (!hits || hits[file]) &&
     (state === "" || files.state[file] === state || (state === "warned" && files.warnings[file] > 0));
 }
 
 function utteranceFilter() {
-  const { label, low, high, open, file, warned } = query.utterances;
-  const words = folded(query.utterances.words.trim());
-  const names = words ? foldedNames().map((name) => name.includes(words)) : null;
-  const end = open ? high : high + 1e-9; // an open range excludes its upper edge
+  const [text, label, low, high, warned] = readFields();
+  const words = folded(text.trim());
+  const hits = filesWith(words);
+  const end = isOpen ? high : high + 1e-9;
   return (one) =>
-    (file < 0 || utterances.file[one] === file) &&
+    (chosenFile < 0 || utterances.file[one] === chosenFile) &&
     (label < 0 || utterances.label[one] === label) &&
     utterances.score[one] >= low && utterances.score[one] < end &&
     (!warned || utterances.remark[one] >= 0) &&
-    (!words || names[utterances.file[one]] || (foldedTexts()[one]?.includes(words) ?? false));
+    (!hits || hits[utterances.file[one]] || (foldedTexts()[one]?.includes(words) ?? false));
 }
 
 /* --- A table of any length: only the rows in view are in the document -------------------------- */
@@ -479,7 +494,7 @@ function makeLabelBars() {
   const whole = LABELS.map(() => 0);
   for (const label of utterances.label) whole[label]++;
   const bars = LABELS.map((name, label) => {
-    const onclick = () => pickLabel(query.utterances.label === label ? -1 : label);
+    const onclick = () => pickLabel(readFields()[1] === label ? -1 : label);
     const title = `${counted(whole[label])} of all ${counted(utterances.total)}`;
     const options = { hue: data.labelColours[label], title, onclick };
     const track = make("span.track", make("span.all"), make("span.some"));
@@ -491,7 +506,7 @@ function makeLabelBars() {
   return new Bars(bars, "width", (one) => utterances.label[one], (button, label, count, share, total) => {
     const words = total ? percent(share) : "–";
     button.lastChild.replaceChildren(make("b", words), ` ${counted(count)}`);
-    button.setAttribute("aria-pressed", query.utterances.label === label);
+    button.setAttribute("aria-pressed", readFields()[1] === label);
   });
 }
 
@@ -500,7 +515,10 @@ const BINS = 20;
 function makeScoreBars() {
   // The edges as the fields of the filter have them.
   const edges = Array.from({ length: BINS + 1 }, (_, bin) => Number((bin / (BINS / 2) - 1).toFixed(3)));
-  const chosen = (bin) => query.utterances.low === edges[bin] && query.utterances.high === edges[bin + 1];
+  const chosen = (bin) => {
+    const [, , low, high] = readFields();
+    return low === edges[bin] && high === edges[bin + 1];
+  };
   const bars = edges.slice(0, BINS).map((low, bin) => {
     const onclick = () => (chosen(bin) ? pickRange(-1, 1) : pickRange(low, edges[bin + 1]));
     const hue = scoreColour((low + edges[bin + 1]) / 2);
@@ -519,10 +537,11 @@ function makeScoreBars() {
   });
 }
 
-/* The mean score of each file, from the lowest to the highest, as bars on a canvas. */
+/* The mean score of each file, from the lowest to the highest: a drawing of one unit a bar,
+   stretched to its place. With many files each bar shows the one in the middle of those it covers. */
 const WIDEST_BAR = 28;
-const TIGHT = 4; // narrower bars stand without a gap
-const canvas = byId("strip");
+const MOST_BARS = 2000;
+const strip = byId("strip");
 const tip = byId("tip");
 const means = ordered(files.mean, false).filter((file) => !Number.isNaN(files.mean[file]));
 
@@ -533,82 +552,52 @@ function buildStrip() {
     const [lowest, highest] = [means[0], means.at(-1)].map((file) => signed(files.mean[file]));
     range.textContent = `${counted(means.length)} files, lowest ${lowest}, highest ${highest}`;
   }
-  canvas.setAttribute("aria-label", `${range.textContent}; the table of files has each`);
-  canvas.addEventListener("pointermove", showTip);
-  canvas.addEventListener("pointerleave", () => (tip.hidden = true));
-  canvas.addEventListener("click", (event) => {
-    const file = fileAt(event);
-    if (file !== undefined) pickFile(file);
-  });
-  new ResizeObserver(drawStrip).observe(canvas);
-  new MutationObserver(drawStrip).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-}
-
-/* Width of a bar, and where the first one begins. */
-function stripLayout() {
-  const width = canvas.clientWidth;
-  const bar = Math.min(WIDEST_BAR, width / Math.max(1, means.length));
-  return { width, bar, left: (width - bar * means.length) / 2 };
+  strip.setAttribute("aria-label", `${range.textContent}; the table of files has each`);
+  strip.style.maxWidth = `${WIDEST_BAR * means.length}px`;
+  strip.addEventListener("pointermove", showTip);
+  strip.addEventListener("pointerleave", () => (tip.hidden = true));
+  strip.addEventListener("click", (event) => pickFile(fileAt(event)));
+  drawStrip();
 }
 
 function fileAt(event) {
-  const { bar, left } = stripLayout();
-  return means[Math.floor((event.offsetX - left) / bar)];
+  const { left, width } = strip.getBoundingClientRect();
+  const place = Math.floor(((event.clientX - left) / width) * means.length);
+  return means[Math.max(0, Math.min(means.length - 1, place))];
 }
 
 function drawStrip() {
-  const { width, bar, left } = stripLayout();
-  const height = canvas.clientHeight;
-  const { file: chosen } = query.utterances;
-  canvas.width = Math.round(width * devicePixelRatio);
-  canvas.height = Math.round(height * devicePixelRatio);
-  const pen = canvas.getContext("2d");
-  pen.scale(devicePixelRatio, devicePixelRatio);
-  const { color: ink, borderTopColor: line, fontFamily } = getComputedStyle(canvas);
-  const probe = make("span.probe");
-  canvas.after(probe); // gives the colours as they are in this theme
-  const colours = new Map();
-  for (const hue of data.scoreColours) {
-    colours.set(hue, getComputedStyle(set(probe, { hue })).backgroundColor);
-  }
-  probe.remove();
+  if (!means.length) return;
+  const count = Math.min(MOST_BARS, means.length);
+  const most = Math.max(...[means[0], means.at(-1)].map((file) => Math.abs(files.mean[file])));
   // The scale is a round number that no bar exceeds.
-  const most = Math.max(0, ...means.map((file) => Math.abs(data.files.mean[file])));
-  const reach = Math.min(1, Math.max(0.1, Math.ceil(most / 1000) / 10));
-  const middle = height / 2;
-  // With more files than pixels, each pixel shows the file in its middle.
-  const steps = bar < 1 ? Math.floor(width) : means.length;
-  const step = bar < 1 ? 1 : bar;
-  for (let place = 0; place < steps; place++) {
-    const file = means[Math.floor(((place + 0.5) / steps) * means.length)];
+  const reach = Math.min(1, Math.max(0.1, Math.ceil(most * 10 - 1e-9) / 10));
+  const bar = (file, place) => {
     const mean = files.mean[file];
-    const size = Math.max(1, (Math.abs(mean) * (middle - 2)) / reach);
-    pen.globalAlpha = chosen < 0 || chosen === file ? 1 : 0.35;
-    pen.fillStyle = colours.get(scoreColour(mean));
-    const y = mean < 0 ? middle : middle - size;
-    pen.fillRect(left + place * step, y, bar >= TIGHT ? step - 1 : step, size);
-  }
-  pen.globalAlpha = 1;
-  pen.fillStyle = line;
-  pen.fillRect(0, Math.round(middle), width, 1);
-  pen.fillStyle = ink;
-  pen.font = `11px ${fontFamily}`;
-  pen.fillText(signed(reach, 1), 0, 10);
-  pen.textAlign = "right";
-  pen.fillText(signed(-reach, 1), width, height - 3);
-  // A line at the chosen file, which may be too thin to be seen.
-  const place = means.indexOf(chosen);
-  if (place >= 0) pen.fillRect(left + (place + 0.5) * bar - 0.75, 0, 1.5, height);
+    const height = Math.max(1, (98 * Math.abs(mean)) / reach) * (mean < 0 ? 1 : -1);
+    const kind = chosenFile < 0 || chosenFile === file ? "path" : "path.other";
+    return draw(kind, { hue: scoreColour(mean), d: `M${place} 0v${height}h${count < 200 ? 0.9 : 1}V0z` });
+  };
+  const shown = Array.from({ length: count }, (_, place) =>
+    means[Math.floor(((place + 0.5) / count) * means.length)]);
+  const x = ((means.indexOf(chosenFile) + 0.5) / means.length) * count;
+  // A line at the chosen file, whose bar may be too thin to be seen.
+  const lines = [draw("path.middle", { d: `M0 0H${count}` }), draw("path.chosen", { d: `M${x} -100V100` })];
+  strip.setAttribute("viewBox", `0 -100 ${count} 200`);
+  strip.replaceChildren(...shown.map(bar), ...lines.slice(0, x < 0 ? 1 : 2));
+  const ends = [reach, -reach].map((score) => make("span", signed(score, 1)));
+  byId("strip-scale").replaceChildren(...ends);
 }
 
 function showTip(event) {
   const file = fileAt(event);
-  tip.hidden = file === undefined;
-  if (tip.hidden) return;
+  tip.hidden = false;
   const name = make("span", { dir: "auto" }, files.name[file]);
   tip.replaceChildren(make("b", signed(files.mean[file])), " ", name);
-  const room = canvas.clientWidth - tip.offsetWidth;
-  tip.style.left = `${Math.max(0, Math.min(room, event.offsetX - tip.offsetWidth / 2))}px`;
+  const place = tip.parentElement.getBoundingClientRect();
+  const room = place.width - tip.offsetWidth;
+  const left = event.clientX - place.left - tip.offsetWidth / 2;
+  tip.style.left = `${Math.max(0, Math.min(room, left))}px`;
 }
 
 /* --- The page ---------------------------------------------------------------------------------- */
@@ -622,12 +611,12 @@ function soon(act) {
   };
 }
 
+/* Shows the utterances of a file alone; those of all when it is picked once more. */
 function pickFile(file) {
-  const own = query.utterances;
-  own.file = own.file === file ? -1 : file;
+  chosenFile = chosenFile === file ? -1 : file;
   const chip = byId("utterances-file");
-  const name = files.name[own.file] ?? "";
-  chip.hidden = own.file < 0;
+  const name = files.name[chosenFile] ?? "";
+  chip.hidden = chosenFile < 0;
   chip.replaceChildren(make("span", { dir: "auto" }, name), make("span", "×"));
   chip.setAttribute("aria-label", `Only ${name}: show all files`);
   drawStrip();
@@ -636,13 +625,12 @@ function pickFile(file) {
 }
 
 function pickLabel(label) {
-  query.utterances.label = label;
-  byId("utterances-label").value = String(label);
+  byId("utterances-label").value = label;
   show.utterances();
 }
 
 function pickRange(low, high) {
-  Object.assign(query.utterances, { low, high, open: high < 1 });
+  isOpen = high < 1;
   byId("utterances-low").value = low;
   byId("utterances-high").value = high;
   show.utterances();
@@ -669,38 +657,23 @@ function showHead() {
   byId("utterances-label").append(...LABELS.map((name, label) => new Option(name, String(label))));
 }
 
-/* A field of a filter, and the property that holds its value. */
-function bind(table, name, property = "value") {
-  byId(`${table}-${name}`).addEventListener("input", ({ target }) => {
-    query[table][name] = target[property];
-    show[table]();
-  });
-}
-
 function listen() {
-  bind("files", "words");
-  bind("files", "state");
-  bind("utterances", "words");
-  bind("utterances", "warned", "checked");
-  const field = (id, kind, act) => byId(id).addEventListener(kind, () => act(byId(id)));
-  const score = () => {
-    const [low, high] = ["low", "high"].map((end) => byId(`utterances-${end}`).valueAsNumber);
-    // The value of an empty field is NaN.
-    const range = { low: low > -1 ? low : -1, high: high < 1 ? high : 1, open: false };
-    Object.assign(query.utterances, range);
-    show.utterances();
-  };
-  field("utterances-label", "change", ({ value }) => pickLabel(Number(value)));
-  field("utterances-low", "input", score);
-  field("utterances-high", "input", score);
-  field("utterances-file", "click", () => {
-    pickFile(query.utterances.file);
+  for (const [name, refresh] of Object.entries(show)) {
+    const form = byId(`${name}-filter`);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", (event) => {
+      if (event.target.type === "number") isOpen = false;
+      if (!event.target.closest(".sorter")) refresh();
+    });
+  }
+  byId("utterances-file").addEventListener("click", () => {
+    pickFile(chosenFile);
     byId("utterances").focus({ preventScroll: true });
   });
-  field("utterances-all", "click", () => {
-    query.utterances.words = byId("utterances-words").value = "";
-    query.utterances.warned = byId("utterances-warned").checked = false;
-    if (query.utterances.file >= 0) pickFile(query.utterances.file);
+  byId("utterances-all").addEventListener("click", () => {
+    byId("utterances-words").value = "";
+    byId("utterances-warned").checked = false;
+    if (chosenFile >= 0) pickFile(chosenFile);
     pickLabel(-1);
     pickRange(-1, 1);
   });
@@ -714,7 +687,7 @@ const fileTable = new Table("files", {
   columns: fileColumns,
   filter: fileFilter,
   onOpen: pickFile,
-  selected: (file) => file === query.utterances.file,
+  selected: (file) => file === chosenFile,
 });
 byId("utterances").classList.toggle("with-text", utterances.text !== null);
 const utteranceTable = new Table("utterances", {
@@ -730,8 +703,7 @@ const utteranceTable = new Table("utterances", {
     scoreBars.show(view);
     const whole = view.length === utterances.total;
     for (const note of document.querySelectorAll(".against")) note.hidden = whole;
-    const unfiltered = Object.keys(ALL).every((key) => query.utterances[key] === ALL[key]);
-    byId("utterances-all").disabled = whole && unfiltered;
+    byId("utterances-all").disabled = chosenFile < 0 && JSON.stringify(readFields()) === ALL;
   },
 });
 const show = { files: soon(() => fileTable.show()), utterances: soon(() => utteranceTable.show()) };

@@ -131,9 +131,8 @@ const KEYS = {
 };
 
 function listen() {
-  const clicks = { previous: "ArrowLeft", next: "ArrowRight", play: "Enter", help: "?" };
-  for (const [id, key] of Object.entries({ ...clicks, "zoom-in": "+", "zoom-out": "-" })) {
-    byId(id).addEventListener("click", KEYS[key]);
+  for (const button of document.querySelectorAll("[data-key]")) {
+    button.addEventListener("click", KEYS[button.dataset.key]);
   }
   addEventListener("hashchange", () => {
     const index = indexFromAddress();
@@ -669,39 +668,40 @@ let strips = [];
 function attention(one, { audio, face, spectrogram }) {
   strips = [];
   const keys = [];
+  const key = (kind, words) => keys.push(make(`span.${kind}`, make("span.swatch"), words));
   if (audio[0].length || spectrogram) {
-    let words = "No attention on the voice";
-    const drawn = spectrogram ? [drawSpectrogram(spectrogram, one)] : [];
-    if (audio[0].length) {
-      words = `Attention on the voice is greatest at ${clock(audio[0][indexOfMost(audio[1])])}`;
-      drawn.push(soundCurve(audio, one));
-      const ground = spectrogram ? ", over its spectrogram (60 Hz to 7.6 kHz)" : "";
-      keys.push(make("span.key.audio", `on the voice${ground}`));
-    }
-    strips.push(makeStrip("sound", spectrogram ? `Spectrogram. ${words}` : words, one, ...drawn));
+    const words = audio[0].length ? peakOf("voice", audio) : "No attention on the voice";
+    const image = spectrogram ? drawSpectrogram(spectrogram, one) : null;
+    strips.push(makeStrip("sound", image ? `Spectrogram. ${words}` : words, one, image, ...soundCurve(audio, one)));
+    const ground = image ? ", over its spectrogram (60 Hz to 7.6 kHz)" : "";
+    if (audio[0].length) key("audio", `on the voice${ground}`);
   }
   if (face[0].length) {
-    const peak = clock(face[0][indexOfMost(face[1])]);
-    const words = `Attention on the face is greatest at ${peak}`;
-    strips.push(makeStrip("sight", words, one, faceBars(face, one)));
-    keys.push(make("span.key.face", "on the face"));
+    strips.push(makeStrip("sight", peakOf("face", face), one, null, ...faceBars(face, one)));
+    key("face", "on the face");
   }
   if (!strips.length) return null;
   const drawn = make("div.strips", ...strips, axis(one));
-  return section("Attention over time", drawn, make("p.keys-of.quiet.small", ...keys));
+  return section("Attention over time", drawn, make("p.legend.quiet.small", ...keys));
 }
 
-/* A strip as wide as the utterance is long; a click goes to that moment. */
-function makeStrip(kind, words, one, ...children) {
+function peakOf(name, [times, weights]) {
+  const peak = times[weights.indexOf(Math.max(...weights))];
+  return `Attention on the ${name} is greatest at ${clock(peak)}`;
+}
+
+/* A strip as wide as the utterance is long; a click goes to that moment. `paths`: in a drawing of
+   1000 x 100 that is stretched to the strip. */
+function makeStrip(kind, words, one, image, ...paths) {
   const onclick = (event) => {
     const { left, width } = event.currentTarget.getBoundingClientRect();
     goTo(one.start + ((event.clientX - left) / width) * lengthOf(one));
   };
+  const options = { viewBox: "0 0 1000 100", preserveAspectRatio: "none", "aria-hidden": "true" };
+  const drawing = paths.length ? draw("svg", options, ...paths) : null;
   const mark = make("span.now", { hidden: true });
-  return make(`div.strip.${kind}`, { role: "img", "aria-label": words, onclick }, ...children, mark);
+  return make(`div.strip.${kind}`, { role: "img", "aria-label": words, onclick }, image, drawing, mark);
 }
-
-const indexOfMost = (weights) => weights.indexOf(Math.max(...weights));
 
 /* From 0 to 1 inside the utterance. */
 const shareOf = (time, one) => (time - one.start) / lengthOf(one);
@@ -713,33 +713,24 @@ function drawSpectrogram({ url, start, end }, one) {
   return image;
 }
 
-/* A drawing of 1000 x 100, stretched to the strip. */
-function stretched(...children) {
-  const options = { viewBox: "0 0 1000 100", preserveAspectRatio: "none", "aria-hidden": "true" };
-  return draw("svg", options, ...children);
-}
-
 function soundCurve([times, weights], one) {
+  if (!times.length) return [];
   const most = Math.max(...weights, 1e-9);
   const xs = times.map((time) => (1000 * shareOf(time, one)).toFixed(1));
   const line = `M${xs.map((x, index) => `${x} ${(96 - (88 * weights[index]) / most).toFixed(1)}`).join("L")}`;
-  return stretched(
-    draw("path.under", { d: `${line}L${xs.at(-1)} 100L${xs[0]} 100Z` }),
-    draw("path.halo", { d: line }),
-    draw("path.line", { d: line }),
-  );
+  const under = draw("path.under", { d: `${line}L${xs.at(-1)} 100L${xs[0]} 100Z` });
+  return [under, draw("path.halo", { d: line }), draw("path.line", { d: line })];
 }
 
 function faceBars([times, weights], one) {
   const most = Math.max(...weights, 1e-9);
   const steps = times.slice(1).map((time, index) => time - times[index]);
   const width = Math.max(2, (1000 * Math.min(...steps, lengthOf(one) / 10)) / lengthOf(one) - 1.5);
-  const bars = times.map((time, index) => {
+  return times.map((time, index) => {
     const height = Math.max(1, (92 * weights[index]) / most);
     const x = 1000 * shareOf(time, one) - width / 2;
     return draw("path", { d: `M${x.toFixed(1)} 100v${-height.toFixed(1)}h${width.toFixed(1)}V100` });
   });
-  return stretched(...bars);
 }
 
 function axis(one) {
