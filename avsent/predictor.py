@@ -39,18 +39,15 @@ _TOO_FEW = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """One file with its utterances encoded: all but the decisions, and small. ``adapt``, ``check``
-    and ``proxy``: see :class:`PredictOptions`."""
+    """One file with its utterances encoded: all but the decisions, and small."""
 
     source: str
     duration_s: float
     tracks: tuple[Track, ...]
     utterances: tuple[EncodedUtterance, ...]
-    adapt: Adapt
+    options: PredictOptions
     warnings: tuple[str, ...]
     sightings: tuple[Sighting, ...] = ()
-    check: bool = True
-    proxy: bool | None = None
 
 
 def assemble(
@@ -67,25 +64,19 @@ def assemble(
         items = [item for item in items if not item.features.provisional]
     warnings = facts.warnings
     if options.utterances is not None:
-        inside = [
-            _cut(item, facts.duration_s)
-            for item in items
-            if item.segment.start_s < facts.duration_s
-        ]
-        if beyond := len(items) - len(inside):
+        end_s, count = facts.duration_s, len(items)
+        items = [_cut(item, end_s) for item in items if item.segment.start_s < end_s]
+        if beyond := count - len(items):
             left_out = f"{beyond} given utterances lie beyond its end and are left out"
             warnings = (*warnings, left_out)
-        items = inside
     return Analysis(
         source=facts.source,
         duration_s=facts.duration_s,
         tracks=tuple(Track(t.track, t.start_s, t.end_s, t.frames) for t in facts.tracks),
         utterances=decider.encode_faces(items, facts.neutrals),
-        adapt=options.adapt,
+        options=options,
         warnings=warnings,
         sightings=facts.sightings,
-        check=options.check,
-        proxy=options.proxy,
     )
 
 
@@ -177,21 +168,21 @@ class Predictor:
 
     def conclude(self, analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
         """The decisions on one file; ``others``: the rest of its corpus, for ``Adapt.corpus``."""
-        if analysis.adapt != Adapt.none:
-            corpus = others if analysis.adapt == Adapt.corpus else ()
-            analysis = adapt_together([analysis, *corpus], analysis.adapt)[0]
+        adapt = analysis.options.adapt
+        if adapt != Adapt.none:
+            corpus = others if adapt == Adapt.corpus else ()
+            analysis = adapt_together([analysis, *corpus], adapt)[0]
         return self.decide(analysis)
 
     def decide(self, analysis: Analysis) -> Result:
         """The decisions on one file, whose utterances are adapted where they are to be."""
+        check, proxy = analysis.options.check, analysis.options.proxy
         return Result(
             source=analysis.source,
             duration_s=analysis.duration_s,
             model=self.model,
             tracks=analysis.tracks,
-            utterances=tuple(
-                self.decider.decide(analysis.utterances, check=analysis.check, proxy=analysis.proxy)
-            ),
+            utterances=tuple(self.decider.decide(analysis.utterances, check=check, proxy=proxy)),
             warnings=analysis.warnings,
         )
 

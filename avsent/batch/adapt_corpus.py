@@ -68,11 +68,9 @@ def _analysis(stored: Stored, work: Work) -> Analysis:
         duration_s=result.duration_s,
         tracks=result.tracks,
         utterances=tuple(utterances),
-        adapt=Adapt.corpus,
+        options=work.options,
         # Without the warning of an earlier run, when there were other files.
         warnings=tuple(w for w in result.warnings if not w.startswith(WARNING)),
-        check=work.options.check,
-        proxy=work.options.proxy,
     )
 
 

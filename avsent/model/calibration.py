@@ -51,7 +51,13 @@ def probabilities_of(
     label is the mass of that distribution over the numbers that round to the label.
     """
     if real:
-        return _of_numbers(outputs[:, 0].double().numpy(), calibration.deviation)
+        numbers = outputs[:, 0].double().numpy()
+        below, above = (
+            0.5
+            * (1.0 + _erf((side * numbers - HALF_STEP) / calibration.deviation / math.sqrt(2.0)))
+            for side in (-1, 1)
+        )
+        return np.stack([below, 1.0 - below - above, above], axis=1).clip(0.0, 1.0)
     logits = outputs.double() / calibration.temperature
     if calibration.log_prior:
         logits = logits + torch.tensor(calibration.log_prior, dtype=torch.float64)
@@ -59,11 +65,4 @@ def probabilities_of(
     return probabilities
 
 
-def _of_numbers(numbers: NDArray[np.float64], deviation: float) -> NDArray[np.float64]:
-    below = np.array([_normal_cdf((-HALF_STEP - number) / deviation) for number in numbers])
-    above = np.array([_normal_cdf((number - HALF_STEP) / deviation) for number in numbers])
-    return np.stack([below, 1.0 - below - above, above], axis=1).clip(0.0, 1.0)
-
-
-def _normal_cdf(z: float) -> float:
-    return 0.5 * (1.0 + math.erf(z / math.sqrt(2.0)))
+_erf = np.vectorize(math.erf, otypes=[np.float64])

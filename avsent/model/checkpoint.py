@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,11 +28,8 @@ from avsent.model.calibration import Calibration, check_calibration
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
 from avsent.model.networks.config import (
     AudioEncoderConfig,
-    ContextConfig,
     ExpertsConfig,
-    FaceEncoderConfig,
     ModalityCheckConfig,
-    MovementConfig,
     PixelConfig,
     TargetConfig,
 )
@@ -168,13 +167,12 @@ def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
     """Raise ValueError where a size is out of range or parts contradict each other."""
     experts = model.experts
     sizes = [len(model.labels), model.fusion.factors, model.fusion.outputs, model.fusion.segments]
-    parts: list[_Part] = [model.audio, model.face, model.context]
+    parts: list[Any] = [model.audio, model.face, model.context]
     if experts is not None:
         sizes += [experts.emotions, experts.polarities]
         parts += [experts.audio, experts.still, experts.movement, experts.pixels]
         _check_votes(experts)
-    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
-        raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
+    _check_range("a layer size", sizes, MAX_LAYER_SIZE)
     _check_features(features)
     for part in parts:
         _check_part(part, features)
@@ -198,16 +196,17 @@ def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         raise ValueError("the labels are not two or more different names")
 
 
-_Part = AudioEncoderConfig | FaceEncoderConfig | MovementConfig | PixelConfig | ContextConfig
+def _check_range(what: str, sizes: Sequence[int], most: int) -> None:
+    if min(sizes) < 1 or max(sizes) > most:
+        raise ValueError(f"{what} is not within 1 and {most}")
 
 
-def _check_part(part: _Part, features: FeatureConfig) -> None:
-    """Whether a network has possible sizes, and those of its features."""
+def _check_part(part: Any, features: FeatureConfig) -> None:
+    """Whether a network has possible sizes, and those of its features. ``part``: its dataclass."""
     numbers = dataclasses.asdict(part)
     layers = numbers.get("channels", numbers.get("hidden", ()))
     sizes = [*layers, *(number for number in numbers.values() if type(number) is int)]
-    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
-        raise ValueError(f"a layer size is not within 1 and {MAX_LAYER_SIZE}")
+    _check_range("a layer size", sizes, MAX_LAYER_SIZE)
     least = MIN_AUDIO_BLOCKS if isinstance(part, AudioEncoderConfig) else 0
     if not least <= len(layers) <= (MAX_PIXEL_BLOCKS if isinstance(part, PixelConfig) else 16):
         raise ValueError("the number of layers is out of range")
@@ -223,8 +222,7 @@ def _check_votes(experts: ExpertsConfig) -> None:
     if experts.prosody != PROSODY_SIZE:
         raise ValueError("network and features differ in prosody")
     members = experts.audio_members, experts.face_members, experts.pixels.members
-    if min(members) < 1 or max(members) > MAX_MEMBERS:
-        raise ValueError(f"a number of members is not within 1 and {MAX_MEMBERS}")
+    _check_range("a number of members", members, MAX_MEMBERS)
     polarity = experts.pixel_polarity
     if len(polarity) != experts.pixels.classes:
         raise ValueError("pixel_polarity has not one entry per class")
@@ -236,8 +234,7 @@ def _check_guard(guard: ModalityCheckConfig, model: TargetConfig) -> None:
     if model.modalities != MODALITIES:
         raise ValueError("a guard needs voice and face")
     sizes = guard.components, guard.basis, guard.neighbours
-    if min(sizes) < 1 or max(sizes) > MAX_LAYER_SIZE:
-        raise ValueError(f"a size of the guard is not within 1 and {MAX_LAYER_SIZE}")
+    _check_range("a size of the guard", sizes, MAX_LAYER_SIZE)
     if len(guard.farthest) != len(MODALITIES) or min(guard.farthest) <= 0:
         raise ValueError("the guard has not one positive distance per modality")
     if guard.ridge <= 0:

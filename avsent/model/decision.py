@@ -119,13 +119,12 @@ class Decider(Encoder):
         values, present = {}, {}
         for modality in self._config.model.modalities:
             parts = [item.of(modality) for item in utterances]
-            there = torch.tensor([part is not None for part in parts])
-            size = self._config.model.representation_size(modality)
-            values[modality] = torch.zeros(1, len(there), size, device=self._device)
-            present[modality] = there[None].to(self._device)
-            for index, part in enumerate(parts):
-                if part is not None:
-                    values[modality][0, index] = part
+            none = torch.zeros(self._config.model.representation_size(modality))
+            stacked = torch.stack(
+                [(none if part is None else part).to(self._device) for part in parts]
+            )
+            values[modality] = stacked[None]
+            present[modality] = torch.tensor([[p is not None for p in parts]], device=self._device)
         return Utterances(values, present, torch.tensor([len(utterances)]))
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
@@ -208,14 +207,9 @@ def _shares(
     in for it: a proxy adds no information of its own."""
     there = [modality for modality in MODALITIES if effective.get(modality)]
     total = sum(moved[modality] for modality in there)
-    shares = {}
-    for modality in MODALITIES:
-        weight = 0.0
-        if modality in there:
-            alike = len(there) == 1 or total <= 0
-            weight = 1 / len(there) if alike else moved[modality] / total
-        shares[modality] = ModalityShare(weight, modality in there, modality in proxies)
-    return shares
+    alike = len(there) == 1 or total <= 0
+    weights = {m: 1 / len(there) if alike else moved[m] / total for m in there}
+    return {m: ModalityShare(weights.get(m, 0.0), m in there, m in proxies) for m in MODALITIES}
 
 
 def _row(weights: NDArray[np.float64]) -> tuple[float, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.face import PICTURE_EVERY, standardised
@@ -81,10 +82,7 @@ def encode_voices(
     """Representations [N, R] and attention over steps [N, S] of N spectrograms [mel, T_i] with
     their ``prosody`` [24], None where it is not known."""
     padded, lengths = pad_log_mels(log_mels)
-    representations, weights = model.encode_audio(
-        padded.to(device), lengths.to(device), _stacked(prosody, device)
-    )
-    return representations, weights
+    return model.encode_audio(padded.to(device), lengths.to(device), _stacked(prosody, device))
 
 
 def encode_faces(
@@ -108,8 +106,7 @@ def encode_faces(
             if one is not None:
                 by_frame[place, : PICTURE_EVERY * len(one) : PICTURE_EVERY] = one
     extras = FaceExtras(_stacked(neutrals, device), by_frame)
-    representations, weights = model.encode_face(padded.to(device), mask.to(device), extras)
-    return representations, weights
+    return model.encode_face(padded.to(device), mask.to(device), extras)
 
 
 def look_at(
@@ -134,22 +131,17 @@ def look_at(
 
 def pad_log_mels(log_mels: Sequence[Array]) -> tuple[Tensor, Tensor]:
     """Spectrograms [mel, N_i] → padded [B, mel, max N] and lengths [B]."""
-    lengths = [log_mel.shape[1] for log_mel in log_mels]
-    padded = np.zeros((len(log_mels), log_mels[0].shape[0], max(lengths)), dtype=np.float32)
-    for row, log_mel in zip(padded, log_mels, strict=True):
-        row[:, : log_mel.shape[1]] = log_mel
-    return torch.from_numpy(padded), torch.tensor(lengths)
+    frames = [torch.tensor(log_mel.T, dtype=torch.float32) for log_mel in log_mels]
+    padded = pad_sequence(frames, batch_first=True).transpose(1, 2).contiguous()
+    return padded, torch.tensor([len(one) for one in frames])
 
 
 def pad_faces(sequences: Sequence[Array]) -> tuple[Tensor, Tensor]:
     """Landmarks [T_i, P, 2] → padded [B, max T, P, 2] and mask [B, max T]."""
-    longest = max(len(sequence) for sequence in sequences)
-    padded = np.zeros((len(sequences), longest, *sequences[0].shape[1:]), dtype=np.float32)
-    mask = np.zeros((len(sequences), longest), dtype=bool)
-    for place, sequence in enumerate(sequences):
-        padded[place, : len(sequence)] = sequence
-        mask[place, : len(sequence)] = True
-    return torch.from_numpy(padded), torch.from_numpy(mask)
+    faces = [torch.tensor(sequence, dtype=torch.float32) for sequence in sequences]
+    padded = pad_sequence(faces, batch_first=True)
+    lengths = torch.tensor([len(one) for one in faces])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
 def _stacked(arrays: Sequence[Array | None], device: torch.device) -> Tensor | None:
@@ -213,9 +205,8 @@ class Encoder:
             face = face and dataclasses.replace(face, pictures=None)
             features = dataclasses.replace(item, audio=None, face=face)
             encoded.append(EncodedUtterance(features, looks=seen))
-        voices = [(place, item.audio) for place, item in enumerate(items) if item.audio is not None]
-        if "audio" not in used:
-            voices = []
+        sounds = enumerate(item.audio if "audio" in used else None for item in items)
+        voices = [(place, voice) for place, voice in sounds if voice is not None]
         for rows in of_like_length([voice.power.shape[1] for _, voice in voices], MOST_FRAMES):
             batch = [voices[row] for row in rows]
             representations, weights = encode_voices(
