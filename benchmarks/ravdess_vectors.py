@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.features.spectrogram import FLOOR_DB, HOP_SAMPLES, normalised_log
+from avsent.extraction.features.voice import FLOOR_DB, HOP_SAMPLES, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.open import CorpusOptions, open_corpus

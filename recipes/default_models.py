@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from avsent.errors import AvsentError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.checkpoint import load_checkpoint, save_checkpoint
 from avsent.model.index import write_index

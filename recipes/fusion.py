@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avsent.extraction.features.face import standardised
-from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
-from avsent.extraction.features.voice import audio_features
+from avsent.extraction.features.voice import FLOOR_DB, audio_features, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.labels import EMOTIONS, POLARITY_LABELS, polarity_of
 from avsent.model.networks.config import (

@@ -15,13 +15,12 @@ from conftest import ROOT
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.face import FaceFeatures
 from avsent.extraction.features.voice import prosody
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.labels import EMOTIONS, POLARITY_LABELS
-from avsent.model.calibration import Calibration
-from avsent.model.checkpoint import save_checkpoint
+from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.index import CARD_FILE, INDEX_FILE
 from avsent.model.networks import config as sizes
 from avsent.model.networks.config import (

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.model.networks.config import (
     ContextConfig,
     FusionConfig,

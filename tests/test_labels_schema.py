@@ -26,7 +26,8 @@ from avsent.labels import (
     round_half_away,
     valence_of,
 )
-from avsent.model.calibration import HALF_STEP, Calibration, probabilities_of
+from avsent.model.checkpoint import Calibration
+from avsent.model.decision import HALF_STEP, probabilities_of
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     ContextConfig,

@@ -18,9 +18,14 @@ from media_files import in_the_dark, with_late_sound, with_sound_of
 
 import avsent
 from avsent.errors import BoundariesError, MediaError, UsageError
-from avsent.extraction.extractor import Extraction, FileFacts, UtteranceFeatures, extract_file
+from avsent.extraction.extractor import (
+    Extraction,
+    FeatureConfig,
+    FileFacts,
+    UtteranceFeatures,
+    extract_file,
+)
 from avsent.extraction.faces.tracking import FaceTracker
-from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import face_features
 from avsent.extraction.features.voice import audio_features
 from avsent.extraction.media.events import Frame, Sound

@@ -20,7 +20,7 @@ from avsent.files import check_target
 from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
-    from avsent.extraction.features.config import FeatureConfig
+    from avsent.extraction.extractor import FeatureConfig
     from avsent.training.data.check import Problem
     from avsent.training.data.corpus import Corpus
 

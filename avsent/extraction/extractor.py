@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,10 +21,15 @@ from avsent.extraction.buffers import RecentFaces, RecentSound
 from avsent.extraction.faces.active_speaker import choose_faces, sound_envelope
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
 from avsent.extraction.faces.types import FaceObservation, Sighting
-from avsent.extraction.features.config import FeatureConfig
-from avsent.extraction.features.face import MIN_FACE_SHARE, FaceFeatures, NeutralFace, face_features
+from avsent.extraction.features.face import (
+    MIN_FACE_SHARE,
+    FaceConfig,
+    FaceFeatures,
+    NeutralFace,
+    face_features,
+)
 from avsent.extraction.features.quality import face_fault, voice_fault
-from avsent.extraction.features.voice import AudioFeatures, audio_features
+from avsent.extraction.features.voice import AudioConfig, AudioFeatures, audio_features
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sound
 from avsent.extraction.media.reader import MediaReader, prefetch
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
@@ -48,6 +53,14 @@ JUDGING_S = 2.0
 """Speech is detected in batches: an utterance is final this much after its end, at the latest."""
 MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
 """Faces are kept no longer than this for an utterance that may still be open."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureConfig:
+    """How the features of both modalities are made; stored in the checkpoint."""
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

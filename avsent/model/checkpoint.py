@@ -18,13 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from avsent.errors import CheckpointError, OutputError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.face import POINTS
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.files import atomic_path, atomic_text, file_sha256, prepare_folder
 from avsent.labels import MODALITIES
-from avsent.model.calibration import Calibration, check_calibration
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
 from avsent.model.networks.config import (
     AudioEncoderConfig,
@@ -56,10 +55,24 @@ MIN_AUDIO_BLOCKS = 3
 MAX_PIXEL_BLOCKS = 5
 """More would halve a picture of 48 pixels to nothing."""
 MAX_MEMBERS = 32
+MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
 MODALITY_CHOICES = (("audio",), ("face",), MODALITIES, ("text",))
 MAX_VECTOR = 65536
 MAX_LAYER_SIZE = 4096
 """Limit of every size in a config: a damaged one must not allocate the machine's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Probabilities are ``softmax(logits / temperature + log_prior)``.
+
+    ``log_prior`` [C] shifts the classes: how common neutral is differs between corpora.
+    ``deviation``: of a real-valued model's error, in units of the labels.
+    """
+
+    temperature: float = 1.0
+    log_prior: tuple[float, ...] = ()
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +174,19 @@ def save_checkpoint(
 def _check_config(config: CheckpointConfig) -> None:
     check_sizes(config.model, config.features)
     check_calibration(config.calibration, len(config.model.labels))
+
+
+def check_calibration(calibration: Calibration, classes: int) -> None:
+    """Raise ValueError where it gives no probabilities."""
+    for name in ("temperature", "deviation"):
+        if getattr(calibration, name) <= 0:
+            raise ValueError(f"the {name} is not positive")
+        if not 1 / MAX_SCALE <= getattr(calibration, name) <= MAX_SCALE:
+            raise ValueError(f"the {name} is out of range")
+    if max(map(abs, calibration.log_prior), default=0.0) > MAX_LOG_PRIOR:
+        raise ValueError("log_prior is out of range")
+    if len(calibration.log_prior) not in (0, classes):
+        raise ValueError("log_prior does not have one number per label")
 
 
 def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avsent.errors import CheckpointError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.labels import MODALITIES, valence_of
-from avsent.model.calibration import probabilities_of
-from avsent.model.checkpoint import Checkpoint
+from avsent.model.checkpoint import Calibration, Checkpoint
 from avsent.model.encoding import EncodedUtterance, Encoder
 from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
 from avsent.model.networks.modality_check import OTHER
@@ -22,6 +23,10 @@ from avsent.options import Adapt
 from avsent.result.utterance import Attention, ModalityShare, UtteranceResult, round_shares
 
 NAMES = {"audio": "voice", "face": "face"}
+
+HALF_STEP = 0.5
+"""Sentiment nearer to 0 than this rounds to 0, which is neutral."""
+_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def adapted(
@@ -49,6 +54,27 @@ def adapted(
             for item, one, value in zip(items, found, values, strict=True)
         ]
     return items, moved
+
+
+def probabilities_of(
+    outputs: Tensor, calibration: Calibration, *, real: bool
+) -> NDArray[np.float64]:
+    """Probabilities [N, C] of the labels from ``outputs`` [N, C], or ``real`` [N, 1] numbers.
+
+    Classes: ``softmax(logits / temperature + log_prior)``. Real-valued sentiment: the error of the
+    number is taken as normal with the deviation it had on validation data; the probability of a
+    label is the mass of that distribution over the numbers that round to the label.
+    """
+    if real:
+        numbers = outputs[:, 0].double().numpy()
+        scores = [(side * numbers - HALF_STEP) / calibration.deviation for side in (-1, 1)]
+        below, above = (0.5 * (1.0 + _erf(score / math.sqrt(2.0))) for score in scores)
+        return np.stack([below, 1.0 - below - above, above], axis=1).clip(0.0, 1.0)
+    logits = outputs.double() / calibration.temperature
+    if calibration.log_prior:
+        logits = logits + torch.tensor(calibration.log_prior, dtype=torch.float64)
+    probabilities: NDArray[np.float64] = torch.softmax(logits, dim=-1).numpy()
+    return probabilities
 
 
 class Decider(Encoder):

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.face import PICTURE_EVERY, standardised
-from avsent.extraction.features.spectrogram import normalised_log
+from avsent.extraction.features.voice import normalised_log
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.machine import one_torch_thread
 from avsent.model.networks.encoders import TIME_STRIDE, FaceExtras

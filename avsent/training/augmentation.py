@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
+from avsent.extraction.features.voice import FLOOR_DB, normalised_log
 
 SPEED = 0.15
 MEL_WARP = 0.10

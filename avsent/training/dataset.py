@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avsent.extraction.features.config import FeatureConfig
-from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
+from avsent.extraction.extractor import FeatureConfig
+from avsent.extraction.features.voice import FLOOR_DB, normalised_log
 from avsent.model.encoding import encode_faces, encode_voices, look_at
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel

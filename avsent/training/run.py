@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from avsent.errors import OutputError, UsageError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.files import atomic_text
 from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import save_checkpoint

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from avsent.labels import MODALITIES
-from avsent.model.calibration import Calibration
+from avsent.model.checkpoint import Calibration
 from avsent.model.networks.config import VectorSizes
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.text import TextItem

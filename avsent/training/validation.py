@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
-from avsent.model.calibration import Calibration, probabilities_of
+from avsent.model.checkpoint import Calibration
+from avsent.model.decision import probabilities_of
 from avsent.model.networks.target import TargetModel
 from avsent.training import metrics
 from avsent.training.dataset import Videos, batches, encoded

@@ -43,17 +43,17 @@ from avsent.extraction.features.quality import (
     unsteadiness,
     voice_fault,
 )
-from avsent.extraction.features.spectrogram import (
+from avsent.extraction.features.voice import (
     FLOOR_DB,
     HOP_SAMPLES,
     MIN_FRAMES,
     SILENCE_DBFS,
     AudioConfig,
     audible_power,
+    audio_features,
     mel_power,
     normalised_log,
 )
-from avsent.extraction.features.voice import audio_features
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.training.augmentation import LEFT_EYE, RIGHT_EYE, upright
 

@@ -19,8 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import LevelDetector, SoundArray, frames, segment, times, write_sound
 
-from avsent.extraction.extractor import extract_file
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig, extract_file
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.extraction.utterances import segmentation
 from avsent.extraction.utterances.segmentation import (

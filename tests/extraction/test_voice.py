@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from small_models import buzz
 
 from avsent.extraction.features import voice as module
-from avsent.extraction.features.spectrogram import MIN_FRAMES, AudioConfig, audible_power
 from avsent.extraction.features.voice import (
     BALANCE_STATISTICS,
     ENERGY_STATISTICS,
+    MIN_FRAMES,
     MODULATION_HZ,
     PITCH_STATISTICS,
     SIZE,
     VOICE_STATISTICS,
+    AudioConfig,
+    audible_power,
     audio_features,
     prosody,
     prosody_of,

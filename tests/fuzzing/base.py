@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 
 from avsent.cli.app import main
-from avsent.extraction.features.config import FeatureConfig
-from avsent.model.calibration import Calibration
-from avsent.model.checkpoint import save_checkpoint
+from avsent.extraction.extractor import FeatureConfig
+from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.networks import config as sizes
 from avsent.model.networks.target import TargetModel
 from avsent.options import FaceChoice

@@ -42,7 +42,7 @@ def text_corpus(path: str) -> None:
 
 def cache(path: str) -> None:
     """Read kept features; damage is as good as absence."""
-    from avsent.extraction.features.config import FeatureConfig
+    from avsent.extraction.extractor import FeatureConfig
     from avsent.options import FaceChoice
     from avsent.training.data.feature_cache import FeatureCache, Settings
 

@@ -16,12 +16,10 @@ from torch import Tensor
 
 from avsent.cli.app import main
 from avsent.errors import UsageError
-from avsent.extraction.extractor import UtteranceFeatures
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig, UtteranceFeatures
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import POLARITY_LABELS
-from avsent.model.calibration import Calibration
-from avsent.model.checkpoint import save_checkpoint
+from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.decision import adapted
 from avsent.model.encoding import EncodedUtterance
 from avsent.model.networks import config as sizes

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from small_models import save as save_hostile_checkpoints
 
 from avsent.errors import CheckpointError, OutputError
-from avsent.extraction.features.config import FeatureConfig
-from avsent.extraction.features.spectrogram import AudioConfig
-from avsent.model.calibration import Calibration
+from avsent.extraction.extractor import FeatureConfig
+from avsent.extraction.features.voice import AudioConfig
 from avsent.model.checkpoint import (
     MAX_LAYER_SIZE,
     MAX_WEIGHTS_BYTES,
     WEIGHTS_FILE,
+    Calibration,
     load_checkpoint,
     save_checkpoint,
 )

@@ -15,8 +15,7 @@ from conftest import SAMPLE, SHARED
 import avsent.model.encoding
 from avsent.batch.engines.gpu import BatchSize
 from avsent.errors import InputError
-from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig, FileFacts, UtteranceFeatures, extract_file
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider
 from avsent.model.encoding import EncodedUtterance, of_like_length

@@ -28,15 +28,24 @@ from small_models import (
 from torch import Tensor
 
 from avsent.errors import CheckpointError
-from avsent.extraction.extractor import UtteranceFeatures
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig, UtteranceFeatures
 from avsent.extraction.features.face import FaceFeatures, pictures_of
-from avsent.extraction.features.spectrogram import FLOOR_DB, AudioConfig, normalised_log
-from avsent.extraction.features.voice import SIZE, AudioFeatures
+from avsent.extraction.features.voice import (
+    FLOOR_DB,
+    SIZE,
+    AudioConfig,
+    AudioFeatures,
+    normalised_log,
+)
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import EMOTIONS, POLARITY_LABELS
-from avsent.model.calibration import Calibration
-from avsent.model.checkpoint import MAX_LAYER_SIZE, MAX_MEMBERS, load_checkpoint, save_checkpoint
+from avsent.model.checkpoint import (
+    MAX_LAYER_SIZE,
+    MAX_MEMBERS,
+    Calibration,
+    load_checkpoint,
+    save_checkpoint,
+)
 from avsent.model.decision import Decider
 from avsent.model.encoding import Encoder
 from avsent.model.folders import CONFIG_FILE

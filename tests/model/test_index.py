@@ -18,10 +18,9 @@ from conftest import ROOT, SAMPLE, run_avsent
 from small_models import CARD, LABELS, MODELS, edit, flip, save
 
 from avsent.errors import CheckpointError, OutputError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.labels import EMOTIONS
-from avsent.model.calibration import Calibration
-from avsent.model.checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
+from avsent.model.checkpoint import WEIGHTS_FILE, Calibration, load_checkpoint, save_checkpoint
 from avsent.model.folders import CONFIG_FILE, shipped_names
 from avsent.model.index import (
     CARD_FILE,

@@ -24,7 +24,7 @@ from small_runs import (
 from torch import Tensor
 from torch.nn import functional
 
-from avsent.extraction.features.spectrogram import MIN_FRAMES
+from avsent.extraction.features.voice import MIN_FRAMES
 from avsent.model.networks.attention import (
     EmbeddingNetwork,
     FrameAttention,

@@ -31,7 +31,7 @@ from small_models import (
 from torch import nn
 
 from avsent.extraction.features.face import standardised
-from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
+from avsent.extraction.features.voice import FLOOR_DB, normalised_log
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.networks.config import PixelConfig, VoteConfig
 from avsent.model.networks.encoders import FaceExtras

@@ -18,10 +18,8 @@ from conftest import hear_ctrl_c, run_avsent
 from published import MOSI, RAVDESS, needs_mosi, needs_ravdess
 
 from avsent.errors import DatasetError, OutputError, UsageError
-from avsent.extraction.extractor import Extraction
-from avsent.extraction.features.config import FeatureConfig
-from avsent.extraction.features.spectrogram import AudioConfig
-from avsent.extraction.features.voice import audio_features
+from avsent.extraction.extractor import Extraction, FeatureConfig
+from avsent.extraction.features.voice import AudioConfig, audio_features
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import EMOTIONS
 from avsent.options import FaceChoice

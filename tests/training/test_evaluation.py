@@ -14,8 +14,8 @@ import torch
 from small_runs import AUDIO, POLARITIES, feature_file, small_corpus, small_settings
 
 from avsent.cli.app import main
-from avsent.extraction.features.config import FeatureConfig
-from avsent.extraction.features.spectrogram import AudioConfig
+from avsent.extraction.extractor import FeatureConfig
+from avsent.extraction.features.voice import AudioConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.training import metrics
 from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint

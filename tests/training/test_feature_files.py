@@ -17,10 +17,9 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, OutputError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.face import FaceConfig
-from avsent.extraction.features.spectrogram import AudioConfig
-from avsent.extraction.features.voice import SIZE
+from avsent.extraction.features.voice import SIZE, AudioConfig
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice
 from avsent.training.data import feature_cache

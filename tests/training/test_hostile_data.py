@@ -19,7 +19,7 @@ from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
 from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal, packed, result_of, rows_of
 from avsent.errors import BoundariesError, DatasetError, InputError, OutputError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.utterances import boundaries
 from avsent.extraction.utterances.boundaries import read_boundaries
 from avsent.options import FaceChoice

@@ -29,7 +29,7 @@ from small_runs import (
 from torch import Tensor
 
 from avsent.errors import DatasetError, UsageError
-from avsent.extraction.features.spectrogram import FLOOR_DB, normalised_log
+from avsent.extraction.features.voice import FLOOR_DB, normalised_log
 from avsent.labels import SENTIMENT_7
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.networks.encoders import FaceExtras

@@ -162,8 +162,7 @@ def test_no_crops_of_a_track_that_was_not_seen(tmp_path: Path, track: int | None
 
 
 def test_faces_are_found_again_as_they_were() -> None:
-    from avsent.extraction.extractor import Extraction
-    from avsent.extraction.features.config import FeatureConfig
+    from avsent.extraction.extractor import Extraction, FeatureConfig
     from avsent.options import PredictOptions
 
     extraction = Extraction(SAMPLE, FeatureConfig(), PredictOptions(sightings=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 
 ARRAYS = ("audio", "face", "words", "neutral", "pictures", "prosody")
 """Fields of a sample that are arrays."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, OutputError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.face import PICTURE_EVERY, PICTURE_PX
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.utterances.segmentation import Segment

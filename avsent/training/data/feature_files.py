@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from avsent.errors import DatasetError
-from avsent.extraction.features.config import FeatureConfig
+from avsent.extraction.extractor import FeatureConfig
 from avsent.schema import build
 from avsent.training.data.arrays import (
     array_names,

@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
+from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.faces.landmarks import smooth_landmarks
-from avsent.extraction.features.config import FeatureConfig
 from avsent.extraction.features.face import FaceFeatures, NeutralFace, face_features
-from avsent.extraction.features.spectrogram import audible_power
-from avsent.extraction.features.voice import prosody_of
+from avsent.extraction.features.voice import audible_power, prosody_of
 from avsent.extraction.media.video import FrameSampler
 from avsent.extraction.utterances.segmentation import SpeechSegmenter
 from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector

@@ -20,10 +20,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from avsent.extraction.buffers import RecentSound
-from avsent.extraction.extractor import Extraction
+from avsent.extraction.extractor import Extraction, FeatureConfig
 from avsent.extraction.faces.types import Box, Sighting
-from avsent.extraction.features.config import FeatureConfig
-from avsent.extraction.features.spectrogram import AudioConfig, mel_power, normalised_log
+from avsent.extraction.features.voice import AudioConfig, mel_power, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Sound
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import DecodedFrame, upright
@@ -279,7 +278,7 @@ def spectrogram_of(
 
 def spectrogram_levels(samples: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     """Log-mel levels [mel, N], a frame each 10 ms, 0 at the floor and 255 at the peak; None for
-    silence. Quiet ends are kept, unlike in :mod:`avsent.extraction.features.spectrogram`."""
+    silence. Quiet ends are kept, unlike in :mod:`avsent.extraction.features.voice`."""
     config = AudioConfig()
     if samples.size < config.hop_samples:
         return None
