@@ -26,14 +26,8 @@ WINDOW_SAMPLES = 400
 """25 ms"""
 HOP_SAMPLES = 160
 """10 ms"""
-FFT_SAMPLES = 512
-MEL_BANDS = 64
-LOWEST_HZ = 60.0
-HIGHEST_HZ = 7600.0
 FLOOR_DB = 45.0
 """Power further below the utterance's peak counts as silence."""
-TRIM_DB = 35.0
-"""Leading and trailing frames further below the loudest frame are cut off."""
 SILENCE_DBFS = -60.0
 """Without a louder frame an utterance has no voice: the modality is missing."""
 MIN_FRAMES = 16
@@ -87,17 +81,18 @@ FEWEST_VOICED, FEWEST_CHANGES, FEWEST_FRAMES = 6, 4, 41
 
 @dataclass(frozen=True, slots=True)
 class AudioConfig:
-    """How the log-mel spectrogram is made; stored in the checkpoint."""
+    """How the log-mel spectrogram is made; stored in the checkpoint. Leading and trailing frames
+    ``trim_db`` below the loudest frame are cut off."""
 
     sample_rate_hz: int = SAMPLE_RATE_HZ
     window_samples: int = WINDOW_SAMPLES
     hop_samples: int = HOP_SAMPLES
-    fft_samples: int = FFT_SAMPLES
-    mel_bands: int = MEL_BANDS
-    lowest_hz: float = LOWEST_HZ
-    highest_hz: float = HIGHEST_HZ
+    fft_samples: int = 512
+    mel_bands: int = 64
+    lowest_hz: float = 60.0
+    highest_hz: float = 7600.0
     floor_db: float = FLOOR_DB
-    trim_db: float = TRIM_DB
+    trim_db: float = 35.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -402,7 +402,7 @@ const labelsColumn = {
     reason.hidden = !stack.hidden;
     reason.textContent = state === "done" ? "no utterances" : files.error[file] || state;
     reason.classList.toggle("failed", state === "failed");
-    cell.parts.forEach((part, label) => (part.style.flexGrow = counts[label]));
+    cell.parts.forEach((part, label) => set(part, { share: counts[label] }));
     const words = LABELS.map((name, label) => `${name} ${counts[label]}`).join(", ");
     cell.title = stack.hidden ? reason.textContent : words;
     stack.setAttribute("aria-label", words);
@@ -467,7 +467,7 @@ class Bars {
      lengths; `binOf`: the bar of an utterance, -1 for none; `tell`: writes a count at a bar. */
   constructor(bars, side, binOf, tell) {
     Object.assign(this, { bars, side, binOf, tell });
-    this.shares = this.count(utterances.label.keys(), utterances.total).map(([, share]) => share);
+    this.whole = this.count(utterances.label.keys(), utterances.total);
   }
 
   /* Number and share of each bar. */
@@ -479,32 +479,30 @@ class Bars {
 
   show(view) {
     const shown = this.count(view, view.length);
-    const most = Math.max(...this.shares, ...shown.map(([, share]) => share));
+    const most = Math.max(...[...this.whole, ...shown].map(([, share]) => share));
     // Never so short that something looks like nothing.
     const length = (share) => (share > 0 ? `max(1.5px, ${(100 * share) / most}%)` : "0");
     this.bars.forEach((button, bin) => {
-      button.querySelector(".all").style[this.side] = length(this.shares[bin]);
+      button.querySelector(".all").style[this.side] = length(this.whole[bin][1]);
       button.querySelector(".some").style[this.side] = length(shown[bin][1]);
-      this.tell(button, bin, ...shown[bin], view.length);
+      this.tell(button, bin, ...shown[bin], view.length, this.whole[bin][0]);
     });
   }
 }
 
 function makeLabelBars() {
-  const whole = LABELS.map(() => 0);
-  for (const label of utterances.label) whole[label]++;
   const bars = LABELS.map((name, label) => {
     const onclick = () => pickLabel(readFields()[1] === label ? -1 : label);
-    const title = `${counted(whole[label])} of all ${counted(utterances.total)}`;
-    const options = { hue: data.labelColours[label], title, onclick };
+    const options = { hue: data.labelColours[label], onclick };
     const track = make("span.track", make("span.all"), make("span.some"));
     const parts = [make("span.name", { dir: "auto" }, name), track, make("span.count")];
     const button = make("button.bar-row", options, ...parts);
     byId("labels").append(make("li", button));
     return button;
   });
-  return new Bars(bars, "width", (one) => utterances.label[one], (button, label, count, share, total) => {
+  return new Bars(bars, "width", (one) => utterances.label[one], (button, label, count, share, total, all) => {
     const words = total ? percent(share) : "–";
+    button.title = `${counted(all)} of all ${counted(utterances.total)}`;
     button.lastChild.replaceChildren(make("b", words), ` ${counted(count)}`);
     button.setAttribute("aria-pressed", readFields()[1] === label);
   });

@@ -159,11 +159,8 @@ function pressed(event) {
   if (target.matches("button, a") && (key === "Enter" || (key === " " && !row))) return;
   const block = target.closest(".block");
   let act = KEYS[key];
-  if (block && ["Home", "End"].includes(key)) act = () => move(key === "Home" ? -Infinity : Infinity, "time");
-  if (block || target.closest("tbody")) {
-    if (key === "ArrowDown") act = block ? KEYS.ArrowRight : KEYS.j;
-    if (key === "ArrowUp") act = block ? KEYS.ArrowLeft : KEYS.k;
-  }
+  const steps = { ArrowDown: 1, ArrowUp: -1, ...(block && { Home: -Infinity, End: Infinity }) }[key];
+  if (steps && (block || target.closest("tbody"))) act = () => move(steps, block ? "time" : "list");
   if (!act || (!utterances.length && key !== "?" && key !== " ")) return;
   event.preventDefault();
   act();
@@ -394,17 +391,15 @@ function showPlayhead() {
 
 /* Marks the block and the row of the chosen utterance; only these take part in the order of Tab. */
 function showChosen(index, before, focus, scroll) {
+  const marks = (one) => [chart.blocks[one].group, rowOf(one).querySelector(".choose")];
   for (const [one, current] of [[before, false], [index, true]]) {
     if (one < 0) continue;
-    const tabindex = current ? 0 : -1;
-    set(chart.blocks[one].group, { "aria-current": String(current), tabindex });
-    set(rowOf(one), { "aria-current": String(current) });
-    set(rowOf(one).querySelector(".choose"), { tabindex });
+    for (const mark of marks(one)) {
+      set(mark, { tabindex: current ? 0 : -1 });
+      set(mark.closest("g, tr"), { "aria-current": String(current) });
+    }
   }
-  if (focus) {
-    const place = focus === "time" ? chart.blocks[index].group : rowOf(index).querySelector(".choose");
-    place.focus({ preventScroll: true });
-  }
+  if (focus) marks(index)[focus === "time" ? 0 : 1].focus({ preventScroll: true });
   if (scroll && rowOf(index).isConnected) rowOf(index).scrollIntoView({ block: "nearest" });
   const { scroller } = chart;
   const x = xOf(utterances[index].start);
@@ -570,14 +565,10 @@ function showDetail(one, index, part) {
   const length = (one.end - one.start).toFixed(1);
   byId("chosen-title").textContent = `Utterance ${index + 1} of ${utterances.length}`;
   byId("chosen-when").textContent = `${clock(one.start)} to ${clock(one.end)} (${length} s)${track}`;
-  const verdict = make(
-    "p.verdict",
-    labelled(one.label, hueOf(one)),
-    make("span", "score ", make("b", signed(one.score))),
-    make("span", "confidence ", make("b", percent(confidence(one)))),
-  );
+  const score = make("span", "score ", make("b", signed(one.score)));
+  const sure = make("span", "confidence ", make("b", percent(confidence(one))));
   const parts = [
-    verdict,
+    make("p.verdict", labelled(one.label, hueOf(one)), score, sure),
     one.text === null ? null : make("blockquote.text", { dir: "auto" }, one.text),
     ...one.warnings.map((warning) => make("p.note", warning)),
     probabilities(one),
@@ -586,7 +577,7 @@ function showDetail(one, index, part) {
     attention(one, part),
     context(index, part.context),
   ];
-  byId("detail").replaceChildren(...parts.filter((item) => item !== null));
+  byId("detail").replaceChildren(...parts.filter(Boolean));
 }
 
 const section = (title, ...children) => make("section.part", make("h3", title), ...children);
@@ -602,7 +593,7 @@ function probabilities(one) {
 }
 
 function shares(one) {
-  const bar = make("div.split", { "aria-hidden": "true" });
+  const bar = make("div.stack", { "aria-hidden": "true" });
   const words = make("p.split-words");
   for (const [name, [weight, usable]] of Object.entries(one.shares)) {
     const title = MODALITIES[name] ?? name;

@@ -13,27 +13,29 @@ try {
   storage = localStorage;
 } catch {}
 
-const storedTheme = () => ["light", "dark"].find((theme) => theme === storage[THEME_KEY]);
-
-function showTheme(theme = storedTheme() ?? (systemIsDark.matches ? "dark" : "light")) {
+/* Shows the stored theme or that of the system; gives its opposite. */
+function showTheme() {
+  const stored = ["light", "dark"].find((theme) => theme === storage[THEME_KEY]);
+  const theme = stored ?? (systemIsDark.matches ? "dark" : "light");
+  const other = theme === "dark" ? "light" : "dark";
   document.documentElement.dataset.theme = theme;
   const button = byId("theme");
-  if (!button) return;
-  button.textContent = theme === "dark" ? "☀" : "☾";
-  button.title = `Switch to ${theme === "dark" ? "light" : "dark"} colours`;
-  button.setAttribute("aria-label", button.title);
-}
-
-function switchTheme() {
-  showTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-  storage[THEME_KEY] = document.documentElement.dataset.theme;
+  if (button) {
+    button.textContent = theme === "dark" ? "☀" : "☾";
+    button.title = `Switch to ${other} colours`;
+    button.setAttribute("aria-label", button.title);
+  }
+  return other;
 }
 
 showTheme();
-systemIsDark.addEventListener("change", () => storedTheme() ?? showTheme());
+systemIsDark.addEventListener("change", showTheme);
 document.addEventListener("DOMContentLoaded", () => {
-  showTheme(document.documentElement.dataset.theme);
-  byId("theme").addEventListener("click", switchTheme);
+  byId("theme").addEventListener("click", () => {
+    storage[THEME_KEY] = showTheme();
+    showTheme();
+  });
+  showTheme();
 });
 
 /* --- Elements: whatever comes from the data becomes text, never markup ------------------------- */
