@@ -110,7 +110,7 @@ def run_checks(device: str, *, debug: bool) -> Iterator[Check]:
 def look_at_output(stream: TextIO) -> Check:
     """Whether the stream takes any script. No step, as those run in another process."""
     from avsent.cli.checkup import verdict
-    from avsent.result.writers.base import is_utf8
+    from avsent.result.writers.data import is_utf8
 
     found = f"{'terminal' if stream.isatty() else 'file or pipe'}, {stream.encoding}"
     advice = "names in other scripts are shown as escapes; set PYTHONUTF8=1"

@@ -23,7 +23,7 @@ from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.progress import ProgressHook
 from avsent.result.record import Result
 from avsent.result.writers import Format, format_of, make_writer
-from avsent.result.writers.base import Writer
+from avsent.result.writers.data import Writer
 
 if TYPE_CHECKING:
     from avsent.extraction.faces.types import Sighting

@@ -12,10 +12,8 @@ from rich.style import Style
 from rich.text import Text
 
 from avsent.labels import MODALITIES
-from avsent.result.columns import peak_time
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
-from avsent.result.writers.base import Writer, is_utf8
+from avsent.result.record import Result, UtteranceResult, peak_time
+from avsent.result.writers.data import Writer, is_utf8
 from avsent.result.writers.wrapping import wrap
 from avsent.text import clock, one_line, score_text
 
