@@ -32,91 +32,64 @@ def batch(
             metavar="FOLDER", help="All video and sound files in it and its subfolders."
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        option(
-            "--output -o OUT",
-            "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "
-            "summary.json. The same OUT again resumes the batch.",
-        ),
-    ] = None,
-    status: Annotated[
-        Path | None,
-        option(
-            "--status OUT",
-            "Only print how far the batch in OUT has come: counts, speed, failures with "
-            "their reasons.",
-        ),
-    ] = None,
-    glob: Annotated[
-        list[str] | None,
-        option(
-            "--glob PATTERN",
-            "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all "
-            "with the ending of a video or sound file. May be repeated.",
-        ),
-    ] = None,
-    format: Annotated[
-        list[Format] | None,
-        option(
-            "--format -f",
-            "Format of each video's result; may be repeated. Default: json.",
-            choices=Format,
-        ),
-    ] = None,
-    checkpoint: options.CheckpointOption = "default",
-    workers: Annotated[
-        int | None,
-        option(
-            "--workers N",
-            "Files processed at the same time. Default: one per core, fewer where memory is short.",
-            min=1,
-            max=1024,
-        ),
-    ] = None,
-    engine: Annotated[
-        EngineName,
-        option(
-            "--engine",
-            "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
-            choices=EngineName,
-        ),
-    ] = EngineName.local,
-    ray_address: Annotated[
-        str | None,
-        option(
-            "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
-        ),
-    ] = None,
-    retry_failed: Annotated[
-        bool, option("--retry-failed", "Process files that failed before once more.")
-    ] = False,
-    time_limit: Annotated[
-        float | None,
-        option(
-            "--time-limit SECONDS",
-            "Stop working on a file after this time; 0: never. Default: ten minutes plus "
-            "twenty times its duration.",
-            min=0.0,
-        ),
-    ] = None,
-    face: options.FaceOption = FaceChoice.speaking,
-    adapt: options.AdaptOption = Adapt.none,
-    device: options.DeviceOption = "auto",
-    rate: options.RateOption = None,
-    landmarks: options.LandmarksOption = None,
-    check: options.CheckOption = True,
-    proxy: options.ProxyOption = None,
-    strict: options.StrictOption = False,
-    json_progress: Annotated[
-        bool,
-        option(
-            "--json-progress",
-            "Print progress as JSON lines on standard output; with --status, print JSON.",
-        ),
-    ] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    output: Path | None = option(
+        "--output -o OUT",
+        "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "
+        "summary.json. The same OUT again resumes the batch.",
+    ),
+    status: Path | None = option(
+        "--status OUT",
+        "Only print how far the batch in OUT has come: counts, speed, failures with their reasons.",
+    ),
+    glob: list[str] | None = option(
+        "--glob PATTERN",
+        "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all with the "
+        "ending of a video or sound file. May be repeated.",
+    ),
+    format: list[Format] | None = option(
+        "--format -f",
+        "Format of each video's result; may be repeated. Default: json.",
+        choices=Format,
+    ),
+    checkpoint: str = options.CHECKPOINT,
+    workers: int | None = option(
+        "--workers N",
+        "Files processed at the same time. Default: one per core, fewer where memory is short.",
+        min=1,
+        max=1024,
+    ),
+    engine: EngineName = option(
+        "--engine",
+        "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
+        default=EngineName.local,
+    ),
+    ray_address: str | None = option(
+        "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
+    ),
+    retry_failed: bool = option(
+        "--retry-failed", "Process files that failed before once more.", default=False
+    ),
+    time_limit: float | None = option(
+        "--time-limit SECONDS",
+        "Stop working on a file after this time; 0: never. Default: ten minutes plus twenty times "
+        "its duration.",
+        min=0.0,
+    ),
+    face: FaceChoice = options.FACE,
+    adapt: Adapt = options.ADAPT,
+    device: str = options.DEVICE,
+    rate: float | None = options.RATE,
+    landmarks: Path | None = options.LANDMARKS,
+    check: bool = options.CHECK,
+    proxy: bool | None = options.PROXY,
+    strict: bool = options.STRICT,
+    json_progress: bool = option(
+        "--json-progress",
+        "Print progress as JSON lines on standard output; with --status, print JSON.",
+        default=False,
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Predict the sentiment in every video of a folder, several at a time.
 

@@ -32,7 +32,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def data(context: typer.Context, debug: options.DebugOption = False) -> None:
+def data(context: typer.Context, debug: bool = options.DEBUG) -> None:
     """Check a training corpus, or write a manifest of it.
 
     A manifest is a CSV file with one utterance per row. Its columns are video, start_s, end_s,
@@ -46,12 +46,12 @@ def data(context: typer.Context, debug: options.DebugOption = False) -> None:
 @app.command("check", short_help="List everything that is wrong with a corpus.")
 def check(
     data: MediaArgument,
-    label: options.LabelOption = "label",
-    labels: options.LabelsOption = "auto",
-    split_by: options.SplitByOption = options.SplitBy.speaker,
-    format: options.ReportFormatOption = options.ReportFormat.table,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    label: str = options.LABEL,
+    labels: str = options.LABELS,
+    split_by: options.SplitBy = options.SPLIT_BY,
+    format: options.ReportFormat = options.REPORT_FORMAT,
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """List every item that is missing, unreadable, too short, duplicate, without a label or with
     a wrong one, beyond the end of its file, or of a speaker who is in two splits.
@@ -92,16 +92,14 @@ def _print_problems(problems: Sequence[Problem], format: options.ReportFormat) -
 @app.command("import", short_help="Write a manifest of a corpus.")
 def import_(
     data: MediaArgument,
-    output: Annotated[
-        Path,
-        option(
-            "--output -o FILE.csv",
-            "The manifest to write. Paths of files below its folder are relative to it.",
-        ),
-    ],
-    force: Annotated[bool, option("--force", "Overwrite an existing manifest.")] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    output: Path = option(
+        "--output -o FILE.csv",
+        "The manifest to write. Paths of files below its folder are relative to it.",
+        default=...,
+    ),
+    force: bool = option("--force", "Overwrite an existing manifest.", default=False),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Write a manifest of a corpus in any of the layouts, to view, change or share.
 
@@ -123,27 +121,23 @@ def import_(
 
 def extract(
     data: options.DataArgument,
-    output: Annotated[Path, option("--output -o FEATURES.npz", "The feature file to write.")],
-    cache: options.CacheOption = None,
-    face: Annotated[
-        FaceChoice,
-        option(
-            "--face",
-            "Which of several faces: the most likely speaker, or the largest.",
-            choices=[FaceChoice.speaking, FaceChoice.largest],
-        ),
-    ] = FaceChoice.speaking,
-    landmarks: options.LandmarksOption = None,
-    pictures: Annotated[
-        bool,
-        option(
-            "--pictures",
-            "Keep small grey images of the faces, in which people can be recognised. The "
-            "included models are slightly better with them.",
-        ),
-    ] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    output: Path = option("--output -o FEATURES.npz", "The feature file to write.", default=...),
+    cache: Path | None = options.CACHE,
+    face: FaceChoice = option(
+        "--face",
+        "Which of several faces: the most likely speaker, or the largest.",
+        default=FaceChoice.speaking,
+        choices=[FaceChoice.speaking, FaceChoice.largest],
+    ),
+    landmarks: Path | None = options.LANDMARKS,
+    pictures: bool = option(
+        "--pictures",
+        "Keep small grey images of the faces, in which people can be recognised. The included "
+        "models are slightly better with them.",
+        default=False,
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Write the features of all utterances of a corpus to one file.
 

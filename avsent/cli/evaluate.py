@@ -29,29 +29,24 @@ def evaluate(
         ),
     ],
     data: options.DataArgument,
-    label: options.LabelOption = "label",
-    split: Annotated[
-        Part,
-        option(
-            "--split",
-            "The split to evaluate on; auto: test if the data names splits, else all.",
-            choices=Part,
-        ),
-    ] = Part.auto,
-    format: options.ReportFormatOption = options.ReportFormat.table,
-    output: Annotated[
-        Path | None, option("--output -o FILE.json", "Also write all metrics to a JSON file.")
-    ] = None,
-    confusion: Annotated[
-        Path | None, option("--confusion FILE", "Draw the confusion matrix (.png or .svg).")
-    ] = None,
-    draws: Annotated[
-        int, option("--draws", "Bootstrap samples over videos.", min=100, max=100_000)
-    ] = 1000,
-    cache: options.CacheOption = None,
-    device: options.DeviceOption = "auto",
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    label: str = options.LABEL,
+    split: Part = option(
+        "--split",
+        "The split to evaluate on; auto: test if the data names splits, else all.",
+        default=Part.auto,
+    ),
+    format: options.ReportFormat = options.REPORT_FORMAT,
+    output: Path | None = option("--output -o FILE.json", "Also write all metrics to a JSON file."),
+    confusion: Path | None = option(
+        "--confusion FILE", "Draw the confusion matrix (.png or .svg)."
+    ),
+    draws: int = option(
+        "--draws", "Bootstrap samples over videos.", default=1000, min=100, max=100_000
+    ),
+    cache: Path | None = options.CACHE,
+    device: str = options.DEVICE,
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Evaluate a checkpoint on labelled data.
 

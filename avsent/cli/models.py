@@ -16,7 +16,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def models(context: typer.Context, debug: options.DebugOption = False) -> None:
+def models(context: typer.Context, debug: bool = options.DEBUG) -> None:
     """List the included models, describe one, or verify them.
 
     Other commands take a model by its name here, or by the path of a checkpoint folder.
@@ -26,7 +26,7 @@ def models(context: typer.Context, debug: options.DebugOption = False) -> None:
 
 
 @app.command("list", short_help="List the included models.")
-def list_(as_json: options.JsonOption = False, debug: options.DebugOption = False) -> None:
+def list_(as_json: bool = options.JSON, debug: bool = options.DEBUG) -> None:
     """List the included models: labels, size of the weights, licence.
 
     The list is tab-separated if standard output is no terminal.
@@ -53,8 +53,8 @@ def info(
             metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
         ),
     ],
-    as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
+    as_json: bool = options.JSON,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Describe one model: labels, modalities, parameters, data, licence, hash, calibration,
     features, and where its model card is.
@@ -82,7 +82,7 @@ def verify(
             "models.",
         ),
     ] = None,
-    debug: options.DebugOption = False,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Hash and load models, and print for each whether it is fine, damaged, missing or unlisted.
 

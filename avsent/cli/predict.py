@@ -287,67 +287,45 @@ def predict(
             help="Videos or sound files. After a lone -- a name may start with a dash.",
         ),
     ],
-    format: Annotated[
-        Format | None,
-        option(
-            "--format -f",
-            "Format of the output. Default: the ending of OUT; json for a folder; a table "
-            "if printed.",
-            choices=Format,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        option(
-            "--output -o OUT",
-            "A file, or a folder that gets NAME.json (or another format) for each input. "
-            "Default: print the results.",
-        ),
-    ] = None,
-    checkpoint: options.CheckpointOption = "default",
-    utterances: Annotated[
-        Path | None,
-        option(
-            "--utterances FILE",
-            "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
-        ),
-    ] = None,
-    face: options.FaceOption = FaceChoice.speaking,
-    adapt: options.AdaptOption = Adapt.none,
-    device: options.DeviceOption = "auto",
-    attention: Annotated[
-        bool,
-        option(
-            "--attention",
-            "Add to the table how much each utterance contributed to every other one "
-            "(always in json and jsonl).",
-        ),
-    ] = False,
-    rate: options.RateOption = None,
-    landmarks: options.LandmarksOption = None,
-    check: options.CheckOption = True,
-    proxy: options.ProxyOption = None,
-    strict: options.StrictOption = False,
-    report: Annotated[
-        Path | None,
-        option(
-            "--report FILE.html",
-            "Also write a page with timeline, faces, spectrograms and attention.",
-        ),
-    ] = None,
-    embed: options.EmbedOption = False,
-    annotate: Annotated[
-        Path | None,
-        option(
-            "--annotate FILE.mp4",
-            "Also write the video with faces, sentiment and text drawn into it.",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None, option("--plot FILE.png|svg|pdf", "Also draw the timeline as a figure.")
-    ] = None,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    format: Format | None = option(
+        "--format -f",
+        "Format of the output. Default: the ending of OUT; json for a folder; a table if printed.",
+        choices=Format,
+    ),
+    output: str | None = option(
+        "--output -o OUT",
+        "A file, or a folder that gets NAME.json (or another format) for each input. Default: "
+        "print the results.",
+    ),
+    checkpoint: str = options.CHECKPOINT,
+    utterances: Path | None = option(
+        "--utterances FILE",
+        "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
+    ),
+    face: FaceChoice = options.FACE,
+    adapt: Adapt = options.ADAPT,
+    device: str = options.DEVICE,
+    attention: bool = option(
+        "--attention",
+        "Add to the table how much each utterance contributed to every other one (always in json "
+        "and jsonl).",
+        default=False,
+    ),
+    rate: float | None = options.RATE,
+    landmarks: Path | None = options.LANDMARKS,
+    check: bool = options.CHECK,
+    proxy: bool | None = options.PROXY,
+    strict: bool = options.STRICT,
+    report: Path | None = option(
+        "--report FILE.html", "Also write a page with timeline, faces, spectrograms and attention."
+    ),
+    embed: bool = options.EMBED,
+    annotate: Path | None = option(
+        "--annotate FILE.mp4", "Also write the video with faces, sentiment and text drawn into it."
+    ),
+    plot: Path | None = option("--plot FILE.png|svg|pdf", "Also draw the timeline as a figure."),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Predict the sentiment of each utterance, with the attention weights behind it.
 

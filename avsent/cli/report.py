@@ -26,33 +26,24 @@ def report(
             help="A JSON result of avsent predict, or the OUT folder of avsent batch.",
         ),
     ],
-    output: Annotated[
-        Path | None,
-        option(
-            "--output -o FILE.html",
-            "The page. Default: the result's name with .html instead of .json, or index.html in "
-            "the batch's folder.",
-        ),
-    ] = None,
-    video: Annotated[
-        Path | None,
-        option(
-            "--video PATH",
-            "The result's media file. Default: the path in the result, relative to the "
-            "result's folder or to the current one.",
-        ),
-    ] = None,
-    embed: options.EmbedOption = False,
-    pictures: Annotated[
-        bool | None,
-        option(
-            "--pictures/--no-pictures",
-            "Read the video again to show faces and spectrograms. Default: for one result, "
-            "but not for a batch.",
-        ),
-    ] = None,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    output: Path | None = option(
+        "--output -o FILE.html",
+        "The page. Default: the result's name with .html instead of .json, or index.html in the "
+        "batch's folder.",
+    ),
+    video: Path | None = option(
+        "--video PATH",
+        "The result's media file. Default: the path in the result, relative to the result's "
+        "folder or to the current one.",
+    ),
+    embed: bool = options.EMBED,
+    pictures: bool | None = option(
+        "--pictures/--no-pictures",
+        "Read the video again to show faces and spectrograms. Default: for one result, but not "
+        "for a batch.",
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Write a page with the timeline, faces, spectrograms and attention of a result.
 
@@ -141,30 +132,21 @@ def plot(
             help="The folder of a training run, or a JSON result of avsent predict.",
         ),
     ],
-    output: Annotated[
-        Path | None,
-        option(
-            "--output -o OUT",
-            "A folder for the figures; for a result also a file. Default: RUN/plots, or beside "
-            "the result.",
-        ),
-    ] = None,
-    format: Annotated[
-        FigureFormat | None,
-        option(
-            "--format -f",
-            "Format of the figures. Default: the ending of OUT, or else png.",
-            choices=FigureFormat,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        option(
-            "--seed N", "The seed of the run to plot. Default: the best one on validation.", min=0
-        ),
-    ] = None,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    output: Path | None = option(
+        "--output -o OUT",
+        "A folder for the figures; for a result also a file. Default: RUN/plots, or beside the "
+        "result.",
+    ),
+    format: FigureFormat | None = option(
+        "--format -f",
+        "Format of the figures. Default: the ending of OUT, or else png.",
+        choices=FigureFormat,
+    ),
+    seed: int | None = option(
+        "--seed N", "The seed of the run to plot. Default: the best one on validation.", min=0
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Plot a training run, or the timeline of a result, for a paper.
 
