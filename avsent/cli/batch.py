@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,12 +26,9 @@ EngineName = StrEnum("EngineName", ["local", "ray"])
 
 
 def batch(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FOLDER", help="All video and sound files in it and its subfolders."
-        ),
-    ] = None,
+    folder: Path | None = typer.Argument(
+        None, metavar="FOLDER", help="All video and sound files in it and its subfolders."
+    ),
     output: Path | None = option(
         "--output -o OUT",
         "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from avsent.training.data.check import Problem
     from avsent.training.data.corpus import Corpus
 
-MediaArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
-]
+MEDIA = typer.Argument(..., metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -45,7 +43,7 @@ def data(context: typer.Context, debug: bool = options.DEBUG) -> None:
 
 @app.command("check", short_help="List everything that is wrong with a corpus.")
 def check(
-    data: MediaArgument,
+    data: Path = MEDIA,
     label: str = options.LABEL,
     labels: str = options.LABELS,
     split_by: options.SplitBy = options.SPLIT_BY,
@@ -91,7 +89,7 @@ def _print_problems(problems: Sequence[Problem], format: options.ReportFormat) -
 
 @app.command("import", short_help="Write a manifest of a corpus.")
 def import_(
-    data: MediaArgument,
+    data: Path = MEDIA,
     output: Path = option(
         "--output -o FILE.csv",
         "The manifest to write. Paths of files below its folder are relative to it.",
@@ -120,7 +118,7 @@ def import_(
 
 
 def extract(
-    data: options.DataArgument,
+    data: Path = options.DATA,
     output: Path = option("--output -o FEATURES.npz", "The feature file to write.", default=...),
     cache: Path | None = options.CACHE,
     face: FaceChoice = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -22,13 +22,10 @@ Part = StrEnum("Part", ["auto", "train", "valid", "test", "all"])
 
 
 def evaluate(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint folder, or the name of an included model."
-        ),
-    ],
-    data: options.DataArgument,
+    checkpoint: str = typer.Argument(
+        ..., metavar="CHECKPOINT", help="A checkpoint folder, or the name of an included model."
+    ),
+    data: Path = options.DATA,
     label: str = options.LABEL,
     split: Part = option(
         "--split",

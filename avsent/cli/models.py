@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -47,12 +47,9 @@ def list_(as_json: bool = options.JSON, debug: bool = options.DEBUG) -> None:
 
 @app.command("info", short_help="Describe one model.")
 def info(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
-        ),
-    ],
+    model: str = typer.Argument(
+        ..., metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
+    ),
     as_json: bool = options.JSON,
     debug: bool = options.DEBUG,
 ) -> None:
@@ -74,14 +71,11 @@ def info(
 
 @app.command("verify", short_help="Hash and load models.")
 def verify(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME|PATH",
-            help="Included models, checkpoint folders or runs' folders. Default: all included "
-            "models.",
-        ),
-    ] = None,
+    models: list[str] | None = typer.Argument(
+        None,
+        metavar="NAME|PATH",
+        help="Included models, checkpoint folders or runs' folders. Default: all included models.",
+    ),
     debug: bool = options.DEBUG,
 ) -> None:
     """Hash and load models, and print for each whether it is fine, damaged, missing or unlisted.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -151,9 +151,8 @@ EMBED = option("--embed", "Put the video into the report, so that it can be shar
 # Of corpora
 
 LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with RAVDESS's files."
-DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help=f"A manifest, a feature file (.npz), or {LAYOUTS}")
-]
+DATA_HELP = f"A manifest, a feature file (.npz), or {LAYOUTS}"
+DATA = typer.Argument(..., metavar="DATA", help=DATA_HELP)
 LABEL = option(
     "--label",
     "The label column to use.",

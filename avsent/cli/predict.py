@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -280,13 +280,11 @@ def warn_of(results: Iterable[tuple[int, Result]]) -> Iterator[tuple[int, Result
 
 
 def predict(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH",
-            help="Videos or sound files. After a lone -- a name may start with a dash.",
-        ),
-    ],
+    paths: list[Path] = typer.Argument(
+        ...,
+        metavar="PATH",
+        help="Videos or sound files. After a lone -- a name may start with a dash.",
+    ),
     format: Format | None = option(
         "--format -f",
         "Format of the output. Default: the ending of OUT; json for a folder; a table if printed.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -19,13 +18,11 @@ from avsent.result.record import Result
 
 
 def report(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RESULT.json|OUT",
-            help="A JSON result of avsent predict, or the OUT folder of avsent batch.",
-        ),
-    ],
+    source: Path = typer.Argument(
+        ...,
+        metavar="RESULT.json|OUT",
+        help="A JSON result of avsent predict, or the OUT folder of avsent batch.",
+    ),
     output: Path | None = option(
         "--output -o FILE.html",
         "The page. Default: the result's name with .html instead of .json, or index.html in the "
@@ -125,13 +122,11 @@ FigureFormat = StrEnum("FigureFormat", ["png", "svg", "pdf"])
 
 
 def plot(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN|RESULT.json",
-            help="The folder of a training run, or a JSON result of avsent predict.",
-        ),
-    ],
+    source: Path = typer.Argument(
+        ...,
+        metavar="RUN|RESULT.json",
+        help="The folder of a training run, or a JSON result of avsent predict.",
+    ),
     output: Path | None = option(
         "--output -o OUT",
         "A folder for the figures; for a result also a file. Default: RUN/plots, or beside the "

@@ -43,7 +43,7 @@ def train(
         "The run's folder. The same command resumes an interrupted run.",
         default=...,
     ),
-    data: options.DataArgument = Path(),
+    data: Path = typer.Argument(Path(), metavar="DATA", help=options.DATA_HELP),
     label: str = options.LABEL,
     labels: str = options.LABELS,
     target: str = option(
