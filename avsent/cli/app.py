@@ -58,11 +58,7 @@ def root(
     context: typer.Context,
     debug: bool = DEBUG,
     version: bool = option(
-        "--version",
-        "Print the version and exit.",
-        default=False,
-        callback=_print_version,
-        is_eager=True,
+        "--version", "Print the version and exit.", False, callback=_print_version, is_eager=True
     ),
 ) -> None:
     """Per-utterance sentiment with attention weights from talking-head video.

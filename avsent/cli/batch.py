@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from avsent.cli import options
-from avsent.cli.batch_progress import error_with_name, make_display
 from avsent.cli.options import option
 from avsent.cli.outcome import printing, say, warn
+from avsent.cli.progress import error_with_name, make_display
 from avsent.errors import PartialFailure, UsageError
 from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.result.writers import Format
@@ -58,13 +58,13 @@ def batch(
     engine: EngineName = option(
         "--engine",
         "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
-        default=EngineName.local,
+        EngineName.local,
     ),
     ray_address: str | None = option(
         "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
     ),
     retry_failed: bool = option(
-        "--retry-failed", "Process files that failed before once more.", default=False
+        "--retry-failed", "Process files that failed before once more.", False
     ),
     time_limit: float | None = option(
         "--time-limit SECONDS",
@@ -83,7 +83,7 @@ def batch(
     json_progress: bool = option(
         "--json-progress",
         "Print progress as JSON lines on standard output; with --status, print JSON.",
-        default=False,
+        False,
     ),
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,

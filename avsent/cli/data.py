@@ -93,9 +93,9 @@ def import_(
     output: Path = option(
         "--output -o FILE.csv",
         "The manifest to write. Paths of files below its folder are relative to it.",
-        default=...,
+        ...,
     ),
-    force: bool = option("--force", "Overwrite an existing manifest.", default=False),
+    force: bool = option("--force", "Overwrite an existing manifest.", False),
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,
 ) -> None:
@@ -119,12 +119,12 @@ def import_(
 
 def extract(
     data: Path = options.DATA,
-    output: Path = option("--output -o FEATURES.npz", "The feature file to write.", default=...),
+    output: Path = option("--output -o FEATURES.npz", "The feature file to write.", ...),
     cache: Path | None = options.CACHE,
     face: FaceChoice = option(
         "--face",
         "Which of several faces: the most likely speaker, or the largest.",
-        default=FaceChoice.speaking,
+        FaceChoice.speaking,
         choices=[FaceChoice.speaking, FaceChoice.largest],
     ),
     landmarks: Path | None = options.LANDMARKS,
@@ -132,7 +132,7 @@ def extract(
         "--pictures",
         "Keep small grey images of the faces, in which people can be recognised. The included "
         "models are slightly better with them.",
-        default=False,
+        False,
     ),
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,

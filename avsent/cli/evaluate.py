@@ -30,16 +30,14 @@ def evaluate(
     split: Part = option(
         "--split",
         "The split to evaluate on; auto: test if the data names splits, else all.",
-        default=Part.auto,
+        Part.auto,
     ),
     format: options.ReportFormat = options.REPORT_FORMAT,
     output: Path | None = option("--output -o FILE.json", "Also write all metrics to a JSON file."),
     confusion: Path | None = option(
         "--confusion FILE", "Draw the confusion matrix (.png or .svg)."
     ),
-    draws: int = option(
-        "--draws", "Bootstrap samples over videos.", default=1000, min=100, max=100_000
-    ),
+    draws: int = option("--draws", "Bootstrap samples over videos.", 1000, min=100, max=100_000),
     cache: Path | None = options.CACHE,
     device: str = options.DEVICE,
     quiet: bool = options.QUIET,

@@ -81,7 +81,7 @@ def _check_label(column: str) -> str:
 
 
 def option(
-    names: str, help: str, *, default: Any = None, choices: Iterable[str] = (), **more: Any
+    names: str, help: str, default: Any = None, *, choices: Iterable[str] = (), **more: Any
 ) -> Any:
     """A Typer option, ``names`` with its metavar: ``option("--output -o FILE", "The result.")``.
 
@@ -99,33 +99,33 @@ def option(
 # Of every command
 
 DEBUG = option(
-    "--debug", "Print the traceback of an error.", default=False, callback=_remember, is_eager=True
+    "--debug", "Print the traceback of an error.", False, callback=_remember, is_eager=True
 )
 DEVICE = option(
     "--device auto|cpu|cuda[:N]",
     "Where to compute; auto uses a GPU if there is one.",
-    default="auto",
+    "auto",
     callback=_check_device,
 )
-QUIET = option("--quiet -q", "Print errors only, no progress and no warnings.", default=False)
-JSON = option("--json", "Print JSON.", default=False)
+QUIET = option("--quiet -q", "Print errors only, no progress and no warnings.", False)
+JSON = option("--json", "Print JSON.", False)
 ReportFormat = StrEnum("ReportFormat", ["table", "json"])
-REPORT_FORMAT = option("--format -f", "Format of what is printed.", default=ReportFormat.table)
+REPORT_FORMAT = option("--format -f", "Format of what is printed.", ReportFormat.table)
 
 # Of prediction, one file or many
 
-CHECKPOINT = option("--checkpoint NAME|PATH", "An included model, or your own.", default="default")
+CHECKPOINT = option("--checkpoint NAME|PATH", "An included model, or your own.", "default")
 FACE = option(
     "--face",
     "Which of several faces: the most likely speaker, the largest, or each.",
-    default=FaceChoice.speaking,
+    FaceChoice.speaking,
 )
 LANDMARKS = option("--landmarks PATH", "Your own dlib 68-point landmark model.")
 ADAPT = option(
     "--adapt",
     "Compare each utterance with the mean of its speaker (face track), or of all files, instead "
     "of the mean of the training data. Needs at least 3 utterances.",
-    default=Adapt.none,
+    Adapt.none,
 )
 RATE = option(
     "--rate FPS",
@@ -138,15 +138,15 @@ CHECK = option(
     "--check/--no-check",
     "Leave out a voice or face that is damaged, or that contradicts the other one. --no-check "
     "disables all of these checks.",
-    default=True,
+    True,
 )
 PROXY = option(
     "--proxy/--no-proxy",
     "Replace an unusable face by features predicted from the voice, and the other way round. "
     "Default: set by the model.",
 )
-STRICT = option("--strict", "Treat a damaged file as an error, not a warning.", default=False)
-EMBED = option("--embed", "Put the video into the report, so that it can be shared.", default=False)
+STRICT = option("--strict", "Treat a damaged file as an error, not a warning.", False)
+EMBED = option("--embed", "Put the video into the report, so that it can be shared.", False)
 
 # Of corpora
 
@@ -154,20 +154,16 @@ LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with R
 DATA_HELP = f"A manifest, a feature file (.npz), or {LAYOUTS}"
 DATA = typer.Argument(..., metavar="DATA", help=DATA_HELP)
 LABEL = option(
-    "--label",
-    "The label column to use.",
-    default="label",
-    choices=LABEL_COLUMNS,
-    callback=_check_label,
+    "--label", "The label column to use.", "label", choices=LABEL_COLUMNS, callback=_check_label
 )
 LABELS = option(
     "--labels auto|2|3|7|real|NAMES",
     "Sentiment in 2, 3 or 7 classes, real numbers (regression), or class names separated by "
     "commas; auto uses the labels that occur.",
-    default="auto",
+    "auto",
 )
 SplitBy = StrEnum("SplitBy", ["speaker", "video"])
-SPLIT_BY = option("--split-by", "What no two splits may share.", default=SplitBy.speaker)
+SPLIT_BY = option("--split-by", "What no two splits may share.", SplitBy.speaker)
 CACHE = option(
     "--cache DIR",
     "Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's folder in the "

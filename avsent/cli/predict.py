@@ -307,7 +307,7 @@ def predict(
         "--attention",
         "Add to the table how much each utterance contributed to every other one (always in json "
         "and jsonl).",
-        default=False,
+        False,
     ),
     rate: float | None = options.RATE,
     landmarks: Path | None = options.LANDMARKS,

@@ -39,9 +39,7 @@ def _check_target(text: str) -> str:
 def train(
     context: typer.Context,
     output: Path = option(
-        "--output -o OUT",
-        "The run's folder. The same command resumes an interrupted run.",
-        default=...,
+        "--output -o OUT", "The run's folder. The same command resumes an interrupted run.", ...
     ),
     data: Path = typer.Argument(Path(), metavar="DATA", help=options.DATA_HELP),
     label: str = options.LABEL,
@@ -49,7 +47,7 @@ def train(
     target: str = option(
         "--target",
         "The modalities that the model predicts from.",
-        default="audio,face",
+        "audio,face",
         choices=TARGETS,
         callback=_check_target,
     ),
@@ -57,7 +55,7 @@ def train(
         "--source-text",
         "Transfer knowledge from a model of the texts, those of the data or of --text-corpus. "
         "Prediction needs no text.",
-        default=False,
+        False,
     ),
     text_corpus: Path | None = option(
         "--text-corpus FILE",
@@ -69,7 +67,7 @@ def train(
         "Turns texts into vectors: tfidf (offline, fitted on the training split), or a "
         "sentence-transformers model by name or folder; auto uses the vectors in the data, or "
         "else tfidf.",
-        default="auto",
+        "auto",
     ),
     source: Source | None = option(
         "--source",
@@ -77,101 +75,82 @@ def train(
         choices=Source,
     ),
     alpha: float = option(
-        "--alpha X", "Weight of the classification loss (paper: α).", default=1.0, min=0.0
+        "--alpha X", "Weight of the classification loss (paper: α).", 1.0, min=0.0
     ),
     beta: float = option(
-        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", default=1.0, min=0.0
+        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", 1.0, min=0.0
     ),
     gamma: float = option(
-        "--gamma X",
-        "Weight of the HM-Discriminator's loss; 0 switches it off.",
-        default=0.03,
-        min=0.0,
+        "--gamma X", "Weight of the HM-Discriminator's loss; 0 switches it off.", 0.03, min=0.0
     ),
     schedule: Schedule = option(
         "--schedule",
         "Beta and gamma over the epochs: constant, falling to 0, or rising at first.",
-        default=Schedule.constant,
+        Schedule.constant,
     ),
     cross_fit: int = option(
         "--cross-fit FOLDS",
         "Number of folds: the source's representation of each utterance is out-of-fold, from a "
         "source not trained on its video. 0: one source trained on all.",
-        default=0,
+        0,
         min=0,
         max=20,
     ),
     baseline: bool = option(
-        "--baseline", "Also train each seed without transfer, to compare.", default=False
+        "--baseline", "Also train each seed without transfer, to compare.", False
     ),
-    fusion: Fusion = option("--fusion", "How voice and face are combined.", default=Fusion.hmtl),
-    fusion_beta: float = option(
-        "--fusion-beta X", "β of the multiplicative fusion.", default=1.0, min=0.0
-    ),
+    fusion: Fusion = option("--fusion", "How voice and face are combined.", Fusion.hmtl),
+    fusion_beta: float = option("--fusion-beta X", "β of the multiplicative fusion.", 1.0, min=0.0),
     fusion_original: bool = option(
-        "--fusion-original",
-        "Multiplicative fusion of Liu et al. 2018 instead of M3ER's.",
-        default=False,
+        "--fusion-original", "Multiplicative fusion of Liu et al. 2018 instead of M3ER's.", False
     ),
-    epochs: int = option("--epochs N", "Passes over the data.", default=30, min=1),
+    epochs: int = option("--epochs N", "Passes over the data.", 30, min=1),
     patience: int | None = option(
         "--patience N", "Stop after this many epochs without improvement. Default: never.", min=1
     ),
-    batch: int = option("--batch N", "Videos per step.", default=16, min=1),
-    learning_rate: float = option(
-        "--learning-rate X", "Step size of Adam.", default=1e-3, min=1e-7
-    ),
-    weight_decay: float = option(
-        "--weight-decay X", "Weight decay of AdamW.", default=0.0, min=0.0
-    ),
+    batch: int = option("--batch N", "Videos per step.", 16, min=1),
+    learning_rate: float = option("--learning-rate X", "Step size of Adam.", 1e-3, min=1e-7),
+    weight_decay: float = option("--weight-decay X", "Weight decay of AdamW.", 0.0, min=0.0),
     dropout: float = option(
-        "--dropout X",
-        "Dropout in embedding networks and classifiers.",
-        default=0.4,
-        max=0.95,
-        min=0.0,
+        "--dropout X", "Dropout in embedding networks and classifiers.", 0.4, max=0.95, min=0.0
     ),
     input_dropout: float = option(
-        "--input-dropout X", "Dropout of the networks' input.", default=0.0, max=0.95, min=0.0
+        "--input-dropout X", "Dropout of the networks' input.", 0.0, max=0.95, min=0.0
     ),
     modality_dropout: float = option(
         "--modality-dropout X",
         "Share of training utterances that lose their voice or their face.",
-        default=0.0,
+        0.0,
         max=0.95,
         min=0.0,
     ),
     label_smoothing: float = option(
-        "--label-smoothing X",
-        "Label smoothing of the cross-entropy.",
-        default=0.0,
-        max=0.9,
-        min=0.0,
+        "--label-smoothing X", "Label smoothing of the cross-entropy.", 0.0, max=0.9, min=0.0
     ),
     balance: bool = option(
-        "--balance/--no-balance", "Weigh rare classes as much as common ones.", default=True
+        "--balance/--no-balance", "Weigh rare classes as much as common ones.", True
     ),
     augment: bool = option(
-        "--augment/--no-augment", "Augment raw sound and faces at random.", default=True
+        "--augment/--no-augment", "Augment raw sound and faces at random.", True
     ),
     select: Select = option(
         "--select",
         "The validation metric that selects the epoch; auto: balanced accuracy, or mean absolute "
         "error in regression.",
-        default=Select.auto,
+        Select.auto,
     ),
     check: bool = option(
         "--check/--no-check",
         "Leave out damaged voices and faces, and fit a check of each modality against the other "
         "(M3ER), with thresholds chosen on the validation split.",
-        default=True,
+        True,
     ),
     split_by: options.SplitBy = options.SPLIT_BY,
-    seeds: int = option("--seeds N", "Number of runs.", default=1, min=1, max=100),
-    seed: int = option("--seed N", "The first seed.", default=0, min=0),
+    seeds: int = option("--seeds N", "Number of runs.", 1, min=1, max=100),
+    seed: int = option("--seed N", "The first seed.", 0, min=0),
     cache: Path | None = options.CACHE,
     device: str = options.DEVICE,
-    fresh: bool = option("--fresh", "Delete the run in OUT and start again.", default=False),
+    fresh: bool = option("--fresh", "Delete the run in OUT and start again.", False),
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,
 ) -> None:
