@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,8 @@ from avsent.files import check_target
 from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
-    from avsent.extraction.features.config import FeatureConfig
-    from avsent.training.data.check import Problem
     from avsent.training.data.corpus import Corpus
+    from avsent.training.data.open import CorpusOptions
 
 MEDIA = typer.Argument(..., metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
 
@@ -65,7 +63,14 @@ def check(
         files = probe_files((row.media for row in rows), bar)
     label_check = LabelCheck(rows, label, labels)
     problems = find_problems(rows, files, label_check, split_by)
-    _print_problems(problems, format)
+    with printing():
+        if format is options.ReportFormat.json:
+            # ASCII, which any pipe or terminal takes.
+            print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1))
+        else:
+            styles: dict[str, str] = {p.kind: "dim" if p.is_note else "yellow" for p in problems}
+            table = [(problem.where, problem.kind, problem.detail) for problem in problems]
+            print_table(table, ("where", "kind", "what"), styles=styles)
     notes = sum(problem.is_note for problem in problems)
     wrong = len(problems) - notes
     if not quiet:
@@ -74,17 +79,6 @@ def check(
         say("", f"{summary(rows, files, label, label_check.label_set)}; {', '.join(found)}")
     if wrong:
         raise typer.Exit(DatasetError.exit_code)
-
-
-def _print_problems(problems: Sequence[Problem], format: options.ReportFormat) -> None:
-    with printing():
-        if format is options.ReportFormat.json:
-            # ASCII, which any pipe or terminal takes.
-            print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1))
-            return
-        styles: dict[str, str] = {p.kind: "dim" if p.is_note else "yellow" for p in problems}
-        rows = [(problem.where, problem.kind, problem.detail) for problem in problems]
-        print_table(rows, ("where", "kind", "what"), styles=styles)
 
 
 @app.command("import", short_help="Write a manifest of a corpus.")
@@ -150,8 +144,10 @@ def extract(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.training.data.feature_files import write_features
+    from avsent.training.data.open import CorpusOptions
 
-    corpus = open_data(data, cache=cache, quiet=quiet, face=face, landmarks=landmarks)
+    corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks)
+    corpus = open_data(data, corpus_options, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
             dataclasses.replace(sample, pictures=None) for sample in corpus.samples
@@ -161,26 +157,11 @@ def extract(
     say_wrote(f"{output}: {len(corpus.samples)} utterances of {videos} videos", quiet=quiet)
 
 
-def open_data(
-    data: Path,
-    *,
-    quiet: bool,
-    cache: Path | None,
-    features: FeatureConfig | None = None,
-    face: FaceChoice = FaceChoice.speaking,
-    landmarks: Path | None = None,
-    check: bool = True,
-) -> Corpus:
-    """The corpus in ``data``, behind a progress bar, with its warnings printed.
-
-    ``features``: None for the default; ``check``: leave out damaged modalities.
-    """
-    from avsent.training.data.open import CorpusOptions, open_corpus
+def open_data(data: Path, corpus_options: CorpusOptions, *, quiet: bool) -> Corpus:
+    """The corpus in ``data``, behind a progress bar, with its warnings printed."""
+    from avsent.training.data.open import open_corpus
 
     warnings: list[str] = []
-    corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks, check=check)
-    if features is not None:
-        corpus_options = dataclasses.replace(corpus_options, features=features)
     with ProgressBar(quiet=quiet) as bar:
         corpus = open_corpus(
             data, options=corpus_options, on_progress=bar, on_warning=warnings.append

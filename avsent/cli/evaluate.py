@@ -59,11 +59,12 @@ def evaluate(
     from avsent.machine import torch_device
     from avsent.model.checkpoint import load_config
     from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint
+    from avsent.training.data.open import CorpusOptions
     from avsent.training.plots import save_confusion
 
     where = torch_device(device)
-    features = load_config(checkpoint).features
-    corpus = open_data(data, cache=cache, quiet=quiet, features=features)
+    corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
+    corpus = open_data(data, corpus_options, quiet=quiet)
     evaluate_options = EvaluateOptions(label=label, part=split, draws=draws, device=where)
     evaluated = evaluate_checkpoint(checkpoint, corpus, evaluate_options)
     metrics = {

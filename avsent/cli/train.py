@@ -176,18 +176,13 @@ def train(
     # Imported here, so that mistakes above are reported at once.
     from avsent.machine import torch_device
     from avsent.model.networks.config import ContextConfig, FusionConfig
+    from avsent.training import settings
+    from avsent.training.data.open import CorpusOptions
     from avsent.training.data.text import read_text_corpus
     from avsent.training.run import Request, check_settings, run
     from avsent.training.run_folder import RunFolder
-    from avsent.training.settings import (
-        OptimiserSettings,
-        SplitSettings,
-        TextSettings,
-        TrainSettings,
-        TransferSettings,
-    )
 
-    settings = TrainSettings(
+    chosen = settings.TrainSettings(
         target=tuple(target.split(",")),
         label=label,
         labels=labels,
@@ -195,7 +190,7 @@ def train(
             first_gru=48, dense=50, second_gru=24, classifier=50, dropout=dropout
         ),
         fusion=FusionConfig(name=fusion, beta=fusion_beta, original=fusion_original),
-        transfer=TransferSettings(
+        transfer=settings.TransferSettings(
             source=teacher,
             classification=alpha,
             decoder=beta,
@@ -203,7 +198,7 @@ def train(
             schedule=schedule,
             cross_fit=cross_fit,
         ),
-        optimiser=OptimiserSettings(
+        optimiser=settings.OptimiserSettings(
             epochs=epochs,
             patience=patience or epochs,
             batch_videos=batch,
@@ -216,18 +211,18 @@ def train(
             augment=augment,
             select=select,
         ),
-        split=SplitSettings(by=split_by),
-        text=TextSettings(encoder=text_encoder),
+        split=settings.SplitSettings(by=split_by),
+        text=settings.TextSettings(encoder=text_encoder),
         check=check,
     )
     where = torch_device(device)
     folder = RunFolder(output)
-    check_settings(settings, texts=text_corpus is not None, baseline=baseline)
+    check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(read_text_corpus(text_corpus))
     request = Request(
-        corpus=open_data(data, cache=cache, quiet=quiet, check=check),
-        settings=settings,
+        corpus=open_data(data, CorpusOptions(cache=cache, check=check), quiet=quiet),
+        settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,
         device=where,
