@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -28,13 +27,11 @@ DIM, BOLD, WARNING = Style(dim=True), Style(bold=True), Style(color="yellow")
 COLOURS = {"positive": "green", "negative": "red"}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its heading and what an utterance shows in it."""
+class Column(NamedTuple):
+    """Its heading, whether its cells are flush right, and what an utterance shows in it."""
 
     heading: str
     right: bool
-    """Whether its cells are flush right."""
     cell: Callable[[UtteranceResult], Text]
 
 
