@@ -114,10 +114,8 @@ def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
         head = ["class", "precision", "recall", "F1", "utterances"]
         print_table(rows, head, title="per class", figures=True)
     if found.confusion:
-        rows = [
-            [label, *map(str, counts)]
-            for label, counts in zip(found.labels, found.confusion, strict=True)
-        ]
+        counts = zip(found.labels, found.confusion, strict=True)
+        rows = [[label, *map(str, row)] for label, row in counts]
         head = ["truth \\ decision", *found.labels]
         print_table(rows, head, title="confusion", figures=True)
     if len(found.per_speaker) > 1:

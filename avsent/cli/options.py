@@ -18,18 +18,14 @@ from avsent.labels import LABEL_COLUMNS
 from avsent.options import Adapt, FaceChoice
 
 
-def check_media(path: Path) -> None:
-    """Raise MediaError where the path cannot be a media file."""
-    _check(path, MediaError)
-
-
 def check_option_file(option: str, path: Path | None) -> None:
     """Raise InputError where the file given to an option cannot be read."""
     if path is not None:
-        _check(path, InputError, f"{option}: ")
+        check_file(path, InputError, f"{option}: ")
 
 
-def _check(path: Path, error_class: type[InputError], prefix: str = "") -> None:
+def check_file(path: Path, error_class: type[InputError] = MediaError, prefix: str = "") -> None:
+    """Raise ``error_class`` where the file cannot be read, before anything heavy is loaded."""
     try:
         found = path.stat()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import unicodedata
@@ -38,8 +39,7 @@ def names_folder(out: str, *, several: bool) -> bool:
     It does if OUT is a folder, or ends with a slash; for several media files it also does unless
     OUT ends like a file (``.csv``), which then gets all results together.
     """
-    separators = tuple(mark for mark in (os.sep, os.altsep) if mark)
-    if out.endswith(separators) or os.path.isdir(out):
+    if out.endswith((os.sep, os.altsep or os.sep)) or os.path.isdir(out):
         return True
     return several and format_of(out) is None
 
@@ -247,7 +247,7 @@ class Run:
         for number, path in enumerate(self.paths):
             name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
             with self._reported():
-                options.check_media(path)
+                options.check_file(path)
                 with ProgressBar(name, quiet=self.quiet) as bar:
                     analysis = analyse(path, bar)
                 yield number, analysis
@@ -351,16 +351,15 @@ def predict(
         check=check,
         proxy=proxy,
     )
-    predictor: Predictor | None = None
+    wrote = functools.partial(say_wrote, quiet=quiet)
     finished: list[tuple[Path, Result, Sequence[Sighting]]] = []
 
+    @functools.cache
     def loaded() -> Predictor:
         # The first file that is there loads the model: mistakes above are reported at once.
-        nonlocal predictor
         from avsent.predictor import Predictor
 
-        predictor = predictor or Predictor.load(checkpoint, device=device)
-        return predictor
+        return Predictor.load(checkpoint, device=device)
 
     def analyse(path: Path, on_progress: ProgressHook) -> Analysis:
         return loaded().analyse(path, options=predict_options, on_progress=on_progress)
@@ -370,9 +369,6 @@ def predict(
         if views.targets:
             finished.append((Path(analysis.source), result, analysis.sightings))
         return result
-
-    def wrote(target: Path) -> None:
-        say_wrote(target, quiet=quiet)
 
     run = Run(paths, quiet=quiet, debug=options.SESSION.debug)
     results = run.results(analyse, conclude, together=adapt is Adapt.corpus)

@@ -76,7 +76,7 @@ def _write_page(
 ) -> Path:
     options.check_option_file("RESULT.json", source)
     if video is not None:
-        options.check_media(video)
+        options.check_file(video)
     is_json = source.suffix.lower() == ".json"
     target = output or source.with_name(f"{source.stem if is_json else source.name}.html")
     check_target(target, [source, *([video] if video is not None else [])])
