@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -221,11 +221,7 @@ class Result:
             "schema": self.schema,
             "source": self.source,
             "duration_s": round_time(self.duration_s),
-            "model": {
-                "name": self.model.name,
-                "sha256": self.model.sha256,
-                "labels": list(self.model.labels),
-            },
+            "model": {**asdict(self.model), "labels": list(self.model.labels)},
             "tracks": [track.to_dict() for track in self.tracks],
             "utterances": [utterance.to_dict() for utterance in self.utterances],
             "warnings": list(self.warnings),
