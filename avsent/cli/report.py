@@ -47,13 +47,9 @@ def report(
     For a batch: an overview of all utterances and files, and a page for each file beside its
     result. Pages work offline. The video is linked, not copied, except with --embed.
     """
-    if not source.is_dir():
-        written = _write_page(
-            source, output, video, embed=embed, pictures=pictures is not False, quiet=quiet
-        )
-    elif video is not None or embed:
-        raise UsageError("--video and --embed are for the page of one result")
-    else:
+    if source.is_dir():
+        if video is not None or embed:
+            raise UsageError("--video and --embed are for the page of one result")
         if output is not None:
             check_target(output, ())
         from avsent.batch.overview import write_overview
@@ -62,24 +58,15 @@ def report(
             written = write_overview(
                 source, output, pages=True, pictures=bool(pictures), on_progress=bar
             )
-    say_wrote(written, quiet=quiet)
+        say_wrote(written, quiet=quiet)
+        return
 
-
-def _write_page(
-    source: Path,
-    output: Path | None,
-    video: Path | None,
-    *,
-    embed: bool,
-    pictures: bool,
-    quiet: bool,
-) -> Path:
     options.check_option_file("RESULT.json", source)
     if video is not None:
         options.check_file(video)
     is_json = source.suffix.lower() == ".json"
     target = output or source.with_name(f"{source.stem if is_json else source.name}.html")
-    check_target(target, [source, *([video] if video is not None else [])])
+    check_target(target, filter(None, [source, video]))
     result = Result.load(source)
     media = video or _find_media(source, result)
     if media is not None:
@@ -96,7 +83,12 @@ def _write_page(
     with ProgressBar((media or source).name, quiet=quiet) as bar:
         try:
             write_report(
-                target, result, media=media, pictures=pictures, embed=embed, on_progress=bar
+                target,
+                result,
+                media=media,
+                pictures=pictures is not False,
+                embed=embed,
+                on_progress=bar,
             )
         except MediaError as error:
             if video is not None or embed:
@@ -105,7 +97,7 @@ def _write_page(
             if not quiet:
                 warn(f"{error}; the page is made without it")
             write_report(target, result, media=None)
-    return target
+    say_wrote(target, quiet=quiet)
 
 
 def _find_media(source: Path, result: Result) -> Path | None:
