@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from avsent import __version__
-from avsent.cli.options import SESSION, DebugOption, DeviceOption, JsonOption
+from avsent.cli.options import DEBUG, DEVICE, JSON, SESSION
 from avsent.cli.outcome import print_table, printing, say
 from avsent.errors import InputError
 
@@ -32,9 +32,7 @@ ENDINGS = {
 }
 
 
-def doctor(
-    device: DeviceOption = "auto", as_json: JsonOption = False, debug: DebugOption = False
-) -> None:
+def doctor(device: str = DEVICE, as_json: bool = JSON, debug: bool = DEBUG) -> None:
     """Tell whether avsent can work here, and what to do where it cannot.
 
     Checks Python, torch and its device, dlib, the codecs, the models and their hashes, optional
