@@ -23,13 +23,22 @@ from avsent.files import prepare_folder
 from avsent.training.embeddings import EmbeddingSpace, read_spaces
 from avsent.training.metrics import LOWER_IS_BETTER, TITLES
 from avsent.training.run_folder import SPACES_FILE, RunFolder
-from avsent.views import figures
+from avsent.views.figures import (
+    BLACK,
+    BLUE,
+    SUFFIXES,
+    VERMILLION,
+    colours_of,
+    plain_frame,
+    save_figure,
+    settings,
+)
 
 LOSS_PARTS = ("classification", "decoder", "discriminator", "adversarial")
 _MAX_PAIRS = 400
 
 
-@figures.settings()
+@settings()
 def save_loss_curves(
     path: Path,
     epochs: Sequence[Mapping[str, Any]],
@@ -64,26 +73,22 @@ def save_loss_curves(
         axes = figure.add_subplot(rows, columns, place + 1)
         values = _series(epochs, name)
         last = name == metric and place == len(parts)
-        axes.plot(
-            at, values, color=figures.BLUE if last else figures.BLACK, lw=1.4, marker="o", ms=2.5
-        )
+        axes.plot(at, values, color=BLUE if last else BLACK, lw=1.4, marker="o", ms=2.5)
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-        figures.plain_frame(axes, grid="both")
+        plain_frame(axes, grid="both")
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
+            axes.axvline(best_epoch, color=VERMILLION, lw=1.2, ls="--", zorder=1)
         if last and best_epoch in at and np.isfinite(value := values[at.index(best_epoch)]):
-            axes.plot(
-                [best_epoch], [value], marker="o", ms=6, color=figures.VERMILLION, clip_on=False
-            )
+            axes.plot([best_epoch], [value], marker="o", ms=6, color=VERMILLION, clip_on=False)
             axes.set_title(
                 f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}", fontsize=10, parse_math=False
             )
-    figures.save_figure(figure, path)
+    save_figure(figure, path)
 
 
-@figures.settings()
+@settings()
 def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
@@ -126,10 +131,10 @@ def save_confusion(
     axes.set_title(title, fontsize=11, parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figures.save_figure(figure, path)
+    save_figure(figure, path)
 
 
-@figures.settings()
+@settings()
 def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None:
     """Draw where source and target place the same utterances, before and after the transfer.
 
@@ -155,7 +160,7 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
     project = principal_axes(np.concatenate([source, before, source, after]))
     rows = np.unique(np.linspace(0, count - 1, min(count, _MAX_PAIRS)).astype(int))
     drawn = f" ({len(rows)} of {count} drawn)" if len(rows) < count else ""
-    colours = figures.colours_of(tuple(names))
+    colours = colours_of(tuple(names))
     figure = Figure(figsize=(10.5, 5.4), layout="constrained")
     first: Axes | None = None
     for place, (title, target) in enumerate((("before", before), ("after", after))):
@@ -174,8 +179,8 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
         first_share, second_share = (f"{100 * share:.0f}%" for share in project.shares)
         axes.set_xlabel(f"component 1 ({first_share} of the variance)", fontsize=9)
         axes.set_ylabel(f"component 2 ({second_share})", fontsize=9)
-        figures.plain_frame(axes)
-    marks = [("o", figures.BLACK, "source", 6), ("x", figures.BLACK, "target", 6)]
+        plain_frame(axes)
+    marks = [("o", BLACK, "source", 6), ("x", BLACK, "target", 6)]
     marks += [("s", colour, name, 7) for name, colour in zip(names, colours, strict=True)]
     figure.legend(
         handles=[
@@ -187,7 +192,7 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
         frameon=False,
         fontsize=9,
     )
-    figures.save_figure(figure, path)
+    save_figure(figure, path)
 
 
 class Projection(NamedTuple):
@@ -299,7 +304,7 @@ def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Pa
     Raises:
         OutputError: one cannot be written.
     """
-    assert f".{kind}" in figures.SUFFIXES
+    assert f".{kind}" in SUFFIXES
     prepare_folder(folder)
     best_epoch, title, confusion, labels = _drawn_part(record.evaluation)
     drawn = []
