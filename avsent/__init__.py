@@ -34,13 +34,9 @@ __all__ = [
 
 # Imported on first use: torch takes seconds, and `avsent --help` must not wait for it.
 _LAZY = {
-    "Adapt": "avsent.options",
-    "FaceChoice": "avsent.options",
-    "PredictOptions": "avsent.options",
-    "Predictor": "avsent.predictor",
+    **dict.fromkeys(("Adapt", "FaceChoice", "PredictOptions"), "avsent.options"),
+    **dict.fromkeys(("Predictor", "load", "predict"), "avsent.predictor"),
     "Result": "avsent.result.record",
-    "load": "avsent.predictor",
-    "predict": "avsent.predictor",
 }
 
 

@@ -19,10 +19,8 @@ TEMPORARY = ".avsent-"
 
 def prepare_folder(folder: Path) -> None:
     """Make the folder for outputs where there is none."""
-    try:
+    with _naming(f"make the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {_reason(error)}") from error
 
 
 def check_target(target: Path, inputs: Iterable[Path], *, makes_folder: bool = False) -> None:
@@ -39,12 +37,9 @@ def check_target(target: Path, inputs: Iterable[Path], *, makes_folder: bool = F
         with contextlib.suppress(OSError):
             if os.path.samefile(real, source):
                 raise UsageError(f"the output {target} is an input; choose another name with -o")
-    try:
+    mode = None
+    with _naming(f"write {target}"), contextlib.suppress(FileNotFoundError):
         mode = real.lstat().st_mode
-    except FileNotFoundError:
-        mode = None
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
     if mode is not None and stat.S_ISDIR(mode):
         raise OutputError(f"cannot write {target}: it is a folder")
     folder = real.parent
@@ -71,7 +66,7 @@ def atomic_text(target: Path, workshop: Path | None = None) -> Iterator[TextIO]:
     real = Path(os.path.realpath(target))
     in_place = real.exists() and not real.is_file()
     with (
-        _naming(target),
+        _naming(f"write {target}"),
         contextlib.nullcontext(real) if in_place else _renamed(real, workshop) as path,
         # UTF-8 on every system; a name that is no valid text must not stop the writing.
         path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
@@ -83,7 +78,7 @@ def atomic_text(target: Path, workshop: Path | None = None) -> Iterator[TextIO]:
 def atomic_path(target: Path, workshop: Path | None = None) -> Iterator[Path]:
     """As :func:`atomic_text` for what others write: the name of a new file, which becomes
     ``target`` when the block ends."""
-    with _naming(target), _renamed(target, workshop) as path:
+    with _naming(f"write {target}"), _renamed(target, workshop) as path:
         yield path
 
 
@@ -108,16 +103,12 @@ def _renamed(target: Path, workshop: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """Turn an error of the file system into a message that names ``target``."""
+def _naming(what: str) -> Iterator[None]:
+    """Turn an error of the file system into the message that avsent cannot do ``what``."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+        raise OutputError(f"cannot {what}: {error.strerror or error}") from error
 
 
 def file_sha256(path: Path) -> str:

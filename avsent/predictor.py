@@ -28,8 +28,7 @@ from avsent.model.encoding import EncodedUtterance
 from avsent.model.networks.adaptation import MIN_UTTERANCES
 from avsent.options import Adapt, PredictOptions
 from avsent.progress import ProgressHook, ignore_progress
-from avsent.result.record import Result
-from avsent.result.utterance import ModelInfo, Track
+from avsent.result.record import ModelInfo, Result, Track
 
 _TOO_FEW = {
     Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",

@@ -39,8 +39,7 @@ from avsent.model.networks.modality_check import ModalityCheck
 from avsent.model.networks.target import TargetModel
 from avsent.options import PredictOptions
 from avsent.predictor import Predictor
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
+from avsent.result.record import Result, UtteranceResult
 from avsent.training.data.corpus import Sample
 from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import Videos, batches, encoded, make_videos

@@ -7,11 +7,11 @@ import dataclasses
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from avsent.result.record import Result
-from avsent.result.utterance import (
+from avsent.result.record import (
     Attention,
     ModalityShare,
     ModelInfo,
+    Result,
     TimeWeight,
     Track,
     UtteranceResult,

@@ -38,8 +38,7 @@ from avsent.model.encoding import EncodedUtterance
 from avsent.options import FaceChoice, PredictOptions
 from avsent.predictor import Analysis, Predictor, assemble
 from avsent.progress import Progress
-from avsent.result.record import Result
-from avsent.result.utterance import ModelInfo, UtteranceResult
+from avsent.result.record import ModelInfo, Result, UtteranceResult
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from avsent.extraction.utterances.segmentation import Segment
 from avsent.model.encoding import EncodedUtterance
 from avsent.options import Adapt
 from avsent.predictor import Analysis, Predictor, adapt_together
-from avsent.result.utterance import TimeWeight
+from avsent.result.record import TimeWeight
 
 WARNING = f"--adapt {Adapt.corpus}: "
 

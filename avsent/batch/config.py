@@ -13,7 +13,7 @@ from avsent.batch.engines.base import Work
 from avsent.errors import CheckpointError, InputError
 from avsent.files import file_sha256
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
-from avsent.result.utterance import ModelInfo
+from avsent.result.record import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,7 @@ from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
 from avsent.errors import InputError, OutputError
 from avsent.labels import MODALITIES
-from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
-from avsent.result.record import MAX_FILE_BYTES, Result
+from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, MAX_FILE_BYTES, Cell, Result
 from avsent.result.writers import Format
 from avsent.text import valid_utf8
 

@@ -25,11 +25,9 @@ from avsent.batch.config import BatchConfig, json_sha256
 from avsent.batch.journal import FOLDER_NAME, Entry, FileState, Journal, rows_of
 from avsent.errors import OutputError
 from avsent.files import atomic_path, atomic_text, prepare_folder
-from avsent.result.columns import FIRST_COLUMNS, Cell, column_names, valid_cell
-from avsent.result.record import Result
-from avsent.result.utterance import DECIMALS
+from avsent.result.record import DECIMALS, FIRST_COLUMNS, Cell, Result, column_names, valid_cell
 from avsent.result.writers import Format, make_writer
-from avsent.result.writers.csv import cell_text
+from avsent.result.writers.data import cell_text
 
 CSV_NAME = "utterances.csv"
 PARQUET_NAME = "utterances.parquet"

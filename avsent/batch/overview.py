@@ -24,8 +24,7 @@ from avsent.errors import OutputError
 from avsent.files import atomic_text
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.colours import colour_of_score, colours_of
-from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, Cell
-from avsent.result.utterance import ModelInfo
+from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, Cell, ModelInfo
 from avsent.result.writers import Format, make_writer
 from avsent.text import one_line, score_text
 from avsent.views.report.page import json_block, link, page

@@ -7,7 +7,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
 
 import typer
 
@@ -17,7 +16,7 @@ from avsent.cli.batch import batch
 from avsent.cli.data import extract
 from avsent.cli.doctor import doctor
 from avsent.cli.evaluate import evaluate
-from avsent.cli.options import SESSION, DebugOption, option
+from avsent.cli.options import DEBUG, SESSION, option
 from avsent.cli.predict import predict
 from avsent.cli.report import plot, report
 from avsent.cli.train import train
@@ -57,11 +56,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    debug: DebugOption = False,
-    version: Annotated[
-        bool,
-        option("--version", "Print the version and exit.", callback=_print_version, is_eager=True),
-    ] = False,
+    debug: bool = DEBUG,
+    version: bool = option(
+        "--version", "Print the version and exit.", False, callback=_print_version, is_eager=True
+    ),
 ) -> None:
     """Per-utterance sentiment with attention weights from talking-head video.
 

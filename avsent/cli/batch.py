@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from avsent.cli import options
-from avsent.cli.batch_progress import error_with_name, make_display
 from avsent.cli.options import option
 from avsent.cli.outcome import printing, say, warn
+from avsent.cli.progress import error_with_name, make_display
 from avsent.errors import PartialFailure, UsageError
 from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.result.writers import Format
@@ -26,97 +26,67 @@ EngineName = StrEnum("EngineName", ["local", "ray"])
 
 
 def batch(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FOLDER", help="All video and sound files in it and its subfolders."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        option(
-            "--output -o OUT",
-            "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "
-            "summary.json. The same OUT again resumes the batch.",
-        ),
-    ] = None,
-    status: Annotated[
-        Path | None,
-        option(
-            "--status OUT",
-            "Only print how far the batch in OUT has come: counts, speed, failures with "
-            "their reasons.",
-        ),
-    ] = None,
-    glob: Annotated[
-        list[str] | None,
-        option(
-            "--glob PATTERN",
-            "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all "
-            "with the ending of a video or sound file. May be repeated.",
-        ),
-    ] = None,
-    format: Annotated[
-        list[Format] | None,
-        option(
-            "--format -f",
-            "Format of each video's result; may be repeated. Default: json.",
-            choices=Format,
-        ),
-    ] = None,
-    checkpoint: options.CheckpointOption = "default",
-    workers: Annotated[
-        int | None,
-        option(
-            "--workers N",
-            "Files processed at the same time. Default: one per core, fewer where memory is short.",
-            min=1,
-            max=1024,
-        ),
-    ] = None,
-    engine: Annotated[
-        EngineName,
-        option(
-            "--engine",
-            "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
-            choices=EngineName,
-        ),
-    ] = EngineName.local,
-    ray_address: Annotated[
-        str | None,
-        option(
-            "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
-        ),
-    ] = None,
-    retry_failed: Annotated[
-        bool, option("--retry-failed", "Process files that failed before once more.")
-    ] = False,
-    time_limit: Annotated[
-        float | None,
-        option(
-            "--time-limit SECONDS",
-            "Stop working on a file after this time; 0: never. Default: ten minutes plus "
-            "twenty times its duration.",
-            min=0.0,
-        ),
-    ] = None,
-    face: options.FaceOption = FaceChoice.speaking,
-    adapt: options.AdaptOption = Adapt.none,
-    device: options.DeviceOption = "auto",
-    rate: options.RateOption = None,
-    landmarks: options.LandmarksOption = None,
-    check: options.CheckOption = True,
-    proxy: options.ProxyOption = None,
-    strict: options.StrictOption = False,
-    json_progress: Annotated[
-        bool,
-        option(
-            "--json-progress",
-            "Print progress as JSON lines on standard output; with --status, print JSON.",
-        ),
-    ] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    folder: Path | None = typer.Argument(
+        None, metavar="FOLDER", help="All video and sound files in it and its subfolders."
+    ),
+    output: Path | None = option(
+        "--output -o OUT",
+        "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "
+        "summary.json. The same OUT again resumes the batch.",
+    ),
+    status: Path | None = option(
+        "--status OUT",
+        "Only print how far the batch in OUT has come: counts, speed, failures with their reasons.",
+    ),
+    glob: list[str] | None = option(
+        "--glob PATTERN",
+        "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all with the "
+        "ending of a video or sound file. May be repeated.",
+    ),
+    format: list[Format] | None = option(
+        "--format -f",
+        "Format of each video's result; may be repeated. Default: json.",
+        choices=Format,
+    ),
+    checkpoint: str = options.CHECKPOINT,
+    workers: int | None = option(
+        "--workers N",
+        "Files processed at the same time. Default: one per core, fewer where memory is short.",
+        min=1,
+        max=1024,
+    ),
+    engine: EngineName = option(
+        "--engine",
+        "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
+        EngineName.local,
+    ),
+    ray_address: str | None = option(
+        "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
+    ),
+    retry_failed: bool = option(
+        "--retry-failed", "Process files that failed before once more.", False
+    ),
+    time_limit: float | None = option(
+        "--time-limit SECONDS",
+        "Stop working on a file after this time; 0: never. Default: ten minutes plus twenty times "
+        "its duration.",
+        min=0.0,
+    ),
+    face: FaceChoice = options.FACE,
+    adapt: Adapt = options.ADAPT,
+    device: str = options.DEVICE,
+    rate: float | None = options.RATE,
+    landmarks: Path | None = options.LANDMARKS,
+    check: bool = options.CHECK,
+    proxy: bool | None = options.PROXY,
+    strict: bool = options.STRICT,
+    json_progress: bool = option(
+        "--json-progress",
+        "Print progress as JSON lines on standard output; with --status, print JSON.",
+        False,
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Predict the sentiment in every video of a folder, several at a time.
 

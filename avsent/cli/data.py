@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,19 +19,16 @@ from avsent.files import check_target
 from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
-    from avsent.extraction.extractor import FeatureConfig
-    from avsent.training.data.check import Problem
     from avsent.training.data.corpus import Corpus
+    from avsent.training.data.open import CorpusOptions
 
-MediaArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
-]
+MEDIA = typer.Argument(..., metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def data(context: typer.Context, debug: options.DebugOption = False) -> None:
+def data(context: typer.Context, debug: bool = options.DEBUG) -> None:
     """Check a training corpus, or write a manifest of it.
 
     A manifest is a CSV file with one utterance per row. Its columns are video, start_s, end_s,
@@ -45,13 +41,13 @@ def data(context: typer.Context, debug: options.DebugOption = False) -> None:
 
 @app.command("check", short_help="List everything that is wrong with a corpus.")
 def check(
-    data: MediaArgument,
-    label: options.LabelOption = "label",
-    labels: options.LabelsOption = "auto",
-    split_by: options.SplitByOption = options.SplitBy.speaker,
-    format: options.ReportFormatOption = options.ReportFormat.table,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    data: Path = MEDIA,
+    label: str = options.LABEL,
+    labels: str = options.LABELS,
+    split_by: options.SplitBy = options.SPLIT_BY,
+    format: options.ReportFormat = options.REPORT_FORMAT,
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """List every item that is missing, unreadable, too short, duplicate, without a label or with
     a wrong one, beyond the end of its file, or of a speaker who is in two splits.
@@ -67,7 +63,14 @@ def check(
         files = probe_files((row.media for row in rows), bar)
     label_check = LabelCheck(rows, label, labels)
     problems = find_problems(rows, files, label_check, split_by)
-    _print_problems(problems, format)
+    with printing():
+        if format is options.ReportFormat.json:
+            # ASCII, which any pipe or terminal takes.
+            print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1))
+        else:
+            styles: dict[str, str] = {p.kind: "dim" if p.is_note else "yellow" for p in problems}
+            table = [(problem.where, problem.kind, problem.detail) for problem in problems]
+            print_table(table, ("where", "kind", "what"), styles=styles)
     notes = sum(problem.is_note for problem in problems)
     wrong = len(problems) - notes
     if not quiet:
@@ -78,30 +81,17 @@ def check(
         raise typer.Exit(DatasetError.exit_code)
 
 
-def _print_problems(problems: Sequence[Problem], format: options.ReportFormat) -> None:
-    with printing():
-        if format is options.ReportFormat.json:
-            # ASCII, which any pipe or terminal takes.
-            print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1))
-            return
-        styles: dict[str, str] = {p.kind: "dim" if p.is_note else "yellow" for p in problems}
-        rows = [(problem.where, problem.kind, problem.detail) for problem in problems]
-        print_table(rows, ("where", "kind", "what"), styles=styles)
-
-
 @app.command("import", short_help="Write a manifest of a corpus.")
 def import_(
-    data: MediaArgument,
-    output: Annotated[
-        Path,
-        option(
-            "--output -o FILE.csv",
-            "The manifest to write. Paths of files below its folder are relative to it.",
-        ),
-    ],
-    force: Annotated[bool, option("--force", "Overwrite an existing manifest.")] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    data: Path = MEDIA,
+    output: Path = option(
+        "--output -o FILE.csv",
+        "The manifest to write. Paths of files below its folder are relative to it.",
+        ...,
+    ),
+    force: bool = option("--force", "Overwrite an existing manifest.", False),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Write a manifest of a corpus in any of the layouts, to view, change or share.
 
@@ -122,28 +112,24 @@ def import_(
 
 
 def extract(
-    data: options.DataArgument,
-    output: Annotated[Path, option("--output -o FEATURES.npz", "The feature file to write.")],
-    cache: options.CacheOption = None,
-    face: Annotated[
-        FaceChoice,
-        option(
-            "--face",
-            "Which of several faces: the most likely speaker, or the largest.",
-            choices=[FaceChoice.speaking, FaceChoice.largest],
-        ),
-    ] = FaceChoice.speaking,
-    landmarks: options.LandmarksOption = None,
-    pictures: Annotated[
-        bool,
-        option(
-            "--pictures",
-            "Keep small grey images of the faces, in which people can be recognised. The "
-            "included models are slightly better with them.",
-        ),
-    ] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    data: Path = options.DATA,
+    output: Path = option("--output -o FEATURES.npz", "The feature file to write.", ...),
+    cache: Path | None = options.CACHE,
+    face: FaceChoice = option(
+        "--face",
+        "Which of several faces: the most likely speaker, or the largest.",
+        FaceChoice.speaking,
+        choices=[FaceChoice.speaking, FaceChoice.largest],
+    ),
+    landmarks: Path | None = options.LANDMARKS,
+    pictures: bool = option(
+        "--pictures",
+        "Keep small grey images of the faces, in which people can be recognised. The included "
+        "models are slightly better with them.",
+        False,
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Write the features of all utterances of a corpus to one file.
 
@@ -158,8 +144,10 @@ def extract(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.training.data.feature_files import write_features
+    from avsent.training.data.open import CorpusOptions
 
-    corpus = open_data(data, cache=cache, quiet=quiet, face=face, landmarks=landmarks)
+    corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks)
+    corpus = open_data(data, corpus_options, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
             dataclasses.replace(sample, pictures=None) for sample in corpus.samples
@@ -169,26 +157,11 @@ def extract(
     say_wrote(f"{output}: {len(corpus.samples)} utterances of {videos} videos", quiet=quiet)
 
 
-def open_data(
-    data: Path,
-    *,
-    quiet: bool,
-    cache: Path | None,
-    features: FeatureConfig | None = None,
-    face: FaceChoice = FaceChoice.speaking,
-    landmarks: Path | None = None,
-    check: bool = True,
-) -> Corpus:
-    """The corpus in ``data``, behind a progress bar, with its warnings printed.
-
-    ``features``: None for the default; ``check``: leave out damaged modalities.
-    """
-    from avsent.training.data.open import CorpusOptions, open_corpus
+def open_data(data: Path, corpus_options: CorpusOptions, *, quiet: bool) -> Corpus:
+    """The corpus in ``data``, behind a progress bar, with its warnings printed."""
+    from avsent.training.data.open import open_corpus
 
     warnings: list[str] = []
-    corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks, check=check)
-    if features is not None:
-        corpus_options = dataclasses.replace(corpus_options, features=features)
     with ProgressBar(quiet=quiet) as bar:
         corpus = open_corpus(
             data, options=corpus_options, on_progress=bar, on_warning=warnings.append

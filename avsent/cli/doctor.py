@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from avsent import __version__
-from avsent.cli.options import SESSION, DebugOption, DeviceOption, JsonOption
+from avsent.cli.options import DEBUG, DEVICE, JSON, SESSION
 from avsent.cli.outcome import print_table, printing, say
 from avsent.errors import InputError
 
@@ -32,9 +32,7 @@ ENDINGS = {
 }
 
 
-def doctor(
-    device: DeviceOption = "auto", as_json: JsonOption = False, debug: DebugOption = False
-) -> None:
+def doctor(device: str = DEVICE, as_json: bool = JSON, debug: bool = DEBUG) -> None:
     """Tell whether avsent can work here, and what to do where it cannot.
 
     Checks Python, torch and its device, dlib, the codecs, the models and their hashes, optional
@@ -110,7 +108,7 @@ def run_checks(device: str, *, debug: bool) -> Iterator[Check]:
 def look_at_output(stream: TextIO) -> Check:
     """Whether the stream takes any script. No step, as those run in another process."""
     from avsent.cli.checkup import verdict
-    from avsent.result.writers.base import is_utf8
+    from avsent.result.writers.data import is_utf8
 
     found = f"{'terminal' if stream.isatty() else 'file or pipe'}, {stream.encoding}"
     advice = "names in other scripts are shown as escapes; set PYTHONUTF8=1"

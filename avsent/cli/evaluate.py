@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -22,36 +22,26 @@ Part = StrEnum("Part", ["auto", "train", "valid", "test", "all"])
 
 
 def evaluate(
-    checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint folder, or the name of an included model."
-        ),
-    ],
-    data: options.DataArgument,
-    label: options.LabelOption = "label",
-    split: Annotated[
-        Part,
-        option(
-            "--split",
-            "The split to evaluate on; auto: test if the data names splits, else all.",
-            choices=Part,
-        ),
-    ] = Part.auto,
-    format: options.ReportFormatOption = options.ReportFormat.table,
-    output: Annotated[
-        Path | None, option("--output -o FILE.json", "Also write all metrics to a JSON file.")
-    ] = None,
-    confusion: Annotated[
-        Path | None, option("--confusion FILE", "Draw the confusion matrix (.png or .svg).")
-    ] = None,
-    draws: Annotated[
-        int, option("--draws", "Bootstrap samples over videos.", min=100, max=100_000)
-    ] = 1000,
-    cache: options.CacheOption = None,
-    device: options.DeviceOption = "auto",
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    checkpoint: str = typer.Argument(
+        ..., metavar="CHECKPOINT", help="A checkpoint folder, or the name of an included model."
+    ),
+    data: Path = options.DATA,
+    label: str = options.LABEL,
+    split: Part = option(
+        "--split",
+        "The split to evaluate on; auto: test if the data names splits, else all.",
+        Part.auto,
+    ),
+    format: options.ReportFormat = options.REPORT_FORMAT,
+    output: Path | None = option("--output -o FILE.json", "Also write all metrics to a JSON file."),
+    confusion: Path | None = option(
+        "--confusion FILE", "Draw the confusion matrix (.png or .svg)."
+    ),
+    draws: int = option("--draws", "Bootstrap samples over videos.", 1000, min=100, max=100_000),
+    cache: Path | None = options.CACHE,
+    device: str = options.DEVICE,
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Evaluate a checkpoint on labelled data.
 
@@ -69,11 +59,12 @@ def evaluate(
     from avsent.machine import torch_device
     from avsent.model.checkpoint import load_config
     from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint
+    from avsent.training.data.open import CorpusOptions
     from avsent.training.plots import save_confusion
 
     where = torch_device(device)
-    features = load_config(checkpoint).features
-    corpus = open_data(data, cache=cache, quiet=quiet, features=features)
+    corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
+    corpus = open_data(data, corpus_options, quiet=quiet)
     evaluate_options = EvaluateOptions(label=label, part=split, draws=draws, device=where)
     evaluated = evaluate_checkpoint(checkpoint, corpus, evaluate_options)
     metrics = {
@@ -123,10 +114,8 @@ def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
         head = ["class", "precision", "recall", "F1", "utterances"]
         print_table(rows, head, title="per class", figures=True)
     if found.confusion:
-        rows = [
-            [label, *map(str, counts)]
-            for label, counts in zip(found.labels, found.confusion, strict=True)
-        ]
+        counts = zip(found.labels, found.confusion, strict=True)
+        rows = [[label, *map(str, row)] for label, row in counts]
         head = ["truth \\ decision", *found.labels]
         print_table(rows, head, title="confusion", figures=True)
     if len(found.per_speaker) > 1:

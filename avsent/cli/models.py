@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,7 +16,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
-def models(context: typer.Context, debug: options.DebugOption = False) -> None:
+def models(context: typer.Context, debug: bool = options.DEBUG) -> None:
     """List the included models, describe one, or verify them.
 
     Other commands take a model by its name here, or by the path of a checkpoint folder.
@@ -26,7 +26,7 @@ def models(context: typer.Context, debug: options.DebugOption = False) -> None:
 
 
 @app.command("list", short_help="List the included models.")
-def list_(as_json: options.JsonOption = False, debug: options.DebugOption = False) -> None:
+def list_(as_json: bool = options.JSON, debug: bool = options.DEBUG) -> None:
     """List the included models: labels, size of the weights, licence.
 
     The list is tab-separated if standard output is no terminal.
@@ -47,14 +47,11 @@ def list_(as_json: options.JsonOption = False, debug: options.DebugOption = Fals
 
 @app.command("info", short_help="Describe one model.")
 def info(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
-        ),
-    ],
-    as_json: options.JsonOption = False,
-    debug: options.DebugOption = False,
+    model: str = typer.Argument(
+        ..., metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
+    ),
+    as_json: bool = options.JSON,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Describe one model: labels, modalities, parameters, data, licence, hash, calibration,
     features, and where its model card is.
@@ -74,15 +71,12 @@ def info(
 
 @app.command("verify", short_help="Hash and load models.")
 def verify(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME|PATH",
-            help="Included models, checkpoint folders or runs' folders. Default: all included "
-            "models.",
-        ),
-    ] = None,
-    debug: options.DebugOption = False,
+    models: list[str] | None = typer.Argument(
+        None,
+        metavar="NAME|PATH",
+        help="Included models, checkpoint folders or runs' folders. Default: all included models.",
+    ),
+    debug: bool = options.DEBUG,
 ) -> None:
     """Hash and load models, and print for each whether it is fine, damaged, missing or unlisted.
 

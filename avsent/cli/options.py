@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -18,18 +18,14 @@ from avsent.labels import LABEL_COLUMNS
 from avsent.options import Adapt, FaceChoice
 
 
-def check_media(path: Path) -> None:
-    """Raise MediaError where the path cannot be a media file."""
-    _check(path, MediaError)
-
-
 def check_option_file(option: str, path: Path | None) -> None:
     """Raise InputError where the file given to an option cannot be read."""
     if path is not None:
-        _check(path, InputError, f"{option}: ")
+        check_file(path, InputError, f"{option}: ")
 
 
-def _check(path: Path, error_class: type[InputError], prefix: str = "") -> None:
+def check_file(path: Path, error_class: type[InputError] = MediaError, prefix: str = "") -> None:
+    """Raise ``error_class`` where the file cannot be read, before anything heavy is loaded."""
     try:
         found = path.stat()
     except OSError as error:
@@ -80,123 +76,92 @@ def _check_label(column: str) -> str:
     return column
 
 
-def option(names: str, help: str, *, choices: Iterable[str] = (), **more: Any) -> Any:
+def option(
+    names: str, help: str, default: Any = None, *, choices: Iterable[str] = (), **more: Any
+) -> Any:
     """A Typer option, ``names`` with its metavar: ``option("--output -o FILE", "The result.")``.
 
-    ``choices``: the values that it may have, as metavar; ``more``: other arguments of Typer.
+    ``default``: ``...`` if the option is required; ``choices``: the values that it may have, as
+    metavar, by default those of the enum of ``default``; ``more``: other arguments of Typer.
     """
+    if isinstance(default, StrEnum):
+        choices = choices or type(default)
     words = names.split()
     metavar = "|".join(choices) or next((word for word in words if word[0] != "-"), None)
     declared = [word for word in words if word[0] == "-"]
-    return typer.Option(*declared, metavar=metavar, help=help, **more)
+    return typer.Option(default, *declared, metavar=metavar, help=help, **more)
 
 
 # Of every command
 
-DebugOption = Annotated[
-    bool, option("--debug", "Print the traceback of an error.", callback=_remember, is_eager=True)
-]
-DeviceOption = Annotated[
-    str,
-    option(
-        "--device auto|cpu|cuda[:N]",
-        "Where to compute; auto uses a GPU if there is one.",
-        callback=_check_device,
-    ),
-]
-QuietOption = Annotated[
-    bool, option("--quiet -q", "Print errors only, no progress and no warnings.")
-]
-JsonOption = Annotated[bool, option("--json", "Print JSON.")]
+DEBUG = option(
+    "--debug", "Print the traceback of an error.", False, callback=_remember, is_eager=True
+)
+DEVICE = option(
+    "--device auto|cpu|cuda[:N]",
+    "Where to compute; auto uses a GPU if there is one.",
+    "auto",
+    callback=_check_device,
+)
+QUIET = option("--quiet -q", "Print errors only, no progress and no warnings.", False)
+JSON = option("--json", "Print JSON.", False)
 ReportFormat = StrEnum("ReportFormat", ["table", "json"])
-ReportFormatOption = Annotated[
-    ReportFormat, option("--format -f", "Format of what is printed.", choices=ReportFormat)
-]
+REPORT_FORMAT = option("--format -f", "Format of what is printed.", ReportFormat.table)
 
 # Of prediction, one file or many
 
-CheckpointOption = Annotated[
-    str, option("--checkpoint NAME|PATH", "An included model, or your own.")
-]
-FaceOption = Annotated[
-    FaceChoice,
-    option(
-        "--face",
-        "Which of several faces: the most likely speaker, the largest, or each.",
-        choices=FaceChoice,
-    ),
-]
-LandmarksOption = Annotated[
-    Path | None, option("--landmarks PATH", "Your own dlib 68-point landmark model.")
-]
-AdaptOption = Annotated[
-    Adapt,
-    option(
-        "--adapt",
-        "Compare each utterance with the mean of its speaker (face track), or of all files, "
-        "instead of the mean of the training data. Needs at least 3 utterances.",
-        choices=Adapt,
-    ),
-]
-RateOption = Annotated[
-    float | None,
-    option(
-        "--rate FPS",
-        "Frames per second in which faces are detected, 1 to 60. Default: as in the model's "
-        "training (10).",
-        min=1.0,
-        max=60.0,
-    ),
-]
-CheckOption = Annotated[
-    bool,
-    option(
-        "--check/--no-check",
-        "Leave out a voice or face that is damaged, or that contradicts the other one. "
-        "--no-check disables all of these checks.",
-    ),
-]
-ProxyOption = Annotated[
-    bool | None,
-    option(
-        "--proxy/--no-proxy",
-        "Replace an unusable face by features predicted from the voice, and the other way "
-        "round. Default: set by the model.",
-    ),
-]
-StrictOption = Annotated[
-    bool, option("--strict", "Treat a damaged file as an error, not a warning.")
-]
-EmbedOption = Annotated[
-    bool, option("--embed", "Put the video into the report, so that it can be shared.")
-]
+CHECKPOINT = option("--checkpoint NAME|PATH", "An included model, or your own.", "default")
+FACE = option(
+    "--face",
+    "Which of several faces: the most likely speaker, the largest, or each.",
+    FaceChoice.speaking,
+)
+LANDMARKS = option("--landmarks PATH", "Your own dlib 68-point landmark model.")
+ADAPT = option(
+    "--adapt",
+    "Compare each utterance with the mean of its speaker (face track), or of all files, instead "
+    "of the mean of the training data. Needs at least 3 utterances.",
+    Adapt.none,
+)
+RATE = option(
+    "--rate FPS",
+    "Frames per second in which faces are detected, 1 to 60. Default: as in the model's training "
+    "(10).",
+    min=1.0,
+    max=60.0,
+)
+CHECK = option(
+    "--check/--no-check",
+    "Leave out a voice or face that is damaged, or that contradicts the other one. --no-check "
+    "disables all of these checks.",
+    True,
+)
+PROXY = option(
+    "--proxy/--no-proxy",
+    "Replace an unusable face by features predicted from the voice, and the other way round. "
+    "Default: set by the model.",
+)
+STRICT = option("--strict", "Treat a damaged file as an error, not a warning.", False)
+EMBED = option("--embed", "Put the video into the report, so that it can be shared.", False)
 
 # Of corpora
 
 LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with RAVDESS's files."
-DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help=f"A manifest, a feature file (.npz), or {LAYOUTS}")
-]
-LabelOption = Annotated[
-    str, option("--label", "The label column to use.", choices=LABEL_COLUMNS, callback=_check_label)
-]
-LabelsOption = Annotated[
-    str,
-    option(
-        "--labels auto|2|3|7|real|NAMES",
-        "Sentiment in 2, 3 or 7 classes, real numbers (regression), or class names separated "
-        "by commas; auto uses the labels that occur.",
-    ),
-]
+DATA_HELP = f"A manifest, a feature file (.npz), or {LAYOUTS}"
+DATA = typer.Argument(..., metavar="DATA", help=DATA_HELP)
+LABEL = option(
+    "--label", "The label column to use.", "label", choices=LABEL_COLUMNS, callback=_check_label
+)
+LABELS = option(
+    "--labels auto|2|3|7|real|NAMES",
+    "Sentiment in 2, 3 or 7 classes, real numbers (regression), or class names separated by "
+    "commas; auto uses the labels that occur.",
+    "auto",
+)
 SplitBy = StrEnum("SplitBy", ["speaker", "video"])
-SplitByOption = Annotated[
-    SplitBy, option("--split-by", "What no two splits may share.", choices=SplitBy)
-]
-CacheOption = Annotated[
-    Path | None,
-    option(
-        "--cache DIR",
-        "Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's "
-        "folder in the user's cache.",
-    ),
-]
+SPLIT_BY = option("--split-by", "What no two splits may share.", SplitBy.speaker)
+CACHE = option(
+    "--cache DIR",
+    "Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's folder in the "
+    "user's cache.",
+)

@@ -49,11 +49,10 @@ def report_error(error: BaseException, *, debug: bool) -> int:
         say("error", error)
         return error.exit_code
     # torch.OutOfMemoryError is recognised by its name, without importing torch.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    name, detail = type(error).__name__, one_line(str(error))
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError":
         say("error", "not enough memory; close other programs, or try --device cpu")
         return 1
-    detail = one_line(str(error))
-    name = type(error).__name__
     hint = "" if debug else " (run again with --debug for the traceback)"
     say("internal error", f"{name}: {detail}{hint}" if detail else f"{name}{hint}")
     return 1

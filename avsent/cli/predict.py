@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -23,7 +24,7 @@ from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.progress import ProgressHook
 from avsent.result.record import Result
 from avsent.result.writers import Format, format_of, make_writer
-from avsent.result.writers.base import Writer
+from avsent.result.writers.data import Writer
 
 if TYPE_CHECKING:
     from avsent.extraction.faces.types import Sighting
@@ -38,8 +39,7 @@ def names_folder(out: str, *, several: bool) -> bool:
     It does if OUT is a folder, or ends with a slash; for several media files it also does unless
     OUT ends like a file (``.csv``), which then gets all results together.
     """
-    separators = tuple(mark for mark in (os.sep, os.altsep) if mark)
-    if out.endswith(separators) or os.path.isdir(out):
+    if out.endswith((os.sep, os.altsep or os.sep)) or os.path.isdir(out):
         return True
     return several and format_of(out) is None
 
@@ -247,7 +247,7 @@ class Run:
         for number, path in enumerate(self.paths):
             name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
             with self._reported():
-                options.check_media(path)
+                options.check_file(path)
                 with ProgressBar(name, quiet=self.quiet) as bar:
                     analysis = analyse(path, bar)
                 yield number, analysis
@@ -280,74 +280,50 @@ def warn_of(results: Iterable[tuple[int, Result]]) -> Iterator[tuple[int, Result
 
 
 def predict(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH",
-            help="Videos or sound files. After a lone -- a name may start with a dash.",
-        ),
-    ],
-    format: Annotated[
-        Format | None,
-        option(
-            "--format -f",
-            "Format of the output. Default: the ending of OUT; json for a folder; a table "
-            "if printed.",
-            choices=Format,
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        option(
-            "--output -o OUT",
-            "A file, or a folder that gets NAME.json (or another format) for each input. "
-            "Default: print the results.",
-        ),
-    ] = None,
-    checkpoint: options.CheckpointOption = "default",
-    utterances: Annotated[
-        Path | None,
-        option(
-            "--utterances FILE",
-            "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
-        ),
-    ] = None,
-    face: options.FaceOption = FaceChoice.speaking,
-    adapt: options.AdaptOption = Adapt.none,
-    device: options.DeviceOption = "auto",
-    attention: Annotated[
-        bool,
-        option(
-            "--attention",
-            "Add to the table how much each utterance contributed to every other one "
-            "(always in json and jsonl).",
-        ),
-    ] = False,
-    rate: options.RateOption = None,
-    landmarks: options.LandmarksOption = None,
-    check: options.CheckOption = True,
-    proxy: options.ProxyOption = None,
-    strict: options.StrictOption = False,
-    report: Annotated[
-        Path | None,
-        option(
-            "--report FILE.html",
-            "Also write a page with timeline, faces, spectrograms and attention.",
-        ),
-    ] = None,
-    embed: options.EmbedOption = False,
-    annotate: Annotated[
-        Path | None,
-        option(
-            "--annotate FILE.mp4",
-            "Also write the video with faces, sentiment and text drawn into it.",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None, option("--plot FILE.png|svg|pdf", "Also draw the timeline as a figure.")
-    ] = None,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    paths: list[Path] = typer.Argument(
+        ...,
+        metavar="PATH",
+        help="Videos or sound files. After a lone -- a name may start with a dash.",
+    ),
+    format: Format | None = option(
+        "--format -f",
+        "Format of the output. Default: the ending of OUT; json for a folder; a table if printed.",
+        choices=Format,
+    ),
+    output: str | None = option(
+        "--output -o OUT",
+        "A file, or a folder that gets NAME.json (or another format) for each input. Default: "
+        "print the results.",
+    ),
+    checkpoint: str = options.CHECKPOINT,
+    utterances: Path | None = option(
+        "--utterances FILE",
+        "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
+    ),
+    face: FaceChoice = options.FACE,
+    adapt: Adapt = options.ADAPT,
+    device: str = options.DEVICE,
+    attention: bool = option(
+        "--attention",
+        "Add to the table how much each utterance contributed to every other one (always in json "
+        "and jsonl).",
+        False,
+    ),
+    rate: float | None = options.RATE,
+    landmarks: Path | None = options.LANDMARKS,
+    check: bool = options.CHECK,
+    proxy: bool | None = options.PROXY,
+    strict: bool = options.STRICT,
+    report: Path | None = option(
+        "--report FILE.html", "Also write a page with timeline, faces, spectrograms and attention."
+    ),
+    embed: bool = options.EMBED,
+    annotate: Path | None = option(
+        "--annotate FILE.mp4", "Also write the video with faces, sentiment and text drawn into it."
+    ),
+    plot: Path | None = option("--plot FILE.png|svg|pdf", "Also draw the timeline as a figure."),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Predict the sentiment of each utterance, with the attention weights behind it.
 
@@ -375,16 +351,15 @@ def predict(
         check=check,
         proxy=proxy,
     )
-    predictor: Predictor | None = None
+    wrote = functools.partial(say_wrote, quiet=quiet)
     finished: list[tuple[Path, Result, Sequence[Sighting]]] = []
 
+    @functools.cache
     def loaded() -> Predictor:
         # The first file that is there loads the model: mistakes above are reported at once.
-        nonlocal predictor
         from avsent.predictor import Predictor
 
-        predictor = predictor or Predictor.load(checkpoint, device=device)
-        return predictor
+        return Predictor.load(checkpoint, device=device)
 
     def analyse(path: Path, on_progress: ProgressHook) -> Analysis:
         return loaded().analyse(path, options=predict_options, on_progress=on_progress)
@@ -394,9 +369,6 @@ def predict(
         if views.targets:
             finished.append((Path(analysis.source), result, analysis.sightings))
         return result
-
-    def wrote(target: Path) -> None:
-        say_wrote(target, quiet=quiet)
 
     run = Run(paths, quiet=quiet, debug=options.SESSION.debug)
     results = run.results(analyse, conclude, together=adapt is Adapt.corpus)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -19,53 +18,38 @@ from avsent.result.record import Result
 
 
 def report(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RESULT.json|OUT",
-            help="A JSON result of avsent predict, or the OUT folder of avsent batch.",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        option(
-            "--output -o FILE.html",
-            "The page. Default: the result's name with .html instead of .json, or index.html in "
-            "the batch's folder.",
-        ),
-    ] = None,
-    video: Annotated[
-        Path | None,
-        option(
-            "--video PATH",
-            "The result's media file. Default: the path in the result, relative to the "
-            "result's folder or to the current one.",
-        ),
-    ] = None,
-    embed: options.EmbedOption = False,
-    pictures: Annotated[
-        bool | None,
-        option(
-            "--pictures/--no-pictures",
-            "Read the video again to show faces and spectrograms. Default: for one result, "
-            "but not for a batch.",
-        ),
-    ] = None,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    source: Path = typer.Argument(
+        ...,
+        metavar="RESULT.json|OUT",
+        help="A JSON result of avsent predict, or the OUT folder of avsent batch.",
+    ),
+    output: Path | None = option(
+        "--output -o FILE.html",
+        "The page. Default: the result's name with .html instead of .json, or index.html in the "
+        "batch's folder.",
+    ),
+    video: Path | None = option(
+        "--video PATH",
+        "The result's media file. Default: the path in the result, relative to the result's "
+        "folder or to the current one.",
+    ),
+    embed: bool = options.EMBED,
+    pictures: bool | None = option(
+        "--pictures/--no-pictures",
+        "Read the video again to show faces and spectrograms. Default: for one result, but not "
+        "for a batch.",
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Write a page with the timeline, faces, spectrograms and attention of a result.
 
     For a batch: an overview of all utterances and files, and a page for each file beside its
     result. Pages work offline. The video is linked, not copied, except with --embed.
     """
-    if not source.is_dir():
-        written = _write_page(
-            source, output, video, embed=embed, pictures=pictures is not False, quiet=quiet
-        )
-    elif video is not None or embed:
-        raise UsageError("--video and --embed are for the page of one result")
-    else:
+    if source.is_dir():
+        if video is not None or embed:
+            raise UsageError("--video and --embed are for the page of one result")
         if output is not None:
             check_target(output, ())
         from avsent.batch.overview import write_overview
@@ -74,24 +58,15 @@ def report(
             written = write_overview(
                 source, output, pages=True, pictures=bool(pictures), on_progress=bar
             )
-    say_wrote(written, quiet=quiet)
+        say_wrote(written, quiet=quiet)
+        return
 
-
-def _write_page(
-    source: Path,
-    output: Path | None,
-    video: Path | None,
-    *,
-    embed: bool,
-    pictures: bool,
-    quiet: bool,
-) -> Path:
     options.check_option_file("RESULT.json", source)
     if video is not None:
-        options.check_media(video)
+        options.check_file(video)
     is_json = source.suffix.lower() == ".json"
     target = output or source.with_name(f"{source.stem if is_json else source.name}.html")
-    check_target(target, [source, *([video] if video is not None else [])])
+    check_target(target, filter(None, [source, video]))
     result = Result.load(source)
     media = video or _find_media(source, result)
     if media is not None:
@@ -108,7 +83,12 @@ def _write_page(
     with ProgressBar((media or source).name, quiet=quiet) as bar:
         try:
             write_report(
-                target, result, media=media, pictures=pictures, embed=embed, on_progress=bar
+                target,
+                result,
+                media=media,
+                pictures=pictures is not False,
+                embed=embed,
+                on_progress=bar,
             )
         except MediaError as error:
             if video is not None or embed:
@@ -117,7 +97,7 @@ def _write_page(
             if not quiet:
                 warn(f"{error}; the page is made without it")
             write_report(target, result, media=None)
-    return target
+    say_wrote(target, quiet=quiet)
 
 
 def _find_media(source: Path, result: Result) -> Path | None:
@@ -134,37 +114,26 @@ FigureFormat = StrEnum("FigureFormat", ["png", "svg", "pdf"])
 
 
 def plot(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN|RESULT.json",
-            help="The folder of a training run, or a JSON result of avsent predict.",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        option(
-            "--output -o OUT",
-            "A folder for the figures; for a result also a file. Default: RUN/plots, or beside "
-            "the result.",
-        ),
-    ] = None,
-    format: Annotated[
-        FigureFormat | None,
-        option(
-            "--format -f",
-            "Format of the figures. Default: the ending of OUT, or else png.",
-            choices=FigureFormat,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        option(
-            "--seed N", "The seed of the run to plot. Default: the best one on validation.", min=0
-        ),
-    ] = None,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    source: Path = typer.Argument(
+        ...,
+        metavar="RUN|RESULT.json",
+        help="The folder of a training run, or a JSON result of avsent predict.",
+    ),
+    output: Path | None = option(
+        "--output -o OUT",
+        "A folder for the figures; for a result also a file. Default: RUN/plots, or beside the "
+        "result.",
+    ),
+    format: FigureFormat | None = option(
+        "--format -f",
+        "Format of the figures. Default: the ending of OUT, or else png.",
+        choices=FigureFormat,
+    ),
+    seed: int | None = option(
+        "--seed N", "The seed of the run to plot. Default: the best one on validation.", min=0
+    ),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Plot a training run, or the timeline of a result, for a paper.
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -38,163 +38,121 @@ def _check_target(text: str) -> str:
 
 def train(
     context: typer.Context,
-    output: Annotated[
-        Path,
-        option("--output -o OUT", "The run's folder. The same command resumes an interrupted run."),
-    ],
-    data: options.DataArgument = Path(),
-    label: options.LabelOption = "label",
-    labels: options.LabelsOption = "auto",
-    target: Annotated[
-        str,
-        option(
-            "--target",
-            "The modalities that the model predicts from.",
-            choices=TARGETS,
-            callback=_check_target,
-        ),
-    ] = "audio,face",
-    source_text: Annotated[
-        bool,
-        option(
-            "--source-text",
-            "Transfer knowledge from a model of the texts, those of the data or of "
-            "--text-corpus. Prediction needs no text.",
-        ),
-    ] = False,
-    text_corpus: Annotated[
-        Path | None,
-        option(
-            "--text-corpus FILE",
-            "Labelled texts without sound or video (CSV, .npz, MELD's folder). In each epoch "
-            "every utterance is paired with another text of the same label.",
-        ),
-    ] = None,
-    text_encoder: Annotated[
-        str,
-        option(
-            "--text-encoder auto|tfidf|MODEL",
-            "Turns texts into vectors: tfidf (offline, fitted on the training split), or a "
-            "sentence-transformers model by name or folder; auto uses the vectors in the data, "
-            "or else tfidf.",
-        ),
-    ] = "auto",
-    source: Annotated[
-        Source | None,
-        option(
-            "--source",
-            "The modality to transfer knowledge from; --source text equals --source-text.",
-            choices=Source,
-        ),
-    ] = None,
-    alpha: Annotated[
-        float, option("--alpha X", "Weight of the classification loss (paper: α).", min=0.0)
-    ] = 1.0,
-    beta: Annotated[
-        float, option("--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", min=0.0)
-    ] = 1.0,
-    gamma: Annotated[
-        float,
-        option("--gamma X", "Weight of the HM-Discriminator's loss; 0 switches it off.", min=0.0),
-    ] = 0.03,
-    schedule: Annotated[
-        Schedule,
-        option(
-            "--schedule",
-            "Beta and gamma over the epochs: constant, falling to 0, or rising at first.",
-            choices=Schedule,
-        ),
-    ] = Schedule.constant,
-    cross_fit: Annotated[
-        int,
-        option(
-            "--cross-fit FOLDS",
-            "Number of folds: the source's representation of each utterance is out-of-fold, from a "
-            "source not trained on its video. 0: one source trained on all.",
-            min=0,
-            max=20,
-        ),
-    ] = 0,
-    baseline: Annotated[
-        bool, option("--baseline", "Also train each seed without transfer, to compare.")
-    ] = False,
-    fusion: Annotated[
-        Fusion, option("--fusion", "How voice and face are combined.", choices=Fusion)
-    ] = Fusion.hmtl,
-    fusion_beta: Annotated[
-        float, option("--fusion-beta X", "β of the multiplicative fusion.", min=0.0)
-    ] = 1.0,
-    fusion_original: Annotated[
-        bool,
-        option("--fusion-original", "Multiplicative fusion of Liu et al. 2018 instead of M3ER's."),
-    ] = False,
-    epochs: Annotated[int, option("--epochs N", "Passes over the data.", min=1)] = 30,
-    patience: Annotated[
-        int | None,
-        option(
-            "--patience N",
-            "Stop after this many epochs without improvement. Default: never.",
-            min=1,
-        ),
-    ] = None,
-    batch: Annotated[int, option("--batch N", "Videos per step.", min=1)] = 16,
-    learning_rate: Annotated[
-        float, option("--learning-rate X", "Step size of Adam.", min=1e-7)
-    ] = 1e-3,
-    weight_decay: Annotated[
-        float, option("--weight-decay X", "Weight decay of AdamW.", min=0.0)
-    ] = 0.0,
-    dropout: Annotated[
-        float,
-        option("--dropout X", "Dropout in embedding networks and classifiers.", max=0.95, min=0.0),
-    ] = 0.4,
-    input_dropout: Annotated[
-        float, option("--input-dropout X", "Dropout of the networks' input.", max=0.95, min=0.0)
-    ] = 0.0,
-    modality_dropout: Annotated[
-        float,
-        option(
-            "--modality-dropout X",
-            "Share of training utterances that lose their voice or their face.",
-            max=0.95,
-            min=0.0,
-        ),
-    ] = 0.0,
-    label_smoothing: Annotated[
-        float,
-        option("--label-smoothing X", "Label smoothing of the cross-entropy.", max=0.9, min=0.0),
-    ] = 0.0,
-    balance: Annotated[
-        bool, option("--balance/--no-balance", "Weigh rare classes as much as common ones.")
-    ] = True,
-    augment: Annotated[
-        bool, option("--augment/--no-augment", "Augment raw sound and faces at random.")
-    ] = True,
-    select: Annotated[
-        Select,
-        option(
-            "--select",
-            "The validation metric that selects the epoch; auto: balanced accuracy, or mean "
-            "absolute error in regression.",
-            choices=Select,
-        ),
-    ] = Select.auto,
-    check: Annotated[
-        bool,
-        option(
-            "--check/--no-check",
-            "Leave out damaged voices and faces, and fit a check of each modality against the "
-            "other (M3ER), with thresholds chosen on the validation split.",
-        ),
-    ] = True,
-    split_by: options.SplitByOption = options.SplitBy.speaker,
-    seeds: Annotated[int, option("--seeds N", "Number of runs.", min=1, max=100)] = 1,
-    seed: Annotated[int, option("--seed N", "The first seed.", min=0)] = 0,
-    cache: options.CacheOption = None,
-    device: options.DeviceOption = "auto",
-    fresh: Annotated[bool, option("--fresh", "Delete the run in OUT and start again.")] = False,
-    quiet: options.QuietOption = False,
-    debug: options.DebugOption = False,
+    output: Path = option(
+        "--output -o OUT", "The run's folder. The same command resumes an interrupted run.", ...
+    ),
+    data: Path = typer.Argument(Path(), metavar="DATA", help=options.DATA_HELP),
+    label: str = options.LABEL,
+    labels: str = options.LABELS,
+    target: str = option(
+        "--target",
+        "The modalities that the model predicts from.",
+        "audio,face",
+        choices=TARGETS,
+        callback=_check_target,
+    ),
+    source_text: bool = option(
+        "--source-text",
+        "Transfer knowledge from a model of the texts, those of the data or of --text-corpus. "
+        "Prediction needs no text.",
+        False,
+    ),
+    text_corpus: Path | None = option(
+        "--text-corpus FILE",
+        "Labelled texts without sound or video (CSV, .npz, MELD's folder). In each epoch every "
+        "utterance is paired with another text of the same label.",
+    ),
+    text_encoder: str = option(
+        "--text-encoder auto|tfidf|MODEL",
+        "Turns texts into vectors: tfidf (offline, fitted on the training split), or a "
+        "sentence-transformers model by name or folder; auto uses the vectors in the data, or "
+        "else tfidf.",
+        "auto",
+    ),
+    source: Source | None = option(
+        "--source",
+        "The modality to transfer knowledge from; --source text equals --source-text.",
+        choices=Source,
+    ),
+    alpha: float = option(
+        "--alpha X", "Weight of the classification loss (paper: α).", 1.0, min=0.0
+    ),
+    beta: float = option(
+        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", 1.0, min=0.0
+    ),
+    gamma: float = option(
+        "--gamma X", "Weight of the HM-Discriminator's loss; 0 switches it off.", 0.03, min=0.0
+    ),
+    schedule: Schedule = option(
+        "--schedule",
+        "Beta and gamma over the epochs: constant, falling to 0, or rising at first.",
+        Schedule.constant,
+    ),
+    cross_fit: int = option(
+        "--cross-fit FOLDS",
+        "Number of folds: the source's representation of each utterance is out-of-fold, from a "
+        "source not trained on its video. 0: one source trained on all.",
+        0,
+        min=0,
+        max=20,
+    ),
+    baseline: bool = option(
+        "--baseline", "Also train each seed without transfer, to compare.", False
+    ),
+    fusion: Fusion = option("--fusion", "How voice and face are combined.", Fusion.hmtl),
+    fusion_beta: float = option("--fusion-beta X", "β of the multiplicative fusion.", 1.0, min=0.0),
+    fusion_original: bool = option(
+        "--fusion-original", "Multiplicative fusion of Liu et al. 2018 instead of M3ER's.", False
+    ),
+    epochs: int = option("--epochs N", "Passes over the data.", 30, min=1),
+    patience: int | None = option(
+        "--patience N", "Stop after this many epochs without improvement. Default: never.", min=1
+    ),
+    batch: int = option("--batch N", "Videos per step.", 16, min=1),
+    learning_rate: float = option("--learning-rate X", "Step size of Adam.", 1e-3, min=1e-7),
+    weight_decay: float = option("--weight-decay X", "Weight decay of AdamW.", 0.0, min=0.0),
+    dropout: float = option(
+        "--dropout X", "Dropout in embedding networks and classifiers.", 0.4, max=0.95, min=0.0
+    ),
+    input_dropout: float = option(
+        "--input-dropout X", "Dropout of the networks' input.", 0.0, max=0.95, min=0.0
+    ),
+    modality_dropout: float = option(
+        "--modality-dropout X",
+        "Share of training utterances that lose their voice or their face.",
+        0.0,
+        max=0.95,
+        min=0.0,
+    ),
+    label_smoothing: float = option(
+        "--label-smoothing X", "Label smoothing of the cross-entropy.", 0.0, max=0.9, min=0.0
+    ),
+    balance: bool = option(
+        "--balance/--no-balance", "Weigh rare classes as much as common ones.", True
+    ),
+    augment: bool = option(
+        "--augment/--no-augment", "Augment raw sound and faces at random.", True
+    ),
+    select: Select = option(
+        "--select",
+        "The validation metric that selects the epoch; auto: balanced accuracy, or mean absolute "
+        "error in regression.",
+        Select.auto,
+    ),
+    check: bool = option(
+        "--check/--no-check",
+        "Leave out damaged voices and faces, and fit a check of each modality against the other "
+        "(M3ER), with thresholds chosen on the validation split.",
+        True,
+    ),
+    split_by: options.SplitBy = options.SPLIT_BY,
+    seeds: int = option("--seeds N", "Number of runs.", 1, min=1, max=100),
+    seed: int = option("--seed N", "The first seed.", 0, min=0),
+    cache: Path | None = options.CACHE,
+    device: str = options.DEVICE,
+    fresh: bool = option("--fresh", "Delete the run in OUT and start again.", False),
+    quiet: bool = options.QUIET,
+    debug: bool = options.DEBUG,
 ) -> None:
     """Train a model on your own labelled videos.
 
@@ -218,18 +176,13 @@ def train(
     # Imported here, so that mistakes above are reported at once.
     from avsent.machine import torch_device
     from avsent.model.networks.config import ContextConfig, FusionConfig
+    from avsent.training import settings
+    from avsent.training.data.open import CorpusOptions
     from avsent.training.data.text import read_text_corpus
     from avsent.training.run import Request, check_settings, run
     from avsent.training.run_folder import RunFolder
-    from avsent.training.settings import (
-        OptimiserSettings,
-        SplitSettings,
-        TextSettings,
-        TrainSettings,
-        TransferSettings,
-    )
 
-    settings = TrainSettings(
+    chosen = settings.TrainSettings(
         target=tuple(target.split(",")),
         label=label,
         labels=labels,
@@ -237,7 +190,7 @@ def train(
             first_gru=48, dense=50, second_gru=24, classifier=50, dropout=dropout
         ),
         fusion=FusionConfig(name=fusion, beta=fusion_beta, original=fusion_original),
-        transfer=TransferSettings(
+        transfer=settings.TransferSettings(
             source=teacher,
             classification=alpha,
             decoder=beta,
@@ -245,7 +198,7 @@ def train(
             schedule=schedule,
             cross_fit=cross_fit,
         ),
-        optimiser=OptimiserSettings(
+        optimiser=settings.OptimiserSettings(
             epochs=epochs,
             patience=patience or epochs,
             batch_videos=batch,
@@ -258,18 +211,18 @@ def train(
             augment=augment,
             select=select,
         ),
-        split=SplitSettings(by=split_by),
-        text=TextSettings(encoder=text_encoder),
+        split=settings.SplitSettings(by=split_by),
+        text=settings.TextSettings(encoder=text_encoder),
         check=check,
     )
     where = torch_device(device)
     folder = RunFolder(output)
-    check_settings(settings, texts=text_corpus is not None, baseline=baseline)
+    check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(read_text_corpus(text_corpus))
     request = Request(
-        corpus=open_data(data, cache=cache, quiet=quiet, check=check),
-        settings=settings,
+        corpus=open_data(data, CorpusOptions(cache=cache, check=check), quiet=quiet),
+        settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,
         device=where,

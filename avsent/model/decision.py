@@ -20,7 +20,7 @@ from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_
 from avsent.model.networks.modality_check import OTHER
 from avsent.model.networks.target import CheckedUtterances, TargetOutput, Utterances
 from avsent.options import Adapt
-from avsent.result.utterance import Attention, ModalityShare, UtteranceResult, round_shares
+from avsent.result.record import Attention, ModalityShare, UtteranceResult, round_shares
 
 NAMES = {"audio": "voice", "face": "face"}
 

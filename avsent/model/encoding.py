@@ -25,7 +25,7 @@ from avsent.extraction.utterances.segmentation import Segment
 from avsent.machine import one_torch_thread
 from avsent.model.networks.encoders import TIME_STRIDE, FaceExtras
 from avsent.model.networks.target import TargetModel
-from avsent.result.utterance import TimeWeight
+from avsent.result.record import TimeWeight
 
 Array = NDArray[np.float32]
 

@@ -60,11 +60,6 @@ def colour_of_score(score: float) -> str:
     if math.isnan(score):
         score = 0.0
     share = min(1.0, abs(score))
-    end = _parts(NEGATIVE if score < 0 else POSITIVE)
-    mixed = [round(a + (b - a) * share) for a, b in zip(_parts(NEUTRAL), end, strict=True)]
-    return "#" + "".join(f"{part:02x}" for part in mixed)
-
-
-def _parts(colour: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(colour[1:])
-    return red, green, blue
+    ends = (NEUTRAL, NEGATIVE if score < 0 else POSITIVE)
+    parts = zip(*(bytes.fromhex(colour[1:]) for colour in ends), strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in parts)

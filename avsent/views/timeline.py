@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from avsent.labels import valence_of
 from avsent.result.colours import colour_of_score, colours_of
-from avsent.result.record import Result
-from avsent.result.utterance import ModalityShare, UtteranceResult
+from avsent.result.record import ModalityShare, Result, UtteranceResult
 from avsent.result.writers.wrapping import columns, wrap
 from avsent.text import one_line
 from avsent.views.figures import plain_frame, save_figure, settings

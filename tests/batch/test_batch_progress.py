@@ -20,7 +20,7 @@ from avsent.batch.events import (
     Started,
     Tables,
 )
-from avsent.cli.batch_progress import (
+from avsent.cli.progress import (
     Display,
     JsonDisplay,
     PlainDisplay,
@@ -189,7 +189,7 @@ def test_which_display(monkeypatch: pytest.MonkeyPatch) -> None:
 ON_TERMINAL = f"""
 import sys
 sys.path.append({str(Path(__file__).parent)!r})
-from avsent.cli.batch_progress import make_display
+from avsent.cli.progress import make_display
 from test_batch_progress import COURSE
 with make_display(quiet=False, as_json=False) as display:
     for event in COURSE[:int(sys.argv[1])]:

@@ -24,11 +24,9 @@ from avsent.batch.folders import assign_stems
 from avsent.batch.journal import Journal, packed, result_of
 from avsent.batch.outputs import CSV_NAME, PARQUET_NAME, SUMMARY_NAME, Outputs, check_out
 from avsent.errors import OutputError
-from avsent.result.columns import column_names
-from avsent.result.record import Result
-from avsent.result.utterance import Attention, TimeWeight
+from avsent.result.record import Attention, Result, TimeWeight, column_names
 from avsent.result.writers import Format, make_writer
-from avsent.result.writers.csv import CsvWriter, cell_text
+from avsent.result.writers.data import CsvWriter, cell_text
 
 STEMS = {"a.mp4": "a.mp4", "z/我.mp4": "z/我.mp4", NO_UTF8: NO_UTF8}
 

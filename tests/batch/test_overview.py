@@ -28,7 +28,7 @@ from avsent.batch.overview import write_overview
 from avsent.batch.run import corpus_digest
 from avsent.errors import OutputError
 from avsent.progress import Progress
-from avsent.result.utterance import ModelInfo
+from avsent.result.record import ModelInfo
 from avsent.text import one_line
 from avsent.views.report.page import write_report
 

@@ -16,7 +16,7 @@ from conftest import SAMPLE, run_avsent
 from avsent.cli.app import main
 from avsent.options import PredictOptions
 from avsent.predictor import Predictor
-from avsent.result.utterance import UtteranceResult
+from avsent.result.record import UtteranceResult
 
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[2] / "docs" / "result.schema.json").read_text("utf-8")

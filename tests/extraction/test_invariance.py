@@ -18,8 +18,7 @@ from media_files import damage_of, frames_of, read, sound_of
 from variants import SLOW_HZ, TELEPHONE_HZ, VARIANTS, shortened
 
 import avsent
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
+from avsent.result.record import Result, UtteranceResult
 
 CLIPS = {
     "acted_disgusted_1080p.mp4": 0.4,

@@ -17,8 +17,7 @@ from reading_annotations import read_eaf, read_textgrid
 
 from avsent.cli.predict import choose_destination
 from avsent.errors import UsageError
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult, lanes
+from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.result.writers import Format, format_of, make_writer
 from avsent.result.writers.elan_praat import annotation, label_of, tiers_of
 

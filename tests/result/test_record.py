@@ -25,9 +25,15 @@ from rich.pretty import pretty_repr
 
 import avsent
 from avsent.errors import InputError, UsageError
-from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS, column_names
-from avsent.result.record import Result
-from avsent.result.utterance import Attention, ModelInfo, Track
+from avsent.result.record import (
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    Attention,
+    ModelInfo,
+    Result,
+    Track,
+    column_names,
+)
 from avsent.result.writers import Format, make_writer
 
 SCHEMA = json.loads(

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from avsent.errors import UsageError
 from avsent.labels import EMOTIONS
 from avsent.result.colours import colour_of
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
+from avsent.result.record import Result, UtteranceResult
 from avsent.result.writers import Format, make_writer
 from avsent.result.writers.subtitles import CLOSE_MS, LINE_COLUMNS, LINES, SHORTEST_MS, Cue, cues_of
 from avsent.result.writers.wrapping import columns, wrap

@@ -15,10 +15,9 @@ from handmade import HOSTILE, MODEL, make_result, patient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsent.result.columns import FIRST_COLUMNS, LAST_COLUMNS
-from avsent.result.record import Result
+from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, Result
 from avsent.result.writers import Format, make_writer
-from avsent.result.writers.base import Writer
+from avsent.result.writers.data import Writer
 from avsent.result.writers.terminal import TableWriter
 from avsent.text import clock, one_line, printable, score_text
 

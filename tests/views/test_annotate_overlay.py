@@ -13,7 +13,7 @@ from PIL import Image
 
 from avsent.extraction.faces.types import Sighting
 from avsent.result.colours import colour_of
-from avsent.result.utterance import UtteranceResult, lanes
+from avsent.result.record import UtteranceResult, lanes
 from avsent.views.annotate.drawing import (
     WHITE,
     Lettering,

@@ -18,8 +18,7 @@ from media_files import tone, write_sound
 
 from avsent.cli.app import main
 from avsent.errors import InputError, OutputError
-from avsent.result.record import Result
-from avsent.result.utterance import Attention, ModelInfo, TimeWeight, lanes
+from avsent.result.record import Attention, ModelInfo, Result, TimeWeight, lanes
 from avsent.views.report.page import embedded, json_block, link, media_kind, part_of, write_report
 
 EVIL = "</script><script>alert(1)</script><!-- \u2028\u2029 & ' \" <b>"

@@ -20,8 +20,7 @@ from avsent.extraction.faces.types import Sighting
 from avsent.extraction.media.events import Frame
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import DecodedFrame, upright
-from avsent.result.record import Result
-from avsent.result.utterance import Attention, TimeWeight
+from avsent.result.record import Attention, Result, TimeWeight
 from avsent.views.report.page import context_rows
 from avsent.views.report.pictures import (
     Picture,

@@ -22,8 +22,7 @@ from matplotlib.text import Text
 from avsent.errors import OutputError
 from avsent.labels import EMOTIONS, SENTIMENT_7
 from avsent.result.colours import colour_of_score
-from avsent.result.record import Result
-from avsent.result.utterance import Attention, ModalityShare, UtteranceResult
+from avsent.result.record import Attention, ModalityShare, Result, UtteranceResult
 from avsent.views import timeline
 from avsent.views.figures import settings
 from avsent.views.timeline import (

@@ -5,10 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import PurePath
 
-from avsent.result.writers.base import Writer
-from avsent.result.writers.csv import CsvWriter
+from avsent.result.writers.data import CsvWriter, JsonLinesWriter, JsonWriter, Writer
 from avsent.result.writers.elan_praat import EafWriter, TextGridWriter
-from avsent.result.writers.json import JsonLinesWriter, JsonWriter
 from avsent.result.writers.subtitles import SrtWriter, VttWriter
 
 
@@ -31,13 +29,9 @@ class Format(StrEnum):
 
 
 _BY_EXTENSION = {format.extension.lower(): format for format in Format}
-_WITHOUT_OPTIONS: dict[Format, type[Writer]] = {
-    Format.jsonl: JsonLinesWriter,
-    Format.csv: CsvWriter,
-    Format.srt: SrtWriter,
-    Format.vtt: VttWriter,
-    Format.eaf: EafWriter,
-    Format.textgrid: TextGridWriter,
+_WITHOUT_OPTIONS: dict[str, type[Writer]] = {
+    kind.extension.lower(): kind
+    for kind in (JsonLinesWriter, CsvWriter, SrtWriter, VttWriter, EafWriter, TextGridWriter)
 }
 
 

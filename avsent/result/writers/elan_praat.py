@@ -10,9 +10,8 @@ from typing import TextIO, TypeAlias
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult, lanes
-from avsent.result.writers.base import Writer, is_utf8
+from avsent.result.record import Result, UtteranceResult, lanes
+from avsent.result.writers.data import Writer, is_utf8
 from avsent.text import one_line, score_text
 
 ELAN_UNITS = 1000

@@ -11,9 +11,8 @@ from pathlib import PurePath
 from typing import ClassVar, TextIO
 
 from avsent.result.colours import colours_of
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
-from avsent.result.writers.base import Writer
+from avsent.result.record import Result, UtteranceResult
+from avsent.result.writers.data import Writer
 from avsent.result.writers.wrapping import columns, wrap
 from avsent.text import one_line, score_text
 

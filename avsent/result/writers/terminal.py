@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -12,10 +11,8 @@ from rich.style import Style
 from rich.text import Text
 
 from avsent.labels import MODALITIES
-from avsent.result.columns import peak_time
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult
-from avsent.result.writers.base import Writer, is_utf8
+from avsent.result.record import Result, UtteranceResult, peak_time
+from avsent.result.writers.data import Writer, is_utf8
 from avsent.result.writers.wrapping import wrap
 from avsent.text import clock, one_line, score_text
 
@@ -30,13 +27,11 @@ DIM, BOLD, WARNING = Style(dim=True), Style(bold=True), Style(color="yellow")
 COLOURS = {"positive": "green", "negative": "red"}
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its heading and what an utterance shows in it."""
+class Column(NamedTuple):
+    """Its heading, whether its cells are flush right, and what an utterance shows in it."""
 
     heading: str
     right: bool
-    """Whether its cells are flush right."""
     cell: Callable[[UtteranceResult], Text]
 
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 from PIL.Image import Image
 
 from avsent.extraction.faces.types import Box, Sighting
-from avsent.result.record import Result
-from avsent.result.utterance import UtteranceResult, lanes
+from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.text import score_text
 from avsent.views.annotate.drawing import (
     NEUTRAL_BOX,

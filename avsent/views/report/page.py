@@ -26,8 +26,7 @@ from avsent.files import atomic_text
 from avsent.labels import MODALITIES, valence_of
 from avsent.progress import ProgressHook, ignore_progress
 from avsent.result.colours import colour_of_score, colours_of
-from avsent.result.record import Result
-from avsent.result.utterance import TimeWeight, UtteranceResult, lanes
+from avsent.result.record import Result, TimeWeight, UtteranceResult, lanes
 from avsent.text import one_line
 
 if TYPE_CHECKING:

@@ -28,8 +28,7 @@ from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import DecodedFrame, upright
 from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
-from avsent.result.record import Result
-from avsent.result.utterance import TimeWeight
+from avsent.result.record import Result, TimeWeight
 
 Picture: TypeAlias = NDArray[np.uint8]
 """BGR [height, width, 3], upright"""
