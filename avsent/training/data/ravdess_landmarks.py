@@ -25,8 +25,11 @@ from avsent.extraction.features.face import FaceFeatures, NeutralFace, face_feat
 from avsent.extraction.features.spectrogram import audible_power
 from avsent.extraction.features.voice import prosody_of
 from avsent.extraction.media.video import FrameSampler
-from avsent.extraction.utterances.segmentation import SpeechSegmenter
-from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
+from avsent.extraction.utterances.segmentation import (
+    SpeechDetector,
+    SpeechSegmenter,
+    default_detector,
+)
 from avsent.files import file_sha256
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack
