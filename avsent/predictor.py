@@ -19,8 +19,8 @@ from pathlib import Path
 
 from avsent.errors import CheckpointError, UsageError
 from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
-from avsent.extraction.faces.types import Sighting
-from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
+from avsent.extraction.faces.geometry import Sighting
+from avsent.extraction.utterances.segmentation import SpeechDetector, default_detector
 from avsent.machine import torch_device
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider, adapted

@@ -17,8 +17,7 @@ from unittest import mock
 from avsent.extraction.faces.active_speaker import choose_faces, sound_envelope
 from avsent.extraction.faces.detection import FaceDetector
 from avsent.extraction.faces.landmarks import LandmarkPredictor
-from avsent.extraction.faces.optical_flow import FaceFlow
-from avsent.extraction.faces.shots import CutDetector
+from avsent.extraction.faces.motion import CutDetector, FaceFlow
 from avsent.extraction.faces.tracking import FaceTracker
 from avsent.extraction.features.face import face_features
 from avsent.extraction.features.voice import audio_features

@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.geometry import box_of_landmarks
+from avsent.extraction.faces.geometry import Box, Sighting, box_of_landmarks, eye_centres
 from avsent.extraction.faces.landmarks import LandmarkPredictor
-from avsent.extraction.faces.types import Box, Sighting, eye_centres
 from avsent.extraction.features.face import FaceFeatures, normalise_landmarks
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame
 from avsent.extraction.media.events import Sound as SoundEvent

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from handmade import HOSTILE, MODEL, make_result
 
-from avsent.batch.config import BatchConfig
 from avsent.batch.engines.base import Done, Engine, Failed, FileResult, Job, Outcome, Work
 from avsent.batch.events import Ended, Event, FileFailed, Started
 from avsent.batch.folders import SourceFile
 from avsent.batch.journal import Entry, Journal, packed
 from avsent.batch.outputs import BatchResults, batch_results, write_tables
-from avsent.batch.plan import Plan
+from avsent.batch.plan import BatchConfig, Plan
 from avsent.batch.run import BatchOptions, run_batch, status_of
 from avsent.batch.scheduler import Scheduler
 from avsent.errors import CheckpointError

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sound
 from avsent.extraction.media.reader import MediaReader
-from avsent.extraction.utterances.segmentation import Segment, SpeechSegmenter
-from avsent.extraction.utterances.voice_activity import FRAME_SAMPLES
+from avsent.extraction.utterances.segmentation import FRAME_SAMPLES, Segment, SpeechSegmenter
 
 MS = Fraction(1, 1000)
 RATE_HZ = 48_000

@@ -30,7 +30,7 @@ from avsent.extraction.features.face import face_features
 from avsent.extraction.features.voice import audio_features
 from avsent.extraction.media.events import Frame, Sound
 from avsent.extraction.media.reader import MediaReader
-from avsent.extraction.utterances.voice_activity import EnergySpeechDetector
+from avsent.extraction.utterances.segmentation import EnergySpeechDetector
 from avsent.machine import torch_device
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from avsent.batch.engines.base import Work
 from avsent.batch.journal import (
@@ -20,6 +19,7 @@ from avsent.batch.journal import (
 )
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.utterances.segmentation import Segment
+from avsent.labels import MODALITIES
 from avsent.model.encoding import EncodedUtterance
 from avsent.options import Adapt
 from avsent.predictor import Analysis, Predictor, adapt_together
@@ -57,8 +57,7 @@ def _analysis(stored: Stored, work: Work) -> Analysis:
         utterances.append(
             EncodedUtterance(
                 UtteranceFeatures(segment, utterance.track, None, None, tuple(kept["warnings"])),
-                audio=_tensor(kept["audio"]),
-                face=_tensor(kept["face"]),
+                **{m: None if kept[m] is None else torch.tensor(kept[m]) for m in MODALITIES},
                 audio_frames=tuple(TimeWeight(*frame) for frame in kept["audio_frames"]),
                 face_frames=tuple(TimeWeight(*frame) for frame in kept["face_frames"]),
             )
@@ -72,7 +71,3 @@ def _analysis(stored: Stored, work: Work) -> Analysis:
         # Without the warning of an earlier run, when there were other files.
         warnings=tuple(w for w in result.warnings if not w.startswith(WARNING)),
     )
-
-
-def _tensor(values: list[float] | None) -> Tensor | None:
-    return None if values is None else torch.tensor(values)

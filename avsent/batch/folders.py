@@ -8,7 +8,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from avsent.errors import InputError
@@ -44,21 +44,15 @@ class SourceFile:
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """Contents of a folder: media in order of name; numbers of files of other kinds, and of links
     that lead out of it; folders that cannot be read, with the reason."""
 
-    files: tuple[SourceFile, ...]
-    others: int
-    links_out: int
-    unread: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Counts:
+    files: tuple[SourceFile, ...] = ()
+    others: int = 0
     links_out: int = 0
-    unread: list[str] = field(default_factory=list)
+    unread: tuple[str, ...] = ()
 
 
 def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
@@ -80,16 +74,15 @@ def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
         os.scandir(folder).close()
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); ask its owner") from error
-    counts = _Counts()
-    root = Path(os.path.realpath(folder))
-    files = list(_walk(root, Path(os.path.realpath(out)), counts))
+    found = Found()
+    files = list(_walk(Path(os.path.realpath(folder)), Path(os.path.realpath(out)), found))
     media = [file for file in files if _wanted(file.name, globs)]
-    media.sort(key=lambda file: os.fsencode(file.name))
-    others = len(files) - len(media)
-    return Found(tuple(media), others, counts.links_out, tuple(counts.unread))
+    found.files = tuple(sorted(media, key=lambda file: os.fsencode(file.name)))
+    found.others = len(files) - len(media)
+    return found
 
 
-def _walk(root: Path, out: Path, counts: _Counts) -> Iterator[SourceFile]:
+def _walk(root: Path, out: Path, found: Found) -> Iterator[SourceFile]:
     # No recursion: folders may be nested deeper than calls can be.
     folders = [(root, "")]
     while folders:
@@ -98,14 +91,14 @@ def _walk(root: Path, out: Path, counts: _Counts) -> Iterator[SourceFile]:
             with os.scandir(folder) as entries:
                 listed = list(entries)
         except OSError as error:
-            counts.unread.append(f"{prefix or '.'}: {error.strerror}")
+            found.unread += (f"{prefix or '.'}: {error.strerror}",)
             continue
         for entry in listed:
             if entry.name.startswith("."):
                 continue
             path = folder / entry.name
             if not entry.is_dir(follow_symlinks=False):
-                file = _file(entry, f"{prefix}{entry.name}", path, root, counts)
+                file = _file(entry, f"{prefix}{entry.name}", path, root, found)
                 if file is not None:
                     yield file
             elif path != out:
@@ -113,7 +106,7 @@ def _walk(root: Path, out: Path, counts: _Counts) -> Iterator[SourceFile]:
 
 
 def _file(
-    entry: os.DirEntry[str], name: str, path: Path, root: Path, counts: _Counts
+    entry: os.DirEntry[str], name: str, path: Path, root: Path, found: Found
 ) -> SourceFile | None:
     """The file of a folder's entry; None if it is no file, or a link that is not followed."""
     if entry.is_symlink():
@@ -121,15 +114,15 @@ def _file(
         if os.path.isdir(real):
             return None
         if not Path(real).is_relative_to(root):
-            counts.links_out += 1
+            found.links_out += 1
             return None
     try:
-        found = entry.stat()
+        status = entry.stat()
     except OSError:
         return None  # a link to nothing, or removed since it was listed
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return None
-    return SourceFile(name, path, found.st_size, min(found.st_mtime_ns, _LATEST_NS))
+    return SourceFile(name, path, status.st_size, min(status.st_mtime_ns, _LATEST_NS))
 
 
 def _wanted(name: str, globs: Sequence[str]) -> bool:

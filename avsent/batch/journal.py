@@ -1,8 +1,9 @@
-"""The journal of a batch: what was done with each file, in SQLite.
+"""The journal of a batch: what was done with each file, in SQLite; and the lock of OUT.
 
 A result is committed here before any output is written, so a batch that is killed at any moment
-loses only the files it was working on. One process writes; others may read at the same time.
-Journals are untrusted input: whatever this program would not have written is refused.
+loses only the files it was working on. One process writes, under the lock, which the system
+releases if it dies; others may read at the same time. Journals are untrusted input: whatever this
+program would not have written is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import dataclasses
 import json
 import math
 import os
+import platform
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +23,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from filelock import FileLock, Timeout
+
 from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
 from avsent.errors import InputError, OutputError
+from avsent.files import prepare_folder
 from avsent.labels import MODALITIES
 from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, MAX_FILE_BYTES, Cell, Result
 from avsent.result.writers import Format
@@ -233,11 +239,9 @@ class Journal:
     ) -> None:
         """Keep a result, and forget the outputs of an older one."""
         with self._transaction():
-            self._end(
-                file,
-                state="done",
-                config_sha256=config_sha256,
-                seconds=seconds,
+            self._end(file, "done", config_sha256, seconds)
+            self._update(
+                file.name,
                 duration_s=result.duration_s,
                 content_sha256=result.content_sha256,
                 utterances=result.utterances,
@@ -254,19 +258,14 @@ class Journal:
         # SQLite holds UTF-8 only; file names in the error may be none.
         text = valid_utf8(error)
         with self._transaction():
-            self._end(
-                file,
-                state="failed",
-                config_sha256=config_sha256,
-                seconds=seconds,
-                error=text,
-                exit_code=exit_code,
-            )
+            self._end(file, "failed", config_sha256, seconds)
+            self._update(file.name, error=text, exit_code=exit_code)
 
-    def _end(self, file: SourceFile, **facts: object) -> None:
-        """Record how the work on a file ended; everything about an older result goes."""
+    def _end(self, file: SourceFile, state: str, config_sha256: str, seconds: float) -> None:
+        """Record that the work on a file has ended; everything about an older result goes."""
+        facts = {"state": state, "config_sha256": config_sha256, "seconds": seconds}
         old = dict.fromkeys(("content_sha256", "utterances", "error", "exit_code"))
-        self._update(file.name, size=file.size, mtime_ns=file.mtime_ns, **{**old, **facts})
+        self._update(file.name, size=file.size, mtime_ns=file.mtime_ns, **facts, **old)
         for table in ("results", "outputs"):
             self._db.execute(f"DELETE FROM {table} WHERE name = ?", (_key_of(file.name),))
 
@@ -492,3 +491,58 @@ def _advice(error: sqlite3.Error) -> str:
     if code.startswith("SQLITE_BUSY"):
         return "is in use by another program; close that and run the same command again"
     return f"cannot be read or written ({error}); run the same command again"
+
+
+LOCK_NAME = "lock"
+HOLDER_NAME = "lock-holder"
+
+
+@contextlib.contextmanager
+def exclusive(out: Path) -> Iterator[None]:
+    """Lock OUT inside the block.
+
+    Raises:
+        OutputError: another batch holds the lock, or it cannot be written.
+    """
+    folder = out / FOLDER_NAME
+    prepare_folder(folder)
+    # One second, because --status takes the lock for a moment to see whether a batch is at work.
+    lock = FileLock(folder / LOCK_NAME, timeout=1)
+    holder = folder / HOLDER_NAME  # only for the message: the lock itself does not depend on it
+    try:
+        lock.acquire()
+    except Timeout as error:
+        text = ""
+        with contextlib.suppress(OSError):
+            text = holder.read_text(encoding="utf-8", errors="replace")
+        by = f" ({text[:200]})" if text else ""
+        raise OutputError(
+            f"{out}: another batch is at work on it{by}; wait for it, or give another -o"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {folder}: {reason}") from error
+    try:
+        with contextlib.suppress(OSError):
+            since = time.strftime("%Y-%m-%d %H:%M")
+            text = f"process {os.getpid()} on {platform.node()} since {since}"
+            holder.write_text(text, encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(out: Path) -> bool:
+    """Whether a batch is at work on OUT, as far as one can tell without writing to it."""
+    path = out / FOLDER_NAME / LOCK_NAME
+    if not path.is_file():
+        return False  # the lock would make it, and its folders
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, NotImplementedError):
+        return True
+    except OSError:
+        return False

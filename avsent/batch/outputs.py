@@ -21,8 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from avsent.batch.config import BatchConfig, json_sha256
 from avsent.batch.journal import FOLDER_NAME, Entry, FileState, Journal, rows_of
+from avsent.batch.plan import BatchConfig, json_sha256
 from avsent.errors import OutputError
 from avsent.files import atomic_path, atomic_text, prepare_folder
 from avsent.result.record import DECIMALS, FIRST_COLUMNS, Cell, Result, column_names, valid_cell
@@ -76,6 +76,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
     """
     parquet = importlib.util.find_spec("pyarrow") is not None
     names = [CSV_NAME, SUMMARY_NAME, *([PARQUET_NAME] if parquet else [])]
+    files = [out / name for name in names]
     content_sha256 = json_sha256(
         [
             sorted(names),
@@ -84,7 +85,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
             [(entry.name, entry.error) for entry in results.failed],
         ]
     )
-    if journal.fact(_TABLES_KEY) == [content_sha256, _sizes(out, names)]:
+    if journal.fact(_TABLES_KEY) == [content_sha256, _sizes(files)]:
         return False
     journal.keep_fact(_TABLES_KEY, None)  # the files change from here on
     labels = results.config.model.labels
@@ -106,7 +107,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
     with atomic_text(out / SUMMARY_NAME, workshop) as file:
         json.dump(_summary(results, sentiments, score_sum), file, indent=2, allow_nan=False)
         file.write("\n")
-    journal.keep_fact(_TABLES_KEY, [content_sha256, _sizes(out, names)])
+    journal.keep_fact(_TABLES_KEY, [content_sha256, _sizes(files)])
     return True
 
 
@@ -128,10 +129,9 @@ def write_parquet(
             writer.write_table(pa.table(arrays, schema))
 
 
-def _sizes(out: Path, names: Sequence[str]) -> list[int | None]:
+def _sizes(files: Iterable[Path]) -> list[int | None]:
     """Sizes of the files: they show which was cut short when the machine crashed."""
-    files = [out / name for name in names]
-    return [file.stat().st_size if file.is_file() else None for file in files]
+    return [file.stat().st_size if os.path.isfile(file) else None for file in files]
 
 
 def _rows(journal: Journal, done: Sequence[Entry]) -> Iterator[list[Cell]]:
@@ -195,7 +195,9 @@ class Outputs:
     def missing(self, stems: Mapping[str, str]) -> Iterable[str]:
         """The names of files, all of which are done, that lack an output."""
         for name, stem in stems.items():
-            if not all(self._is_whole(name, stem, format) for format in self._writers):
+            written = [self._written.get((name, format.value)) for format in self._writers]
+            found = _sizes(self._target(stem, format) for format in self._writers)
+            if None in written or written != found:
                 yield name
 
     def remove(self, name: str, stem: str) -> None:
@@ -204,13 +206,6 @@ class Outputs:
             if written == name:
                 with contextlib.suppress(OSError):
                     self._target(stem, Format(format)).unlink(missing_ok=True)
-
-    def _is_whole(self, name: str, stem: str, format: Format) -> bool:
-        size = self._written.get((name, format.value))
-        try:
-            return size is not None and self._target(stem, format).stat().st_size == size
-        except OSError:
-            return False
 
     def _target(self, stem: str, format: Format) -> Path:
         writer = self._writers.get(format) or make_writer(format)

@@ -16,8 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avsent.batch.journal import Entry, FileState, Journal, Stored, damaged, rows_of, unzipped
-from avsent.batch.lock import is_held
+from avsent.batch.journal import (
+    Entry,
+    FileState,
+    Journal,
+    Stored,
+    damaged,
+    is_held,
+    rows_of,
+    unzipped,
+)
 from avsent.batch.pages import Pages
 from avsent.batch.run import corpus_digest
 from avsent.errors import OutputError

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avsent.batch.config import BatchConfig, config_of, json_sha256
 from avsent.batch.engines.base import Engine, Work
 from avsent.batch.events import Ended, FileFailed, Listener, Planned, Tables, ignore_event
 from avsent.batch.folders import Found, assign_stems, find_media
-from avsent.batch.journal import Entry, FileState, Journal, result_of
-from avsent.batch.lock import exclusive, is_held
+from avsent.batch.journal import Entry, FileState, Journal, exclusive, is_held, result_of
 from avsent.batch.outputs import Outputs, batch_results, check_out, concerns_all, write_tables
-from avsent.batch.plan import Plan, make_plan
+from avsent.batch.plan import BatchConfig, Plan, config_of, json_sha256, make_plan
 from avsent.batch.scheduler import Scheduler
 from avsent.errors import InputError, OutputError, UsageError
 from avsent.options import Adapt

@@ -146,7 +146,10 @@ class Scheduler:
     def _enforce_time_limit(self, engine: Engine) -> None:
         for running in list(self._running.values()):
             job, seconds = running.job, running.seconds
-            limit_s = self._limit_s(job)
+            limit_s = self.time_limit_s
+            if limit_s is None:
+                duration_s = UNKNOWN_DURATION_S if job.duration_s is None else job.duration_s
+                limit_s = LIMIT_BASE_S + LIMIT_PER_S * duration_s
             if limit_s and seconds > limit_s:
                 engine.abandon(job)
                 del self._running[job.name]
@@ -155,12 +158,6 @@ class Scheduler:
                     "and --retry-failed"
                 )
                 self._fail(job, error, EXIT_INTERNAL, seconds, running.worker)
-
-    def _limit_s(self, job: Job) -> float:
-        if self.time_limit_s is not None:
-            return self.time_limit_s
-        duration_s = UNKNOWN_DURATION_S if job.duration_s is None else job.duration_s
-        return LIMIT_BASE_S + LIMIT_PER_S * duration_s
 
     def _put_back(self) -> None:
         for name in list(self._running):

@@ -196,7 +196,7 @@ def library(wanted: Requirement, extra: str = "") -> Step:
             ensure_numba_cache()
             version = getattr(import_module(module), "__version__", None) or versions[name]
             if name == "silero-vad":
-                import_module("avsent.extraction.utterances.voice_activity").SileroSpeechDetector()
+                import_module("avsent.extraction.utterances.segmentation").SileroSpeechDetector()
         if len(versions) > 1:
             found = f"{version}; {' and '.join(versions)} are both installed, in the same place"
             advice = f"pip uninstall {' '.join(versions)}, then pip install {name}"

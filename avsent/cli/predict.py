@@ -27,7 +27,7 @@ from avsent.result.writers import Format, format_of, make_writer
 from avsent.result.writers.data import Writer
 
 if TYPE_CHECKING:
-    from avsent.extraction.faces.types import Sighting
+    from avsent.extraction.faces.geometry import Sighting
     from avsent.predictor import Analysis, Predictor
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.types import FaceObservation
+from avsent.extraction.faces.geometry import FaceObservation
 
 
 class RecentSound:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from avsent.errors import BoundariesError, MediaError
 from avsent.extraction.buffers import RecentFaces, RecentSound
 from avsent.extraction.faces.active_speaker import choose_faces, sound_envelope
+from avsent.extraction.faces.geometry import FaceObservation, Sighting
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
-from avsent.extraction.faces.types import FaceObservation, Sighting
 from avsent.extraction.features.face import (
     MIN_FACE_SHARE,
     FaceConfig,
@@ -36,12 +36,10 @@ from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
 from avsent.extraction.utterances.segmentation import (
     MAX_UTTERANCE_S,
     Segment,
-    SpeechSegmenter,
-    WindowSegmenter,
-)
-from avsent.extraction.utterances.voice_activity import (
     SileroSpeechDetector,
     SpeechDetector,
+    SpeechSegmenter,
+    WindowSegmenter,
     default_detector,
 )
 from avsent.options import PredictOptions

@@ -16,8 +16,7 @@ import pytest
 from conftest import hear_ctrl_c, run_avsent
 from processes import python
 
-from avsent.batch.journal import Journal
-from avsent.batch.lock import exclusive
+from avsent.batch.journal import Journal, exclusive
 
 CLIPS = {
     "one.mpg": "grid/bbaf2n.mpg",

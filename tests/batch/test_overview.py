@@ -21,8 +21,7 @@ from conftest import SAMPLE
 from handmade import make_result
 from written_views import BAD, batch_of, blocks_of, overview_of, small_batch
 
-from avsent.batch.journal import Journal
-from avsent.batch.lock import exclusive
+from avsent.batch.journal import Journal, exclusive
 from avsent.batch.outputs import CSV_NAME
 from avsent.batch.overview import write_overview
 from avsent.batch.run import corpus_digest

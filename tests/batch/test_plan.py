@@ -18,8 +18,7 @@ from media_files import tone, write_sound
 from avsent.batch.engines.base import Job
 from avsent.batch.events import Event, Looking
 from avsent.batch.folders import Found, SourceFile, find_media
-from avsent.batch.journal import FOLDER_NAME, FileState, Journal
-from avsent.batch.lock import HOLDER_NAME, exclusive, is_held
+from avsent.batch.journal import FOLDER_NAME, HOLDER_NAME, FileState, Journal, exclusive, is_held
 from avsent.batch.plan import Plan, make_plan
 from avsent.errors import InputError, OutputError
 
@@ -157,7 +156,7 @@ def test_an_interrupted_file_is_processed_again(planner: Planner) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from avsent.batch.lock import exclusive
+from avsent.batch.journal import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

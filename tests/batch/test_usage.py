@@ -12,11 +12,10 @@ import pytest
 from batching import NO_UTF8, Batch, filled, journal_of, results
 from processes import python
 
-from avsent.batch.engines.base import Work
-from avsent.batch.engines.choose import make_engine, with_absolute_paths
+from avsent.batch.engines.base import Work, make_engine, with_absolute_paths
 from avsent.batch.events import Ended
 from avsent.batch.folders import assign_stems
-from avsent.batch.lock import exclusive
+from avsent.batch.journal import exclusive
 from avsent.batch.run import BatchOptions, run_batch, status_of
 from avsent.cli.app import main
 from avsent.errors import CheckpointError, OutputError, UsageError
@@ -307,7 +306,7 @@ def test_engines_import_nothing_heavy() -> None:
         """
 import sys
 from avsent.batch import run
-from avsent.batch.engines import choose, local, ray_cluster
+from avsent.batch.engines import base, local, ray_cluster
 print(sorted({"torch", "av", "cv2", "numpy", "ray", "librosa"} & set(sys.modules)))
 """,
         capture_output=True,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avsent.extraction.buffers import RecentFaces, RecentSound
-from avsent.extraction.faces.types import CROP_PX, FaceObservation
+from avsent.extraction.faces.geometry import CROP_PX, FaceObservation
 
 RATE_HZ = 16_000
 

@@ -16,9 +16,12 @@ from avsent.errors import InputError
 from avsent.extraction.faces.active_speaker import choose_faces, mouth_opening, sound_envelope
 from avsent.extraction.faces.detection import FaceDetector
 from avsent.extraction.faces.geometry import (
+    FaceObservation,
     apply,
     as_complex,
     chip_matrix,
+    eye_centres,
+    eye_distance,
     fit_similarity,
     inverse,
     matrix_of,
@@ -38,9 +41,8 @@ from avsent.extraction.faces.landmarks import (
     predictor_path,
     smooth_landmarks,
 )
-from avsent.extraction.faces.shots import CutDetector
+from avsent.extraction.faces.motion import CutDetector
 from avsent.extraction.faces.tracking import MAX_FACES, FaceTracker
-from avsent.extraction.faces.types import FaceObservation, eye_centres, eye_distance
 from avsent.options import FaceChoice
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.types import eye_centres
+from avsent.extraction.faces.geometry import eye_centres
 from avsent.extraction.features import numba_cache
 from avsent.extraction.features.face import (
     JAW_POINTS,

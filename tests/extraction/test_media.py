@@ -104,7 +104,7 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
         assert container.streams.video, "the test file should have cover art"
     reader, events = read(path)
     assert not reader.info.has_video
-    assert reader.info.video_codec is None
+    assert reader.media.video is None
     assert not frames_of(events)
     assert not damage_of(events)
 

@@ -32,7 +32,7 @@ from media_files import (
 )
 
 from avsent.errors import MediaError
-from avsent.extraction.media import container, reader
+from avsent.extraction.media import reader
 from avsent.extraction.media.audio import SoundTrack
 from avsent.extraction.media.events import (
     MAX_FRAME_PIXELS,
@@ -251,7 +251,7 @@ def test_a_header_without_data(tmp_path: Path) -> None:
 
 def test_huge_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "v.mp4", [0, 40])
-    monkeypatch.setattr(container, "MAX_FRAME_PIXELS", 64 * 32 - 1)
+    monkeypatch.setattr(reader, "MAX_FRAME_PIXELS", 64 * 32 - 1)
     assert "too large" in refusal(path)
 
 

@@ -24,22 +24,19 @@ from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.extraction.utterances import segmentation
 from avsent.extraction.utterances.segmentation import (
     BATCH_FRAMES,
+    FRAME_S,
+    FRAME_SAMPLES,
     MAX_UTTERANCE_S,
     MERGE_GAP_S,
     MIN_UTTERANCE_S,
     PAD_S,
-    Segment,
-    SilenceMeter,
-    SpeechSegmenter,
-    WindowSegmenter,
-)
-from avsent.extraction.utterances.voice_activity import (
-    FRAME_S,
-    FRAME_SAMPLES,
     BatchedNetwork,
     EnergySpeechDetector,
     FramewiseNetwork,
+    Segment,
     SileroSpeechDetector,
+    SpeechSegmenter,
+    WindowSegmenter,
     default_detector,
     fastest_network,
 )
@@ -57,20 +54,18 @@ def test_silence_does_not_depend_on_the_chunks(sizes: list[int], place: int) -> 
     """A click of one frame at -55 dBFS, silent in the mean over 0.2 s."""
     sound = np.zeros(10_000, np.float32)
     sound[place : place + FRAME_SAMPLES] = 10 ** (-55 / 20)
-    meters = SilenceMeter(), SilenceMeter()
-    meters[0].push(sound)
+    whole, chunked, quiet = (SpeechSegmenter(LevelDetector()) for _ in range(3))
+    whole.push(0.0, sound)
     start = 0
     for size in sizes:
-        meters[1].push(sound[start : start + size])
+        chunked.push(0.0, sound[start : start + size])
         start += size
-    meters[1].push(sound[start:])
-    for meter in meters:
-        meter.flush()
-    assert meters[0].heard
-    assert meters[1].heard
-    quiet = SilenceMeter()
-    quiet.push(sound * 0.1)
-    quiet.flush()
+    chunked.push(0.0, sound[start:])
+    quiet.push(0.0, sound * 0.1)
+    for segmenter in (whole, chunked, quiet):
+        segmenter.flush()
+    assert whole.heard
+    assert chunked.heard
     assert not quiet.heard
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from avsent.extraction.faces.types import Sighting
+from avsent.extraction.faces.geometry import Sighting
 from avsent.result.colours import colour_of
 from avsent.result.record import UtteranceResult, lanes
 from avsent.views.annotate.drawing import (

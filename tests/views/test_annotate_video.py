@@ -15,7 +15,7 @@ from processes import python
 from written_views import analysed, onset_s, pictures, result_with, sound_packets, times, write_clip
 
 from avsent.errors import InputError, MediaError, OutputError, UsageError
-from avsent.extraction.faces.types import Sighting
+from avsent.extraction.faces.geometry import Sighting
 from avsent.progress import Progress
 from avsent.views.annotate.drawing import Style
 from avsent.views.annotate.video import annotate

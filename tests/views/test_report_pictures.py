@@ -16,7 +16,7 @@ from handmade import make_result
 from media_files import MS, tone, write_sound, write_video
 
 from avsent.errors import MediaError
-from avsent.extraction.faces.types import Sighting
+from avsent.extraction.faces.geometry import Sighting
 from avsent.extraction.media.events import Frame
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import DecodedFrame, upright

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from avsent.batch.engines.base import Done, Job, Outcome, Work
+from avsent.batch.engines.base import Done, Events, Job, Outcome, Work
 from avsent.batch.engines.local import LocalEngine
 from avsent.batch.engines.worker import (
     Extracted,
@@ -132,10 +132,10 @@ class GpuEngine(LocalEngine):
         self._files[job] = _File(job)
         return super().start(job)
 
-    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
+    def wait(self, timeout_s: float) -> Events:
         deadline = time.monotonic() + timeout_s
         while True:
-            events: list[Advanced | Outcome] = []
+            events: Events = []
             # In short steps: decisions come from a thread, not through a pipe.
             if self._waiting.qsize() <= WAITING_LIMIT:
                 events += super().wait(_STEP_S)
@@ -163,7 +163,7 @@ class GpuEngine(LocalEngine):
         super().close()
         self._encoder.join()
 
-    def _take(self, worker: Any, message: object, events: list[Advanced | Outcome]) -> None:
+    def _take(self, worker: Any, message: object, events: Events) -> None:
         match message:
             case ExtractedUtterance(job, features):
                 if (file := self._files.get(job)) is not None:

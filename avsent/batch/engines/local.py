@@ -16,27 +16,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from avsent.batch.engines.base import (
-    THREAD_VARIABLES,
-    Done,
-    Engine,
-    Failed,
-    Job,
-    Lost,
-    Outcome,
-    Ready,
-    Unfit,
-    Work,
-    WorkersError,
-    environment,
-)
+from avsent.batch.engines import base
+from avsent.batch.engines.base import Job, Work
 from avsent.batch.engines.worker import FileWorker, PredictWorker, serve
 from avsent.batch.events import Advanced
 
 PRELOAD = ["avsent.batch.engines.preload"]
 FAILED_STARTS_LIMIT = 3
 """Workers in a row that may end before their model is loaded."""
-_ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
+_ONE_THREAD = dict.fromkeys(base.THREAD_VARIABLES, "1")
 """For the process that workers are forked from, as a fork would lose the threads of libraries.
 Workers set their own number later."""
 
@@ -50,7 +38,7 @@ class _Worker:
     ready: bool = False
 
 
-class LocalEngine(Engine):
+class LocalEngine(base.Engine):
     """``workers`` processes on this machine, started when first needed; ``load`` makes what
     processes the jobs in each of them."""
 
@@ -82,11 +70,11 @@ class LocalEngine(Engine):
             worker.connection.send(job)
         return worker.number
 
-    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
+    def wait(self, timeout_s: float) -> base.Events:
         living = list(self._living.values())
         sources = [item for w in living for item in (w.connection, w.process.sentinel)]
         ready = set(wait(sources, timeout_s))
-        events: list[Advanced | Outcome] = []
+        events: base.Events = []
         for worker in living:
             if worker.connection in ready or worker.process.sentinel in ready:
                 # The pipe first: a worker may die after its last message.
@@ -117,17 +105,17 @@ class LocalEngine(Engine):
                 name=f"avsent-{number}",
                 daemon=True,
             )
-            with _ctrl_c_ignored(), environment(_ONE_THREAD):
+            with _ctrl_c_ignored(), base.environment(_ONE_THREAD):
                 process.start()
                 worker = self._living[number] = _Worker(number, process, ours)
         except (OSError, EOFError) as error:
-            raise WorkersError(
+            raise base.WorkersError(
                 f"cannot start worker {number + 1} of {self._count}: {error}; try fewer --workers"
             ) from error
         theirs.close()
         return worker
 
-    def _receive(self, worker: _Worker, events: list[Advanced | Outcome]) -> bool:
+    def _receive(self, worker: _Worker, events: base.Events) -> bool:
         """Take what a worker has sent; False where its pipe is broken."""
         try:
             while worker.connection.poll():
@@ -136,19 +124,19 @@ class LocalEngine(Engine):
             return False
         return True
 
-    def _take(self, worker: _Worker, message: object, events: list[Advanced | Outcome]) -> None:
+    def _take(self, worker: _Worker, message: object, events: base.Events) -> None:
         match message:
-            case Ready():
+            case base.Ready():
                 worker.ready, self._failed_starts = True, 0
-            case Unfit(error):
+            case base.Unfit(error):
                 raise error
-            case Done() | Failed():
+            case base.Done() | base.Failed():
                 worker.job = None
                 events.append(message)
             case int() | float() if worker.job is not None:
                 events.append(Advanced(worker.job.name, worker.number, message))
 
-    def _lose(self, worker: _Worker, events: list[Advanced | Outcome]) -> None:
+    def _lose(self, worker: _Worker, events: base.Events) -> None:
         self._remove(worker)
         reason = reason_of_exit(worker.process.exitcode)
         if not worker.ready:
@@ -157,11 +145,11 @@ class LocalEngine(Engine):
                 # The memory may not be enough for more workers.
                 self._count = max(len(self._living), 1)
             elif self._failed_starts >= FAILED_STARTS_LIMIT:
-                raise WorkersError(
+                raise base.WorkersError(
                     f"workers end as they start ({reason}); try fewer --workers, and --debug"
                 )
         if worker.job is not None:
-            events.append(Lost(worker.job, reason, before_start=not worker.ready))
+            events.append(base.Lost(worker.job, reason, before_start=not worker.ready))
 
     def _remove(self, worker: _Worker) -> None:
         self._living.pop(worker.number, None)
@@ -188,7 +176,7 @@ def prepare_workers() -> None:
     if _context().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        with _ctrl_c_ignored(), environment(_ONE_THREAD):
+        with _ctrl_c_ignored(), base.environment(_ONE_THREAD):
             forkserver.ensure_running()
 
 

@@ -24,19 +24,8 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from avsent import __version__
-from avsent.batch.engines.base import (
-    THREAD_VARIABLES,
-    Done,
-    Engine,
-    Failed,
-    Job,
-    Lost,
-    Outcome,
-    Ready,
-    Work,
-    WorkersError,
-    environment,
-)
+from avsent.batch.engines import base
+from avsent.batch.engines.base import Job, Work
 from avsent.batch.engines.worker import PredictWorker, failure
 from avsent.batch.events import Advanced
 from avsent.errors import AvsentError, UsageError
@@ -77,7 +66,7 @@ class _Worker:
     asked_s: float = field(default_factory=time.monotonic)
 
 
-class RayEngine(Engine):
+class RayEngine(base.Engine):
     """Actors on the cluster at ``address``, "auto" for the one this machine belongs to; None for
     a Ray that is started here and ended afterwards. A Ray that this process has connected to
     before is used as it is, and left so.
@@ -126,11 +115,11 @@ class RayEngine(Engine):
         worker.began_s = worker.asked_s = time.monotonic()
         return worker.number
 
-    def wait(self, timeout_s: float) -> list[Advanced | Outcome]:
+    def wait(self, timeout_s: float) -> base.Events:
         self._adjust_workers()
         workers = self._living.values()
         awaited = {r: w for w in workers for r in (w.progress, w.reply) if r is not None}
-        events: list[Advanced | Outcome] = []
+        events: base.Events = []
         if not awaited:
             time.sleep(timeout_s)
             return events
@@ -180,7 +169,7 @@ class RayEngine(Engine):
             self._last_ready_s = now_s
         elif now_s - self._last_ready_s > START_LIMIT_S:
             needs = " and ".join(f"{size:g} {name}" for name, size in self._resources.items())
-            raise WorkersError(
+            raise base.WorkersError(
                 f"no worker came up on the Ray cluster in {START_LIMIT_S:.0f} s; each needs "
                 f"{needs} of one node: see ray status"
             )
@@ -196,7 +185,7 @@ class RayEngine(Engine):
         # One waits even where there is no room: a node may be on its way.
         self._count = max(1, count if self._jobs is None else min(count, self._jobs))
 
-    def _receive_progress(self, worker: _Worker, events: list[Advanced | Outcome]) -> None:
+    def _receive_progress(self, worker: _Worker, events: base.Events) -> None:
         reference, worker.progress = worker.progress, None
         try:
             completed_s = self._ray.get(reference, timeout=FETCH_LIMIT_S)
@@ -205,7 +194,7 @@ class RayEngine(Engine):
         if completed_s is not None and worker.job is not None:
             events.append(Advanced(worker.job.name, worker.number, completed_s))
 
-    def _receive_reply(self, worker: _Worker, events: list[Advanced | Outcome]) -> None:
+    def _receive_reply(self, worker: _Worker, events: base.Events) -> None:
         reference, worker.reply = worker.reply, None
         try:
             message = self._ray.get(reference, timeout=FETCH_LIMIT_S)
@@ -217,35 +206,35 @@ class RayEngine(Engine):
         match message:
             case (version, node, host):
                 if version != __version__:
-                    raise WorkersError(
+                    raise base.WorkersError(
                         f"node {host} has avsent {version}, here it is {__version__}; install "
                         "the same on all nodes"
                     )
                 worker.node, worker.reply = node, worker.actor.prepare.remote(self._work)
-            case Ready():
+            case base.Ready():
                 worker.ready, self._failed_starts = True, 0
-            case Done() | Failed():
+            case base.Done() | base.Failed():
                 # Without its progress: that belongs to this job, not to the next one.
                 worker.job = worker.progress = None
                 events.append(message)
 
-    def _outcome_of_error(self, worker: _Worker, error: Exception) -> Failed:
+    def _outcome_of_error(self, worker: _Worker, error: Exception) -> base.Failed:
         """The failure of a job that raised ``error``; raises where no worker can do any job."""
         if worker.job is not None:
             return failure(error, worker.job, self._work, time.monotonic() - worker.began_s)
         if isinstance(error, AvsentError):
             raise error
         text = _one_line(f"{type(error).__name__}: {error}")
-        raise WorkersError(f"a worker on the Ray cluster cannot start: {text}") from error
+        raise base.WorkersError(f"a worker on the Ray cluster cannot start: {text}") from error
 
-    def _lose(self, worker: _Worker, reason: str, events: list[Advanced | Outcome]) -> None:
+    def _lose(self, worker: _Worker, reason: str, events: base.Events) -> None:
         self._end(worker)
         if worker.job is not None:
-            events.append(Lost(worker.job, reason))
+            events.append(base.Lost(worker.job, reason))
         elif not worker.ready and reason != NODE_LOST:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS_LIMIT:
-                raise WorkersError(
+                raise base.WorkersError(
                     f"workers on the Ray cluster end as they start ({reason}); is avsent "
                     "installed on all nodes? --debug tells more"
                 )
@@ -287,7 +276,7 @@ class RayWorker:
     """An actor of two threads: one processes the jobs, the other replies about progress."""
 
     def __init__(self, threads: int) -> None:
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+        os.environ.update(dict.fromkeys(base.THREAD_VARIABLES, str(threads)))
         os.dup2(2, 1)  # with --debug Ray prints it where the batch runs: not among the results
         self._completed_s: float | None = None
 
@@ -300,10 +289,10 @@ class RayWorker:
         node = ours.get_runtime_context().get_node_id()
         return __version__, node, ours.util.get_node_ip_address()
 
-    def prepare(self, work: Work) -> Ready:
+    def prepare(self, work: Work) -> base.Ready:
         """Load the model."""
         self._worker = PredictWorker(work)
-        return Ready()
+        return base.Ready()
 
     def outcome(self, job: Job) -> Any:
         """Process one file; only after :meth:`prepare`."""
@@ -331,7 +320,7 @@ def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
         # Nobody else may use a Ray started here, although it listens on the network. By itself Ray
         # would keep its token in the user's home folder.
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    with environment({n: value for n, value in variables.items() if n not in os.environ}):
+    with base.environment({n: value for n, value in variables.items() if n not in os.environ}):
         import ray
 
         if ray.is_initialized():
@@ -348,7 +337,7 @@ def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
                 ray.init(address or "local", log_to_driver=debug, logging_level=level, **options)
             except Exception as error:
                 where = "Ray cannot be started here" if address is None else _unreachable(address)
-                raise WorkersError(f"{where}: {_one_line(str(error))}") from error
+                raise base.WorkersError(f"{where}: {_one_line(str(error))}") from error
             finally:
                 if signal.getsignal(signal.SIGTERM) is not handler:  # Ray sets one of its own
                     signal.signal(signal.SIGTERM, handler)
@@ -374,7 +363,7 @@ def _try(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
         except OSError as error:
             reason = f"{error.strerror or error}; is it running?"
-            raise WorkersError(f"{_unreachable(address)}: {reason}") from error
+            raise base.WorkersError(f"{_unreachable(address)}: {reason}") from error
     try:
         trial = subprocess.run(
             [sys.executable, "-c", _TRIAL, address],
@@ -398,7 +387,7 @@ def _try(address: str) -> None:
         reason = f"another version of Ray or Python{versions}"
     elif "Could not find any running Ray" in output:
         reason = "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
-    raise WorkersError(f"{_unreachable(address)}: {reason}")
+    raise base.WorkersError(f"{_unreachable(address)}: {reason}")
 
 
 def _unreachable(address: str) -> str:

@@ -20,17 +20,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from avsent.batch.engines.base import (
-    EXIT_INTERNAL,
-    Done,
-    Failed,
-    FileResult,
-    Job,
-    Ready,
-    Unfit,
-    Work,
-    WorkersError,
-)
+from avsent.batch.engines import base
+from avsent.batch.engines.base import Job, Work
 from avsent.batch.journal import packed, packed_representations
 from avsent.errors import AvsentError, InputError, MediaError
 from avsent.files import file_sha256
@@ -55,14 +46,14 @@ class FileWorker(ABC):
         self._work = work
         self._options = options_of(work)
 
-    def outcome(self, job: Job, send: Send) -> Done | Failed | Extracted:
+    def outcome(self, job: Job, send: Send) -> base.Done | base.Failed | Extracted:
         """Process one file. Its own errors return as :class:`Failed`; errors that would hit every
         file are raised."""
         began_s = time.monotonic()
         try:
             with checked_content(job) as content_sha256:
                 if content_sha256 == job.known_sha256:
-                    return Done(job, None, time.monotonic() - began_s)
+                    return base.Done(job, None, time.monotonic() - began_s)
                 return self._process(job, content_sha256, began_s, send)
         except Exception as error:
             return failure(error, job, self._work, time.monotonic() - began_s)
@@ -70,7 +61,7 @@ class FileWorker(ABC):
     @abstractmethod
     def _process(
         self, job: Job, content_sha256: str, began_s: float, send: Send
-    ) -> Done | Extracted: ...
+    ) -> base.Done | Extracted: ...
 
 
 class PredictWorker(FileWorker):
@@ -84,12 +75,12 @@ class PredictWorker(FileWorker):
         if work.represent:
             self._predictor.require_adaptable()
 
-    def _process(self, job: Job, content_sha256: str, began_s: float, send: Send) -> Done:
+    def _process(self, job: Job, content_sha256: str, began_s: float, send: Send) -> base.Done:
         analysis = self._predictor.analyse(
             job.path, options=self._options, on_progress=progress_hook(send)
         )
         result = file_result(job, content_sha256, self._predictor, analysis, self._work)
-        return Done(job, result, time.monotonic() - began_s)
+        return base.Done(job, result, time.monotonic() - began_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +106,7 @@ class ExtractWorker(FileWorker):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        from avsent.extraction.utterances.voice_activity import default_detector
+        from avsent.extraction.utterances.segmentation import default_detector
         from avsent.model.checkpoint import load_config
 
         self._features = load_config(work.checkpoint).features
@@ -194,11 +185,11 @@ def progress_hook(send: Send) -> ProgressHook:
 
 def file_result(
     job: Job, content_sha256: str, predictor: Predictor, analysis: Analysis, work: Work
-) -> FileResult:
+) -> base.FileResult:
     """The decisions on an analysed file, as they go into the journal."""
     result = dataclasses.replace(predictor.conclude(analysis), source=job.name)
     stored, rows = packed(result)
-    return FileResult(
+    return base.FileResult(
         content_sha256=content_sha256,
         duration_s=result.duration_s,
         utterances=len(result.utterances),
@@ -208,21 +199,21 @@ def file_result(
     )
 
 
-def failure(error: Exception, job: Job, work: Work, seconds: float) -> Failed:
+def failure(error: Exception, job: Job, work: Work, seconds: float) -> base.Failed:
     """The failure of one file, named as in the folder; raises ``error`` where every other file
     would fail, too: a wrong option, say, or a damaged checkpoint."""
     if isinstance(error, AvsentError) and not isinstance(error, InputError):
         raise error
     if work.debug:
         traceback.print_exception(error)
-    code = EXIT_INTERNAL
+    code = base.EXIT_INTERNAL
     if isinstance(error, InputError):
         text, code = str(error), error.exit_code
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         text = "not enough memory; try fewer --workers"
     else:
         text = f"internal error: {type(error).__name__}: {error}; --debug shows the traceback"
-    return Failed(job, text.replace(str(job.path), job.name), code, seconds)
+    return base.Failed(job, text.replace(str(job.path), job.name), code, seconds)
 
 
 def serve(connection: Connection, load: Callable[[Work], FileWorker], work: Work) -> None:
@@ -233,22 +224,18 @@ def serve(connection: Connection, load: Callable[[Work], FileWorker], work: Work
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
         try:
-            worker = _loaded(load, work)
-            connection.send(Ready())
+            try:
+                worker = load(work)
+            except AvsentError:
+                raise
+            except Exception as error:
+                text = f"{type(error).__name__}: {error}"
+                raise base.WorkersError(f"a worker cannot start: {text}") from error
+            connection.send(base.Ready())
             while True:
                 connection.send(worker.outcome(connection.recv(), connection.send))
         except AvsentError as error:
-            connection.send(Unfit(error))
-
-
-def _loaded(load: Callable[[Work], FileWorker], work: Work) -> FileWorker:
-    try:
-        return load(work)
-    except AvsentError:
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        raise WorkersError(f"a worker cannot start: {text}") from error
+            connection.send(base.Unfit(error))
 
 
 def _die_with_parent() -> None:

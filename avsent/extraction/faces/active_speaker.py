@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.types import FaceObservation, eye_distance
+from avsent.extraction.faces.geometry import FaceObservation, eye_distance
 from avsent.options import FaceChoice
 
 LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # opposite landmarks of the inner lips
@@ -132,12 +132,8 @@ def _best_correlation(
     best = 0.0
     for lag_s in LAG_STEP_S * np.arange(-steps, steps + 1):
         heard = np.interp(times_s + lag_s, envelope_times_s, smooth)
-        best = max(best, _correlation(opening, heard))
+        spread = float(opening.std() * heard.std())
+        if spread >= 1e-9:
+            covariance = ((opening - opening.mean()) * (heard - heard.mean())).mean()
+            best = max(best, float(covariance) / spread)
     return best
-
-
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    spread = float(a.std() * b.std())
-    if spread < 1e-9:
-        return 0.0
-    return float(((a - a.mean()) * (b - b.mean())).mean()) / spread

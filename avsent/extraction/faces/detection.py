@@ -16,17 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.geometry import (
-    Matrix,
-    apply,
-    box_centre,
-    box_side,
-    chip_matrix,
-    inverse,
-    warp,
-)
+from avsent.extraction.faces import geometry
+from avsent.extraction.faces.geometry import Box, Matrix
 from avsent.extraction.faces.landmarks import load_once, model_file
-from avsent.extraction.faces.types import Box
 
 HOG_FLOOR = -0.4
 """Lowest HOG score reported. Faces turned half away score -0.4 to 0.3; on textures without faces
@@ -104,9 +96,8 @@ class FaceDetector:
 
         Among several, the one nearest to the middle of ``box``.
         """
-        to_chip = chip_matrix(box, NEAR_FACE_PX, NEAR_CHIP_PX, angle)
-        found = self._run_hog(warp(gray, to_chip, NEAR_CHIP_PX))
-        return _nearest([Detection(_from_chip(rect, to_chip), score) for rect, score in found], box)
+        to_chip = geometry.chip_matrix(box, NEAR_FACE_PX, NEAR_CHIP_PX, angle)
+        return _nearest(self._run_hog(geometry.warp(gray, to_chip, NEAR_CHIP_PX)), to_chip, box)
 
     def network_whole(self, gray: NDArray[np.uint8]) -> list[Detection]:
         """Faces that the network finds in ``gray`` [H, W], best first."""
@@ -117,13 +108,10 @@ class FaceDetector:
 
     def network_near(self, gray: NDArray[np.uint8], box: Box) -> Detection | None:
         """Like :meth:`near`, with the network (0.15 s)."""
-        to_chip = chip_matrix(box, NETWORK_NEAR_FACE_PX, NETWORK_NEAR_CHIP_PX)
-        chip = warp(gray, to_chip, NETWORK_NEAR_CHIP_PX)
-        found = self._run_network(chip, NETWORK_NEAR_FLOOR)
-        return _nearest(
-            [Detection(_from_chip(rect, to_chip), score, certain=True) for rect, score in found],
-            box,
-        )
+        to_chip = geometry.chip_matrix(box, NETWORK_NEAR_FACE_PX, NETWORK_NEAR_CHIP_PX)
+        chip = geometry.warp(gray, to_chip, NETWORK_NEAR_CHIP_PX)
+        found = _nearest(self._run_network(chip, NETWORK_NEAR_FLOOR), to_chip, box)
+        return None if found is None else replace(found, certain=True)
 
     def _run_hog(self, copy: NDArray[np.uint8]) -> _Found:
         rects, scores, _ = self._hog.run(copy, 0, HOG_FLOOR)
@@ -149,7 +137,13 @@ def _find_on_copy(
     copy = _scaled(gray, scale)
     if min(copy.shape) < HOG_MIN_PX:
         return []
-    return [Detection(_unscaled(rect, scale), score) for rect, score in run(copy)]
+    return [
+        Detection(
+            (r.left() / scale, r.top() / scale, (r.right() + 1) / scale, (r.bottom() + 1) / scale),
+            score,
+        )
+        for r, score in run(copy)
+    ]
 
 
 def _scaled(gray: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
@@ -167,33 +161,26 @@ def _scaled(gray: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(gray, size, interpolation=how), dtype=np.uint8)
 
 
-def _unscaled(rect: Any, scale: float) -> Box:
-    return (
-        rect.left() / scale,
-        rect.top() / scale,
-        (rect.right() + 1) / scale,
-        (rect.bottom() + 1) / scale,
-    )
-
-
 def _from_chip(rect: Any, to_chip: Matrix) -> Box:
     """A box found in a chip, as an upright square with the same middle and size in the frame."""
-    from_chip = inverse(to_chip)
+    from_chip = geometry.inverse(to_chip)
     middle = np.array([[(rect.left() + rect.right()) / 2, (rect.top() + rect.bottom()) / 2]])
-    x, y = (float(v) for v in apply(from_chip, middle)[0])
+    x, y = (float(v) for v in geometry.apply(from_chip, middle)[0])
     half = rect.width() * float(np.hypot(from_chip[0, 0], from_chip[1, 0])) / 2
     return x - half, y - half, x + half, y + half
 
 
-def _nearest(found: list[Detection], box: Box) -> Detection | None:
-    x, y = box_centre(box)
+def _nearest(found: _Found, to_chip: Matrix, box: Box) -> Detection | None:
+    """Of what was found in a chip, the one nearest to the middle of ``box``."""
+    x, y = geometry.box_centre(box)
 
     def distance(detection: Detection) -> float:
-        other = box_centre(detection.box)
+        other = geometry.box_centre(detection.box)
         return math.hypot(other[0] - x, other[1] - y)
 
-    best = min(found, key=distance, default=None)
-    return best if best is not None and distance(best) < box_side(box) else None
+    detections = [Detection(_from_chip(rect, to_chip), score) for rect, score in found]
+    best = min(detections, key=distance, default=None)
+    return best if best is not None and distance(best) < geometry.box_side(box) else None
 
 
 @dataclass(slots=True)

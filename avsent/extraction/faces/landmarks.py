@@ -18,15 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import InputError
-from avsent.extraction.faces.geometry import as_complex, fit_similarity, matrix_of, warp
-from avsent.extraction.faces.types import (
-    CROP_PX,
-    LANDMARK_COUNT,
-    LEFT_EYE,
-    RIGHT_EYE,
-    Box,
-    eye_axis,
-)
+from avsent.extraction.faces import geometry
+from avsent.extraction.faces.geometry import Box
 
 CHIP_FACE_PX = 192  # width of the detector's box in the predictor's chip
 CHIP_MARGIN_PX = 54
@@ -97,12 +90,12 @@ class LandmarkPredictor:
         side = max(right - left, bottom - top, 4.0)
         scale, near = CHIP_FACE_PX / side, CHIP_MARGIN_PX
         to_chip = np.array([[scale, 0.0, near - left * scale], [0.0, scale, near - top * scale]])
-        chip = warp(gray, to_chip, CHIP_FACE_PX + 2 * near)
+        chip = geometry.warp(gray, to_chip, CHIP_FACE_PX + 2 * near)
         width, height = round((right - left) * scale), round((bottom - top) * scale)
         face = self._dlib.rectangle(near, near, near + width, near + height)
         parts = self._predictor(chip, face).parts()
         points = np.array([(p.x, p.y) for p in parts], dtype=np.float32)
-        if points.shape != (LANDMARK_COUNT, 2):
+        if points.shape != (geometry.LANDMARK_COUNT, 2):
             raise InputError("the landmark model does not give 68 points; avsent needs 68")
         points /= np.float32(scale)
         points += np.array([left - near / scale, top - near / scale], dtype=np.float32)
@@ -123,20 +116,20 @@ MOUTH_DROP = 1.08
 
 TEMPLATE = np.array(
     [
-        [(CROP_PX - 1 - EYE_DISTANCE_PX) / 2, EYE_ROW_PX],
-        [(CROP_PX - 1 + EYE_DISTANCE_PX) / 2, EYE_ROW_PX],
-        [(CROP_PX - 1) / 2, EYE_ROW_PX + NOSE_BASE_DROP * EYE_DISTANCE_PX],
-        [(CROP_PX - 1) / 2, EYE_ROW_PX + MOUTH_DROP * EYE_DISTANCE_PX],
+        [(geometry.CROP_PX - 1 - EYE_DISTANCE_PX) / 2, EYE_ROW_PX],
+        [(geometry.CROP_PX - 1 + EYE_DISTANCE_PX) / 2, EYE_ROW_PX],
+        [(geometry.CROP_PX - 1) / 2, EYE_ROW_PX + NOSE_BASE_DROP * EYE_DISTANCE_PX],
+        [(geometry.CROP_PX - 1) / 2, EYE_ROW_PX + MOUTH_DROP * EYE_DISTANCE_PX],
     ]
 )
 """Eyes, base of the nose and middle of the mouth in the crop [4, 2]."""
 
 # Weight of each landmark in each anchor [4, 68]: one product instead of three means
-_SHARES = np.zeros((4, LANDMARK_COUNT))
-_SHARES[0, LEFT_EYE] = _SHARES[1, RIGHT_EYE] = 1 / 6
+_SHARES = np.zeros((4, geometry.LANDMARK_COUNT))
+_SHARES[0, geometry.LEFT_EYE] = _SHARES[1, geometry.RIGHT_EYE] = 1 / 6
 _SHARES[2, NOSE_BASE] = 1
 _SHARES[3, list(MOUTH_CORNERS)] = 1 / 2
-_TEMPLATE_POINTS = as_complex(TEMPLATE)
+_TEMPLATE_POINTS = geometry.as_complex(TEMPLATE)
 
 
 def anchors(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -150,8 +143,8 @@ def anchors(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def align_crop(gray: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """The face with ``landmarks`` [68, 2] in ``gray`` [H, W] as an upright crop [96, 96]."""
-    turn, shift = fit_similarity(as_complex(anchors(landmarks)), _TEMPLATE_POINTS)
-    return warp(gray, matrix_of(turn, shift), CROP_PX)
+    turn, shift = geometry.fit_similarity(geometry.as_complex(anchors(landmarks)), _TEMPLATE_POINTS)
+    return geometry.warp(gray, geometry.matrix_of(turn, shift), geometry.CROP_PX)
 
 
 MIN_CUTOFF_HZ = 2.0  # cut-off frequency of the smoothing for a face at rest
@@ -175,7 +168,7 @@ class LandmarkSmoother:
             return self._state.copy()
         step_s = time_s - last_s
         moved = landmarks - state
-        unit = max(math.hypot(*eye_axis(landmarks)), 1e-3)
+        unit = max(math.hypot(*geometry.eye_axis(landmarks)), 1e-3)
         speed = np.hypot(moved[:, :1], moved[:, 1:]) / (unit * step_s)
         cutoff_hz = MIN_CUTOFF_HZ + CUTOFF_PER_SPEED * speed
         share = 1.0 - np.exp(-2.0 * math.pi * cutoff_hz * step_s)

@@ -10,21 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from avsent.extraction.faces import geometry
 from avsent.extraction.faces.detection import Detection, FaceDetector, FaceSearch
-from avsent.extraction.faces.geometry import (
-    apply,
-    as_complex,
-    box_centre,
-    box_of_landmarks,
-    box_side,
-    overlap,
-    roll,
-    same_place,
-)
+from avsent.extraction.faces.geometry import Box, FaceObservation
 from avsent.extraction.faces.landmarks import LandmarkPredictor, LandmarkSmoother, align_crop
-from avsent.extraction.faces.optical_flow import FaceFlow
-from avsent.extraction.faces.shots import CutDetector
-from avsent.extraction.faces.types import Box, FaceObservation, eye_axis
+from avsent.extraction.faces.motion import CutDetector, FaceFlow
 
 CHECK_EVERY_S = 0.28  # how often the detector checks a tracked face: every third frame at 10 Hz …
 CLEAR_SCORE, CLEAR_CHECK_EVERY_S = 1.0, 0.48  # … and one that scored so much with HOG last time
@@ -98,9 +88,8 @@ class FaceTrack:
 
     def gone(self, time_s: float) -> bool:
         """Whether no detector has confirmed the face for too long."""
-        by_network = self._network_s == self.confirmed_s
-        limit_s = HIDDEN_S + NETWORK_CHECK_EVERY_S if by_network else HIDDEN_S
-        return time_s - self.confirmed_s > limit_s
+        more_s = NETWORK_CHECK_EVERY_S if self._network_s == self.confirmed_s else 0.0
+        return time_s - self.confirmed_s > HIDDEN_S + more_s
 
     def confirm(self, time_s: float, found: Detection) -> None:
         """A detector has found the face where it was expected."""
@@ -117,9 +106,9 @@ class FaceTrack:
         """Move the face to a detection; False if its landmarks are implausible."""
         landmarks = self._predictor(gray, found)
         # Again from the landmarks' own box: the detector's boxes come in steps.
-        landmarks = self._predictor(gray, box_of_landmarks(landmarks))
-        box = box_of_landmarks(landmarks)
-        if not _plausible(landmarks, box) or overlap(box, found) < 0.3:
+        landmarks = self._predictor(gray, geometry.box_of_landmarks(landmarks))
+        box = geometry.box_of_landmarks(landmarks)
+        if not _plausible(landmarks, box) or geometry.overlap(box, found) < 0.3:
             return False
         self.landmarks, self.box = landmarks, box
         return True
@@ -129,31 +118,31 @@ class FaceTrack:
         motion = self._flow.motion(gray, self.landmarks)
         if motion is None:
             return False
-        moved = apply(motion, self.landmarks)
+        moved = geometry.apply(motion, self.landmarks)
         height, width = gray.shape
-        moved_box = box_of_landmarks(moved)
-        x, y = box_centre(moved_box)
+        moved_box = geometry.box_of_landmarks(moved)
+        x, y = geometry.box_centre(moved_box)
         if not (0 <= x < width and 0 <= y < height):
             return False
         landmarks = self._predictor(gray, moved_box)
-        box = box_of_landmarks(landmarks)
+        box = geometry.box_of_landmarks(landmarks)
         if not _plausible(landmarks, box):
             return False
         self.landmarks, self.box = landmarks, box
-        apart = float(np.abs(as_complex(landmarks - moved)).sum()) / len(moved)
-        return apart <= MAX_DISAGREEMENT * math.hypot(*eye_axis(moved))
+        apart = float(np.abs(geometry.as_complex(landmarks - moved)).sum()) / len(moved)
+        return apart <= MAX_DISAGREEMENT * math.hypot(*geometry.eye_axis(moved))
 
     def _check(self, time_s: float, gray: NDArray[np.uint8], trusted: bool) -> bool:
         """Whether a detector confirms the face. Moves it there if its landmarks lie elsewhere."""
         self._checked_s = time_s
-        found = self._detector.near(gray, self.box, roll(self.landmarks))
+        found = self._detector.near(gray, self.box, geometry.roll(self.landmarks))
         ask_network = self.certain and time_s - self.confirmed_s >= NETWORK_CHECK_AFTER_S
         if found is None and ask_network and time_s - self._network_s >= NETWORK_CHECK_EVERY_S:
             self._network_s = time_s
             found = self._detector.network_near(gray, self.box)
         if found is None:
             return False
-        near = trusted and overlap(found.box, self.box) >= MIN_BOX_OVERLAP
+        near = trusted and geometry.overlap(found.box, self.box) >= MIN_BOX_OVERLAP
         if not near and not self._place_at(gray, found.box):
             return False
         self.confirm(time_s, found)
@@ -181,8 +170,8 @@ class FaceTrack:
 def _plausible(landmarks: NDArray[np.floating[Any]], box: Box) -> bool:
     """Whether ``landmarks`` [68, 2] with their ``box`` can be a face: by its size, the distance of
     the eyes and its roll."""
-    side = box_side(box)
-    x, y = eye_axis(landmarks)
+    side = geometry.box_side(box)
+    x, y = geometry.eye_axis(landmarks)
     if side < MIN_FACE_PX or abs(math.atan2(y, x)) > MAX_ROLL:
         return False
     low, high = EYES_PER_BOX
@@ -257,10 +246,12 @@ class FaceTracker:
 
     def _place(self, time_s: float, gray: NDArray[np.uint8], found: list[Detection]) -> None:
         """Assign each detection to the track whose face it shows, or begin a new track."""
-        for detection in sorted(found, key=lambda d: -box_side(d.box)):
-            known = [t for t in self._live if t.visible and same_place(t.box, detection.box)]
+        for detection in sorted(found, key=lambda d: -geometry.box_side(d.box)):
+            known = [
+                t for t in self._live if t.visible and geometry.same_place(t.box, detection.box)
+            ]
             if known:
-                best = max(known, key=lambda t: overlap(t.box, detection.box))
+                best = max(known, key=lambda t: geometry.overlap(t.box, detection.box))
                 if best.confirmed_s != time_s:
                     best.confirm(time_s, detection)
                 continue
@@ -271,8 +262,8 @@ class FaceTracker:
 
     def _begin(self, time_s: float, gray: NDArray[np.uint8], found: Detection) -> None:
         if len(self._live) >= MAX_FACES:
-            smallest = min(self._live, key=lambda t: box_side(t.box))
-            if box_side(found.box) < REPLACES * box_side(smallest.box):
+            smallest = min(self._live, key=lambda t: geometry.box_side(t.box))
+            if geometry.box_side(found.box) < REPLACES * geometry.box_side(smallest.box):
                 return
             self._live.remove(smallest)
         track = FaceTrack(self._predictor, self._detector)
@@ -280,7 +271,7 @@ class FaceTracker:
             return
         # Look again close up: a chance detection seldom recurs at another scale.
         again = self._detector.near(gray, track.box)
-        if again is not None and same_place(again.box, track.box):
+        if again is not None and geometry.same_place(again.box, track.box):
             track.confirm(time_s, again)
         self._live.append(track)
         self._search.found_new(time_s)
@@ -290,7 +281,7 @@ class FaceTracker:
         kept: list[FaceTrack] = []
         for track in sorted(self._live, key=lambda t: (t.number == 0, t.number)):
             older = [k for k in kept if k.visible and track.visible]
-            if not any(same_place(k.box, track.box) for k in older):
+            if not any(geometry.same_place(k.box, track.box) for k in older):
                 kept.append(track)
         self._live = kept
 
@@ -300,7 +291,9 @@ class FaceTracker:
             if not track.visible or track.end_s != time_s:
                 continue
             if track.number == 0:
-                if not _certain_enough(track):
+                sure = track.confirmations >= 2 and track.score >= CERTAIN_SCORE
+                looked = track.confirmations >= CONFIRMATIONS and track.score >= CONFIRMED_SCORE
+                if not (track.certain or sure or looked):
                     continue
                 track.number = len(self._summaries) + 1
                 track.start_s = time_s
@@ -314,17 +307,11 @@ class FaceTracker:
         return sorted(reported, key=lambda o: o.track)
 
 
-def _certain_enough(track: FaceTrack) -> bool:
-    if track.certain or (track.confirmations >= 2 and track.score >= CERTAIN_SCORE):
-        return True
-    return track.confirmations >= CONFIRMATIONS and track.score >= CONFIRMED_SCORE
-
-
 def _may_be(track: FaceTrack, found: Detection) -> bool:
     """Whether ``found`` can be the face that ``track`` has lost: near it and about its size."""
-    a, b = box_side(track.box), box_side(found.box)
+    a, b = geometry.box_side(track.box), geometry.box_side(found.box)
     if max(a, b) > SAME_SIZE * min(a, b):
         return False
-    x, y = box_centre(track.box)
-    u, v = box_centre(found.box)
+    x, y = geometry.box_centre(track.box)
+    u, v = geometry.box_centre(found.box)
     return bool(np.hypot(u - x, v - y) < a)

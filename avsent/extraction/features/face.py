@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.types import eye_centres
+from avsent.extraction.faces.geometry import eye_centres
 
 JAW_POINTS = 17
 POINTS = 68 - JAW_POINTS

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.types import eye_centres
+from avsent.extraction.faces.geometry import eye_centres
 from avsent.extraction.features.face import normalise_landmarks
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 

@@ -9,20 +9,9 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 
-from avsent.extraction.media.events import (
-    MAX_SILENCE_S,
-    SAMPLE_RATE_HZ,
-    SILENCE_SHARE,
-    Damage,
-    DamageLog,
-    Sound,
-    StreamClock,
-    impossible_sound,
-    seconds,
-)
+from avsent.extraction.media import events
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Sound
 
 CHUNK_SAMPLES = SAMPLE_RATE_HZ // 5
 MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
@@ -43,16 +32,16 @@ class SoundTrack:
 
     def __init__(self, stream: Any, origin_s: float) -> None:
         self._stream = stream
-        self._clock = StreamClock(origin_s)
-        self._log = DamageLog("audio")
-        self._resampler: AudioResampler | None = None
+        self._clock = events.StreamClock(origin_s)
+        self._log = events.DamageLog("audio")
+        self._resampler: av.AudioResampler | None = None
         self._setup: tuple[str, int, int] | None = None
         self._start_s: float | None = None  # of the first sample
         self._delivered = 0  # samples given out
         self._held: list[_Samples] = []  # resampled, not yet given out
         self._held_samples = 0
         self._cut = 0  # samples still to be dropped after an overlap
-        self._silence_left_s = MAX_SILENCE_S
+        self._silence_left_s = events.MAX_SILENCE_S
         self._anchor_s = 0.0  # time of the last anchor, and length of the sound fed since then
         self._fed_s = 0.0
 
@@ -86,14 +75,14 @@ class SoundTrack:
         self._flush_resampler()
         yield from self._chunks(everything=True)
 
-    def _add(self, frame: AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
+    def _add(self, frame: av.AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
         if not frame.samples or not frame.sample_rate:
             return
         if frame.is_corrupt:
             yield from self._log.failed(self.position_s, "a stretch of sound is damaged")
         else:
             self._log.recovered()
-        if impossible_sound(frame.sample_rate, frame.layout.nb_channels):
+        if events.impossible_sound(frame.sample_rate, frame.layout.nb_channels):
             yield from self._log.failed(self.position_s, "the sound cannot be resampled")
             return
         yield from self._anchor(frame, other_s)
@@ -105,14 +94,14 @@ class SoundTrack:
             yield from self._log.failed(self.position_s, "the sound cannot be resampled")
             return
         self._fed_s += frame.samples / frame.sample_rate
-        self._silence_left_s += SILENCE_SHARE * frame.samples / frame.sample_rate
+        self._silence_left_s += events.SILENCE_SHARE * frame.samples / frame.sample_rate
         self._hold(resampled)
         yield from self._chunks(everything=False)
 
-    def _anchor(self, frame: AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
+    def _anchor(self, frame: av.AudioFrame, other_s: float | None) -> Iterator[Sound | Damage]:
         """Bring the count of samples in line with the timestamp of ``frame``."""
         expected_s, base = self.position_s, frame.time_base
-        raw_s = seconds(frame.pts, base) if frame.pts is not None and base else None
+        raw_s = events.seconds(frame.pts, base) if frame.pts is not None and base else None
         if expected_s is None:
             began_s = 0.0 if raw_s is None else self._clock.time_s(raw_s)
             time_s = self._clock.begin(began_s)
@@ -150,7 +139,7 @@ class SoundTrack:
                 part = min(missing - begin, MAX_FILL_SAMPLES)
                 yield self._deliver(np.zeros(part, np.float32))
 
-    def _resampler_for(self, frame: AudioFrame) -> AudioResampler:
+    def _resampler_for(self, frame: av.AudioFrame) -> av.AudioResampler:
         channels = frame.layout.nb_channels
         setup = (frame.format.name, channels, frame.sample_rate)
         if self._resampler is None or setup != self._setup:
@@ -158,7 +147,7 @@ class SoundTrack:
             # FFmpeg's own mix of stereo to mono is 3 dB louder for float codecs than for integer
             # ones, so stereo is kept here and averaged in `_hold`.
             layout = "mono" if channels == 1 else "stereo"
-            self._resampler = AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE_HZ)
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE_HZ)
             self._setup = setup
         return self._resampler
 
@@ -169,7 +158,7 @@ class SoundTrack:
                 self._hold(self._resampler.resample(None))
             self._resampler = None
 
-    def _hold(self, frames: list[AudioFrame]) -> None:
+    def _hold(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
             if frame is None:  # flushing a resampler that had nothing to do
                 continue

@@ -48,8 +48,6 @@ class MediaInfo:
     duration_s: float | None
     has_video: bool
     has_audio: bool
-    video_codec: str | None
-    audio_codec: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Media files: one pass over the container gives pictures and sound with presentation times.
+"""Media files: opened safely, and read in one pass: pictures and sound with presentation times.
 
 ::
 
@@ -9,26 +9,282 @@
                 case Sound(): ...    # 16 kHz mono, each chunk begins where the last one ended
                 case Damage(): ...   # what could not be read; the rest still comes
 
-Memory does not grow with the length of the file.
+Memory does not grow with the length of the file. Only the named file is ever read: FFmpeg's
+network protocols, playlists and file-name patterns are shut out.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import av
 import av.logging
+from av.container import InputContainer
+from av.stream import Disposition
 
+from avsent.errors import MediaError
 from avsent.extraction.media.audio import SoundTrack
-from avsent.extraction.media.container import nothing_decodes, open_media
-from avsent.extraction.media.events import Damage, DamageLog, Frame, MediaInfo, Sound
+from avsent.extraction.media.events import (
+    MAX_FRAME_PIXELS,
+    MAX_START_S,
+    MAX_STATED_S,
+    Damage,
+    DamageLog,
+    Frame,
+    MediaInfo,
+    Sound,
+    impossible_sound,
+)
 from avsent.extraction.media.video import DecodedFrame, FrameSampler, PictureTrack, TimesSampler
+from avsent.machine import usable_cores
+from avsent.text import printable
+
+# Formats that open other files or devices, or that make a "video" of plain text.
+_REFUSED_FORMATS = {
+    *("hls", "applehttp", "concat", "dash", "webm_dash_manifest", "imf", "image2", "image2pipe"),
+    *("lavfi", "sdp", "rtsp", "rtp", "sap", "vapoursynth", "avisynth", "fbdev", "kmsgrab", "oss"),
+    *("alsa", "v4l2", "video4linux2", "x11grab", "pulse", "jack", "tty", "txd", "bin", "xbin"),
+    *("adf", "idf", "data", "rawvideo", "ffmetadata"),
+}
+_PICTURE_BRANDS = {"avif", "heic", "heix", "mif1"}
+_PICTURE_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".heic", ".avif", ".jxl", ".svg", ".ico", ".ppm", ".pgm"),
+}
+# The clocks of these formats start anywhere (in MP3, after the encoder's delay), and every player
+# counts from the first value.
+_FLOATING_CLOCK_FORMATS = {"mpegts", "mpeg", "mp3"}
+# A clock that starts further below zero is rebased, too; less is codec delay.
+_NEGATIVE_START_S = 0.1
+_AV_TIME_BASE_HZ = 1_000_000
+# With more threads decoding holds more frames but is no faster than face detection.
+_MAX_DECODER_THREADS = 4
+# Each decoder thread holds pictures of its own: beyond 4K, two take enough memory.
+_MANY_PIXELS = 4096 * 2304
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMedia:
+    """An open container, its chosen streams, and what was noticed while opening.
+
+    ``origin_s``: raw time at which presentation begins. ``stated_end_s``: where the container
+    says that the chosen streams end; None where it does not say or guesses from the file size.
+    """
+
+    container: InputContainer
+    video: av.VideoStream | None
+    audio: av.AudioStream | None
+    info: MediaInfo
+    origin_s: float
+    stated_end_s: float | None
+    damage: tuple[Damage, ...]
+
+
+def open_media(path: Path, threads: int | None = None) -> OpenMedia:
+    """Open ``path`` and choose its best video and sound stream.
+
+    ``threads``: of the decoder, by default as many as help. Raises MediaError, one line, if the
+    file is missing, a folder, unreadable, empty, not media, a still picture, a playlist, too large
+    in pixels, or has no stream that can be decoded.
+    """
+    _check_file(path)
+    container = _open_container(path)
+    try:
+        return _choose(path, container, threads)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _check_file(path: Path) -> None:
+    name = printable(path)
+    try:
+        if path.is_dir():
+            raise MediaError(f"{name} is a folder; give the media files in it")
+        if not path.exists():
+            raise MediaError(f"{name} does not exist; check the path")
+        if not path.is_file():
+            raise MediaError(f"{name} is not a regular file; save it to disk first")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise MediaError(f"{name} is empty (0 bytes); fetch or record it again")
+    except PermissionError as error:
+        raise MediaError(f"{name} may not be read; check its permissions") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "the name is not valid"
+        raise MediaError(f"{name} cannot be opened ({reason}); check the path") from error
+
+
+@cache
+def _this_file_only() -> dict[str, str]:
+    """Options of FFmpeg under which a file opens no other one."""
+    formats = {part for name in av.formats_available for part in name.split(",")}
+    allowed = ",".join(sorted(formats - _REFUSED_FORMATS))
+    return {"protocol_whitelist": "file", "format_whitelist": allowed}
+
+
+def _open_container(path: Path) -> InputContainer:
+    # `file:` and an absolute path keep FFmpeg from reading the name as a protocol or an option.
+    url = "file:" + os.path.abspath(path)
+    # FFmpeg decodes some pictures while opening. Four times the allowed size, so that the message
+    # can name the size of pictures that are a little too large.
+    options = {**_this_file_only(), "max_pixels": str(4 * MAX_FRAME_PIXELS)}
+    try:
+        container = av.open(url, options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if path.suffix.lower() in _PICTURE_SUFFIXES:
+            raise _still_picture(path) from error
+        raise MediaError(
+            f"{printable(path)} is not a media file that avsent reads, or it is damaged from "
+            "the start; check that it plays, or convert it to mp4"
+        ) from error
+    # The whitelist refuses playlists already, but old FFmpegs spell some names differently.
+    if _REFUSED_FORMATS & set(container.format.name.split(",")):
+        container.close()
+        raise MediaError(f"{printable(path)} only refers to other files; give the video itself")
+    brand = container.metadata.get("major_brand", "").strip()
+    if container.format.name.endswith("_pipe") or brand in _PICTURE_BRANDS:
+        container.close()
+        raise _still_picture(path)
+    return container
+
+
+def _still_picture(path: Path) -> MediaError:
+    name = printable(path)
+    return MediaError(f"{name} is a still picture, not a video; give a video or sound file")
+
+
+def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[Any, bool]:
+    """The best stream of a kind that has a decoder (or None), and whether any lacked one."""
+    streams = [s for s in container.streams if s.type == kind]
+    streams = [s for s in streams if not s.disposition & Disposition.attached_pic]
+    usable = [s for s in streams if s.codec_context is not None]
+    best: Any = container.streams.best(kind)
+    if usable and best not in usable:
+        best = max(usable, key=lambda s: bool(s.disposition & Disposition.default))
+    return best if usable else None, len(usable) < len(streams)
+
+
+def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenMedia:
+    video, unknown_picture = _best(container, "video")
+    audio, unknown_sound = _best(container, "audio")
+    notes = []
+    if audio is not None:
+        context = audio.codec_context
+        if wrong := impossible_sound(context.sample_rate or 0, context.channels or 0):
+            if video is None:
+                raise MediaError(f"{printable(path)} has {wrong}; convert it to 16000 Hz mono")
+            audio = None
+            notes.append(Damage("audio", None, wrong))
+    if video is None and audio is None:
+        why = (
+            "has picture or sound in a format that cannot be decoded; convert it to mp4"
+            if unknown_picture or unknown_sound
+            else "holds neither picture nor sound; give a video or sound file"
+        )
+        raise MediaError(f"{printable(path)} {why}")
+    if video is None and unknown_picture:
+        notes.append(Damage("video", None, "no decoder for the format of the picture"))
+    if audio is None and unknown_sound:
+        notes.append(Damage("audio", None, "no decoder for the format of the sound"))
+
+    if video is not None:
+        _prepare_video(path, video, threads)
+    duration_s = _duration_s(container, [s for s in (video, audio) if s is not None])
+    start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
+    floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
+    floating = floating or not -_NEGATIVE_START_S <= start_s <= MAX_START_S
+    info = MediaInfo(
+        path=path,
+        format=container.format.name,
+        duration_s=duration_s,
+        has_video=video is not None,
+        has_audio=audio is not None,
+    )
+    return OpenMedia(
+        container=container,
+        video=video,
+        audio=audio,
+        info=info,
+        origin_s=start_s if floating else 0.0,
+        stated_end_s=_stated_end_s(container, video, audio),
+        damage=tuple(notes),
+    )
+
+
+def _prepare_video(path: Path, stream: av.VideoStream, threads: int | None) -> None:
+    context = stream.codec_context
+    if context.width * context.height > MAX_FRAME_PIXELS:
+        raise _too_large(path, context.width, context.height)
+    # The size may change in mid-stream, so the decoder itself must refuse large pictures, too.
+    context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+    stream.thread_type = "AUTO"
+    most = 2 if context.width * context.height > _MANY_PIXELS else _MAX_DECODER_THREADS
+    context.thread_count = min(most, threads or usable_cores())
+
+
+def _too_large(path: Path, width: int, height: int) -> MediaError:
+    return MediaError(
+        f"{printable(path)} has pictures of {width}x{height} pixels, too large to analyse; "
+        "scale it down to at most 8192x4608"
+    )
+
+
+def nothing_decodes(info: MediaInfo) -> MediaError:
+    """The error for a file that opened, but gave neither picture nor sound."""
+    width, height = _stated_size(info.path) if info.has_video else (0, 0)
+    if width * height > MAX_FRAME_PIXELS:
+        return _too_large(info.path, width, height)
+    limit = " (pictures may have at most 8192x4608 pixels)" if info.has_video else ""
+    return MediaError(
+        f"{printable(info.path)} has no picture and no sound that can be decoded{limit}; "
+        "check that it plays, or convert it to mp4"
+    )
+
+
+def _stated_size(path: Path) -> tuple[int, int]:
+    """Width and height stated by the container, else 0. Opened without a decoder: with one, FFmpeg
+    forgets a size that is too large to decode."""
+    try:
+        options = {**_this_file_only(), "codec_whitelist": "none"}
+        with av.open("file:" + os.path.abspath(path), options=options) as file:
+            (video, *_) = file.streams.video
+            return video.codec_context.width, video.codec_context.height
+    except (av.FFmpegError, OSError, ValueError, AttributeError):
+        return 0, 0
+
+
+def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:
+    ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
+    if not ends or ends[0] < 0:
+        ends = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
+    return max(ends) if ends and 0 < max(ends) <= MAX_STATED_S else None
+
+
+def _stated_end_s(
+    container: InputContainer, video: av.VideoStream | None, audio: av.AudioStream | None
+) -> float | None:
+    names = set(container.format.name.split(","))
+    if not names & {"mov", "matroska", "avi"}:
+        return None  # FFmpeg guesses the duration from the size of the file
+    ends = [
+        float(((s.start_time or 0) + s.duration) * s.time_base)
+        for s in (video, audio)
+        if s is not None and s.duration and s.time_base
+    ]
+    if not ends and container.duration:
+        known = all(s.type in ("video", "audio") for s in container.streams)
+        ends = [container.duration / _AV_TIME_BASE_HZ] if known else []
+    return max(ends) if ends and max(ends) <= MAX_STATED_S else None
+
 
 # Silences FFmpeg on stderr, for the whole process. None, not PANIC: with any level the decoder's
 # threads call back into Python for each message.

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeAlias
 import av
 import numpy as np
 import numpy.typing as npt
-from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from avsent.extraction.media.events import Damage, DamageLog, Frame, StreamClock, seconds
@@ -34,7 +33,7 @@ class DecodedFrame:
     """One picture as it was decoded, in colour and not yet turned upright."""
 
     time_s: float
-    frame: VideoFrame
+    frame: av.VideoFrame
 
 
 Picture: TypeAlias = Frame | DecodedFrame
@@ -99,16 +98,12 @@ class SkipPlanner:
 
     def __init__(self, sampler: Sampler, *, enabled: bool) -> None:
         self._sampler = sampler
-        self._enabled = enabled
+        self.enabled = enabled  # if not, every packet is wanted
         self._waiting: deque[tuple[Any, int | None]] = deque()
         self._undecided: list[int] = []
         self._wanted: set[int] = set()
         self._last_dts: int | None = None
         self._received = 0
-
-    def disable(self) -> None:
-        """Every packet is wanted from now on."""
-        self._enabled = False
 
     def push(self, packet: Any, clock: StreamClock) -> Iterator[tuple[Any, bool]]:
         """Add a packet; yield the packets decided by it, each with whether it is wanted."""
@@ -121,8 +116,8 @@ class SkipPlanner:
             and len(self._waiting) < _LOOK_AHEAD_PACKETS
             and not packet.is_corrupt
         )
-        if not self._enabled or not regular:
-            self._enabled = False
+        if not self.enabled or not regular:
+            self.enabled = False
             yield from self.finish()
             yield packet, True
             return
@@ -184,7 +179,7 @@ class PictureTrack:
         rate = stream.average_rate
         self._interval_s = 1 / float(rate) if rate else _DEFAULT_INTERVAL_S
         self._last_s = -math.inf  # time of the last frame passed on in order
-        self._heap: list[tuple[float, int, VideoFrame]] = []
+        self._heap: list[tuple[float, int, av.VideoFrame]] = []
         self._decoded = 0
         self._reformatter = VideoReformatter()
         self.position_s: float | None = None
@@ -231,7 +226,7 @@ class PictureTrack:
 
     def _irregular(self, time_s: float | None, reason: str) -> list[Damage]:
         """From here on, nothing is skipped. The Damage to report."""
-        self._planner.disable()
+        self._planner.enabled = False
         return self._log.failed(time_s, reason)
 
     def _due_s(self, packet: Any) -> float | None:
@@ -243,14 +238,14 @@ class PictureTrack:
             return None
         return self._clock.time_s(seconds(packet.pts, packet.time_base))
 
-    def _add(self, frame: VideoFrame, other_s: float | None) -> Iterator[Picture | Damage]:
+    def _add(self, frame: av.VideoFrame, other_s: float | None) -> Iterator[Picture | Damage]:
         if frame.is_corrupt:
             # Kept: the frames after it are built on it and are not marked as corrupt.
             yield from self._irregular(self._due_s(None), "a stretch of picture is damaged")
         else:
             self._log.recovered()
         if frame.interlaced_frame:
-            self._planner.disable()  # two packets may make one frame
+            self._planner.enabled = False  # two packets may make one frame
         expected_s = 0.0 if self.position_s is None else self.position_s + self._interval_s
         stamp, base = frame.pts if frame.pts is not None else frame.dts, frame.time_base
         if stamp is None or not base:
@@ -291,13 +286,13 @@ class PictureTrack:
         self.end_s = max(self.end_s or 0.0, time_s + duration_s)
 
 
-def quarter_turns(frame: VideoFrame) -> int:
+def quarter_turns(frame: av.VideoFrame) -> int:
     """Quarter turns counter-clockwise (as np.rot90 counts) that put ``frame`` upright."""
     return round(frame.rotation / 90) % 4
 
 
 def upright(
-    frame: VideoFrame, pixel_format: str, reformatter: VideoReformatter
+    frame: av.VideoFrame, pixel_format: str, reformatter: VideoReformatter
 ) -> npt.NDArray[np.uint8]:
     """``frame`` turned upright, uint8 [height, width] ("gray") or [height, width, 3] ("bgr24").
 

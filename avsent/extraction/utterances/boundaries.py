@@ -71,7 +71,10 @@ def _read_cues(text: str, name: str, *, vtt: bool) -> Iterator[Segment]:
         elif _ARROW in line:
             if cue is not None:
                 yield Segment(*cue, _plain(words if vtt else _unnumbered(words), vtt))
-            cue, words = _timing(line, f"{name}:{line_number}"), []
+            start, _, rest = line.partition(_ARROW)
+            end = (rest.split(maxsplit=1) or [""])[0]  # cue settings may follow
+            where, words = f"{name}:{line_number}", []
+            cue = _checked(_seconds(start, where), _seconds(end, where), where)
         elif vtt and blank:
             # A blank line ends a WebVTT cue; the name of the next one or a comment follows.
             if cue is not None:
@@ -104,12 +107,6 @@ def _plain(lines: list[str], vtt: bool) -> str | None:
         with suppress(ValueError):  # a character reference of thousands of digits
             text = html.unescape(text)
     return " ".join(text.split()) or None
-
-
-def _timing(line: str, where: str) -> tuple[float, float]:
-    start, _, rest = line.partition(_ARROW)
-    end = (rest.split(maxsplit=1) or [""])[0]  # cue settings may follow
-    return _checked(_seconds(start, where), _seconds(end, where), where)
 
 
 def _seconds(clock: str, where: str) -> float:

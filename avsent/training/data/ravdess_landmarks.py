@@ -24,8 +24,11 @@ from avsent.extraction.faces.landmarks import smooth_landmarks
 from avsent.extraction.features.face import FaceFeatures, NeutralFace, face_features
 from avsent.extraction.features.voice import audible_power, prosody_of
 from avsent.extraction.media.video import FrameSampler
-from avsent.extraction.utterances.segmentation import SpeechSegmenter
-from avsent.extraction.utterances.voice_activity import SpeechDetector, default_detector
+from avsent.extraction.utterances.segmentation import (
+    SpeechDetector,
+    SpeechSegmenter,
+    default_detector,
+)
 from avsent.files import file_sha256
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from PIL.Image import Image
 
-from avsent.extraction.faces.types import Box, Sighting
+from avsent.extraction.faces.geometry import Box, Sighting
 from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.text import score_text
 from avsent.views.annotate.drawing import (

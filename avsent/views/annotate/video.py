@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avsent.errors import InputError, MediaError, OutputError
-from avsent.extraction.faces.types import Sighting
+from avsent.extraction.faces.geometry import Sighting
 from avsent.extraction.media.audio import DRIFT_TOLERANCE_S
 from avsent.extraction.media.events import MAX_SILENCE_S, SILENCE_SHARE, StreamClock, seconds
 from avsent.extraction.media.reader import MediaReader

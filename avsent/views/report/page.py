@@ -30,7 +30,7 @@ from avsent.result.record import Result, TimeWeight, UtteranceResult, lanes
 from avsent.text import one_line
 
 if TYPE_CHECKING:
-    from avsent.extraction.faces.types import Sighting
+    from avsent.extraction.faces.geometry import Sighting
     from avsent.views.report.pictures import Gathered, UtterancePictures
 
 DURATION_TOLERANCE_S = 1.0  # between media file and result; above, it may be the wrong file

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from avsent.extraction.buffers import RecentSound
 from avsent.extraction.extractor import Extraction, FeatureConfig
-from avsent.extraction.faces.types import Box, Sighting
+from avsent.extraction.faces.geometry import Box, Sighting
 from avsent.extraction.features.voice import AudioConfig, mel_power, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Sound
 from avsent.extraction.media.reader import MediaReader
