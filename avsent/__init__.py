@@ -7,8 +7,6 @@
 To predict many files, load the model once: ``avsent.load().predict_many(paths)``.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,5 @@
 """``python -m avsent`` is the command ``avsent``."""
 
-from __future__ import annotations
-
 import sys
 
 from avsent.cli.app import main

@@ -15,8 +15,6 @@
 Each message is one line: what is wrong, where, and what to do next.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

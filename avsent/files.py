@@ -1,7 +1,5 @@
 """Files that results are written to: checked before the work, and never half there."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

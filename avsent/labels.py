@@ -1,7 +1,5 @@
 """Labels of utterances: which classes there are, the polarity of each, and numbers as classes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

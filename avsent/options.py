@@ -1,7 +1,5 @@
 """Options of a prediction."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path

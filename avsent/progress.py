@@ -4,8 +4,6 @@ The code that works calls the hook and does not know what it does (a bar, a log 
 nothing below the command line imports a terminal library.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

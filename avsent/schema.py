@@ -1,7 +1,5 @@
 """Dataclasses from plain JSON: every wrong entry is refused, and the message names its place."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """Text: read from the user's files, and written such that a terminal or page shows all of it."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -1,8 +1,6 @@
 """``--adapt corpus``: when all files are done, each is decided on again, measured from the mean of
 all. The journal holds the representations, so no video is read again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

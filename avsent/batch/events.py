@@ -1,7 +1,5 @@
 """The events of a batch, for whoever shows them; ``--json-progress`` prints each as one line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

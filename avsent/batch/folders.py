@@ -1,7 +1,5 @@
 """The media files of a folder, and where the results of each go in a mirrored tree."""
 
-from __future__ import annotations
-
 import fnmatch
 import hashlib
 import os

@@ -4,8 +4,6 @@ Tables and summary depend on the files, the model and the options alone: not on 
 what order the files were processed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import dataclasses

@@ -5,8 +5,6 @@ of a probability), and each name and warning once: 20,000 utterances without tex
 megabyte.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

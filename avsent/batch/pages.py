@@ -4,8 +4,6 @@
 are not written again. Without that file, all pages are.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

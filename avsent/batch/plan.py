@@ -1,8 +1,6 @@
 """The plan of a run: which files to process, and in what order; and the configuration that results
 depend on: if any of it changes, every file is done again."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

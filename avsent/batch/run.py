@@ -1,7 +1,5 @@
 """A batch from beginning to end: find the files, plan, process, write the tables."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections import Counter

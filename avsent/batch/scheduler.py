@@ -1,8 +1,6 @@
 """The scheduler of a batch: it hands out jobs, tries lost ones again, enforces the time limit and
 records how each job ended."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, deque
 from collections.abc import Callable

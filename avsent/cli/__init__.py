@@ -1,7 +1,5 @@
 """The command line: one small file per command. Nothing heavy is imported before it is needed."""
 
-from __future__ import annotations
-
 from avsent.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -1,7 +1,5 @@
 """The Typer application and its entry point: parse, run, exit with the right code."""
 
-from __future__ import annotations
-
 import io
 import signal
 import sys

@@ -4,8 +4,6 @@ Each step imports what it checks itself, because that may be missing or broken. 
 and raises where the thing does not work.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

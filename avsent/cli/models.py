@@ -1,7 +1,5 @@
 """``avsent models``: the included models, the facts about one, and whether they are intact."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

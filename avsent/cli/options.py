@@ -1,7 +1,5 @@
 """Options that several commands share, and checks of the paths they name."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

@@ -1,7 +1,5 @@
 """What commands print: messages on standard error, tables on standard output; exit codes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """``avsent report`` and ``avsent plot``: pages and figures of a result, a batch or a run."""
 
-from __future__ import annotations
-
 import re
 from enum import StrEnum
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Buffers of the recent sound and faces that an utterance may still need."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 

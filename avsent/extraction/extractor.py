@@ -5,8 +5,6 @@ handed out as soon as both streams have passed its end, and everything before it
 memory does not grow with the length of the video.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@
 from the folder. A checkpoint is untrusted input: sizes are checked before anything is allocated.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Encoded utterances of a video → decisions with their reasons."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ but for rounding. On a processor utterances are encoded one by one: what fits in
 half the time that it takes in a batch of fifty.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
 """Where checkpoints are: the shipped ones by name, any other by path. Without torch, so that
 commands which only need the place of one start at once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from avsent.errors import CheckpointError

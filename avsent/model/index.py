@@ -5,8 +5,6 @@ adding a model to ``models/``, with its weights and card, call :func:`write_inde
 -m avsent.model.index models``.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import json

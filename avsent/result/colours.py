@@ -5,8 +5,6 @@ protanopia, deuteranopia and tritanopia, too, and white text on each has a contr
 (WCAG 2.2, level AA).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 Strengths are those found to carry over to recordings outside the training corpora.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -1,7 +1,5 @@
 """Evaluation of a checkpoint on a corpus: ``avsent evaluate``."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Samples of one part of a corpus as padded videos, and how a batch of them enters a model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

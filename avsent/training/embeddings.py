@@ -1,7 +1,5 @@
 """Embeddings of target and source before and after transfer, for the figure of their spaces."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ per speaker.
 Running the model is up to the caller.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from dataclasses import dataclass, field

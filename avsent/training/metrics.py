@@ -5,8 +5,6 @@ follow MMSA; tests hold them against scikit-learn. They are written in numpy bec
 computes all of them a thousand times: scikit-learn's functions would take 20 times as long.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias

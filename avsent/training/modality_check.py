@@ -7,8 +7,6 @@ utterances have one modality corrupted (M3ER's ablation): by Gaussian noise at a
 ratio of 0.01, or by that of another utterance in its place. The use of proxies is chosen likewise.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

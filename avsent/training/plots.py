@@ -3,8 +3,6 @@
 The same data give the same bytes with the same matplotlib.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

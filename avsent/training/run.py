@@ -1,7 +1,5 @@
 """A whole training run: every seed, mean and deviation, the best seed's checkpoint and figures."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import shutil

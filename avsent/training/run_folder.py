@@ -15,8 +15,6 @@
     OUT/plots/                     its loss curves, confusion, embedding spaces
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

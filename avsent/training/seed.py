@@ -1,7 +1,5 @@
 """One seed of a training run: source, target, calibration, predictions."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass

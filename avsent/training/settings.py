@@ -3,8 +3,6 @@
 The HMTL paper's sizes, weights and optimiser are not known: these defaults are ours.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, field
 

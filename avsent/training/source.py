@@ -1,7 +1,5 @@
 """The source model: pretrained, then frozen; its embeddings teach the target."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

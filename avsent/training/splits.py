@@ -1,7 +1,5 @@
 """Corpus and settings → videos to learn from: encoded labels, parts, text vectors."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The training loop: epochs over videos; the best epoch on validation is kept, each one saved."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Outputs of a model on the validation part: the value of an epoch, predictions, calibration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

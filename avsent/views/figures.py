@@ -5,8 +5,6 @@ calls but the short change of settings while a file is drawn. The same data give
 with the same matplotlib and the same fonts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import warnings

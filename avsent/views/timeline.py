@@ -1,7 +1,5 @@
 """Timeline figure of a video for a paper: one column wide, in colour-blind-safe colours."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

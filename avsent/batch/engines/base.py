@@ -2,8 +2,6 @@
 interface of an engine, and the choice of one. It imports nothing heavy: Ray's workers import it
 before torch."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

@@ -1,8 +1,6 @@
 """The local engine of a machine with a GPU: worker processes extract features on the processor, and
 one thread here encodes the utterances of all files together on the GPU."""
 
-from __future__ import annotations
-
 import contextlib
 import queue
 import threading

@@ -4,8 +4,6 @@ They share no lock and no queue, so a worker that is killed at any moment takes 
 its job.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import multiprocessing

@@ -4,8 +4,6 @@ each of them seconds and hundreds of megabytes.
 Nothing here may start a thread, which a fork would lose: so no network runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

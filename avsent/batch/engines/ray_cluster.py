@@ -7,8 +7,6 @@ is with an actor that cannot be placed. Ray restarts no actor: a lost job goes b
 Actors import this module before they set their number of threads, so it imports nothing heavy.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Active speaker: the face whose mouth moves with the sound."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

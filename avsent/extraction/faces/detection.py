@@ -5,8 +5,6 @@ finds turned and bowed heads of 80 pixels and more and costs 6 microseconds a pi
 scaled copies: of the whole frame, or of the surroundings of one face.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace

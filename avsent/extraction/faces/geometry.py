@@ -1,8 +1,6 @@
 """Faces in frames: dlib's 68 landmarks by name, boxes, similarity transforms and chips (small
 copies of a face)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

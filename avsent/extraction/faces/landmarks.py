@@ -5,8 +5,6 @@ movement of a mouth corner, so statistics of it do not transfer to other recordi
 predictor always runs on a copy of the face scaled to ``CHIP_FACE_PX``.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import math
 import threading

@@ -1,7 +1,5 @@
 """What changes from frame to frame: cuts between shots, and the movement of a face."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from dataclasses import dataclass

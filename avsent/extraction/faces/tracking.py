@@ -1,7 +1,5 @@
 """Faces tracked through a video: by optical flow from frame to frame, checked by the detectors."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

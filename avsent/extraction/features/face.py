@@ -5,8 +5,6 @@ slide); the face is centred between the eyes, turned upright and measured in eye
 Differences between frames and other spread statistics are left out: they measure the camera.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,8 +6,6 @@ import fails. A container image may bring compiled code along, in the folder tha
 ``NUMBA_CACHE_DIR`` names; numba itself refuses a folder that it cannot write to.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import importlib.util

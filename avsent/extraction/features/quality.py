@@ -5,8 +5,6 @@ missing. The limits were set on acted clips with known damage (figures: docs/lim
 where a modality alone is no better than guessing, or beyond every recording of a talking person.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -11,8 +11,6 @@ without its path search): ``librosa.pyin`` takes ten times as long, and compiles
 at every start where nothing can be cached.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

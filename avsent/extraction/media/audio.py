@@ -1,7 +1,5 @@
 """Sound of one stream as continuous 16 kHz mono samples with exact times."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

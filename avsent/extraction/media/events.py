@@ -3,8 +3,6 @@
 All times are presentation times in seconds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path

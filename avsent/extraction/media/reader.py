@@ -13,8 +13,6 @@ Memory does not grow with the length of the file. Only the named file is ever re
 network protocols, playlists and file-name patterns are shut out.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Pictures of one video stream: which to keep, which need no decoding, and when they are shown."""
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections import deque

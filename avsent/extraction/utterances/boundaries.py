@@ -1,7 +1,5 @@
 """Utterance boundaries given by the user: SubRip (.srt), WebVTT (.vtt) or CSV files."""
 
-from __future__ import annotations
-
 import html
 import os
 import re

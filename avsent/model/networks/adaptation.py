@@ -5,8 +5,6 @@ rest, or a voice that is always loud, has another mean, which says nothing about
 utterance. Needs no labels and changes no weights.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Masks are True at valid entries. A row without any valid entry gets all-zero wei
 softmax would give NaN.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

@@ -3,8 +3,6 @@
 The HMTL paper does not give sizes; these are ours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from avsent.labels import MODALITIES

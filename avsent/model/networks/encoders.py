@@ -4,8 +4,6 @@ Voice: convolutions over the log-mel spectrogram. Face: landmarks of each frame,
 away from the neutral face, and aligned crops. Ready-made vectors are standardised only.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

@@ -11,8 +11,6 @@ so how far to trust each expert. Streams:
 - pixels: aligned crops, from stills.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import cast
 

@@ -7,8 +7,6 @@ concatenation per segment of an utterance (Ma 2019). ``multiplicative``: see
 :func:`class_losses`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 

@@ -13,8 +13,6 @@ the nearest v_j (L2); ``p = Σ a_i w_i`` replaces the other. The alternative is 
 All is fitted on training data, see :mod:`avsent.training.modality_check`, and kept in buffers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import torch

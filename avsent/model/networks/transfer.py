@@ -5,8 +5,6 @@ Seo, Na, Kim, IEEE Access 2020, with r_t an embedding of the target and r_s the 
 ``L_adv = −mean log D(r_t)``. Used in training only.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call

@@ -1,7 +1,5 @@
 """The output formats by name, and by the extension of a file."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import PurePath
 

@@ -3,8 +3,6 @@
 ``docs/result.schema.json`` describes the JSON, ``docs/results.md`` the columns of CSV.
 """
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """Files for ELAN (EAF 3.0) and Praat (TextGrid): the utterances as annotations of the video."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

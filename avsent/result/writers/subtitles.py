@@ -1,7 +1,5 @@
 """Subtitles: the sentiment of each utterance over the picture, in SubRip and WebVTT."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

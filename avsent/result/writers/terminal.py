@@ -1,7 +1,5 @@
 """The table for a terminal; plain text where the output is a file or pipe."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TextIO
 

@@ -1,7 +1,5 @@
 """Line breaking for text of any script."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ dimensions, all −1 for a missing array). Text is JSON in bytes. So no file hol
 a file of 10,000 utterances has a dozen members.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

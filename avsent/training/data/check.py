@@ -1,7 +1,5 @@
 """Check of a corpus of raw media: finds all problems at once, before hours of extraction."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections import Counter, defaultdict

@@ -5,8 +5,6 @@ or copied media file is found again, a changed one is analysed again. An interru
 with the missing files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

@@ -5,8 +5,6 @@ settings), ``samples`` (JSON: all text of each sample), and for each field a col
 ``avsent.training.data.arrays``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 :class:`avsent.extraction.extractor.Extraction` makes them, as for prediction.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Sequence

@@ -13,8 +13,6 @@ modality, vocal channel, emotion, intensity, statement, repetition, actor. Files
 below the folder.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

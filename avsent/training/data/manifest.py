@@ -5,8 +5,6 @@ order: ``video,start_s,end_s,speaker,split,label[,text][,emotion][,sentiment][,c
 ``video`` and one of label, emotion and sentiment are required.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,5 @@
 """Training data in any form as a :class:`~avsent.training.data.corpus.Corpus`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

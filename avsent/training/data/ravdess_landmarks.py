@@ -4,8 +4,6 @@ Livingstone and Russo 2018, CC BY-NC-SA 4.0. Each clip is one spoken sentence. V
 detection, smoothing of the landmarks and features are those of ``avsent predict``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

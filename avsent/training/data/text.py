@@ -3,8 +3,6 @@
 Training only; prediction needs no text.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Plates are drawn with Pillow. Text is set with matplotlib's FreeType, which fall
 fonts for missing letters; Pillow and OpenCV do not.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache, lru_cache

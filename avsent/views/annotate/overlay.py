@@ -1,8 +1,6 @@
 """What is drawn at which time: boxes and labels at the faces, the card with the current utterances,
 and the timeline of the whole video at the bottom."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 from bisect import bisect_right

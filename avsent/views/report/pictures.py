@@ -4,8 +4,6 @@ Pictures are cropped and compressed at once, and sound is dropped after its utte
 grows only by the few kilobytes that the page shows of each utterance.
 """
 
-from __future__ import annotations
-
 import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
