@@ -21,7 +21,7 @@ from avsent.model.networks.config import FusionConfig
 from avsent.training.data.open import open_corpus
 from avsent.training.losses import Updates, balanced_weights
 from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, classification_metrics
-from avsent.training.seed import PretrainedSource, SeedContext, pretrain_source, train_seed
+from avsent.training.run import PretrainedSource, SeedContext, pretrain_source, train_seed
 from avsent.training.settings import TrainSettings, for_source
 from avsent.training.source import make_model
 from avsent.training.splits import Material, make_material, make_task
@@ -220,7 +220,7 @@ def measure_speed(mosi: Mosi, threads: int) -> Figures:
             if number >= SPEED_WARM_UP:
                 seconds[name].append(clock() - began)
     torch.set_num_threads(1)
-    count = material.train.utterances()
+    count = int(material.train.lengths.sum())
     full_s, none_s = (statistics.median(seconds[name]) for name in ("full", "none"))
     pairs = zip(seconds["full"], seconds["none"], strict=True)
     return {

@@ -52,7 +52,7 @@ from avsent.training.modality_check import (
     noisy_landmarks,
     with_noise,
 )
-from avsent.training.seed import SeedContext, train_seed
+from avsent.training.run import SeedContext, train_seed
 from avsent.training.splits import Material, make_material
 from recipes.corpora import TEST_ACTORS, load_clips, of_actors
 from recipes.default_models import GROUPS, STILLS_HELD, VALIDATION, held_out_posteriors

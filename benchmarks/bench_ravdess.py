@@ -25,7 +25,7 @@ from ravdess_vectors import adapted, ravdess_vectors
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.text import read_text_corpus
 from avsent.training.evaluation import Predictions, evaluate
-from avsent.training.seed import PretrainedSource, SeedContext, pretrain_source, train_seed
+from avsent.training.run import PretrainedSource, SeedContext, pretrain_source, train_seed
 from avsent.training.settings import (
     OptimiserSettings,
     SplitSettings,

@@ -30,8 +30,9 @@ from avsent.extraction.media.events import Sound as SoundEvent
 from avsent.extraction.media.reader import MediaReader
 from avsent.training.augmentation import upright
 from avsent.training.data.arrays import load_arrays, save_arrays
-from avsent.training.modality_check import SNR, noisy_pictures, noisy_sound
+from avsent.training.modality_check import SNR
 from recipes.corpora import BORDER_PX, ENLARGE, read_fer2013, read_fer2013_images
+from recipes.fusion import noisy_pictures, noisy_sound
 
 Sound = NDArray[np.float32]
 Picture = NDArray[np.uint8]

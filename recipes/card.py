@@ -17,6 +17,7 @@ from avsent.model.networks.adaptation import MIN_UTTERANCES, PRIOR, subtract_gro
 from avsent.model.networks.config import VoteConfig
 from avsent.model.networks.modality_check import ModalityCheck
 from avsent.model.networks.target import TargetModel, Utterances
+from avsent.training.evaluation import softmax
 from avsent.training.metrics import (
     Scores,
     class_scores,
@@ -25,9 +26,8 @@ from avsent.training.metrics import (
     scores,
 )
 from avsent.training.modality_check import DAMAGED_SHARE, NEVER
+from avsent.training.run import Trained
 from avsent.training.run_folder import markdown_table
-from avsent.training.seed import Trained
-from avsent.training.validation import softmax
 from recipes.corpora import TEST_ACTORS
 from recipes.fusion import HeldOut, Pool, Posteriors
 

@@ -27,7 +27,7 @@ from avsent.model.index import write_index
 from avsent.model.networks.config import ExpertsConfig
 from avsent.training.data.text import TextItem, read_text_corpus
 from avsent.training.metrics import scores
-from avsent.training.seed import Trained
+from avsent.training.run import Trained
 from avsent.training.settings import TransferSettings
 from recipes.card import Report, write_card
 from recipes.corpora import TEST_ACTORS, load_clips, load_stills, of_actors, read_fer2013_images

@@ -46,10 +46,8 @@ from avsent.training.modality_check import (
     SNR,
     GuardData,
     noisy_landmarks,
-    noisy_pictures,
-    noisy_sound,
 )
-from avsent.training.seed import SeedContext, Trained, pretrain_source, train_seed
+from avsent.training.run import SeedContext, Trained, pretrain_source, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
 from avsent.training.splits import make_material, make_task
 from recipes.corpora import (
@@ -615,3 +613,20 @@ def assembled(config: ExpertsConfig, experts: Experts, fused: TargetModel) -> Ta
         assert isinstance(scale, VectorEncoder)
         own.load_state_dict(scale.state_dict())
     return model.eval()
+
+
+def noisy_sound(
+    samples: NDArray[np.float32], snr: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Mono ``samples`` [N] with white noise of 1 / ``snr`` times their power."""
+    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / snr))
+    return (samples + level * rng.normal(size=samples.shape)).astype(np.float32)
+
+
+def noisy_pictures(
+    pictures: NDArray[np.uint8], snr: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Grey ``pictures`` [N, H, W] with white noise of 1 / ``snr`` times the variance of each."""
+    spread = pictures.std(axis=(1, 2), keepdims=True) / np.sqrt(snr)
+    noisy = pictures + spread * rng.normal(size=pictures.shape)
+    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)

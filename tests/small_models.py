@@ -37,7 +37,7 @@ from avsent.model.networks.target import TargetModel
 from avsent.training import augmentation
 from avsent.training.augmentation import upright
 from avsent.training.data.ravdess_landmarks import FULL_SCALE, RavdessClip
-from avsent.training.seed import Trained
+from avsent.training.run import Trained
 from avsent.training.settings import OptimiserSettings
 from recipes.corpora import FerImages, Stills
 from recipes.fusion import Experts, FusionTraining, Pool, Posteriors, by_speaker, fuse, split_pool

@@ -20,7 +20,7 @@ from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
     from avsent.training.data.corpus import Corpus
-    from avsent.training.data.open import CorpusOptions
+    from avsent.training.data.feature_cache import CorpusOptions
 
 MEDIA = typer.Argument(..., metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
 
@@ -56,7 +56,7 @@ def check(
     standard error. Exits with code 3 if anything is wrong. Utterances without text are only noted.
     """
     from avsent.training.data.check import LabelCheck, counted, find_problems, probe_files, summary
-    from avsent.training.data.layouts import read_rows
+    from avsent.training.data.manifest import read_rows
 
     rows = read_rows(data)
     with ProgressBar(quiet=quiet, counts=True) as bar:
@@ -98,8 +98,7 @@ def import_(
     The media files stay where they are and are not checked.
     """
     from avsent.training.data.check import counted
-    from avsent.training.data.layouts import read_rows
-    from avsent.training.data.manifest import MANIFEST_NAME, write_manifest
+    from avsent.training.data.manifest import MANIFEST_NAME, read_rows, write_manifest
 
     options.check_ending("-o", output, (".csv",))
     rows = read_rows(data)
@@ -143,8 +142,8 @@ def extract(
     check_target(output, [data, *filter(None, [landmarks])])
 
     # Imported here, so that mistakes above are reported at once.
+    from avsent.training.data.feature_cache import CorpusOptions
     from avsent.training.data.feature_files import write_features
-    from avsent.training.data.open import CorpusOptions
 
     corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks)
     corpus = open_data(data, corpus_options, quiet=quiet)

@@ -16,7 +16,7 @@ from avsent.cli.outcome import print_table, printing, say_wrote, warn
 from avsent.files import atomic_text, check_target
 
 if TYPE_CHECKING:
-    from avsent.training.checkpoint_evaluation import CheckpointEvaluation
+    from avsent.training.evaluation import CheckpointEvaluation
 
 Part = StrEnum("Part", ["auto", "train", "valid", "test", "all"])
 
@@ -58,15 +58,16 @@ def evaluate(
     # Imported here, so that mistakes above are reported at once.
     from avsent.machine import torch_device
     from avsent.model.checkpoint import load_config
-    from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint
-    from avsent.training.data.open import CorpusOptions
+    from avsent.training.data.feature_cache import CorpusOptions
+    from avsent.training.evaluation import evaluate_checkpoint
     from avsent.training.plots import save_confusion
 
     where = torch_device(device)
     corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
     corpus = open_data(data, corpus_options, quiet=quiet)
-    evaluate_options = EvaluateOptions(label=label, part=split, draws=draws, device=where)
-    evaluated = evaluate_checkpoint(checkpoint, corpus, evaluate_options)
+    evaluated = evaluate_checkpoint(
+        checkpoint, corpus, label=label, part=split, draws=draws, device=where
+    )
     metrics = {
         "checkpoint": checkpoint,
         "data": corpus.name,

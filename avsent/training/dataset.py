@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avsent.errors import DatasetError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.voice import FLOOR_DB, normalised_log
 from avsent.model.encoding import encode_faces, encode_voices, look_at
@@ -41,9 +42,11 @@ class Videos:
         """Where there is a label [V, U] bool."""
         return ~self.labels.isnan()
 
-    def utterances(self) -> int:
-        """Number of utterances."""
-        return int(self.lengths.sum())
+    def usable(self, modalities: Sequence[str]) -> NDArray[np.bool_]:
+        """Where there is a label and one of the ``modalities`` [V, U]."""
+        present = torch.stack([self.present[name] for name in modalities]).any(dim=0)
+        both: NDArray[np.bool_] = (self.known() & present).numpy()
+        return both
 
 
 def make_videos(
@@ -84,6 +87,15 @@ def make_videos(
                     ready[name][v, u] = torch.from_numpy(np.asarray(array, dtype=np.float32))
     floor_db = (features or FeatureConfig()).audio.floor_db
     return Videos(grouped, lengths, targets, ready, present, floor_db)
+
+
+def check_parts(train: Videos, valid: Videos, modalities: Sequence[str]) -> None:
+    """Raise DatasetError if a part has no labelled utterance with one of the ``modalities``."""
+    for name, videos in (("training", train), ("validation", valid)):
+        if not videos.usable(modalities).any():
+            raise DatasetError(
+                f"no {name} utterance has a label and {' or '.join(modalities)}; add some"
+            )
 
 
 def batches(
@@ -167,10 +179,11 @@ def _encode_voices(
     powers = [sample.audio for sample in samples if sample.audio is not None]
     if rng is None:
         log_mels = [normalised_log(power, floor_db) for power in powers]
-        return encode_voices(model, log_mels, [sample.prosody for sample in samples], device)[0]
-    changed = [augmented_log_mel(power, rng, floor_db) for power in powers]
+    else:
+        log_mels = [augmented_log_mel(power, rng, floor_db) for power in powers]
     # The prosody of an augmented voice is not known.
-    return encode_voices(model, changed, [None] * len(changed), device)[0]
+    prosody = [sample.prosody if rng is None else None for sample in samples]
+    return encode_voices(model, log_mels, prosody, device)[0]
 
 
 def _encode_faces(

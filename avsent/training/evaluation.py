@@ -1,30 +1,37 @@
-"""Evaluation of predictions on held-out utterances: figures, intervals, baseline, per class and
-per speaker.
-
-Running the model is up to the caller.
+"""Evaluation of a model: its outputs on labelled videos, their figures with intervals and
+baselines, the value of an epoch, calibration, and ``avsent evaluate``.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from avsent.labels import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE
+from avsent.errors import CheckpointError, DatasetError
+from avsent.labels import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE, LabelSet
+from avsent.model.checkpoint import Calibration, CheckpointConfig, load_checkpoint
+from avsent.model.decision import probabilities_of
+from avsent.model.folders import checkpoint_folder
+from avsent.model.networks.target import TargetModel
 from avsent.training import metrics
-from avsent.training.metrics import (
-    ClassScores,
-    Interval,
-    classification_metrics,
-    intervals,
-    regression_metrics,
-)
+from avsent.training.data.corpus import SPLITS, Corpus
+from avsent.training.dataset import Videos, batches, encoded, make_videos
+from avsent.training.metrics import ClassScores, Interval
+from avsent.training.run_folder import PARTS_FILE, read_run_file
+from avsent.training.splits import encode_labels
 
 LEVEL = 0.95
 SPEAKER_METRICS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
 """Given for each speaker, as far as they apply."""
+
+TEMPERATURES = np.geomspace(0.5, 5.0, 91)
+MIN_DEVIATION = 0.1
+"""A handful of validation utterances may be predicted too well by chance."""
 
 _Figures = dict[str, float | None]
 
@@ -37,10 +44,8 @@ class Predictions:
     ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
     ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head.
     With both, ``labels`` are the three polarities, and the true class is the sign of the number.
-
-    Raises:
-        ValueError: lengths that differ, no utterances, neither probabilities nor values, a truth
-            that is no class index or no finite number, probabilities that do not sum to 1.
+    Raises ValueError for lengths that differ, no utterances, neither probabilities nor values, a
+    truth that is no class index or no finite number, probabilities that do not sum to 1.
     """
 
     keys: tuple[str, ...]
@@ -63,21 +68,20 @@ class Predictions:
         if shapes != {(count,)}:
             raise ValueError(f"{count} keys, but arrays of {sorted(shapes)}")
         if self.probabilities is not None:
-            self._check_probabilities(self.probabilities)
+            if self.probabilities.shape != (count, len(self.labels)) or len(self.labels) < 2:
+                raise ValueError(
+                    f"probabilities {self.probabilities.shape} for {count} utterances and "
+                    f"{len(self.labels)} labels"
+                )
+            off = np.abs(self.probabilities.sum(axis=1) - 1).max()
+            if not (self.probabilities >= 0).all() or off > 1e-3:
+                raise ValueError("probabilities must be 0 or more and sum to 1 for each utterance")
+            if self.values is not None and self.labels != POLARITY_LABELS:
+                names = ", ".join(POLARITY_LABELS)
+                raise ValueError(f"beside numbers, the classes must be {names}")
             self.class_truth()
         elif self.values is None:
             raise ValueError("predictions need probabilities, values or both")
-
-    def _check_probabilities(self, probabilities: NDArray[np.float64]) -> None:
-        if probabilities.shape != (len(self.keys), len(self.labels)) or len(self.labels) < 2:
-            raise ValueError(
-                f"probabilities {probabilities.shape} for {len(self.keys)} utterances and "
-                f"{len(self.labels)} labels"
-            )
-        if not (probabilities >= 0).all() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
-            raise ValueError("probabilities must be 0 or more and sum to 1 for each utterance")
-        if self.values is not None and self.labels != POLARITY_LABELS:
-            raise ValueError(f"beside numbers, the classes must be {', '.join(POLARITY_LABELS)}")
 
     def class_truth(self, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """The true class index of ``rows``; of numbers, that of their polarity."""
@@ -90,9 +94,11 @@ class Predictions:
         """All figures that apply, over these rows."""
         found: _Figures = {}
         if self.values is not None:
-            found |= regression_metrics(self.truth[rows], self.values[rows])
+            found |= metrics.regression_metrics(self.truth[rows], self.values[rows])
         if self.probabilities is not None:
-            found |= classification_metrics(self.class_truth(rows), self.probabilities[rows])
+            found |= metrics.classification_metrics(
+                self.class_truth(rows), self.probabilities[rows]
+            )
         return found
 
     def confusion(self) -> NDArray[np.int64] | None:
@@ -154,15 +160,17 @@ class Evaluation:
 
     def table_rows(self) -> list[TableRow]:
         """One row per figure, "–" for what is undefined."""
-        return [
-            TableRow(
-                metrics.TITLES[name],
-                _number(value),
-                _ends(self.intervals.get(name)),
-                _number(self.baseline.get(name)),
-            )
-            for name, value in self.metrics.items()
-        ]
+
+        def text(*values: float | None) -> str:
+            return "–" if None in values else " – ".join(f"{value:.3f}" for value in values)
+
+        rows = []
+        for name, value in self.metrics.items():
+            interval = self.intervals.get(name)
+            ends = (None,) if interval is None else (interval.low, interval.high)
+            baseline = text(self.baseline.get(name))
+            rows.append(TableRow(metrics.TITLES[name], text(value), text(*ends), baseline))
+        return rows
 
 
 def evaluate(
@@ -177,16 +185,13 @@ def evaluate(
 
     ``majority_class``: index of the training part's commonest class, for the baseline of classes;
     ``train_mean``: mean of its numbers, for that of real-valued labels; ``draws`` and ``seed``: of
-    the bootstrap.
-
-    Raises:
-        ValueError: ``majority_class`` is no index of a label.
+    the bootstrap. Raises ValueError if ``majority_class`` is no index of a label.
     """
     if majority_class is not None and not 0 <= majority_class < len(predictions.labels):
         raise ValueError(f"the majority class {majority_class} is no index of a label")
     count = len(predictions.keys)
     point = predictions.figures(np.arange(count))
-    found = intervals(
+    found = metrics.intervals(
         lambda rows: list(predictions.figures(rows).values()),
         predictions.videos,
         draws=draws,
@@ -218,11 +223,11 @@ def _baseline(
     found: _Figures = {}
     if predictions.values is not None and train_mean is not None:
         constant = np.full(len(predictions.keys), float(train_mean))
-        found |= regression_metrics(predictions.truth, constant)
+        found |= metrics.regression_metrics(predictions.truth, constant)
     if predictions.probabilities is not None and majority_class is not None:
         certain = np.zeros_like(predictions.probabilities)
         certain[:, majority_class] = 1
-        found |= classification_metrics(predictions.class_truth(), certain)
+        found |= metrics.classification_metrics(predictions.class_truth(), certain)
         # A rule without probabilities has no calibration.
         found[metrics.CALIBRATION_ERROR] = None
     return found
@@ -239,9 +244,211 @@ def _per_speaker(predictions: Predictions) -> tuple[SpeakerScores, ...]:
     return tuple(found)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+@torch.inference_mode()
+def outputs_of(
+    model: TargetModel, videos: Videos, device: torch.device, *, videos_at_once: int = 16
+) -> NDArray[np.float64]:
+    """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, as at prediction: not augmented,
+    and checked by the guard of a model that has one. Padding holds arbitrary values."""
+    was_training = model.training
+    model.eval()
+    size = 1 if model.config.real else len(model.config.labels)
+    result = np.zeros((*videos.labels.shape, size))
+    for rows in batches(videos, videos_at_once, 4096, None):
+        output = model(model.check_modalities(encoded(model, videos, rows, device)).utterances)
+        result[rows, : output.logits.shape[1]] = output.logits.double().cpu().numpy()
+    model.train(was_training)
+    return result
 
 
-def _ends(interval: Interval | None) -> str:
-    return "–" if interval is None else f"{interval.low:.3f} – {interval.high:.3f}"
+def validation(
+    model: TargetModel, videos: Videos, select: str, device: torch.device
+) -> tuple[float, dict[str, float]]:
+    """The value that epochs are chosen by (more is better), and all measured figures by name.
+
+    ``select``: "balanced_accuracy", "auc", "loss" or "mae"; "auto" is balanced accuracy, mean
+    absolute error for numbers. Of equal values the smaller loss wins.
+    """
+    known = videos.usable(model.config.modalities)
+    outputs = outputs_of(model, videos, device)[known]
+    truth = videos.labels.numpy()[known]
+    if model.config.real:
+        mae = float(np.abs(outputs[:, 0] - truth).mean())
+        return -mae, {"valid_mae": mae}
+    classes = truth.astype(np.int64)
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = float(-logs[np.arange(len(classes)), classes].mean())
+    found = metrics.scores(classes, outputs.argmax(axis=1), len(model.config.labels))
+    measured = {
+        "valid_loss": loss,
+        "valid_accuracy": found.accuracy,
+        "valid_balanced_accuracy": found.balanced_accuracy,
+    }
+    auc = metrics.auc(classes, np.exp(logs))
+    if auc is not None:
+        measured["valid_auc"] = auc
+    if select == "loss":
+        return -loss, measured
+    if select == "auc" and auc is not None:
+        return auc - 1e-6 * loss, measured
+    return found.balanced_accuracy - 1e-6 * loss, measured
+
+
+def predictions_of(
+    model: TargetModel,
+    videos: Videos,
+    device: torch.device,
+    calibration: Calibration | None = None,
+) -> Predictions:
+    """Predictions on every utterance with a label and one of the model's modalities."""
+    model.to(device)
+    known = videos.usable(model.config.modalities)
+    outputs = torch.from_numpy(outputs_of(model, videos, device)[known])
+    chosen = [videos.samples[v][u] for v, u in np.argwhere(known)]
+    real = model.config.real
+    return Predictions(
+        keys=tuple(sample.key for sample in chosen),
+        videos=tuple(sample.video for sample in chosen),
+        speakers=tuple(sample.speaker for sample in chosen),
+        labels=model.config.labels,
+        truth=videos.labels.numpy()[known],
+        probabilities=probabilities_of(outputs, calibration or Calibration(), real=real),
+        values=outputs[:, 0].numpy() if real else None,
+    )
+
+
+def calibrate(model: TargetModel, videos: Videos, device: torch.device) -> Calibration:
+    """Calibration of ``model`` on the labelled utterances of ``videos``."""
+    known = videos.usable(model.config.modalities)
+    outputs = outputs_of(model, videos, device)[known]
+    truth = videos.labels.numpy()[known]
+    if model.config.real:
+        error = float(np.sqrt(np.mean((outputs[:, 0] - truth) ** 2)))
+        return Calibration(deviation=max(error, MIN_DEVIATION))
+    return Calibration(temperature=fit_temperature(outputs, truth.astype(np.int64)))
+
+
+def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """The temperature with the least cross-entropy on ``logits`` [N, C]."""
+    losses = [
+        -np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-12).mean()
+        for t in TEMPERATURES
+    ]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softmax over the last axis."""
+    weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = weight / weight.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointEvaluation:
+    """``part``: the evaluated part; ``baseline_from``: the part whose commonest class (or mean) is
+    the baseline; ``left_out``: utterances without a label or without a modality of the model."""
+
+    evaluation: Evaluation
+    predictions: Predictions
+    part: str
+    baseline_from: str
+    left_out: int
+
+
+def evaluate_checkpoint(
+    checkpoint: str | Path,
+    corpus: Corpus,
+    *,
+    label: str = "label",
+    part: str = "auto",
+    draws: int = 1000,
+    device: torch.device | None = None,
+) -> CheckpointEvaluation:
+    """Predict every labelled utterance of a part of ``corpus``, in the context of its video.
+
+    ``part``: "train", "valid", "test", "all" or "auto", which is test if the corpus has a test
+    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU.
+
+    Raises:
+        CheckpointError: it is damaged, or needs other features than the corpus has.
+        DatasetError: the part is empty, or a label is none of the model's.
+    """
+    loaded = load_checkpoint(checkpoint)
+    model = loaded.config.model
+    _check_features(checkpoint, loaded.config, corpus)
+    labels = LabelSet(model.labels, model.real)
+    encoded = encode_labels(corpus, label, labels)
+    corpus = _with_parts(checkpoint, corpus)
+    part = str(part)  # the command line's is an enum
+    if part == "auto":
+        part = "test" if any(sample.split == "test" for sample in corpus.samples) else "all"
+    samples = [sample for sample in corpus.samples if part in ("all", sample.split)]
+    if not samples:
+        raise DatasetError(f"{corpus.name}: has no part {part!r}; choose another --split, or all")
+    sizes = {name: size for name in ("audio", "face", "text") if (size := model.vectors.of(name))}
+    videos = make_videos(samples, encoded, sizes, features=loaded.config.features)
+    if not videos.usable(model.modalities).any():
+        raise DatasetError(
+            f"{corpus.name}: no utterance of the part {part!r} has a label and "
+            f"{' or '.join(model.modalities)}; choose another --split or --label"
+        )
+    calibration = loaded.config.calibration
+    predictions = predictions_of(loaded.model, videos, device or torch.device("cpu"), calibration)
+    train = [sample for sample in corpus.samples if sample.split == "train"]
+    truth = np.array([v for s in train or samples if (v := encoded[s.key]) is not None])
+    majority = (
+        None if labels.real else metrics.majority_class(truth.astype(np.int64), len(labels.names))
+    )
+    evaluation = evaluate(
+        predictions,
+        majority_class=majority,
+        train_mean=float(truth.mean()) if labels.real else None,
+        draws=draws,
+    )
+    return CheckpointEvaluation(
+        evaluation=evaluation,
+        predictions=predictions,
+        part=part,
+        baseline_from="train" if train else part,
+        left_out=len(samples) - len(predictions.keys),
+    )
+
+
+def _with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
+    """``corpus`` with the parts that were drawn when this checkpoint was trained on it; unchanged
+    if it names parts, or is not the checkpoint's training data."""
+    path = checkpoint_folder(checkpoint) / PARTS_FILE
+    if any(sample.split for sample in corpus.samples) or not path.is_file():
+        return corpus
+    parts = read_run_file(path)
+    if parts.get("sha256") != corpus.digest():
+        return corpus
+    part_of = {key: part for part in SPLITS for key in parts.get(part, [])}
+    return corpus.subset(
+        dataclasses.replace(sample, split=part_of.get(sample.key, "")) for sample in corpus.samples
+    )
+
+
+def _check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Corpus) -> None:
+    """Raise CheckpointError if the corpus has other features than the model's training data."""
+    model = config.model
+    for modality in model.modalities:
+        wanted, found = model.vectors.of(modality), corpus.vectors.get(modality, 0)
+        if wanted != found:
+            raise CheckpointError(
+                f"{checkpoint}: needs {_kind(modality, wanted)}, {corpus.name} has "
+                f"{_kind(modality, found)}; use data like those it was trained on"
+            )
+    raw = any(not model.vectors.of(modality) for modality in model.modalities)
+    if raw and corpus.features is not None and corpus.features != config.features:
+        raise CheckpointError(
+            f"{checkpoint}: was trained on features made in another way than those of "
+            f"{corpus.name}; give the videos themselves, or extract them anew"
+        )
+
+
+def _kind(modality: str, size: int) -> str:
+    raw = {"audio": "raw sound", "face": "raw faces", "text": "no text"}[modality]
+    return f"{modality} vectors of size {size}" if size else raw

@@ -50,6 +50,55 @@ class SourceEmbeddings:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedTeacher:
+    """A source that saw the same utterances; its embeddings [V, U, D] never change."""
+
+    source: SourceEmbeddings
+
+    @property
+    def size(self) -> int:
+        return int(self.source.embeddings.shape[-1])
+
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        return self.source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnpairedTeacher:
+    """A source that saw other utterances: each of ours is paired anew, in every epoch, with one
+    of them of the same label; without any of that label it has no source embedding.
+
+    ``embeddings`` [N, D] and ``labels`` [N] of the source's utterances; ``wanted`` [V, U]: labels
+    of ours. Numbers are paired by the nearest integer.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    wanted: Tensor
+    seed: int
+
+    @property
+    def size(self) -> int:
+        return int(self.embeddings.shape[-1])
+
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        rng = np.random.default_rng([self.seed, epoch])
+        rows = torch.zeros(self.wanted.shape, dtype=torch.long)
+        present = torch.zeros(self.wanted.shape, dtype=torch.bool)
+        wanted, labels = self.wanted.round(), self.labels.round()
+        for label in np.unique(labels[~labels.isnan()].numpy()):
+            ours = wanted == label
+            theirs = np.flatnonzero((labels == label).numpy())
+            rows[ours] = torch.from_numpy(rng.choice(theirs, int(ours.sum())))
+            present |= ours
+        return SourceEmbeddings(self.embeddings[rows], present)
+
+
+Teacher = PairedTeacher | UnpairedTeacher
+"""A frozen source model, as the training of the target sees it."""
+
+
 class EncoderHeads(nn.Module):
     """A linear classifier on the representation of each raw modality, used in training only.
 
@@ -127,7 +176,6 @@ class Updates:
         )
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate of every optimiser."""
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate

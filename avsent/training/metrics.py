@@ -225,10 +225,8 @@ def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float | No
     As MMSA (Mao et al., ACL 2022 demo; ``trains/utils/metricsTop.py``), the source of most
     published figures on CMU-MOSI, CMU-MOSEI and CH-SIMS: numbers are clipped, then rounded with
     halves to the *even* neighbour (2.5 → 2, −0.5 → 0). "has0": all utterances, ≥ 0 against < 0.
-    "non0": those with a truth other than 0, > 0 against the rest. F1 is the weighted one.
-
-    Raises:
-        ValueError: different lengths, or a value that is not finite.
+    "non0": those with a truth other than 0, > 0 against the rest. F1 is the weighted one. Raises
+    ValueError for different lengths, or a value that is not finite.
     """
     truth, predicted = np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float)
     if truth.shape != predicted.shape or truth.ndim != 1:
@@ -286,10 +284,8 @@ def intervals(
     share of the draws inside an interval.
 
     A figure has no interval (None) where there is a single video, or where it is undefined for the
-    rows as they are or for more than ``1 - LEAST_DEFINED`` of the draws.
-
-    Raises:
-        ValueError: no rows, no draws, or a level that is not between 0 and 1.
+    rows as they are or for more than ``1 - LEAST_DEFINED`` of the draws. Raises ValueError for no
+    rows, no draws, or a level that is not between 0 and 1.
     """
     if draws < 1 or not 0 < level < 1 or not len(groups):
         raise ValueError("a bootstrap needs rows, draws and a level between 0 and 1")

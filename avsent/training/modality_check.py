@@ -65,8 +65,7 @@ RIDGES = (0.1, 1.0)
 VIDEOS_AT_ONCE = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CanonicalSide:
+class CanonicalSide(NamedTuple):
     """One side: ``mean`` [R]; ``whitening`` [R, R], which turns the (ridged) covariance into the
     identity; ``directions`` [R, K]. Constant dimensions have zeros throughout."""
 
@@ -88,10 +87,7 @@ def canonical(first: Matrix, second: Matrix, components: int, ridge: float = RID
 
     The components are uncorrelated within a side, have variance 1 (less because of the ridge), and
     correlate with the same component of the other side. Where fewer dimensions vary than
-    ``components``, the rest is zero.
-
-    Raises:
-        ValueError: there are fewer than two pairs.
+    ``components``, the rest is zero. Raises ValueError if there are fewer than two pairs.
     """
     if len(first) != len(second) or len(first) < 2:
         raise ValueError("pairs are needed, two or more")
@@ -191,23 +187,6 @@ def _noisy_sample(
         landmarks = noisy_landmarks(sample.face, snr, rng)
         changed = dataclasses.replace(changed, face=landmarks, pictures=None)
     return changed
-
-
-def noisy_sound(
-    samples: NDArray[np.float32], snr: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Mono ``samples`` [N] with white noise of 1 / ``snr`` times their power."""
-    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / snr))
-    return (samples + level * rng.normal(size=samples.shape)).astype(np.float32)
-
-
-def noisy_pictures(
-    pictures: NDArray[np.uint8], snr: float, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Grey ``pictures`` [N, H, W] with white noise of 1 / ``snr`` times the variance of each."""
-    spread = pictures.std(axis=(1, 2), keepdims=True) / np.sqrt(snr)
-    noisy = pictures + spread * rng.normal(size=pictures.shape)
-    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
 def noisy_landmarks(

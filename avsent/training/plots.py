@@ -18,25 +18,17 @@ from numpy.typing import NDArray
 
 from avsent.errors import InputError
 from avsent.files import prepare_folder
-from avsent.training.embeddings import EmbeddingSpace, read_spaces
 from avsent.training.metrics import LOWER_IS_BETTER, TITLES
 from avsent.training.run_folder import SPACES_FILE, RunFolder
-from avsent.views.figures import (
-    BLACK,
-    BLUE,
-    SUFFIXES,
-    VERMILLION,
-    colours_of,
-    plain_frame,
-    save_figure,
-    settings,
-)
+from avsent.training.source import EmbeddingSpace, read_spaces
+from avsent.views import figures
 
+Floats = NDArray[np.float64]
 LOSS_PARTS = ("classification", "decoder", "discriminator", "adversarial")
 _MAX_PAIRS = 400
 
 
-@settings()
+@figures.settings()
 def save_loss_curves(
     path: Path,
     epochs: Sequence[Mapping[str, Any]],
@@ -63,7 +55,8 @@ def save_loss_curves(
     if best_epoch is None and np.isfinite(chosen).any():
         best = np.nanargmin(chosen) if metric in LOWER_IS_BETTER else np.nanargmax(chosen)
         best_epoch = int(at[int(best)])
-    titles = [*(f"{part} loss (training)" for part in parts), f"{_title(metric)} (validation)"]
+    shown = TITLES.get(metric, metric.replace("_", " "))
+    titles = [*(f"{part} loss (training)" for part in parts), f"{shown} (validation)"]
     columns = min(len(titles), 3)
     rows = math.ceil(len(titles) / columns)
     figure = Figure(figsize=(3.4 * columns, 2.5 * rows), layout="constrained")
@@ -71,22 +64,26 @@ def save_loss_curves(
         axes = figure.add_subplot(rows, columns, place + 1)
         values = _series(epochs, name)
         last = name == metric and place == len(parts)
-        axes.plot(at, values, color=BLUE if last else BLACK, lw=1.4, marker="o", ms=2.5)
+        axes.plot(
+            at, values, color=figures.BLUE if last else figures.BLACK, lw=1.4, marker="o", ms=2.5
+        )
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-        plain_frame(axes, grid="both")
+        figures.plain_frame(axes, grid="both")
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=VERMILLION, lw=1.2, ls="--", zorder=1)
+            axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
         if last and best_epoch in at and np.isfinite(value := values[at.index(best_epoch)]):
-            axes.plot([best_epoch], [value], marker="o", ms=6, color=VERMILLION, clip_on=False)
+            axes.plot(
+                [best_epoch], [value], marker="o", ms=6, color=figures.VERMILLION, clip_on=False
+            )
             axes.set_title(
                 f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}", fontsize=10, parse_math=False
             )
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
-@settings()
+@figures.settings()
 def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
@@ -113,26 +110,21 @@ def save_confusion(
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
     names = [f"{label}\n(n = {n})" for label, n in zip(labels, counts.sum(axis=1), strict=True)]
     # A letter is about 0.085 inches wide; names that would touch are turned.
-    turned = 35 if 0.085 * max(map(len, labels)) > side / len(labels) else 0
-    axes.set_xticks(
-        range(len(labels)),
-        labels,
-        fontsize=9,
-        rotation=turned,
-        ha="right" if turned else "center",
-        rotation_mode="anchor" if turned else "default",
-        parse_math=False,
+    touching = 0.085 * max(map(len, labels)) > side / len(labels)
+    turned: dict[str, Any] = (
+        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if touching else {}
     )
+    axes.set_xticks(range(len(labels)), labels, fontsize=9, parse_math=False, **turned)
     axes.set_yticks(range(len(labels)), names, fontsize=9, parse_math=False)
     axes.set_xlabel("decision")
     axes.set_ylabel("truth")
     axes.set_title(title, fontsize=11, parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
-@settings()
+@figures.settings()
 def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None:
     """Draw where source and target place the same utterances, before and after the transfer.
 
@@ -155,10 +147,10 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
     count = len(source)
     if len(space.classes) != count:
         raise ValueError(f"{len(space.classes)} labels for {count} utterances")
-    project = principal_axes(np.concatenate([source, before, source, after]))
+    centre, basis, shares = principal_axes(np.concatenate([source, before, source, after]))
     rows = np.unique(np.linspace(0, count - 1, min(count, _MAX_PAIRS)).astype(int))
     drawn = f" ({len(rows)} of {count} drawn)" if len(rows) < count else ""
-    colours = colours_of(tuple(names))
+    colours = figures.colours_of(tuple(names))
     figure = Figure(figsize=(10.5, 5.4), layout="constrained")
     first: Axes | None = None
     for place, (title, target) in enumerate((("before", before), ("after", after))):
@@ -166,7 +158,7 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
         first = first or axes
         classes = np.asarray(space.classes)[rows]
         for embeddings, marker in ((source, "o"), (target, "x")):
-            points = project(embeddings)[rows]
+            points = ((embeddings - centre) @ basis)[rows]
             for c, colour in enumerate(colours):
                 x, y = points[classes == c].T
                 axes.plot(x, y, marker, color=colour, mfc="none", ms=5, mew=0.9, alpha=0.75)
@@ -174,11 +166,11 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
         axes.set_title(
             f"{title} transfer{drawn}\nmean distance source – target: {distance:.3g}", fontsize=10
         )
-        first_share, second_share = (f"{100 * share:.0f}%" for share in project.shares)
+        first_share, second_share = (f"{100 * share:.0f}%" for share in shares)
         axes.set_xlabel(f"component 1 ({first_share} of the variance)", fontsize=9)
         axes.set_ylabel(f"component 2 ({second_share})", fontsize=9)
-        plain_frame(axes)
-    marks = [("o", BLACK, "source", 6), ("x", BLACK, "target", 6)]
+        figures.plain_frame(axes)
+    marks = [("o", figures.BLACK, "source", 6), ("x", figures.BLACK, "target", 6)]
     marks += [("s", colour, name, 7) for name, colour in zip(names, colours, strict=True)]
     figure.legend(
         handles=[
@@ -190,33 +182,18 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
         frameon=False,
         fontsize=9,
     )
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
-class Projection(NamedTuple):
-    """``centre`` [D], two unit ``axes`` [D, 2], and their ``shares`` of the variance [2]."""
-
-    centre: NDArray[np.float64]
-    axes: NDArray[np.float64]
-    shares: NDArray[np.float64]
-
-    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points [N, D] as [N, 2]."""
-        projected: NDArray[np.float64] = (points - self.centre) @ self.axes
-        return projected
-
-
-def principal_axes(points: NDArray[np.float64]) -> Projection:
-    """The first two principal components of ``points`` [N, D], D ≥ 2.
-
-    The largest entry of each axis is positive, as the sign is arbitrary.
-    """
+def principal_axes(points: Floats) -> tuple[Floats, Floats, Floats]:
+    """Centre [D] of ``points`` [N, D], D ≥ 2; their first two principal components, unit axes
+    [D, 2] whose largest entry is positive; the shares of these in the variance [2]."""
     centre = points.mean(axis=0)
     # The scatter matrix is small, [D, D], however many points there are.
     sizes, axes = np.linalg.eigh((points - centre).T @ (points - centre))
     sizes, axes = np.maximum(sizes[::-1], 0), axes[:, ::-1][:, :2]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    return Projection(centre, axes, sizes[:2] / max(sizes.sum(), np.finfo(float).tiny))
+    return centre, axes, sizes[:2] / max(sizes.sum(), np.finfo(float).tiny)
 
 
 def _series(epochs: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
@@ -224,10 +201,6 @@ def _series(epochs: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
     given = [record.get(name) for record in epochs]
     values = np.array([math.nan if value is None else float(value) for value in given])
     return np.where(np.isfinite(values), values, math.nan)
-
-
-def _title(metric: str) -> str:
-    return TITLES.get(metric, metric.replace("_", " "))
 
 
 class SeedRecord(NamedTuple):
@@ -241,11 +214,8 @@ class SeedRecord(NamedTuple):
 
 
 def read_record(folder: RunFolder, seed: int) -> SeedRecord:
-    """Data of the figures of a finished seed, from the folder of its run.
-
-    Raises:
-        InputError: the seed is missing or not finished, or one of its files is damaged.
-    """
+    """Data of the figures of a finished seed, from the folder of its run. Raises InputError if the
+    seed is missing or not finished, or one of its files is damaged."""
     evaluation = folder.evaluation(seed)
     if evaluation is None:
         raise InputError(
@@ -298,11 +268,8 @@ def _history(log: Path) -> list[dict[str, Any]]:
 
 def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Path]:
     """Draw all figures of a seed into ``folder``, as ``kind`` (png, svg, pdf); returns the files.
-
-    Raises:
-        OutputError: one cannot be written.
-    """
-    assert f".{kind}" in SUFFIXES
+    Raises OutputError if one cannot be written."""
+    assert f".{kind}" in figures.SUFFIXES
     prepare_folder(folder)
     best_epoch, title, confusion, labels = _drawn_part(record.evaluation)
     drawn = []

@@ -15,7 +15,6 @@
     OUT/plots/                     its loss curves, confusion, embedding spaces
 """
 
-import dataclasses
 import json
 import os
 import platform
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -36,18 +35,17 @@ from avsent.labels import LabelSet
 from avsent.model.folders import RUN_FORMAT
 from avsent.schema import read_object
 from avsent.training.metrics import TITLES
-from avsent.training.settings import TrainSettings
 
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw their figure again."""
+PARTS_FILE = "parts.json"
+"""The utterances of each part: an evaluation on the same data must leave out the training part."""
 CARD_FILE = "CARD.md"
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
 BASELINE = "no-transfer"
 MODELS = {"target": "this model", BASELINE: "without transfer", "source": "source"}
 """Entries of a seed's ``evaluation.json`` that hold figures, and their names in the card."""
-
-Board = Callable[[str, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +80,8 @@ class RunFolder:
         return sorted(int(seed) for seed in seeds if seed.isdecimal())
 
     def best(self) -> int:
-        """The finished seed that is best on validation.
-
-        Raises:
-            InputError: no seed is finished, or the folder is not a run.
-        """
+        """The finished seed that is best on validation. Raises InputError if no seed is finished,
+        or the folder is not a run."""
         config = self.path / "config.json"
         if not config.is_file() or read_run_file(config).get("format") != RUN_FORMAT:
             raise InputError(f"{self.path}: is no training run; give the -o OUT of avsent train")
@@ -147,19 +142,6 @@ class RunFolder:
             return any(self.path.glob("seed-*"))
 
 
-def run_config(
-    settings: TrainSettings, seeds: Sequence[int], data: Mapping[str, Any], baseline: bool
-) -> dict[str, Any]:
-    """Everything that decides the result of a run, as in ``config.json``."""
-    return {
-        "format": RUN_FORMAT,
-        "settings": dataclasses.asdict(settings),
-        "seeds": list(seeds),
-        "baseline": baseline,
-        "data": dict(data),
-    }
-
-
 def versions() -> dict[str, str]:
     """Of Python and of the packages that can change a result."""
     found = {"python": platform.python_version()}
@@ -195,14 +177,8 @@ def read_run_file(path: Path) -> dict[str, Any]:
     return read_object(path, InputError, "restore it, or start again with --fresh")
 
 
-def write_line(file: TextIO, data: Mapping[str, Any]) -> None:
-    """Append one line of JSON and flush it."""
-    file.write(json.dumps(data) + "\n")
-    file.flush()
-
-
 @contextmanager
-def tensorboard(folder: Path) -> Iterator[Board]:
+def tensorboard(folder: Path) -> Iterator[Callable[[str, dict[str, float]], None]]:
     """A function that logs the measured figures of a stage's epoch, where TensorBoard is
     installed."""
     if find_spec("tensorboard") is None:
@@ -274,14 +250,7 @@ def write_run_card(
     folder: Path, config: Mapping[str, Any], summary: Mapping[str, Any], labels: LabelSet
 ) -> None:
     """Write ``CARD.md`` into the checkpoint's ``folder``."""
-    with atomic_text(folder / CARD_FILE) as file:
-        file.write(_card(folder.resolve().parent.name, config, summary, labels))
-
-
-def _card(
-    name: str, config: Mapping[str, Any], summary: Mapping[str, Any], labels: LabelSet
-) -> str:
-    """The card as Markdown."""
+    name = folder.resolve().parent.name
     settings, data = config["settings"], config["data"]
     classes = "numbers (−3 … 3)" if labels.real else ", ".join(labels.names)
     seeds = ", ".join(map(str, summary["seeds"]))
@@ -291,7 +260,7 @@ def _card(
         + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
         for part, sizes in summary["parts"].items()
     )
-    return f"""# {name}: {" and ".join(settings["target"])}, {classes}
+    card = f"""# {name}: {" and ".join(settings["target"])}, {classes}
 
 Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]}).
 
@@ -318,6 +287,8 @@ It tells how an utterance comes across in voice and face, not what a person feel
 used to judge people. On other people, rooms, cameras and languages than those it learnt from,
 expect less than the tables say.
 """
+    with atomic_text(folder / CARD_FILE) as file:
+        file.write(card)
 
 
 def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -366,7 +337,6 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
 
 
 def _confusion(summary: Mapping[str, Any]) -> str:
-    """Confusion of the chosen seed."""
     part = "test" if "test" in summary["chosen"] else "valid"
     found = summary["chosen"][part]
     if not found["confusion"]:

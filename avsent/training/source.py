@@ -1,74 +1,32 @@
-"""The source model: pretrained, then frozen; its embeddings teach the target."""
+"""The source model: pretrained, then frozen; its embeddings teach the target.
+
+The embedding spaces of source and target, before and after transfer, are kept for their figure.
+"""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from torch import Tensor
 
-from avsent.errors import DatasetError
+from avsent.errors import DatasetError, InputError
+from avsent.files import write_bytes
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import VectorEncoder
 from avsent.model.networks.target import TargetModel
-from avsent.training.dataset import Videos
-from avsent.training.embeddings import embeddings_of
-from avsent.training.losses import SourceEmbeddings
+from avsent.training.dataset import Videos, batches, check_parts, encoded
+from avsent.training.losses import PairedTeacher, SourceEmbeddings, Teacher, UnpairedTeacher
 from avsent.training.trainer import FitSetup, OnEpoch, fit
-from avsent.training.validation import check_parts
 
 FOLD_SEED_STRIDE = 1_000_000_007
 """Gives the models of folds other initial weights than the source."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairedTeacher:
-    """A source that saw the same utterances; its embeddings [V, U, D] never change."""
-
-    source: SourceEmbeddings
-
-    @property
-    def size(self) -> int:
-        """D of its embeddings."""
-        return int(self.source.embeddings.shape[-1])
-
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        """The same in every epoch."""
-        return self.source
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UnpairedTeacher:
-    """A source that saw other utterances: each of ours is paired anew, in every epoch, with one
-    of them of the same label; without any of that label it has no source embedding.
-
-    ``embeddings`` [N, D] and ``labels`` [N] of the source's utterances; ``wanted`` [V, U]: labels
-    of ours. Numbers are paired by the nearest integer.
-    """
-
-    embeddings: Tensor
-    labels: Tensor
-    wanted: Tensor
-    seed: int
-
-    @property
-    def size(self) -> int:
-        """D of its embeddings."""
-        return int(self.embeddings.shape[-1])
-
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        """Embeddings [V, U, D] drawn for this epoch."""
-        rng = np.random.default_rng([self.seed, epoch])
-        rows = torch.zeros(self.wanted.shape, dtype=torch.long)
-        present = torch.zeros(self.wanted.shape, dtype=torch.bool)
-        wanted, labels = self.wanted.round(), self.labels.round()
-        for label in np.unique(labels[~labels.isnan()].numpy()):
-            ours = wanted == label
-            theirs = np.flatnonzero((labels == label).numpy())
-            rows[ours] = torch.from_numpy(rng.choice(theirs, int(ours.sum())))
-            present |= ours
-        return SourceEmbeddings(self.embeddings[rows], present)
+_FIELDS = ("before", "after", "source", "classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +53,8 @@ def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
 
 
 def train_source(source: SourceSetup) -> TargetModel:
-    """The source model, trained on its own labels and frozen.
-
-    Raises:
-        DatasetError: no utterance to learn from (in a fold, say) has a label.
-    """
+    """The source model, trained on its own labels and frozen. Raises DatasetError if no utterance
+    to learn from (in a fold, say) has a label."""
     setup = source.setup
     check_parts(setup.train, setup.valid, source.config.modalities)
     model = make_model(source.config, setup.train, setup.seed)
@@ -116,13 +71,11 @@ def paired_teacher(
     """Embeddings of the training utterances by ``model``; with ``folds`` > 1 out-of-fold, by
     models that did not train on their video.
 
-    A source is more certain about its training data than about any other, and a target that
-    copies this certainty generalises badly. The model of each fold has its own initial weights,
-    so its embeddings are rotated onto those of ``model``, by the orthogonal map that fits best
-    on the common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs.
-
-    Raises:
-        DatasetError: there are no two groups to divide, or a fold has nothing to learn from.
+    A source is more certain about its training data than about any other, and a target that copies
+    this certainty generalises badly. The model of each fold has its own initial weights, so its
+    embeddings are rotated onto those of ``model``, by the orthogonal map that fits best on the
+    common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs. Raises
+    DatasetError if there are no two groups to divide, or a fold has nothing to learn from.
     """
     setup = source.setup
     if folds >= 2 and len(set(source.groups)) < 2:
@@ -193,3 +146,87 @@ def videos_at(videos: Videos, rows: list[int]) -> Videos:
         vectors={name: values[rows] for name, values in videos.vectors.items()},
         present={name: there[rows] for name, there in videos.present.items()},
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingSpace:
+    """Embeddings [N, D] of the same N training utterances: of the target ``before`` and ``after``
+    training, of the ``source``; and the class of each [N]."""
+
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+    source: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+
+@torch.no_grad()  # not inference_mode: its tensors could not take part in training
+def embeddings_of(model: TargetModel, videos: Videos, device: torch.device) -> dict[str, Tensor]:
+    """Embeddings [V, U, D] of ``videos``, by modality."""
+    model.to(device).eval()
+    size = 2 * model.config.context.second_gru
+    result = {name: torch.zeros(*videos.labels.shape, size) for name in model.config.modalities}
+    for rows in batches(videos, 16, 4096, None):
+        embedded = model.embed(encoded(model, videos, rows, device))
+        for name, value in embedded.values.items():
+            result[name][rows, : value.shape[1]] = value.float().cpu()
+    return result
+
+
+def embedding_spaces(
+    model: TargetModel,
+    videos: Videos,
+    before: dict[str, Tensor],
+    teacher: Teacher | None,
+    device: torch.device,
+) -> dict[str, EmbeddingSpace]:
+    """The spaces by target modality; empty without a teacher."""
+    if teacher is None:
+        return {}
+    source = teacher.for_epoch(0)
+    after = embeddings_of(model, videos, device)
+    spaces = {}
+    for name in model.config.modalities:
+        used = source.present & videos.present[name] & videos.known()
+        if int(used.sum()) < 2:
+            continue
+        labels = videos.labels[used].numpy()
+        if model.config.real:  # the three polarities
+            labels = np.select([labels < 0, labels > 0], [0, 2], 1)
+        spaces[name] = EmbeddingSpace(
+            before=before[name][used].numpy(),
+            after=after[name][used].numpy(),
+            source=source.embeddings[used].numpy(),
+            classes=np.asarray(labels, dtype=np.int64),
+        )
+    return spaces
+
+
+def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
+    """Write the spaces, so that their figure can be drawn again; no file if there are none. Raises
+    OutputError if the file cannot be written."""
+    if not spaces:
+        return
+    arrays = {
+        f"{modality}/{name}": np.ascontiguousarray(getattr(space, name))
+        for modality, space in spaces.items()
+        for name in _FIELDS
+    }
+    write_bytes(path, save(arrays))
+
+
+def read_spaces(path: Path) -> dict[str, EmbeddingSpace] | None:
+    """The spaces that :func:`write_spaces` wrote; None if there is no such file. Raises InputError
+    if the file is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        arrays = load(path.read_bytes())
+        names = sorted({key.partition("/")[0] for key in arrays})
+        spaces = {n: EmbeddingSpace(*(arrays[f"{n}/{field}"] for field in _FIELDS)) for n in names}
+        for space in spaces.values():
+            shapes = {space.before.shape, space.after.shape, space.source.shape}
+            if len(shapes) != 1 or len(space.before) != len(space.classes):
+                raise ValueError(f"embeddings of shapes {shapes}")
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: damaged; restore it, or train again") from error
+    return spaces

@@ -12,9 +12,8 @@ from avsent.labels import MODALITIES, LabelSet, label_set
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.text import TextItem, make_text_encoder
-from avsent.training.dataset import Videos, make_videos
+from avsent.training.dataset import Videos, check_parts, make_videos
 from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
-from avsent.training.validation import check_parts
 
 Vectors = dict[str, NDArray[np.float32]]
 
@@ -67,10 +66,8 @@ def split_samples(
 
     ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
     distributions of them. The test part is always the same, the validation part depends on
-    ``seed``.
-
-    Raises:
-        DatasetError: a group lies in two of the corpus' parts, or there are too few groups.
+    ``seed``. Raises DatasetError if a group lies in two of the corpus' parts, or there are too few
+    groups.
     """
     groups = groups_of(samples, settings.by)
     _check_parts(samples, settings.by)
@@ -135,8 +132,11 @@ def _draw(
     rng = np.random.default_rng(seed)
 
     def difference(order: NDArray[np.int64]) -> float:
-        parts = counts[order[:wanted]], counts[order[wanted:]]
-        return _difference(*(part.sum(axis=0) for part in parts))
+        taken, left = (counts[rows].sum(axis=0) for rows in np.split(order, [wanted]))
+        shares = [part / max(1.0, part.sum()) for part in (taken, left)]
+        # Large if a class is missing from what is left.
+        missing = np.sum((left == 0) & (taken > 0))
+        return float(np.abs(shares[0] - shares[1]).sum() + 10.0 * missing)
 
     best = min((rng.permutation(len(free)) for _ in range(DRAWS)), key=difference)
     return sorted(free[index] for index in best[:wanted])
@@ -147,20 +147,13 @@ def _counts(
 ) -> NDArray[np.float64]:
     """Utterances of each class (numbers: rounded) in each group [G, C]."""
     known = ~np.isnan(classes)
-    rounded = np.where(known, np.round(classes), 0).astype(int)
-    values = np.unique(rounded[known])
+    values, columns = np.unique(np.round(classes[known]), return_inverse=True)
     row_of = {group: row for row, group in enumerate(free)}
     counts = np.zeros((len(free), max(1, len(values))))
-    for group, label, there in zip(groups, rounded, known, strict=True):
-        if there and group in row_of:
-            counts[row_of[group], int(np.searchsorted(values, label))] += 1
+    for group, column in zip(np.asarray(groups)[known].tolist(), columns, strict=True):
+        if group in row_of:
+            counts[row_of[group], column] += 1
     return counts
-
-
-def _difference(taken: NDArray[np.float64], left: NDArray[np.float64]) -> float:
-    """Difference of two parts in labels; large if a class is missing from what is ``left``."""
-    shares = [part / max(1.0, part.sum()) for part in (taken, left)]
-    return float(np.abs(shares[0] - shares[1]).sum() + 10.0 * np.sum((left == 0) & (taken > 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,21 +197,9 @@ class Material:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TextMaterial:
-    """The parts of a text corpus, for a source that is taught by other people's words."""
-
-    train: Videos
-    valid: Videos
-    size: int
-
-
 def make_task(corpus: Corpus, label: str, labels: str) -> Task:
-    """Read the column ``label`` as ``labels`` says (see ``avsent.labels.label_set``).
-
-    Raises:
-        DatasetError: there is no such column, or a label is outside the set.
-    """
+    """Read the column ``label`` as ``labels`` says (see ``avsent.labels.label_set``). Raises
+    DatasetError if there is no such column, or a label is outside the set."""
     texts = _label_texts(corpus, label)
     try:
         chosen = label_set(texts.values(), labels)
@@ -228,11 +209,8 @@ def make_task(corpus: Corpus, label: str, labels: str) -> Task:
 
 
 def encode_labels(corpus: Corpus, label: str, labels: LabelSet) -> dict[str, float | None]:
-    """Class index or number of each sample by key, None if it has none.
-
-    Raises:
-        DatasetError: there is no such column, or a label is outside the set.
-    """
+    """Class index or number of each sample by key, None if it has none. Raises DatasetError if
+    there is no such column, or a label is outside the set."""
     encoded = {}
     for key, text in _label_texts(corpus, label).items():
         try:
@@ -252,12 +230,9 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
 
 
 def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> Material:
-    """Divide the corpus for one ``seed``; with ``words`` each text becomes a vector, by an
-    encoder fitted on the training part only.
-
-    Raises:
-        DatasetError: a part would be empty, speakers lie in two parts, or there are no texts.
-    """
+    """Divide the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
+    fitted on the training part only. Raises DatasetError if a part would be empty, speakers lie in
+    two parts, or there are no texts."""
     corpus = task.corpus
     split = split_samples(corpus.samples, task.known(corpus.samples), settings.split, seed)
     texts: Vectors = {}
@@ -265,7 +240,7 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
     if words:
         texts, sizes["text"] = _text_vectors(corpus, split, settings.text)
     for modality in settings.target:
-        if not any(_has(sample, modality) for sample in split.train):
+        if not any(getattr(sample, modality) is not None for sample in split.train):
             raise DatasetError(
                 f"{corpus.name}: no {modality} in the training part; choose another --target"
             )
@@ -285,14 +260,11 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
 
 def make_text_material(
     items: Sequence[TextItem], labels: LabelSet, column: str, settings: TrainSettings, seed: int
-) -> TextMaterial:
+) -> tuple[Videos, Videos]:
     """The parts of a text corpus as vectors; texts of one context are one "video".
 
     The label is the column ``column`` if the corpus has it; else its emotion or its sentiment,
-    whichever the label set knows.
-
-    Raises:
-        DatasetError: no text has one of the labels.
+    whichever the label set knows. Raises DatasetError if no text has one of the labels.
     """
     samples = [
         Sample(key=f"text {index}", video=item.context or f"text {index}", text=item.text)
@@ -311,7 +283,7 @@ def make_text_material(
         make_videos(part, encoded, {"text": size}, vectors) for part in (parts.train, parts.valid)
     )
     check_parts(train, valid, ("text",))
-    return TextMaterial(train, valid, size)
+    return train, valid
 
 
 def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
@@ -349,7 +321,3 @@ def _encoded_texts(
     vectors = encoder.encode([sample.text for sample in spoken])
     found = {sample.key: vector for sample, vector in zip(spoken, vectors, strict=True)}
     return found, encoder.size
-
-
-def _has(sample: Sample, modality: str) -> bool:
-    return (sample.audio if modality == "audio" else sample.face) is not None

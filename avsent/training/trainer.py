@@ -3,10 +3,9 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from avsent.files import write_bytes
 from avsent.model.networks.target import TargetModel
 from avsent.model.networks.transfer import Transfer
 from avsent.training.dataset import Videos, batches, encoded
-from avsent.training.losses import SourceEmbeddings, Updates, balanced_weights, one_cycle
+from avsent.training.evaluation import validation
+from avsent.training.losses import Teacher, Updates, balanced_weights, one_cycle
 from avsent.training.settings import OptimiserSettings, TransferSettings
-from avsent.training.validation import validation
 
 Weights = dict[str, Tensor]
 OnEpoch = Callable[[dict[str, float]], None]
@@ -39,17 +38,6 @@ class Progress:
     best_epoch: int = 0
     best_value: float = -float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
-
-
-class Teacher(Protocol):
-    """A frozen source model, as the training of the target sees it."""
-
-    @property
-    def size(self) -> int:
-        """D of its embeddings."""
-
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        """Embeddings [V, U, D] for the utterances of all training videos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +136,8 @@ def one_epoch(
     sums: dict[str, float] = {}
     for number, rows in enumerate(rows_of):
         updates.set_rate(_rate(model, settings, (epoch + number / len(rows_of)) / settings.epochs))
-        with mixed_precision(device):
+        # bfloat16 on a GPU, where it needs no loss scaling; full precision on a CPU.
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             augmenting = rng if settings.augment else None
             utterances = encoded(model, setup.train, rows, device, augmenting)
             longest = next(iter(utterances.present.values())).shape[1]
@@ -166,13 +155,6 @@ def _rate(model: TargetModel, settings: OptimiserSettings, progress: float) -> f
     raw = any(not model.config.vectors.of(name) for name in model.config.modalities)
     cycle = settings.rate_schedule == "onecycle" or (settings.rate_schedule == "auto" and raw)
     return one_cycle(progress, settings.learning_rate) if cycle else settings.learning_rate
-
-
-def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 on a GPU, where it needs no loss scaling; full precision on a CPU."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def weights_of(module: nn.Module) -> Weights:
@@ -203,10 +185,7 @@ def load_state(
     path: Path, modules: dict[str, nn.Module], optimisers: dict[str, torch.optim.Optimizer]
 ) -> tuple[Progress, Weights]:
     """Load a saved state into ``modules`` and ``optimisers``; returns progress and best weights.
-
-    Raises:
-        DatasetError: the file is damaged or of another run.
-    """
+    Raises DatasetError if the file is damaged or of another run."""
 
     def under(prefix: str) -> Weights:
         return {

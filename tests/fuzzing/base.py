@@ -18,7 +18,7 @@ from avsent.model.networks import config as sizes
 from avsent.model.networks.target import TargetModel
 from avsent.options import FaceChoice
 from avsent.result.record import Result
-from avsent.training.data.feature_cache import FeatureCache, MediaFeatures, Settings
+from avsent.training.data.feature_cache import CorpusOptions, FeatureCache, MediaFeatures
 from tests.fuzzing.media import bomb_png, bomb_video, media_seeds
 from tests.small_runs import SIZES, SMALL, feature_file, small_corpus
 
@@ -141,5 +141,5 @@ def _cache(folder: Path) -> Path:
         duration_s=3.0,
     )
     place = folder / "cache.npz"
-    FeatureCache(folder, Settings(FeatureConfig(), FaceChoice.speaking)).save(place, found)
+    FeatureCache(folder, CorpusOptions(FeatureConfig(), FaceChoice.speaking)).save(place, found)
     return place

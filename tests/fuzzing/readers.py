@@ -44,9 +44,9 @@ def cache(path: str) -> None:
     """Read kept features; damage is as good as absence."""
     from avsent.extraction.extractor import FeatureConfig
     from avsent.options import FaceChoice
-    from avsent.training.data.feature_cache import FeatureCache, Settings
+    from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
 
-    settings = Settings(FeatureConfig(), FaceChoice.speaking)
+    settings = CorpusOptions(FeatureConfig(), FaceChoice.speaking)
     FeatureCache(Path(path).parent, settings).load(Path(path), 3)
 
 

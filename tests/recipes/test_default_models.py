@@ -40,7 +40,7 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.data.corpus import Sample
 from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.metrics import scores
-from avsent.training.seed import Trained
+from avsent.training.run import Trained
 from recipes import fusion
 from recipes.card import (
     CARD_FILE,

@@ -26,9 +26,8 @@ from avsent.options import FaceChoice
 from avsent.progress import Progress
 from avsent.training.data.arrays import load_arrays, save_arrays
 from avsent.training.data.corpus import Corpus, Row
-from avsent.training.data.feature_cache import FeatureCache, Settings
-from avsent.training.data.features import extract_rows
-from avsent.training.data.open import CorpusOptions, open_corpus
+from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
+from avsent.training.data.open import extract_rows, open_corpus
 from avsent.training.data.ravdess_landmarks import FULL_SCALE, cached_ravdess, read_ravdess
 
 # --- CMU-MOSI ------------------------------------------------------------------------------------
@@ -231,7 +230,7 @@ def test_files_that_are_no_corpus_are_refused(name: str, tmp_path: Path) -> None
 # --- raw media -----------------------------------------------------------------------------------
 
 
-SETTINGS = Settings(FeatureConfig(), FaceChoice.speaking)
+SETTINGS = CorpusOptions(FeatureConfig(), FaceChoice.speaking)
 NEUTRAL, HAPPY = "talk_neutral_zh.mp4", "talk_happy_zh.mp4"
 
 
@@ -284,10 +283,11 @@ def made(media: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, C
     """A filled cache, and the corpus of an unbroken run."""
     cache = tmp_path_factory.mktemp("cache")
     steps = Steps()
-    extracted = extract_rows(media, rows_in(media), SETTINGS, cache, steps)
+    warnings = list[str]()
+    corpus = extract_rows(media, rows_in(media), SETTINGS, cache, steps, warnings.append)
     assert steps.seen == [f"[1/2] {NEUTRAL}", f"[2/2] {HAPPY}"]
-    assert extracted.warnings == ("1 utterance without a voice or a face, left out: list.csv:6",)
-    return cache, extracted.corpus
+    assert warnings == ["1 utterance without a voice or a face, left out: list.csv:6"]
+    return cache, corpus
 
 
 def kept_in(cache: Path) -> dict[str, int]:
@@ -342,7 +342,7 @@ def test_features_are_those_of_a_prediction(media: Path, made: tuple[Path, Corpu
 def test_cached_features_are_not_computed_again(media: Path, made: tuple[Path, Corpus]) -> None:
     cache, corpus = made
     before, steps = kept_in(cache), Steps()
-    again = extract_rows(media, rows_in(media)[::-1], SETTINGS, cache, steps).corpus
+    again = extract_rows(media, rows_in(media)[::-1], SETTINGS, cache, steps)
     assert steps.seen == []
     assert kept_in(cache) == before
     assert len(before) == 2
@@ -357,7 +357,7 @@ def test_a_renamed_file_is_found_in_the_cache(
     steps = Steps()
     corpus = extract_rows(tmp_path, [Row(tmp_path / "renamed.mp4")], SETTINGS, made[0], steps)
     assert steps.seen == []
-    assert [sample.key for sample in corpus.corpus.samples] == ["renamed.mp4#0"]
+    assert [sample.key for sample in corpus.samples] == ["renamed.mp4#0"]
 
 
 def test_an_interrupted_run_continues(
@@ -368,7 +368,7 @@ def test_an_interrupted_run_continues(
         extract_rows(media, rows, SETTINGS, tmp_path, StopAt(f"[2/2] {HAPPY}"))
     before, steps = kept_in(tmp_path), Steps()
     assert len(before) == 1  # and no unfinished file beside it
-    corpus = extract_rows(media, rows, SETTINGS, tmp_path, steps).corpus
+    corpus = extract_rows(media, rows, SETTINGS, tmp_path, steps)
     assert steps.seen == [f"[2/2] {HAPPY}"]
     assert before.items() <= kept_in(tmp_path).items()
     assert corpus.digest() == made[1].digest()
@@ -402,7 +402,7 @@ def test_a_damaged_cache_file_is_computed_again(
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
     steps = Steps()
-    corpus = extract_rows(media, rows_in(media), SETTINGS, cache, steps).corpus
+    corpus = extract_rows(media, rows_in(media), SETTINGS, cache, steps)
     assert steps.seen == [f"[1/2] {NEUTRAL}"]
     assert corpus.digest() == made[1].digest()
     assert place.read_bytes() == whole
@@ -448,7 +448,7 @@ def test_utterances_that_are_too_long(tmp_path: Path) -> None:
 
 def test_face_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--face all is for prediction"):
-        extract_rows(tmp_path, [], Settings(FeatureConfig(), FaceChoice.all), tmp_path)
+        extract_rows(tmp_path, [], CorpusOptions(FeatureConfig(), FaceChoice.all), tmp_path)
 
 
 def test_a_cache_that_cannot_be_written(media: Path, tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ def test_reading_data_loads_no_torch() -> None:
         "import importlib, pkgutil, sys\n"
         f"package = importlib.import_module({package!r})\n"
         "names = {module.name for module in pkgutil.iter_modules(package.__path__)}\n"
-        "assert {'features', 'open', 'text'} <= names\n"
+        "assert {'manifest', 'open', 'text'} <= names\n"
         "for name in names:\n"
         "    importlib.import_module(f'{package.__name__}.{name}')\n"
         "assert 'torch' not in sys.modules\n"

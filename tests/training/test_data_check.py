@@ -14,7 +14,7 @@ from corpora import link, make_mmsa, talking_heads, write
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.check import LabelCheck, Problem, find_problems, probe_files, summary
 from avsent.training.data.corpus import Row
-from avsent.training.data.layouts import read_rows
+from avsent.training.data.manifest import read_rows
 
 HEAD = "video,start_s,end_s,speaker,split,label,text\n"
 

@@ -18,10 +18,14 @@ from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.voice import AudioConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.training import metrics
-from avsent.training.checkpoint_evaluation import EvaluateOptions, evaluate_checkpoint
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
-from avsent.training.evaluation import Evaluation, Predictions, evaluate
+from avsent.training.evaluation import (
+    Evaluation,
+    Predictions,
+    evaluate,
+    evaluate_checkpoint,
+)
 from avsent.training.metrics import classification_metrics, intervals, regression_metrics, scores
 from avsent.training.run import Request, run
 from avsent.training.run_folder import RunFolder
@@ -274,9 +278,8 @@ def test_the_figures_are_those_of_the_run(classes: Path, part: str, tmp_path: Pa
 
 
 def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
-    options = EvaluateOptions(label="sentiment")
     found = evaluate_checkpoint(
-        numbers / "checkpoint", small_corpus(), options
+        numbers / "checkpoint", small_corpus(), label="sentiment"
     ).evaluation.to_dict()
     before = json.loads((numbers / "seed-0/evaluation.json").read_text())["target"]["test"]
     assert found == before
@@ -285,7 +288,7 @@ def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
 
 def test_raw_features_too(raw: Path) -> None:
     corpus = small_corpus(raw=True, speakers=4)
-    found = evaluate_checkpoint(raw / "checkpoint", corpus, EvaluateOptions()).evaluation.to_dict()
+    found = evaluate_checkpoint(raw / "checkpoint", corpus).evaluation.to_dict()
     before = json.loads((raw / "seed-0/evaluation.json").read_text())["target"]["test"]
     assert found == before
 
@@ -324,7 +327,7 @@ def test_json_confusion_and_words(
 
 def test_without_parts_everything_is_evaluated(classes: Path) -> None:
     corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
-    found = evaluate_checkpoint(classes / "checkpoint", corpus, EvaluateOptions())
+    found = evaluate_checkpoint(classes / "checkpoint", corpus)
     assert found.part == found.baseline_from == "all"
     assert found.evaluation.count == len(corpus.samples)
     assert found.left_out == 0
@@ -334,18 +337,16 @@ def test_the_drawn_parts_are_used_for_evaluation(tmp_path: Path) -> None:
     corpus = small_corpus(classes=POLARITIES, speakers=12, given=False)
     run_folder = trained(tmp_path / "run", corpus)
     split = json.loads((run_folder / "checkpoint" / "parts.json").read_text())
-    found = evaluate_checkpoint(run_folder / "checkpoint", corpus, EvaluateOptions())
+    found = evaluate_checkpoint(run_folder / "checkpoint", corpus)
     assert (found.part, found.baseline_from) == ("test", "train")
     assert set(found.predictions.keys) == set(split["test"])
     assert len(split["train"]) + len(split["valid"]) + len(split["test"]) == len(corpus.samples)
     ran = json.loads((run_folder / "seed-0" / "evaluation.json").read_text())
     assert found.evaluation.metrics == ran["target"]["test"]["metrics"]
-    whole = evaluate_checkpoint(
-        run_folder, corpus, EvaluateOptions()
-    )  # a run's folder stands for its checkpoint
+    whole = evaluate_checkpoint(run_folder, corpus)  # a run's folder stands for its checkpoint
     assert whole.evaluation == found.evaluation
     other = small_corpus(classes=POLARITIES, speakers=12, given=False, seed=1)
-    assert evaluate_checkpoint(run_folder / "checkpoint", other, EvaluateOptions()).part == "all"
+    assert evaluate_checkpoint(run_folder / "checkpoint", other).part == "all"
 
 
 # --- what does not fit ---

@@ -27,9 +27,9 @@ from avsent.training.data.arrays import load_arrays, pack_json, save_arrays
 from avsent.training.data.corpus import ARRAYS, Corpus, Sample
 from avsent.training.data.feature_cache import (
     PARTS,
+    CorpusOptions,
     FeatureCache,
     MediaFeatures,
-    Settings,
     default_cache,
     faces_fit,
     voice_fits,
@@ -295,7 +295,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
 # --- the feature cache ---------------------------------------------------------------------------
 
 
-SETTINGS = Settings(FeatureConfig(), FaceChoice.speaking)
+SETTINGS = CorpusOptions(FeatureConfig(), FaceChoice.speaking)
 
 
 def ones(*shape: int) -> NDArray[np.float32]:
@@ -405,7 +405,7 @@ def test_the_name_of_a_cache_file_depends_on_content_and_settings(
         path.write_bytes(bytes([number]))
     segments = [Segment(0.0, 1.0)]
 
-    def place(settings: Settings = SETTINGS, segments: list[Segment] = segments) -> Path:
+    def place(settings: CorpusOptions = SETTINGS, segments: list[Segment] = segments) -> Path:
         return FeatureCache(tmp_path, settings).place(medium, segments)
 
     slow = FeatureConfig(face=FaceConfig(analysis_rate_hz=5.0))

@@ -13,22 +13,21 @@ from small_runs import material_of, small_corpus, small_settings
 from avsent.labels import MODALITIES
 from avsent.training.data.corpus import Corpus
 from avsent.training.dataset import encoded
+from avsent.training.evaluation import outputs_of
 from avsent.training.modality_check import (
     SNR,
     GuardData,
     damaged,
     fit_guard,
     noisy_landmarks,
-    noisy_pictures,
-    noisy_sound,
     outliers,
     with_noise,
     without_outliers,
 )
-from avsent.training.seed import SeedContext, Trained, train_seed
+from avsent.training.run import SeedContext, Trained, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.splits import Material
-from avsent.training.validation import outputs_of
+from recipes.fusion import noisy_pictures, noisy_sound
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -26,7 +26,7 @@ from avsent.options import FaceChoice
 from avsent.result.record import Result
 from avsent.training.data import arrays, manifest
 from avsent.training.data.arrays import load_arrays
-from avsent.training.data.feature_cache import FeatureCache, Settings
+from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
 from avsent.training.data.feature_files import read_features
 from avsent.training.data.manifest import read_manifest, read_table
 from avsent.views.timeline import save_timeline
@@ -134,7 +134,7 @@ def test_a_damaged_cache_counts_as_missing(about: object, tmp_path: Path) -> Non
     saved = io.BytesIO()
     np.savez(saved, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
     (tmp_path / "a.npz").write_bytes(saved.getvalue())
-    cache = FeatureCache(tmp_path, Settings(FeatureConfig(), FaceChoice.speaking))
+    cache = FeatureCache(tmp_path, CorpusOptions(FeatureConfig(), FaceChoice.speaking))
     assert cache.load(tmp_path / "a.npz", 1) is None
 
 

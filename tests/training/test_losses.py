@@ -41,18 +41,18 @@ from avsent.model.networks.transfer import Transfer
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import encoded, make_videos
 from avsent.training.losses import (
+    PairedTeacher,
     SourceEmbeddings,
+    UnpairedTeacher,
     balanced_weights,
     classification_loss,
     drop_inputs,
     one_cycle,
 )
-from avsent.training.seed import SeedContext, pretrain_source, train_seed
+from avsent.training.run import SeedContext, pretrain_source, train_seed
 from avsent.training.settings import TrainSettings, TransferSettings
 from avsent.training.source import (
-    PairedTeacher,
     SourceSetup,
-    UnpairedTeacher,
     grouped_folds,
     paired_teacher,
     rotation,
@@ -500,14 +500,14 @@ def texts(count: int = 16) -> list[TextItem]:
 def test_an_unpaired_teacher_knows_training_texts_alone() -> None:
     chosen = small_settings(transfer={"source": "text"}, encoder="tfidf")
     material = material_of(small_corpus(), chosen, words=False)
-    other = make_text_material(texts(), material.task.labels, "label", chosen, 0)
-    assert other.train.utterances() + other.valid.utterances() == 16
-    setup = FitSetup(other.train, other.valid, chosen.optimiser, chosen.transfer, 0, CPU)
-    vectors = dataclasses.replace(material.vectors, text=other.size)
+    train, valid = make_text_material(texts(), material.task.labels, "label", chosen, 0)
+    assert int(train.lengths.sum()) + int(valid.lengths.sum()) == 16
+    setup = FitSetup(train, valid, chosen.optimiser, chosen.transfer, 0, CPU)
+    vectors = dataclasses.replace(material.vectors, text=train.vectors["text"].shape[-1])
     config = dataclasses.replace(material, vectors=vectors).config(chosen, ("text",))
     model = train_source(SourceSetup(config, setup))
-    teacher = unpaired_teacher(model, other.train, material.train, CPU, 0)
-    assert len(teacher.embeddings) == other.train.utterances()
+    teacher = unpaired_teacher(model, train, material.train, CPU, 0)
+    assert len(teacher.embeddings) == int(train.lengths.sum())
     assert teacher.for_epoch(0).present.tolist() == material.train.known().tolist()
 
 
@@ -521,10 +521,10 @@ def test_texts_with_other_labels() -> None:
         TextItem("a film", {"label": "tired"}),
         TextItem("a film", {"label": "surprise"}),
     ]
-    material_of_texts = make_text_material(items, names, "label", chosen, 0)
+    parts = make_text_material(items, names, "label", chosen, 0)
     found = {
         sample.key: float(label)
-        for videos in (material_of_texts.train, material_of_texts.valid)
+        for videos in parts
         for video, row in zip(videos.samples, videos.labels, strict=True)
         for sample, label in zip(video, row, strict=False)
     }

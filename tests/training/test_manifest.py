@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from avsent.errors import DatasetError, OutputError
 from avsent.training.data import manifest
 from avsent.training.data.corpus import SPLITS, Row
-from avsent.training.data.layouts import read_rows
-from avsent.training.data.manifest import default_context, read_manifest, write_manifest
+from avsent.training.data.manifest import default_context, read_manifest, read_rows, write_manifest
 
 # --- manifests -----------------------------------------------------------------------------------
 

@@ -38,13 +38,13 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training import augmentation
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
 from avsent.training.data.ravdess_landmarks import RavdessClip, read_ravdess
+from avsent.training.evaluation import fit_temperature, outputs_of, softmax, validation
 from avsent.training.metrics import expected_calibration_error, majority, scores
-from avsent.training.seed import SeedContext, Trained, pretrain_source, train_seed
+from avsent.training.run import SeedContext, Trained, pretrain_source, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.source import make_model
 from avsent.training.splits import Material
 from avsent.training.trainer import FitSetup, Progress, fit
-from avsent.training.validation import fit_temperature, outputs_of, softmax, validation
 from recipes.corpora import NO_LABEL, TEST_ACTORS, polarities_of
 
 RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"

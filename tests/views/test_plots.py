@@ -27,9 +27,9 @@ from avsent.errors import InputError, OutputError
 from avsent.labels import EMOTIONS, POLARITY_LABELS, SENTIMENT_7
 from avsent.result.writers import Format, make_writer
 from avsent.training import plots
-from avsent.training.embeddings import EmbeddingSpace, read_spaces, write_spaces
 from avsent.training.plots import principal_axes, save_confusion, save_loss_curves, save_spaces
 from avsent.training.run_folder import RunFolder
+from avsent.training.source import EmbeddingSpace, read_spaces, write_spaces
 from avsent.views.figures import PALETTE, colours_of, save_figure
 from avsent.views.timeline import save_timeline
 
@@ -78,7 +78,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         save_figure(figure, path)
 
-    monkeypatch.setattr(plots, "save_figure", keep)
+    monkeypatch.setattr(plots.figures, "save_figure", keep)
     return kept
 
 
@@ -239,13 +239,13 @@ def test_spaces_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_principal_axes_against_svd() -> None:
     points = np.random.default_rng(0).normal(size=(50, 6)) * np.arange(1, 7) + 3
-    projection = principal_axes(points)
+    centre, axes, shares = principal_axes(points)
     centred = points - points.mean(axis=0)
     _, sizes, rows = np.linalg.svd(centred)
-    assert np.allclose(np.abs(projection.axes.T @ rows[:2].T), np.eye(2))
-    assert np.allclose(projection.shares, (sizes**2 / (sizes**2).sum())[:2])
-    assert np.allclose(np.abs(projection(points)), np.abs(centred @ rows[:2].T))
-    assert (projection.axes[np.abs(projection.axes).argmax(axis=0), [0, 1]] > 0).all()
+    assert np.allclose(np.abs(axes.T @ rows[:2].T), np.eye(2))
+    assert np.allclose(shares, (sizes**2 / (sizes**2).sum())[:2])
+    assert np.allclose(np.abs((points - centre) @ axes), np.abs(centred @ rows[:2].T))
+    assert (axes[np.abs(axes).argmax(axis=0), [0, 1]] > 0).all()
 
 
 def test_strange_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -41,11 +41,8 @@ _UNREADABLE = (
 
 
 def save_arrays(target: Path, arrays: Arrays) -> None:
-    """Write ``arrays`` to the .npz file ``target``; makes its folder.
-
-    Raises:
-        OutputError: it cannot be written; nothing is left behind, and an older file stays.
-    """
+    """Write ``arrays`` to the .npz file ``target``; makes its folder. Raises OutputError if it
+    cannot be written; then nothing is left behind, and an older file stays."""
     real = Path(os.path.realpath(target))
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
@@ -67,11 +64,9 @@ def array_names(path: Path) -> set[str]:
 def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays ``names`` of the .npz file ``path``, by default all.
 
-    The stated sizes are checked before memory is allocated: all arrays together may have at most
-    30 times the size of the file, or 128 MB if that is more.
-
-    Raises:
-        DatasetError: the file or an array is missing, damaged, or holds Python objects.
+    The stated sizes are checked before memory is allocated: all arrays together may have at most 30
+    times the size of the file, or 128 MB if that is more. Raises DatasetError if the file or an
+    array is missing, damaged, or holds Python objects.
     """
     arrays = {}
     try:

@@ -42,16 +42,19 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that decides the features of a media file besides its content and utterances.
+class CorpusOptions:
+    """Everything that decides the features of a media file besides its content and utterances;
+    feature files ignore all of it.
 
-    ``landmarks``: a model file for dlib; ``check``: a damaged voice or face counts as missing.
+    ``landmarks``: a model file for dlib; ``check``: a damaged voice or face counts as missing;
+    ``cache``: folder of the features, None for :func:`default_cache`.
     """
 
     features: FeatureConfig = field(default_factory=FeatureConfig)
     face: FaceChoice = FaceChoice.speaking
     landmarks: Path | None = None
     check: bool = True
+    cache: Path | None = None
 
     def digest(self) -> str:
         """In hex. Raises OSError if the landmark file cannot be read."""
@@ -77,13 +80,10 @@ class MediaFeatures:
 
 
 class FeatureCache:
-    """The features of media files in ``folder/features``, for one choice of settings.
+    """The features of media files in ``folder/features``, for one choice of settings. Raises
+    DatasetError if the settings name a landmark file that cannot be read."""
 
-    Raises:
-        DatasetError: the settings name a landmark file that cannot be read.
-    """
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: CorpusOptions) -> None:
         self.folder = folder / "features"
         self._features = settings.features
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
 from avsent.extraction.extractor import FeatureConfig
@@ -35,11 +36,8 @@ _MOSI_VECTORS = {"audio": "audio", "face": "video", "words": "text"}
 
 
 def read_features(path: Path) -> Corpus:
-    """The corpus in an .npz file of either kind.
-
-    Raises:
-        DatasetError: the file is missing, damaged, or neither kind.
-    """
+    """The corpus in an .npz file of either kind. Raises DatasetError if the file is missing,
+    damaged, or neither kind."""
     names = array_names(path)
     if "header" in names:
         # Files of early versions lack neutral, pictures and prosody.
@@ -53,11 +51,8 @@ def read_features(path: Path) -> Corpus:
 
 
 def write_features(path: Path, corpus: Corpus) -> None:
-    """Write ``corpus`` as a feature file for :func:`read_features`.
-
-    Raises:
-        OutputError: the file cannot be written; an older one stays as it was.
-    """
+    """Write ``corpus`` as a feature file for :func:`read_features`. Raises OutputError if the file
+    cannot be written; an older one stays as it was."""
     features = None if corpus.features is None else dataclasses.asdict(corpus.features)
     header = {
         "format": FORMAT,
@@ -116,7 +111,7 @@ def _check_shapes(corpus: Corpus) -> None:
     for sample in corpus.samples:
         for field, modality in MODALITY_OF_FIELD.items():
             array = getattr(sample, field)
-            if array is not None and not _fits(array.shape, modality, corpus):
+            if array is not None and not _fits(array, modality, corpus):
                 raise ValueError(f"{field} of {sample.key} has the shape {list(array.shape)}")
         if sample.prosody is not None and (
             sample.audio is None
@@ -133,14 +128,14 @@ def _check_shapes(corpus: Corpus) -> None:
             raise ValueError(f"the neutral or the pictures of {sample.key} do not fit its face")
 
 
-def _fits(shape: tuple[int, ...], modality: str, corpus: Corpus) -> bool:
+def _fits(array: NDArray[np.float32], modality: str, corpus: Corpus) -> bool:
     if modality in corpus.vectors:
-        return shape == (corpus.vectors[modality],)
+        return array.shape == (corpus.vectors[modality],)
     if corpus.features is None or modality == "text":
         return False
     if modality == "audio":
-        return len(shape) == 2 and shape[0] == corpus.features.audio.mel_bands and shape[1] > 0
-    return len(shape) == 3 and shape[0] > 0 and shape[1:] == (corpus.features.face.points, 2)
+        return voice_fits(array, None, corpus.features.audio.mel_bands)
+    return faces_fit(array, None, None, corpus.features.face.points)
 
 
 def _text(value: Any) -> str:

@@ -1,28 +1,43 @@
-"""Training data in any form as a :class:`~avsent.training.data.corpus.Corpus`."""
+"""Training data in any form as a :class:`~avsent.training.data.corpus.Corpus`.
 
-from collections.abc import Callable
+:class:`avsent.extraction.extractor.Extraction` makes the features of raw media, as for prediction;
+those of each file are cached.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avsent.errors import DatasetError
+import numpy as np
+from numpy.typing import NDArray
+
+from avsent.errors import DatasetError, MediaError, UsageError
+from avsent.extraction.extractor import Extraction
+from avsent.extraction.media.reader import MediaReader
+from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
+from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import POLARITY_LABELS
+from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
-from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.feature_cache import Settings, default_cache
+from avsent.training.data.corpus import Corpus, Row, Sample
+from avsent.training.data.feature_cache import (
+    PARTS,
+    CorpusOptions,
+    FeatureCache,
+    MediaFeatures,
+    default_cache,
+)
 from avsent.training.data.feature_files import read_features
-from avsent.training.data.features import extract_rows
-from avsent.training.data.layouts import read_rows
-from avsent.training.data.ravdess_landmarks import RavdessClip, cached_ravdess, statements
+from avsent.training.data.manifest import MANIFEST_NAME, default_context, read_rows
+from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
 
-RAVDESS_LICENCE = "CC BY-NC-SA 4.0"
+OnWarning = Callable[[str], None]
 
-
-@dataclass(frozen=True, slots=True)
-class CorpusOptions(Settings):
-    """How features are extracted from raw media; feature files ignore all of it. ``cache``: folder
-    of the features, None for :func:`default_cache`."""
-
-    cache: Path | None = None
+CHECK = "run 'avsent data check'"
+_DAMAGE = re.compile("(picture|sound|file)( at|:)")
+"""Start of a damage warning. Other warnings (no face, no sound) are counted instead."""
 
 
 def open_corpus(
@@ -30,10 +45,10 @@ def open_corpus(
     *,
     options: CorpusOptions | None = None,
     on_progress: ProgressHook = ignore_progress,
-    on_warning: Callable[[str], None] = lambda warning: None,
+    on_warning: OnWarning = lambda warning: None,
 ) -> Corpus:
     """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
-    or known layout of raw media (see ``avsent.training.data.layouts``).
+    or known layout of raw media (see ``avsent.training.data.manifest``).
 
     ``on_warning`` takes lines for the user, such as the number of utterances left out.
 
@@ -48,19 +63,13 @@ def open_corpus(
         raise DatasetError(f"{data}: no such file or folder; check the name")
     if (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
         return _ravdess(data, options, on_progress)
-    extracted = extract_rows(
-        data,
-        read_rows(data),
-        options,
-        options.cache or default_cache(),
-        on_progress,
-    )
-    for warning in extracted.warnings:
-        on_warning(warning)
-    return extracted.corpus
+    cache = options.cache or default_cache()
+    return extract_rows(data, read_rows(data), options, cache, on_progress, on_warning)
 
 
 def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) -> Corpus:
+    """Each clip is a video of its own, as the clips were acted one by one."""
+
     def report(done_s: float, total_s: float) -> None:
         on_progress(Progress("analyse", str(folder), done_s, total_s))
 
@@ -68,22 +77,216 @@ def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) ->
         folder, options.cache or default_cache(), options.features, on_progress_s=report
     )
     said = statements(folder)
-    samples = tuple(ravdess_sample(clip, said.get(clip.clip_id, "")) for clip in clips)
-    return Corpus("RAVDESS", samples, features=options.features, licence=RAVDESS_LICENCE)
+    samples = []
+    for clip in clips:
+        # Surprise has no sentiment.
+        sentiment = "" if clip.polarity is None else POLARITY_LABELS[clip.polarity]
+        samples.append(
+            Sample(
+                key=clip.clip_id,
+                video=clip.clip_id,
+                speaker=f"actor{clip.actor:02d}",
+                labels={"label": clip.emotion, "emotion": clip.emotion, "sentiment": sentiment},
+                text=said.get(clip.clip_id, ""),
+                audio=clip.mel_power,
+                prosody=clip.prosody,
+                face=None if clip.face is None else clip.face.landmarks,
+                neutral=None if clip.face is None else clip.face.neutral,
+            )
+        )
+    licence = "CC BY-NC-SA 4.0"
+    return Corpus("RAVDESS", tuple(samples), features=options.features, licence=licence)
 
 
-def ravdess_sample(clip: RavdessClip, text: str) -> Sample:
-    """One clip as a video of its own, as the clips were acted one by one. Surprise has no
-    sentiment."""
-    sentiment = "" if clip.polarity is None else POLARITY_LABELS[clip.polarity]
-    return Sample(
-        key=clip.clip_id,
-        video=clip.clip_id,
-        speaker=f"actor{clip.actor:02d}",
-        labels={"label": clip.emotion, "emotion": clip.emotion, "sentiment": sentiment},
-        text=text,
-        audio=clip.mel_power,
-        prosody=clip.prosody,
-        face=None if clip.face is None else clip.face.landmarks,
-        neutral=None if clip.face is None else clip.face.neutral,
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A media file, its rows, and the segments that they name."""
+
+    media: Path
+    name: str
+    rows: tuple[Row, ...]
+    segments: tuple[Segment, ...]
+
+
+def extract_rows(
+    data: Path,
+    rows: Sequence[Row],
+    settings: CorpusOptions,
+    cache: Path,
+    on_progress: ProgressHook = ignore_progress,
+    on_warning: OnWarning = lambda warning: None,
+) -> Corpus:
+    """Features of ``rows``, which were read from ``data``; kept in the folder ``cache``.
+
+    Rows without voice and face are left out, with a warning. If files cannot be read, the others
+    are analysed (and kept) before the error is raised.
+
+    Raises:
+        DatasetError: files cannot be read, or an utterance is longer than ``MAX_GIVEN_S``.
+        UsageError: every face of an utterance is asked for.
+        OutputError: the cache cannot be written.
+    """
+    if settings.face is FaceChoice.all:
+        raise UsageError("--face all is for prediction; for training give speaking or largest")
+    kept = FeatureCache(cache, settings)
+    files = _files(data, rows)
+    features: dict[Path, MediaFeatures] = {}
+    failures: list[str] = []
+    for number, file in enumerate(files, 1):
+        step = f"[{number}/{len(files)}] {file.media.name}"
+        where = file.rows[0].where or data
+        try:
+            features[file.media] = _features(file, settings, kept, step, on_progress)
+        except (MediaError, DatasetError) as error:
+            # Only the first half of "what is wrong; what to do": the advice is given once for all.
+            failures.append(f"{where}: {str(error).partition('; ')[0]}")
+        except OSError as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+            failures.append(f"{where}: {file.media}: {reason}")
+    if failures:
+        more = len(failures) - 1
+        others = f" (and {more} other file{'s' if more > 1 else ''})" if more else ""
+        raise DatasetError(f"{failures[0]}{others}; {CHECK}")
+    return _assembled(data, rows, files, features, settings, on_warning)
+
+
+def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
+    """The media files of ``rows``, in the order in which they first occur."""
+    root = Path(os.path.realpath(data if data.is_dir() else data.parent))
+    rows_of: dict[Path, list[Row]] = {}
+    for row in rows:
+        rows_of.setdefault(row.media, []).append(row)
+    files = []
+    for media, own in rows_of.items():
+        try:
+            name = Path(os.path.relpath(media, root)).as_posix()
+        except ValueError:  # on another drive
+            name = media.as_posix()
+        # Sorted, so that the cache does not depend on the order of the rows.
+        segments = sorted({_segment(row) for row in own}, key=lambda s: (s.start_s, s.end_s))
+        files.append(_File(media, name, tuple(own), tuple(segments)))
+    return files
+
+
+def _segment(row: Row) -> Segment:
+    """Times of ``row``; without an end up to that of the file, which the longest allowed utterance
+    covers."""
+    start_s = row.start_s or 0.0
+    return Segment(start_s, start_s + MAX_GIVEN_S if row.end_s is None else row.end_s)
+
+
+def _features(
+    file: _File, settings: CorpusOptions, kept: FeatureCache, step: str, on_progress: ProgressHook
+) -> MediaFeatures:
+    _check_lengths(file, None)
+    place = kept.place(file.media, file.segments)
+    found = kept.load(place, len(file.segments))
+    if found is None:
+        kept.prepare()
+        found = _analysed(file, settings, step, on_progress)
+        kept.save(place, found)
+    _check_lengths(file, found.duration_s)
+    return found
+
+
+def _analysed(
+    file: _File, settings: CorpusOptions, step: str, on_progress: ProgressHook
+) -> MediaFeatures:
+    with MediaReader(file.media) as reader:
+        _check_lengths(file, reader.info.duration_s)  # early, if the container states it
+
+    def report(progress: Progress) -> None:
+        on_progress(Progress(step, progress.source, progress.completed, progress.total))
+
+    extraction = Extraction(
+        file.media,
+        settings.features,
+        PredictOptions(face=settings.face, landmarks=settings.landmarks, check=settings.check),
+        report,
+        segments=file.segments,
     )
+    # One utterance for each segment, as one face is chosen.
+    found: dict[Segment, dict[str, NDArray[np.float32] | None]] = {}
+    track_of: dict[Segment, int | None] = {}
+    for utterance in extraction:
+        audio, face = utterance.audio, utterance.face
+        pictures = None if face is None else face.pictures
+        found[utterance.segment] = {
+            "audio": None if audio is None else audio.power,
+            "face": None if face is None else face.landmarks,
+            "pictures": None if pictures is None else pictures.astype(np.float32),
+            "prosody": None if audio is None else audio.prosody,
+        }
+        track_of[utterance.segment] = utterance.track
+    # A track's neutral face is known at the end of the file.
+    for segment, features in found.items():
+        features["neutral"] = extraction.neutral(track_of[segment])
+    return MediaFeatures(
+        **{part: tuple(found[segment][part] for segment in file.segments) for part in PARTS},
+        duration_s=extraction.duration_s,
+        warnings=tuple(extraction.warnings),
+    )
+
+
+def _check_lengths(file: _File, duration_s: float | None) -> None:
+    for row in file.rows:
+        end_s = duration_s if row.end_s is None else row.end_s
+        length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
+        if length_s > MAX_GIVEN_S:
+            raise DatasetError(
+                f"the utterance is {length_s:.0f} s long, more than {MAX_GIVEN_S:.0f}; give "
+                "start_s and end_s"
+            )
+
+
+def _assembled(
+    data: Path,
+    rows: Sequence[Row],
+    files: Sequence[_File],
+    features: dict[Path, MediaFeatures],
+    settings: CorpusOptions,
+    on_warning: OnWarning,
+) -> Corpus:
+    by_media = {file.media: file for file in files}
+    counted: dict[Path, int] = {}
+    samples, empty = [], []
+    for row in rows:
+        file, found = by_media[row.media], features[row.media]
+        index = counted[row.media] = counted.get(row.media, -1) + 1
+        place = file.segments.index(_segment(row))
+        if found.audio[place] is None and found.face[place] is None:
+            empty.append(row.where or f"{file.name}#{index}")
+            continue
+        own_context = row.context not in ("", default_context(row.media))
+        samples.append(
+            Sample(
+                key=f"{file.name}#{index}",
+                # By default the file, relative to the corpus, which may be moved.
+                video=row.context if own_context else file.name,
+                speaker=row.speaker,
+                split=row.split,
+                labels=dict(row.labels),
+                text=row.text,
+                **{part: getattr(found, part)[place] for part in PARTS},
+            )
+        )
+    if not samples:
+        raise DatasetError(f"{data}: no utterance has a voice or a face; {CHECK}")
+    voiceless = [sample.key for sample in samples if sample.audio is None]
+    faceless = [sample.key for sample in samples if sample.face is None]
+    for which, what in (
+        (empty, "without a voice or a face, left out"),
+        (voiceless, "without a voice"),
+        (faceless, "without a face"),
+    ):
+        if which:
+            plural = "s" if len(which) > 1 else ""
+            more = " …" if plural else ""
+            on_warning(f"{len(which)} utterance{plural} {what}: {which[0]}{more}")
+    for file in files:
+        for warning in filter(_DAMAGE.match, features[file.media].warnings):
+            on_warning(f"{file.name}: {warning}")
+    named = data.resolve()
+    if not data.is_dir():
+        named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
+    return Corpus(named.name, tuple(samples), features=settings.features)

@@ -31,7 +31,7 @@ from avsent.files import file_sha256
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack
 from avsent.training.data.feature_cache import FEATURE_VERSION
-from avsent.training.data.layouts import STATEMENTS
+from avsent.training.data.manifest import STATEMENTS
 
 CLIP_VERSION = 4
 """To be raised when equal clips and settings give other features, or another file format."""
@@ -81,9 +81,7 @@ def read_ravdess(
     some ``actors``. ``on_progress_s`` gets the seconds of film done, and in all.
 
     ``shrink``: landmarks are scaled by it and rounded to whole pixels, as in a smaller picture.
-
-    Raises:
-        DatasetError: a file is missing or unreadable.
+    Raises DatasetError if a file is missing or unreadable.
     """
     import soundfile
 
@@ -160,11 +158,8 @@ def cached_ravdess(
 
 
 def statements(folder: Path) -> dict[str, str]:
-    """The spoken sentence of each clip, by its name.
-
-    Raises:
-        DatasetError: ``landmarks.npz`` cannot be read, or holds a statement that is not known.
-    """
+    """The spoken sentence of each clip, by its name. Raises DatasetError if ``landmarks.npz``
+    cannot be read, or holds a statement that is not known."""
     source = folder / "landmarks.npz"
     data = load_arrays(source, ("clip_id", "statement"))
     try:

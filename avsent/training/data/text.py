@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,20 +105,6 @@ def _read_features(path: Path) -> list[TextItem]:
     ]
 
 
-class TextEncoder(Protocol):
-    """Turns texts into vectors of one size; a text without words becomes the zero vector."""
-
-    @property
-    def size(self) -> int:
-        """Length of a vector; final after :meth:`fit`."""
-
-    def fit(self, texts: Sequence[str]) -> None:
-        """Learn from the training texts; a pretrained encoder does nothing."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [N, size], each row of length 1 or 0."""
-
-
 class TfidfSvd:
     """TF-IDF of words and pairs of words, reduced by a truncated SVD to at most ``size`` numbers
     (latent semantic analysis, Deerwester et al. 1990).
@@ -132,11 +118,8 @@ class TfidfSvd:
         self._svd: Any = None
 
     def fit(self, texts: Sequence[str]) -> None:
-        """Learn words and directions from the training texts.
-
-        Raises:
-            DatasetError: they contain no word.
-        """
+        """Learn words and directions from the training texts. Raises DatasetError if they contain
+        no word."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -165,11 +148,8 @@ class TfidfSvd:
 
 
 class SentenceEncoder:
-    """A sentence-transformers model, by its name on the Hugging Face hub or by its folder.
-
-    Raises:
-        UsageError: the package is not installed, or the model cannot be loaded.
-    """
+    """A sentence-transformers model, by its name on the Hugging Face hub or by its folder. Raises
+    UsageError if the package is not installed, or the model cannot be loaded."""
 
     def __init__(self, name_or_path: str, *, device: str | None = None) -> None:
         try:
@@ -206,14 +186,14 @@ class SentenceEncoder:
         return np.asarray(vectors, dtype=np.float32)
 
 
+TextEncoder = TfidfSvd | SentenceEncoder
+
+
 def make_text_encoder(
     spec: str, size: int = DEFAULT_SIZE, *, device: str | None = None
 ) -> TextEncoder:
-    """``tfidf``, with ``size`` numbers, or a sentence-transformers model's name or folder.
-
-    Raises:
-        UsageError: the model cannot be loaded.
-    """
+    """``tfidf``, with ``size`` numbers, or a sentence-transformers model's name or folder. Raises
+    UsageError if the model cannot be loaded."""
     return TfidfSvd(size) if spec == TFIDF else SentenceEncoder(spec, device=device)
 
 
