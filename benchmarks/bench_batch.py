@@ -3,8 +3,6 @@
 For Linux with two cores; where there are more, the first two are used.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

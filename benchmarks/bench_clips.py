@@ -1,7 +1,5 @@
 """``make bench-clips``: the shipped model on videos of corpora it never saw, clip by clip."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import sys

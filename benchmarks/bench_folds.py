@@ -4,8 +4,6 @@ For each fold the recipe runs anew on the actors of the other four: members by c
 fusion, temperature; the fold's own actors are judged once, at the end.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """``make bench-mosi``: HMTL on the MOSI features: targets, transfer, fusion heads, cost."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import hashlib

@@ -7,8 +7,6 @@ every clip is damaged in voice or face and predicted with the utterances of the 
 the checks find in clips as they are is a false alarm. Results of seeds are kept in ``--cache``.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """``make bench-predict``: speed, memory, start-up and boundaries of ``avsent predict``."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

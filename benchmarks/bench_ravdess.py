@@ -6,8 +6,6 @@ actors only, with seeds of their own, by mean balanced accuracy over the folds. 
 transfer is tuned first, with more variants than any transfer gets; transfer changes nothing of it.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import sys

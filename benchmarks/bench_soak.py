@@ -3,8 +3,6 @@
 Sections already measured are kept in ``--work``; an interrupted run resumes. For Linux.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -1,7 +1,5 @@
 """What benchmarks run in processes of their own: ``python children.py KIND ...``, JSON out."""
 
-from __future__ import annotations
-
 import gc
 import json
 import os

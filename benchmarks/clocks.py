@@ -3,8 +3,6 @@
 A clock stops while another one in the same thread runs inside it, so no second counts twice.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

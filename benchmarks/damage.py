@@ -7,8 +7,6 @@ fitted. Copies of short videos are damaged in memory and written anew, with loss
 are mono at 16 kHz, float32 [N]; pictures are grey [H, W].
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

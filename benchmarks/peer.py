@@ -4,8 +4,6 @@ Run by that environment's Python (``make bench-batch`` installs it): looks at RA
 second by presentation time and prints JSON.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -5,8 +5,6 @@ command: Linux counts the memory of the starting process towards the command's p
 command executes, so that process must be small.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

@@ -5,8 +5,6 @@ model's vector encoder takes the scale from the training part. Level and duratio
 they do not carry over to other recordings.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from pathlib import Path

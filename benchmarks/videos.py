@@ -1,7 +1,5 @@
 """Videos for the benchmarks, made from clips: repeated, cut, and whole folders."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -42,11 +42,7 @@ from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.metrics import Scores
-from avsent.training.modality_check import (
-    SNR,
-    GuardData,
-    noisy_landmarks,
-)
+from avsent.training.modality_check import SNR, GuardData, noisy_landmarks
 from avsent.training.run import SeedContext, Trained, pretrain_source, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
 from avsent.training.splits import make_material, make_task

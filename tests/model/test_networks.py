@@ -10,17 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import (
-    LABELS,
-    SIZE,
-    STEP_WEIGHTS,
-    small_corpus,
-    small_updates,
-    utterances,
-)
-from small_runs import (
-    random as random_encoder_heads,
-)
+from small_runs import LABELS, SIZE, STEP_WEIGHTS, small_corpus, small_updates, utterances
+from small_runs import random as random_encoder_heads
 from torch import Tensor
 from torch.nn import functional
 

@@ -20,12 +20,7 @@ from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.training import metrics
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
-from avsent.training.evaluation import (
-    Evaluation,
-    Predictions,
-    evaluate,
-    evaluate_checkpoint,
-)
+from avsent.training.evaluation import Evaluation, Predictions, evaluate, evaluate_checkpoint
 from avsent.training.metrics import classification_metrics, intervals, regression_metrics, scores
 from avsent.training.run import Request, run
 from avsent.training.run_folder import RunFolder
