@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avsent.errors import InputError
 
-# Characters that turn the direction of writing and could make a line read otherwise than it is.
+# Characters that change the writing direction, so that a line could show something else.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BLANKS = re.compile(r"\s+")
@@ -99,7 +99,7 @@ def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        # Line ends are single bytes in UTF-8 only; elsewhere say how far into the file.
+        # Lines can be counted in UTF-8 only; for UTF-16 the message gives the byte.
         place = f"byte {error.start}" if utf16 else str(data.count(b"\n", 0, error.start) + 1)
         kind = "UTF-16" if utf16 else "UTF-8"
         raise error_class(f"{name}:{place}: not {kind} text; save it as UTF-8") from error

@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def to_do_s(self) -> float:
-        """Seconds of media in the jobs, of the files that state their duration."""
+        """Total duration of the jobs; files of unknown duration count as 0."""
         return sum(job.duration_s or 0.0 for job in self.jobs)
 
 
@@ -132,8 +132,8 @@ def make_plan(
 ) -> Plan:
     """Compare the folder with the journal, and read the durations of the files to process.
 
-    A file with the size and time of change of the journal counts as unchanged without being read;
-    a worker reads one that was only touched, and does not process it if its content is the same.
+    A file whose size and modification time equal those in the journal counts as unchanged and is
+    not read. If only the time differs, a worker hashes it, and skips it if the content is the same.
     ``prepare`` is called as soon as it is known that there is something to do.
     """
     known = {entry.name: entry for entry in journal.entries()}
@@ -202,8 +202,8 @@ def _durations(
 def _longest_first(
     files: Sequence[SourceFile], durations_s: Mapping[str, float]
 ) -> list[SourceFile]:
-    """So that no long file remains at the end for one worker alone. Unknown durations are
-    estimated from the size, by the median bytes per second of the other files."""
+    """The files by duration, longest first, so that no long file is left for one worker at the end.
+    Unknown durations are estimated from the size and the median bytes per second of the others."""
     rates = [f.size / durations_s[f.name] for f in files if durations_s.get(f.name, 0.0) > 0]
     bytes_per_s = max(statistics.median(rates), 1.0) if rates else 1.0
 

@@ -68,7 +68,7 @@ def _folded(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A writer and its files; without any, results are printed.
+    """A writer and the files it writes; without files, results are printed.
 
     ``together``: the one file for all results; ``apart``: a file for each source, in order.
     """
@@ -226,11 +226,11 @@ class Run:
     ) -> Iterator[tuple[int, Result]]:
         """Each result with the number of its file.
 
-        ``analyse`` is called with each file that exists; ``conclude`` makes the result of its
-        analysis, and also gets those of the other files if ``together``.
+        ``analyse`` is called with each file that exists. ``conclude`` turns its analysis into a
+        result; if ``together``, it also gets the analyses of the other files.
 
         Raises:
-            typer.Exit: no file succeeded; before the consumer completes an empty output.
+            typer.Exit: no file succeeded. Raised here, so that no empty output is written.
         """
         analyses: Iterable[tuple[int, T]] = self._analyses(analyse)
         if together:
@@ -356,7 +356,7 @@ def predict(
 
     @functools.cache
     def loaded() -> Predictor:
-        # The first file that is there loads the model: mistakes above are reported at once.
+        # Loaded with the first existing file, so that wrong options are reported without waiting.
         from avsent.predictor import Predictor
 
         return Predictor.load(checkpoint, device=device)

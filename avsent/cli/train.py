@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -18,6 +19,7 @@ from avsent.cli.outcome import print_table, printing, say
 from avsent.cli.progress import ProgressBar
 from avsent.errors import UsageError
 from avsent.progress import Progress
+from avsent.training.settings import ALPHA, BETA, CONTEXT, GAMMA
 
 if TYPE_CHECKING:
     from avsent.training.run import Hooks
@@ -75,13 +77,16 @@ def train(
         choices=Source,
     ),
     alpha: float = option(
-        "--alpha X", "Weight of the classification loss (paper: α).", 1.0, min=0.0
+        "--alpha X", "Weight of the classification loss (paper: α).", ALPHA, min=0.0
     ),
     beta: float = option(
-        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", 1.0, min=0.0
+        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", BETA, min=0.0
     ),
     gamma: float = option(
-        "--gamma X", "Weight of the HM-Discriminator's loss; 0 switches it off.", 0.03, min=0.0
+        "--gamma X",
+        "Weight of the adversarial loss; 0 switches it and the HM-Discriminator off.",
+        GAMMA,
+        min=0.0,
     ),
     schedule: Schedule = option(
         "--schedule",
@@ -175,7 +180,7 @@ def train(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.machine import torch_device
-    from avsent.model.networks.config import ContextConfig, FusionConfig
+    from avsent.model.networks.config import FusionConfig
     from avsent.training import settings
     from avsent.training.data.feature_cache import CorpusOptions
     from avsent.training.data.text import read_text_corpus
@@ -186,9 +191,7 @@ def train(
         target=tuple(target.split(",")),
         label=label,
         labels=labels,
-        context=ContextConfig(
-            first_gru=48, dense=50, second_gru=24, classifier=50, dropout=dropout
-        ),
+        context=dataclasses.replace(CONTEXT, dropout=dropout),
         fusion=FusionConfig(name=fusion, beta=fusion_beta, original=fusion_original),
         transfer=settings.TransferSettings(
             source=teacher,

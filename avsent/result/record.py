@@ -34,6 +34,8 @@ REPR_ENDS = 2
 DECIMALS = 6
 """Places kept in files: microseconds, and millionths of a weight."""
 
+# The order of the columns of tables. A batch journal stores rows by position: raise its VERSION
+# (batch/journal.py) and change Result.cells() when this order changes.
 FIRST_COLUMNS = ("source", "index", "start_s", "end_s", "track", "sentiment", "score")
 LAST_COLUMNS = (
     *("audio_weight", "face_weight", "audio_effective", "face_effective"),

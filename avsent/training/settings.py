@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from avsent.labels import MODALITIES
 from avsent.model.networks.config import ContextConfig, FusionConfig, TransferConfig, VoteConfig
 
+ALPHA, BETA, GAMMA = 1.0, 1.0, 0.03
+"""Default weights of the classification, the HM-Decoder and the adversarial loss."""
+CONTEXT = ContextConfig(first_gru=48, dense=50, second_gru=24, classifier=50)
+"""Default sizes of the networks over the utterances of a video."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
@@ -22,9 +27,9 @@ class TransferSettings:
     """
 
     source: str | None = None
-    classification: float = 1.0
-    decoder: float = 1.0
-    adversarial: float = 0.03
+    classification: float = ALPHA
+    decoder: float = BETA
+    adversarial: float = GAMMA
     schedule: str = "constant"
     cross_fit: int = 0
     networks: TransferConfig = field(default_factory=TransferConfig)
@@ -93,9 +98,7 @@ class TrainSettings:
     target: tuple[str, ...] = MODALITIES
     label: str = "label"
     labels: str = "auto"
-    context: ContextConfig = field(
-        default_factory=lambda: ContextConfig(first_gru=48, dense=50, second_gru=24, classifier=50)
-    )
+    context: ContextConfig = CONTEXT
     fusion: FusionConfig = field(default_factory=FusionConfig)
     transfer: TransferSettings = field(default_factory=TransferSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)

@@ -41,7 +41,7 @@ SIDES_PX = (320, 640, 1280)  # long sides of the copies of the whole frame, in t
 FIRST_WAIT_S = {320: 0.25, 640: 0.5, 1280: 1.0}
 # Without a face, a size that finds none waits twice as long each time, up to this.
 LONGEST_WAIT_S = {320: 0.25, 640: 2.0, 1280: 8.0}
-CLEAR_SCORE = 0.0  # a weaker detection may be by chance: larger copies are searched, too
+LIKELY_SCORE = 0.0  # a weaker detection may be by chance: larger copies are searched, too
 NETWORK_AFTER_S = 0.25  # the network runs when a shot has had no face for this long …
 # … and then ever more rarely, across cuts: it costs as much as 40 tracked frames.
 NETWORK_FIRST_WAIT_S, NETWORK_WAIT_AFTER_FACE_S, NETWORK_LONGEST_WAIT_S = 4.0, 2.0, 64.0
@@ -55,7 +55,8 @@ class Detection:
     """A face found: its box in pixels of the frame and the detector's score.
 
     HOG scores range from ``HOG_FLOOR`` to about 3.5, the network's from 0.25 to 1.1. The network
-    is hardly ever wrong (``certain``); a HOG score below about 1 needs confirmation.
+    is hardly ever wrong (``certain``); a HOG score below about 1 needs confirmation: see
+    ``CERTAIN_SCORE`` and ``CONFIRMED_SCORE`` in :mod:`avsent.extraction.faces.tracking`.
     """
 
     box: Box
@@ -246,7 +247,7 @@ class FaceSearch:
             if time_s < size.next_s:
                 continue
             found = self._detector.whole(gray, size.px)
-            if any(detection.score >= CLEAR_SCORE for detection in found):
+            if any(detection.score >= LIKELY_SCORE for detection in found):
                 self._settle(time_s, index)
                 return found
             if found and not weak:

@@ -28,9 +28,12 @@ LEAST_SPREAD = 1e-6
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckOutcome:
-    """Of each utterance [B, U]: ``agreement`` ρ, NaN where a modality is missing. By modality:
-    ``distance`` from the training data, NaN where missing; whether that is ``beyond`` the limit;
-    whether it is ``effective``: present, and not found ineffectual."""
+    """Outcome of the check for utterances [B, U].
+
+    ``agreement``: M3ER's ρ, NaN where a modality is missing. By modality: ``distance`` from the
+    training data, NaN where missing; ``beyond``: that distance exceeds its limit; ``effective``:
+    the modality is present and was not found ineffectual.
+    """
 
     agreement: Tensor
     distance: dict[str, Tensor]
@@ -70,12 +73,12 @@ class ModalityCheck(nn.Module):
         second = second - second.mean(dim=-1, keepdim=True)
         spread = first.norm(dim=-1) * second.norm(dim=-1)
         agreed: Tensor = (first * second).sum(dim=-1) / spread.clamp_min(LEAST_SPREAD)
-        # Rounding must not go below −1, the limit that never drops a modality.
+        # A limit of −1 means: never drop a modality. Rounding must not fall below it.
         return agreed.clamp(-1.0, 1.0)
 
     def distance(self, modality: str, values: Tensor) -> Tensor:
-        """Mahalanobis distance [...] of ``values`` [..., R] from the training data, in units of
-        the root mean square over training utterances."""
+        """Mahalanobis distance [...] of ``values`` [..., R] from the training mean, divided by
+        √R, so that training utterances have a root mean square of about 1."""
         whitened = self._centred(modality, values) @ self.part(modality, "whitening")
         return whitened.square().mean(dim=-1).sqrt()
 
@@ -85,13 +88,13 @@ class ModalityCheck(nn.Module):
         At least one stays: an utterance far from the training data in both keeps both.
         """
         both = present["audio"] & present["face"]
-        nothing = torch.full_like(both, torch.nan, dtype=values["audio"].dtype)
-        agreement = torch.where(both, self.agreement(values["audio"], values["face"]), nothing)
+        missing = torch.full_like(both, torch.nan, dtype=values["audio"].dtype)
+        agreement = torch.where(both, self.agreement(values["audio"], values["face"]), missing)
         distance, beyond = {}, {}
         limits = dict(zip(MODALITIES, self.config.farthest, strict=True))
         for modality in MODALITIES:
             far = self.distance(modality, values[modality])
-            distance[modality] = torch.where(present[modality], far, nothing)
+            distance[modality] = torch.where(present[modality], far, missing)
             beyond[modality] = present[modality] & (far > limits[modality])
         outlier = {m: beyond[m] & present[OTHER[m]] & ~beyond[OTHER[m]] for m in MODALITIES}
         relative = {m: distance[m] / limits[m] for m in MODALITIES}
@@ -125,8 +128,8 @@ class ModalityCheck(nn.Module):
     def fill_proxies(
         self, values: dict[str, Tensor], effective: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """``values`` [B, U, R] with proxies where only the other modality is ``effective``
-        [B, U], and where these are [B, U]."""
+        """Replace ``values`` [B, U, R] by proxies where only the other modality is ``effective``
+        [B, U]; also return the mask of the replaced ones [B, U], by modality."""
         filled, where = dict(values), {}
         for modality in MODALITIES:
             other = OTHER[modality]
