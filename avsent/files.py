@@ -67,7 +67,9 @@ def atomic_text(target: Path, workshop: Path | None = None) -> Iterator[TextIO]:
         _naming(f"write {target}"),
         contextlib.nullcontext(real) if in_place else _renamed(real, workshop) as path,
         # UTF-8 on every system; a name that is no valid text must not stop the writing.
-        path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        path.open(
+            "w" if in_place else "x", encoding="utf-8", errors="backslashreplace", newline=""
+        ) as file,
     ):
         yield file
 

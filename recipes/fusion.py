@@ -226,7 +226,7 @@ def posteriors_of_stills(config: ExpertsConfig, experts: Experts, stills: Stills
     for first in range(0, len(stills.pictures), CHUNK):
         rows = slice(first, first + CHUNK)
         looks = face_experts.classify_pixels(torch.from_numpy(standardised(stills.pictures[rows])))
-        extras = FaceExtras(looks=looks[:, None])
+        extras = FaceExtras(pixels=looks[:, None])
         face.append(_face_posteriors(face_experts, stills.landmarks[rows][:, None], extras))
     audio = np.full((len(stills.pictures), config.posteriors("audio")), np.nan, dtype=np.float32)
     return Posteriors(audio, np.concatenate(face))

@@ -108,7 +108,8 @@ def batch(
     options.check_option_file("--landmarks", landmarks)
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.batch.engines.base import Work, make_engine, prepare_engine
+    from avsent.batch.engines.base import Work
+    from avsent.batch.engines.choose import make_engine, prepare_engine
     from avsent.batch.run import BatchOptions, run_batch
 
     predict_options = PredictOptions(

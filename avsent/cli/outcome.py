@@ -97,7 +97,7 @@ def print_table(
         if title:
             lines = [[f"# {title}"], *lines, [""]]
         for line in lines:
-            print("\t".join(line))
+            print("\t".join(line).rstrip("\t"))
         return
     if not lines:
         return

@@ -163,6 +163,7 @@ def save_checkpoint(
             calibration=calibration,
         )
         settings.write(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+        settings.flush()  # a full disk is noticed before the weights take their name
     return config
 
 

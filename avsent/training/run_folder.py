@@ -15,6 +15,7 @@
     OUT/plots/                     its loss curves, confusion, embedding spaces
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -105,7 +106,8 @@ class RunFolder:
                     "or --fresh to start again"
                 )
             for half_written in self.path.rglob(f"{TEMPORARY}*.tmp"):  # by a killed run
-                half_written.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    half_written.unlink()
             return True
         self.check()
         try:

@@ -12,7 +12,8 @@ import pytest
 from batching import NO_UTF8, Batch, filled, journal_of, results
 from processes import python
 
-from avsent.batch.engines.base import Work, make_engine, with_absolute_paths
+from avsent.batch.engines.base import Work
+from avsent.batch.engines.choose import make_engine, with_absolute_paths
 from avsent.batch.events import Ended
 from avsent.batch.folders import assign_stems
 from avsent.batch.journal import exclusive

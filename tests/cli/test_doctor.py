@@ -393,7 +393,7 @@ def test_lines_without_a_terminal_nor_other_streams() -> None:
     done = run_avsent("doctor", "--device", "cpu", preexec_fn=close)
     assert done.returncode == 0, done.stdout
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert {len(cells) for cells in lines} == {4}
+    assert {len(cells) for cells in lines} <= {3, 4}
     assert {cells[0] for cells in lines} <= {"ok", "warning", "absent"}
     (output,) = [cells for cells in lines if cells[1] == "output"]
     assert output[2].startswith("file or pipe, ")

@@ -292,7 +292,7 @@ def test_frames_of_any_size_can_be_compared(shape: tuple[int, int]) -> None:
     assert all(isinstance(CutDetector().push(frame), bool) for frame in frames)
 
 
-CLIPS = Path(__file__).resolve().parents[4] / "shared" / "clips"
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "clips"
 needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not here")
 
 Frame = tuple[float, np.ndarray]

@@ -251,7 +251,7 @@ def short(predictor: Predictor, clips: Path) -> list[Analysis]:
 
 
 def asked(analysis: Analysis, adapt: Adapt) -> Analysis:
-    return dataclasses.replace(analysis, adapt=adapt)
+    return dataclasses.replace(analysis, options=dataclasses.replace(analysis.options, adapt=adapt))
 
 
 def judged(result: Result) -> list[float]:
@@ -303,7 +303,7 @@ def test_a_video_with_too_few_utterances_gets_a_warning(
 
 
 def test_a_file_without_utterances_needs_no_warning(predictor: Predictor, sample: Analysis) -> None:
-    nothing = dataclasses.replace(sample, utterances=(), adapt=Adapt.speaker)
+    nothing = dataclasses.replace(asked(sample, Adapt.speaker), utterances=())
     result = predictor.conclude(nothing)
     assert result.utterances == result.warnings == ()
 

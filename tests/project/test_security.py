@@ -35,8 +35,12 @@ TALKS = {
     *("socket", "socketserver", "ssl", "http", "ftplib", "smtplib", "requests", "httpx", "urllib3"),
     *("aiohttp", "urllib.request", "subprocess", "asyncio"),
 }
-MAY_TALK = {"batch/engines/ray_cluster.py": {"socket", "subprocess"}}
-"""Starts Ray, or connects to a cluster, if ``--engine ray`` asks for it."""
+MAY_TALK = {
+    "batch/engines/ray_cluster.py": {"socket", "subprocess"},
+    "cli/doctor.py": {"subprocess"},
+}
+"""Ray is started, or a cluster connected to, if ``--engine ray`` asks for it. ``doctor`` runs its
+checks in a second process of the same Python: a library that crashes when imported ends only it."""
 NEVER_CALLED = {
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load"),
     *("torch.hub.load", "torch.jit.load", "pandas.read_pickle", "pd.read_pickle"),

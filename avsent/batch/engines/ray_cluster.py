@@ -7,6 +7,7 @@ is with an actor that cannot be placed. Ray restarts no actor: a lost job goes b
 Actors import this module before they set their number of threads, so it imports nothing heavy.
 """
 
+import dataclasses
 import logging
 import os
 import secrets
@@ -219,7 +220,8 @@ class RayEngine(base.Engine):
     def _outcome_of_error(self, worker: _Worker, error: Exception) -> base.Failed:
         """The failure of a job that raised ``error``; raises where no worker can do any job."""
         if worker.job is not None:
-            return failure(error, worker.job, self._work, time.monotonic() - worker.began_s)
+            failed = failure(error, worker.job, self._work, time.monotonic() - worker.began_s)
+            return dataclasses.replace(failed, error=_one_line(failed.error))
         if isinstance(error, AvsentError):
             raise error
         text = _one_line(f"{type(error).__name__}: {error}")

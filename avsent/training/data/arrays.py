@@ -47,7 +47,8 @@ def save_arrays(target: Path, arrays: Arrays) -> None:
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise OutputError(f"cannot write {target}: {reason}; choose another folder") from error
     with atomic_path(real) as temporary, temporary.open("xb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
