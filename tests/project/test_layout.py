@@ -1,4 +1,4 @@
-"""The house of DESIGN.md: who may import whom, and what may not come in."""
+"""The rooms of CONTRIBUTING.md: who may import whom, and what may not come in."""
 
 from __future__ import annotations
 
