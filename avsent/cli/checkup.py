@@ -1,4 +1,4 @@
-"""What ``avsent doctor`` checks, in this order.
+"""What ``avsent doctor`` checks, and how: step by step, in a second process.
 
 Each step imports what it checks itself, because that may be missing or broken. It yields checks,
 and raises where the thing does not work.
@@ -8,27 +8,30 @@ import json
 import os
 import platform
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from functools import partial
 from importlib import import_module, metadata, util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TextIO
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 import avsent
-from avsent.errors import AvsentError
+from avsent.errors import AvsentError, InputError
 from avsent.extraction.features.numba_cache import VARIABLE, ensure_numba_cache
 from avsent.machine import WORKER_BYTES, usable_bytes, usable_cores
+from avsent.result.writers.data import is_utf8
 
+TIME_LIMIT_S = 600.0
+"""For all steps: loading torch from a slow disk takes half a minute."""
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 SPARE_DISK_BYTES = 1_000_000_000
 CODECS = ["h264", "hevc", "vp8", "vp9", "libdav1d|libaom-av1", "mpeg4", "mpeg2video"]
@@ -46,12 +49,11 @@ EXTRAS = {
     "pandas": "Result.to_dataframe()",
     "text": "text encoders for training",
 }
-FACES = ("numpy", "opencv-python-headless", "dlib-bin")
+REINSTALL = "pip install --force-reinstall"
 BUG = "reinstall the library it names, or run again with --debug and report the traceback"
 
-State = Literal["ok", "warning", "failed", "absent", "skipped"]
+CheckState = Literal["ok", "warning", "failed", "absent", "skipped"]
 """``failed``: predict cannot work; ``absent``: optional; ``skipped``: needs what failed before."""
-BLOCKING = ("failed", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +61,35 @@ class Check:
     """What was found, and what to do about it (``advice``, empty where nothing is wrong)."""
 
     name: str
-    state: State
+    state: CheckState
     found: str
     advice: str = ""
+
+
+def verdict(name: str, found: str, good: object, advice: str, bad: CheckState = "warning") -> Check:
+    return Check(name, "ok", found) if good else Check(name, bad, found, advice)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """A look at one thing, which gives one check or more.
 
-    ``look`` takes the device of predictions. ``advice``: where it raises. ``needed``: by every
-    prediction; otherwise an error is a warning. ``needs``: names of earlier steps.
+    ``look`` takes the device of predictions. ``advice``: where it raises. ``needs``: names of
+    earlier steps. ``needed``: by every prediction; otherwise an error is a warning.
     """
 
     name: str
     look: Callable[[str], Iterator[Check]]
     advice: str
-    needed: bool = True
     needs: tuple[str, ...] = ()
+    needed: bool = True
 
-    def take(self, device: str, *, debug: bool = False) -> list[Check]:
-        """The checks; an error becomes the last of them."""
+    def take(
+        self, device: str, broken: Collection[str] = (), *, debug: bool = False
+    ) -> list[Check]:
+        """The checks; an error becomes the last of them. ``broken``: steps that blocked others."""
+        if missing := " and ".join(name for name in self.needs if name in broken):
+            return [Check(self.name, "skipped", f"needs {missing}, see above")]
         checks: list[Check] = []
         try:
             checks.extend(self.look(device))  # those before an error stay
@@ -100,47 +110,24 @@ class Step:
         return Check(self.name, "failed" if self.needed else "warning", found, self.advice)
 
 
-STEPS: list[Step] = []
-
-
-def step(name: str, advice: str, look: Callable[..., Iterator[Check]], **options: Any) -> Any:
-    """Add a step; ``@partial(step, name, advice)`` adds the function below it."""
-    STEPS.append(Step(name, look, advice, **options))
-    return look
-
-
-def verdict(name: str, found: str, good: object, advice: str, bad: State = "warning") -> Check:
-    return Check(name, "ok", found) if good else Check(name, bad, found, advice)
-
-
-def reinstall(*names: str) -> str:
-    return f"pip install --force-reinstall {' '.join(names)}"
-
-
-def gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
-
-
-@partial(step, "machine", "set TMPDIR to a folder that can be written", needed=False)
-def look_at_machine(
-    device: str, version: tuple[int, int] = sys.version_info[:2]
-) -> Iterator[Check]:
+def look_at_machine(device: str) -> Iterator[Check]:
     """avsent, Python, cores and memory as far as a container may use them, free disk, caches."""
     yield Check("avsent", "ok", f"{avsent.__version__} in {Path(avsent.__file__).resolve().parent}")
+    version = sys.version_info[:2]
     system = f"{platform.python_implementation()}, {platform.system()} {platform.machine()}"
-    advice = "install avsent with Python {}.{} to {}.{}".format(*OLDEST_PYTHON, *NEWEST_PYTHON)
-    good, bad = OLDEST_PYTHON <= version <= NEWEST_PYTHON, version < OLDEST_PYTHON
     found = f"{platform.python_version()} ({system})"
+    good, bad = OLDEST_PYTHON <= version <= NEWEST_PYTHON, version < OLDEST_PYTHON
+    advice = "install avsent with Python {}.{} to {}.{}".format(*OLDEST_PYTHON, *NEWEST_PYTHON)
     yield verdict("Python", found, good, advice, "failed" if bad else "warning")
     memory = usable_bytes()
-    free = "memory unknown" if memory is None else f"{gigabytes(memory)} free"
-    advice = f"a video takes about {gigabytes(WORKER_BYTES)}; close other programs"
+    free = "memory unknown" if memory is None else f"{memory / 1e9:.1f} GB free"
+    advice = f"a video takes about {WORKER_BYTES / 1e9:.1f} GB; close other programs"
     good = memory is None or memory >= WORKER_BYTES
     yield verdict("cores, memory", f"{usable_cores()} cores, {free}", good, advice)
     for kind, remedy in (("current", "give -o elsewhere"), ("temporary", "set TMPDIR")):
         folder = os.getcwd() if kind == "current" else tempfile.gettempdir()
         disk = shutil.disk_usage(folder).free
-        found, advice = f"{gigabytes(disk)} free in {folder}", f"free some disk, or {remedy}"
+        found, advice = f"{disk / 1e9:.1f} GB free in {folder}", f"free some disk, or {remedy}"
         yield verdict(f"{kind} folder", found, disk >= SPARE_DISK_BYTES, advice)
     own = os.environ.get(VARIABLE)
     ensure_numba_cache()
@@ -176,14 +163,14 @@ def fits(version: str, wanted: Requirement) -> bool:
 
 def library(wanted: Requirement, extra: str = "") -> Step:
     """The step of a library. It imports the library, but not one of an extra: that takes long."""
-    name = canonicalize_name(wanted.name)
+    name = wanted.name
     module = MODULES.get(name, name.replace("-", "_"))
-    use = f"for {EXTRAS[extra]}: " if extra else ""
 
     def look(device: str) -> Iterator[Check]:
         versions = installed(name, *TWINS.get(name, ()))
         if extra and not versions:
-            yield Check(name, "absent", "not installed", f"{use}pip install 'avsent[{extra}]'")
+            advice = f"for {EXTRAS[extra]}: pip install 'avsent[{extra}]'"
+            yield Check(name, "absent", "not installed", advice)
             return
         # face_recognition_models cannot be imported: newer setuptools lack its pkg_resources.
         if extra or name == "face-recognition-models":
@@ -195,24 +182,19 @@ def library(wanted: Requirement, extra: str = "") -> Step:
             version = getattr(import_module(module), "__version__", None) or versions[name]
             if name == "silero-vad":
                 import_module("avsent.extraction.utterances.segmentation").SileroSpeechDetector()
+        limits = ",".join(sorted(map(str, wanted.specifier), reverse=True))
+        advice = f"avsent is made for {limits}: pip install '{name}{limits}'"
+        good = fits(version, wanted)
         if len(versions) > 1:
-            found = f"{version}; {' and '.join(versions)} are both installed, in the same place"
-            advice = f"pip uninstall {' '.join(versions)}, then pip install {name}"
-            yield Check(name, "warning", found, advice)
-        else:
-            limits = ",".join(sorted(map(str, wanted.specifier), reverse=True))
-            advice = f"avsent is made for {limits}: pip install '{name}{limits}'"
-            yield verdict(name, version, fits(version, wanted), advice)
+            version += f"; {' and '.join(versions)} are both installed, in the same place"
+            advice, good = f"pip uninstall {' '.join(versions)}, then pip install {name}", False
+        yield verdict(name, version, good, advice)
 
     needed = not extra and name not in NOT_FOR_PREDICT
-    advice = reinstall(name) if needed else f"predict works without it: {reinstall(name)}"
-    return Step(name, look, advice, needed)
+    advice = f"{'' if needed else 'predict works without it: '}{REINSTALL} {name}"
+    return Step(name, look, advice, needed=needed)
 
 
-STEPS += [library(*one) for one in requirements()]
-
-
-@partial(step, "device", "give --device cpu, or repair the driver or torch", needs=("torch",))
 def look_at_device(device: str) -> Iterator[Check]:
     import torch
 
@@ -222,7 +204,7 @@ def look_at_device(device: str) -> Iterator[Check]:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU alone"
     found = f"{where}, torch is built for {build}"
     if where.type == "cuda":
-        free, total = map(gigabytes, torch.cuda.mem_get_info(where))
+        free, total = (f"{count / 1e9:.1f} GB" for count in torch.cuda.mem_get_info(where))
         found += f", {torch.cuda.get_device_name(where)}, {free} of {total} free"
     gpu = shutil.which("nvidia-smi") or any(Path("/dev").glob("nvidia[0-9]*"))
     unused = gpu and device == "auto" and where.type == "cpu"
@@ -231,18 +213,16 @@ def look_at_device(device: str) -> Iterator[Check]:
     yield verdict("device", found + ", though there is a GPU" * bool(unused), not unused, advice)
 
 
-@partial(step, "codecs", reinstall("av"), needs=("av",))
 def look_at_codecs(device: str) -> Iterator[Check]:
     """The usual codecs of videos and sound files, and those that ``--annotate`` writes."""
     import av
 
     missing = [name for name in CODECS if av.codecs_available.isdisjoint(name.split("|"))]
     found = f"FFmpeg {av.ffmpeg_version_info}{', without ' if missing else ''}{', '.join(missing)}"
-    advice = f"convert such files (libx264: --annotate fails), or {reinstall('av')}"
+    advice = f"convert such files (libx264: --annotate fails), or {REINSTALL} av"
     yield verdict("codecs", found, not missing, advice)
 
 
-@partial(step, "face models", reinstall("dlib-bin", "face_recognition_models"), needs=FACES)
 def look_at_face_models(device: str) -> Iterator[Check]:
     """dlib's landmarks and both detectors, on a picture without a face."""
     import dlib
@@ -258,10 +238,9 @@ def look_at_face_models(device: str) -> Iterator[Check]:
     found = f"dlib {'with' if dlib.DLIB_USE_CUDA else 'without'} CUDA, {len(faces)} faces in grey"
     if not there:
         found = f"{detection.NETWORK_FILE} is not there: turned faces are missed"
-    yield verdict("face models", found, there, reinstall("face_recognition_models"))
+    yield verdict("face models", found, there, f"{REINSTALL} face_recognition_models")
 
 
-@partial(step, "models", "install avsent again", needs=("numpy", "torch", "safetensors"))
 def look_at_models(device: str) -> Iterator[Check]:
     """Each included model: its SHA-256, and whether it can be loaded."""
     from avsent.model.index import DEFAULT, verify_folder
@@ -272,20 +251,16 @@ def look_at_models(device: str) -> Iterator[Check]:
         fine = model.state == "fine"
         found = model.detail if fine else f"{model.state}: {reason or model.detail}"
         # A prediction that names no model needs only the default.
-        bad: State = "failed" if model.name == DEFAULT else "warning"
+        bad: CheckState = "failed" if model.name == DEFAULT else "warning"
         yield verdict(f"model {model.name}", found, fine, advice, bad)
     if DEFAULT not in [model.name for model in models]:
         yield Check(f"model {DEFAULT}", "failed", "not there", "install avsent again")
 
 
-@partial(step, "prediction", BUG, needs=tuple(step.name for step in STEPS if step.needed))
 def look_at_prediction(device: str) -> Iterator[Check]:
     """The whole way, for an utterance in a synthetic clip with a grey picture and a buzz."""
     import av
     import numpy as np
-
-    from avsent.options import PredictOptions
-    from avsent.predictor import predict
 
     picture = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 128, dtype=np.uint8))
     buzz = np.arange(32_000, dtype=np.float32)[None] % 100 / 200
@@ -302,12 +277,86 @@ def look_at_prediction(device: str) -> Iterator[Check]:
                 container.mux(video.encode(picture))
             container.mux([*video.encode(None), *audio.encode(sound), *audio.encode(None)])
         utterances.write_text("start_s,end_s\n0.2,1.8\n", encoding="utf-8")
-        options = PredictOptions(utterances=utterances, strict=True, check=False)
-        (utterance,) = predict(clip, device=device, options=options).utterances
+        options = avsent.PredictOptions(utterances=utterances, strict=True, check=False)
+        (utterance,) = avsent.predict(clip, device=device, options=options).utterances
     total = sum(utterance.probabilities.values())
     if not utterance.modalities["audio"].effective or not 0.999 < total < 1.001:
         raise RuntimeError(f"the sound was not used, or probabilities sum to {total}")
     yield Check("prediction", "ok", "a synthetic clip was predicted from its sound")
+
+
+FACES = ("numpy", "opencv-python-headless", "dlib-bin")
+STEPS = [
+    Step("machine", look_at_machine, "set TMPDIR to a folder that can be written", needed=False),
+    *(library(wanted, extra) for wanted, extra in requirements()),
+    Step("device", look_at_device, "give --device cpu, or repair the driver or torch", ("torch",)),
+    Step("codecs", look_at_codecs, f"{REINSTALL} av", ("av",)),
+    Step(
+        "face models", look_at_face_models, f"{REINSTALL} dlib-bin face_recognition_models", FACES
+    ),
+    Step("models", look_at_models, "install avsent again", ("numpy", "torch", "safetensors")),
+]
+NEEDED = tuple(step.name for step in STEPS if step.needed)
+STEPS.append(Step("prediction", look_at_prediction, BUG, NEEDED))
+
+
+def look_at_output(stream: TextIO) -> Check:
+    """Whether the stream takes any script. No step, as those run in another process."""
+    found = f"{'terminal' if stream.isatty() else 'file or pipe'}, {stream.encoding}"
+    advice = "names in other scripts are shown as escapes; set PYTHONUTF8=1"
+    return verdict("output", found, is_utf8(stream), advice)
+
+
+def run_checks(device: str, *, debug: bool) -> list[Check]:
+    """Take all steps. ``debug``: what libraries print, and tracebacks, go to standard error.
+
+    They run in another process, because a broken native library may end the process that loads
+    it: then a new process goes on with the next step.
+
+    Raises:
+        InputError: the current folder is gone, where no process can start.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        reason = "the current folder is gone; change to another one and try again"
+        raise InputError(reason) from error
+    # -P and the path: what lies in the current folder is not imported.
+    command = [sys.executable, "-P", "-W", "ignore", "-m", "avsent.cli.checkup", device]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    taken: list[list[Check]] = []
+    while len(taken) < len(STEPS):
+        broken = [STEPS[at].name for at, checks in enumerate(taken) if blocks(checks)]
+        try:
+            done = subprocess.run(
+                [*command, "debug" if debug else "", str(len(taken)), *broken],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=None if debug else subprocess.DEVNULL,
+                timeout=TIME_LIMIT_S,
+            )
+            output, end = done.stdout, ending(done.returncode)
+        except subprocess.TimeoutExpired as error:
+            output, end = error.stdout or b"", f"gave no answer within {TIME_LIMIT_S:.0f} s"
+        taken += [[Check(*check) for check in json.loads(line)] for line in output.splitlines()]
+        if len(taken) < len(STEPS):
+            taken.append([STEPS[len(taken)].failure(f"the process {end}")])
+    return [check for checks in taken for check in checks]
+
+
+def blocks(checks: list[Check]) -> bool:
+    """Whether the steps that need the one with these checks are skipped."""
+    return any(check.state in ("failed", "skipped") for check in checks)
+
+
+def ending(code: int) -> str:
+    """How a process with this return code ended."""
+    if code >= 0:
+        return f"ended with code {code}"
+    causes = {"SIGILL": ": made for another processor", "SIGKILL": ": out of memory?"}
+    name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+    return f"was ended by {name}{causes.get(name, '')}"
 
 
 def main() -> None:
@@ -316,10 +365,8 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # what libraries print, also from C
         for step in STEPS[int(first) :]:
-            missing = " and ".join(name for name in step.needs if name in broken)
-            skipped = Check(step.name, "skipped", f"needs {missing}, see above")
-            checks = [skipped] if missing else step.take(device, debug=bool(debug))
-            if any(check.state in BLOCKING for check in checks):
+            checks = step.take(device, broken, debug=bool(debug))
+            if blocks(checks):
                 broken.append(step.name)
             print(json.dumps([astuple(check) for check in checks]), file=answers, flush=True)
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from packaging.requirements import Requirement
 from small_models import flip, save
 
 from avsent.cli import checkup
-from avsent.cli.checkup import BLOCKING, STEPS, Check, State, Step
-from avsent.cli.doctor import look_at_output
+from avsent.cli.checkup import STEPS, Check, CheckState, Step, ending, look_at_output
 from avsent.model.checkpoint import WEIGHTS_FILE
 from avsent.model.index import INDEX_FILE, write_index
 
@@ -33,7 +31,7 @@ NATIVE_CRASH = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def states(checks: Iterable[Check]) -> dict[str, State]:
+def states(checks: Iterable[Check]) -> dict[str, CheckState]:
     """The state of each, by name; what is wrong says what to do."""
     found = list(checks)
     assert len({check.name for check in found}) == len(found)
@@ -58,11 +56,11 @@ def broken_look(device: str) -> Iterator[Check]:
 
 
 @pytest.mark.parametrize(("needed", "state"), [(True, "failed"), (False, "warning")])
-def test_an_error_becomes_a_line(needed: bool, state: State) -> None:
-    checks = Step("second", broken_look, "install it", needed).take("cpu")
+def test_an_error_becomes_a_line(needed: bool, state: CheckState) -> None:
+    checks = Step("second", broken_look, "install it", needed=needed).take("cpu")
     assert states(checks) == {"first": "ok", "second": state}
     assert checks[1].found == "libcublas.so.12: cannot open shared object file"
-    assert (checks[1].state in BLOCKING) == needed
+    assert checkup.blocks(checks) == needed
 
 
 def test_what_needs_a_broken_step_is_skipped() -> None:
@@ -92,6 +90,20 @@ def test_an_error_names_the_library_that_raised_it() -> None:
     assert check.found.startswith("LinAlgError in numpy.linalg")
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (1, "ended with code 1"),
+        (-4, "was ended by SIGILL: made for another processor"),
+        (-9, "was ended by SIGKILL: out of memory?"),
+        (-11, "was ended by SIGSEGV"),
+        (-40, "was ended by signal 40"),
+    ],
+)
+def test_how_a_process_ended(code: int, words: str) -> None:
+    assert ending(code) == words
+
+
 def test_steps_need_only_steps_before_them() -> None:
     before: set[str] = set()
     for step in STEPS:
@@ -113,10 +125,11 @@ def test_steps_need_only_steps_before_them() -> None:
         ((3, 14), "warning"),
     ],
 )
-def test_versions_of_python(version: tuple[int, int], state: State) -> None:
-    look = partial(checkup.look_at_machine, version=version)
-    found = Step("machine", look, "repair it").take("cpu")
-    assert states(found)["Python"] == state
+def test_versions_of_python(
+    version: tuple[int, int], state: CheckState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (*version, 0))
+    assert states(take("machine"))["Python"] == state
 
 
 def test_little_memory_and_a_full_disk_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,7 +377,8 @@ def test_a_library_that_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 def test_a_library_that_ends_the_process(tmp_path: Path) -> None:
-    broken = {"av": NATIVE_CRASH, "sklearn": "import os\nos._exit(3)\n"}
+    memory = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
+    broken = {"av": NATIVE_CRASH, "sklearn": "import os\nos._exit(3)\n", "matplotlib": memory}
     done, checks = doctor("--device", "cpu", broken=broken, folder=tmp_path)
     assert done.returncode == 1
     assert checks["av"]["found"] == "the process was ended by SIGILL: made for another processor"
@@ -372,6 +386,7 @@ def test_a_library_that_ends_the_process(tmp_path: Path) -> None:
     # scikit-learn is for training: without it predictions go on.
     assert checks["scikit-learn"]["state"] == "warning"
     assert checks["scikit-learn"]["found"] == "the process ended with code 3"
+    assert checks["matplotlib"]["found"] == "the process was ended by SIGSEGV"
     assert checks["filelock"]["state"] == "ok"
 
 
