@@ -12,7 +12,7 @@ import typer
 from avsent.cli import options
 from avsent.cli.options import option
 from avsent.cli.outcome import printing, say, warn
-from avsent.cli.progress import error_with_name, make_display
+from avsent.cli.progress import error_with_name, make_display, rounded
 from avsent.errors import PartialFailure, UsageError
 from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.result.writers import Format
@@ -183,9 +183,9 @@ def _status_fields(status: Status) -> dict[str, object]:
         **{state.value: count for state, count in status.states.items()},
         "gone": status.gone,
         "at_work": status.at_work,
-        "media_s": round(status.media_s, 3),
-        "work_s": round(status.work_s, 3),
-        "speed": None if status.speed is None else round(status.speed, 3),
+        "media_s": rounded(status.media_s),
+        "work_s": rounded(status.work_s),
+        "speed": rounded(status.speed),
         "utterances": status.utterances,
         "running_files": list(status.running),
         "failures": [

@@ -13,7 +13,7 @@ import typer
 from avsent.cli import options
 from avsent.cli.options import option
 from avsent.cli.outcome import print_table, printing, say, say_wrote, warn
-from avsent.cli.progress import ProgressBar
+from avsent.cli.progress import progress_bar
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.files import check_target
 from avsent.options import FaceChoice
@@ -59,7 +59,7 @@ def check(
     from avsent.training.data.manifest import read_rows
 
     rows = read_rows(data)
-    with ProgressBar(quiet=quiet, counts=True) as bar:
+    with progress_bar(quiet=quiet, counts=True) as bar:
         files = probe_files((row.media for row in rows), bar)
     label_check = LabelCheck(rows, label, labels)
     problems = find_problems(rows, files, label_check, split_by)
@@ -161,7 +161,7 @@ def open_data(data: Path, corpus_options: CorpusOptions, *, quiet: bool) -> Corp
     from avsent.training.data.open import open_corpus
 
     warnings: list[str] = []
-    with ProgressBar(quiet=quiet) as bar:
+    with progress_bar(quiet=quiet) as bar:
         corpus = open_corpus(
             data, options=corpus_options, on_progress=bar, on_warning=warnings.append
         )

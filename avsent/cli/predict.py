@@ -17,7 +17,7 @@ import typer
 from avsent.cli import options
 from avsent.cli.options import option
 from avsent.cli.outcome import printing, report_error, say_wrote, warn
-from avsent.cli.progress import ProgressBar
+from avsent.cli.progress import progress_bar
 from avsent.errors import AvsentError, InputError, OutputError, PartialFailure, UsageError
 from avsent.files import atomic_text, check_target, prepare_folder
 from avsent.options import Adapt, FaceChoice, PredictOptions
@@ -248,7 +248,7 @@ class Run:
             name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
             with self._reported():
                 options.check_file(path)
-                with ProgressBar(name, quiet=self.quiet) as bar:
+                with progress_bar(name, quiet=self.quiet) as bar:
                     analysis = analyse(path, bar)
                 yield number, analysis
 
@@ -376,6 +376,6 @@ def predict(
         results = warn_of(results)
     destination.write(results, wrote)
     for path, result, sightings in finished:
-        with ProgressBar(path.name, quiet=quiet) as bar:
+        with progress_bar(path.name, quiet=quiet) as bar:
             views.make(path, result, sightings, bar, wrote)
     run.finish()

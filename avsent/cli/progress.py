@@ -5,14 +5,15 @@ rich is imported only where a bar is drawn.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from avsent.batch import events
 from avsent.cli.outcome import printing, say
@@ -42,45 +43,40 @@ def make_bars() -> rich_progress.Progress:
     )
 
 
-class ProgressBar:
+@contextlib.contextmanager
+def progress_bar(
+    name: str = "", *, quiet: bool, counts: bool = False
+) -> Iterator[Callable[..., None]]:
     """A progress hook that draws one bar, and removes it at the end.
 
     Draws nothing if standard error is no terminal, or if ``quiet``. ``name``: the file at work, if
-    any; ``counts``: the progress counts items instead of seconds of media.
+    any; ``counts``: the progress counts items instead of seconds of media. The hook takes a
+    :class:`Progress` and a note to show behind it.
     """
+    if quiet or not sys.stderr.isatty():
+        yield lambda progress, note="": None
+        return
+    name = shorten(one_line(name), NAME_CELLS)
+    bars = make_bars()
+    task = bars.add_task(name or "starting", total=None, state="")
+    step, began_s = "", 0.0
 
-    def __init__(self, name: str = "", *, quiet: bool, counts: bool = False) -> None:
-        self._name = shorten(one_line(name), NAME_CELLS)
-        self._state = describe_count if counts else describe
-        self._bars = None if quiet or not sys.stderr.isatty() else make_bars()
-        self._step = ""
-        self._began_s = 0.0
-
-    def __enter__(self) -> ProgressBar:
-        if self._bars is not None:
-            self._task = self._bars.add_task(self._name or "starting", total=None, state="")
-            self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def __call__(self, progress: Progress, note: str = "") -> None:
-        """Show how far the work has come, with a ``note`` behind it."""
-        if self._bars is None:
-            return
+    def show(progress: Progress, note: str = "") -> None:
+        nonlocal step, began_s
         now_s = time.monotonic()
-        if progress.step != self._step:
-            self._step, self._began_s = progress.step, now_s
-        state = self._state(progress, now_s - self._began_s)
-        self._bars.update(
-            self._task,
-            description="  ".join(filter(None, [self._name, one_line(progress.step)])),
+        if progress.step != step:
+            step, began_s = progress.step, now_s
+        state = (describe_count if counts else describe)(progress, now_s - began_s)
+        bars.update(
+            task,
+            description="  ".join(filter(None, [name, one_line(step)])),
             total=progress.total,
             completed=progress.completed,
             state="  ".join(filter(None, [state, note])),
         )
+
+    with bars:
+        yield show
 
 
 def describe(progress: Progress, elapsed_s: float) -> str:
@@ -101,11 +97,11 @@ def describe_count(progress: Progress, elapsed_s: float) -> str:
     if not progress.total:
         return f"{progress.completed:.0f}"
     state = f"{progress.completed:.0f}/{progress.total:.0f}"
-    left = left_s(elapsed_s, progress.completed / progress.total)
-    return state if left is None else f"{state}  {left_text(left)}"
+    left_s = estimate_left_s(elapsed_s, progress.completed / progress.total)
+    return state if left_s is None else f"{state}  {left_text(left_s)}"
 
 
-def left_s(elapsed_s: float, share: float) -> float | None:
+def estimate_left_s(elapsed_s: float, share: float) -> float | None:
     """Seconds still to go after ``share`` of the work; None before any of it is done."""
     return elapsed_s * (1 - share) / share if share > 0 else None
 
@@ -172,7 +168,7 @@ class Tally:
         self.settled_s += self._expected_s.pop(name, 0.0)
 
     @property
-    def elapsed(self) -> float:
+    def elapsed_s(self) -> float:
         """Seconds of wall time since the first file was begun."""
         return 0.0 if self.began is None else self.clock() - self.began
 
@@ -184,24 +180,24 @@ class Tally:
     @property
     def speed(self) -> float | None:
         """Times real time; None before :data:`SURE_AFTER_S`."""
-        if self.elapsed < SURE_AFTER_S:
+        if self.elapsed_s < SURE_AFTER_S:
             return None
-        return (self.done_s + sum(self.current_s.values())) / self.elapsed
+        return (self.done_s + sum(self.current_s.values())) / self.elapsed_s
 
     @property
-    def left(self) -> float | None:
+    def left_s(self) -> float | None:
         """Seconds of wall time still to go; None as long as they are unknown."""
-        if self.elapsed < SURE_AFTER_S:
+        if self.elapsed_s < SURE_AFTER_S:
             return None
         # By media where durations are known, else by files.
         share = self.reached_s / self.to_do_s if self.to_do_s > 0 else 0.0
         if not share and self.to_do:
             share = (self.done + self.failed) / self.to_do
-        return left_s(self.elapsed, share)
+        return estimate_left_s(self.elapsed_s, share)
 
 
 class Display:
-    """Prints failures as they come. A context manager and a listener; the base of the others."""
+    """A listener that prints failures as they come; the base of the others."""
 
     def __init__(self) -> None:
         self.tally = Tally()
@@ -223,12 +219,6 @@ class Display:
         """Print a line about a file."""
         say(kind, text)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing to close."""
-
 
 class PlainDisplay(Display):
     """Prints a line for each file, for logs."""
@@ -245,6 +235,14 @@ class PlainDisplay(Display):
                 say("", f"[{count}] {name}: {'unchanged' if unchanged else what}")
 
 
+TALLIED = ("done", "failed", "to_do", "reached_s", "to_do_s", "elapsed_s", "speed", "left_s")
+
+
+def rounded(value: float | None) -> float | None:
+    """A figure as JSON holds it."""
+    return None if value is None else round(value, 3)
+
+
 class JsonDisplay(Display):
     """Prints one JSON object per event on standard output, with the counts so far."""
 
@@ -252,20 +250,10 @@ class JsonDisplay(Display):
         """The event itself tells."""
 
     def show(self, event: events.Event) -> None:
-        tally = self.tally
         line = {
             "event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower(),
             **dataclasses.asdict(event),
-            "batch": {
-                "done": tally.done,
-                "failed": tally.failed,
-                "to_do": tally.to_do,
-                "reached_s": round(tally.reached_s, 3),
-                "to_do_s": round(tally.to_do_s, 3),
-                "elapsed_s": round(tally.elapsed, 3),
-                "speed": None if tally.speed is None else round(tally.speed, 3),
-                "left_s": None if tally.left is None else round(tally.left, 3),
-            },
+            "batch": {name: rounded(getattr(self.tally, name)) for name in TALLIED},
         }
         with printing():
             print(json.dumps(line), flush=True)
@@ -292,8 +280,8 @@ def state_text(tally: Tally) -> str:
         parts.append(_clocks(tally.reached_s, tally.to_do_s))
     if tally.speed is not None:
         parts.append(f"{tally.speed:.1f}x")
-    if tally.left is not None:
-        parts.append(left_text(tally.left))
+    if tally.left_s is not None:
+        parts.append(left_text(tally.left_s))
     return "  ".join(parts)
 
 
@@ -303,21 +291,14 @@ def error_with_name(name: str, error: str) -> str:
 
 
 class BarDisplay(Display):
-    """Draws bars on standard error, removed at the end; failures stay above them."""
+    """Draws ``bars`` on standard error, removed at the end; failures stay above them."""
 
-    def __init__(self) -> None:
+    def __init__(self, bars: rich_progress.Progress) -> None:
         super().__init__()
-        self._bars = make_bars()
+        self._bars = bars
         self._whole = self._bars.add_task("starting", total=None, state="")
         self._workers: dict[int, rich_progress.TaskID] = {}
         self._durations_s: dict[int, float | None] = {}
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bars.stop()
 
     def print_trouble(self, kind: str, text: str) -> None:
         line = ": ".join(filter(None, ["avsent", kind, one_line(text)]))
@@ -366,10 +347,13 @@ class BarDisplay(Display):
         )
 
 
-def make_display(*, quiet: bool, as_json: bool) -> Display:
+@contextlib.contextmanager
+def make_display(*, quiet: bool, as_json: bool) -> Iterator[Display]:
     """The display that the options and standard error ask for."""
-    if as_json:
-        return JsonDisplay()
-    if quiet:
-        return Display()
-    return BarDisplay() if sys.stderr.isatty() else PlainDisplay()
+    if as_json or quiet or not sys.stderr.isatty():
+        yield JsonDisplay() if as_json else Display() if quiet else PlainDisplay()
+        return
+    bars = make_bars()
+    display = BarDisplay(bars)
+    with bars:
+        yield display

@@ -9,7 +9,7 @@ import typer
 from avsent.cli import options
 from avsent.cli.options import option
 from avsent.cli.outcome import say_wrote, warn
-from avsent.cli.progress import ProgressBar
+from avsent.cli.progress import progress_bar
 from avsent.errors import InputError, MediaError, UsageError
 from avsent.files import check_target, prepare_folder
 from avsent.result.record import Result
@@ -52,7 +52,7 @@ def report(
             check_target(output, ())
         from avsent.batch.overview import write_overview
 
-        with ProgressBar(source.name, quiet=quiet, counts=True) as bar:
+        with progress_bar(source.name, quiet=quiet, counts=True) as bar:
             written = write_overview(
                 source, output, pages=True, pictures=bool(pictures), on_progress=bar
             )
@@ -78,7 +78,7 @@ def report(
     # Imported here, so that mistakes above are reported at once.
     from avsent.views.report.page import write_report
 
-    with ProgressBar((media or source).name, quiet=quiet) as bar:
+    with progress_bar((media or source).name, quiet=quiet) as bar:
         try:
             write_report(
                 target,

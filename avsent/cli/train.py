@@ -16,7 +16,7 @@ from avsent.cli import options
 from avsent.cli.data import open_data
 from avsent.cli.options import option
 from avsent.cli.outcome import print_table, printing, say
-from avsent.cli.progress import ProgressBar
+from avsent.cli.progress import progress_bar
 from avsent.errors import UsageError
 from avsent.progress import Progress
 from avsent.training.settings import ALPHA, BETA, CONTEXT, GAMMA
@@ -270,7 +270,7 @@ def training_view(epochs: int, *, quiet: bool) -> Iterator[Hooks]:
         note = "" if name is None else f"{TITLES.get(name, name)} {measured[f'valid_{name}']:.3f}"
         bar(Progress(line, "", measured["epoch"], epochs), note)
 
-    with ProgressBar(quiet=quiet, counts=True) as bar:
+    with progress_bar(quiet=quiet, counts=True) as bar:
         yield Hooks(say=begin, on_epoch=show)
 
 

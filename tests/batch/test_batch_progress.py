@@ -61,20 +61,20 @@ class Clock:
 def test_counting_with_a_clock() -> None:
     clock = Clock()
     tally = Tally(clock)
-    assert (tally.elapsed, tally.speed, tally.left, tally.reached_s) == (0.0, None, None, 0.0)
+    assert (tally.elapsed_s, tally.speed, tally.left_s, tally.reached_s) == (0.0, None, None, 0.0)
     tally.take(Looking(0, 4))
     tally.take(PLANNED)
     clock.now_s += 500  # nothing is begun
-    assert (tally.to_do, tally.to_do_s, tally.elapsed) == (4, 100.0, 0.0)
+    assert (tally.to_do, tally.to_do_s, tally.elapsed_s) == (4, 100.0, 0.0)
 
     tally.take(Started("a", 0, 60.0))
     tally.take(Started("b", 1, 40.0))
     clock.now_s += 2
     tally.take(Advanced("a", 0, 10.0))
-    assert (tally.speed, tally.left) == (None, None)  # too early
+    assert (tally.speed, tally.left_s) == (None, None)  # too early
     clock.now_s += 3
-    assert (tally.elapsed, tally.speed, tally.reached_s) == (5.0, 2.0, 10.0)
-    assert tally.left == pytest.approx(45.0)  # a tenth took five seconds
+    assert (tally.elapsed_s, tally.speed, tally.reached_s) == (5.0, 2.0, 10.0)
+    assert tally.left_s == pytest.approx(45.0)  # a tenth took five seconds
     assert state_text(tally) == "0/4 files  0:10.0/1:40.0  2.0x  0:45 left"
 
     tally.take(Advanced("b", 1, 20.0))
@@ -83,11 +83,11 @@ def test_counting_with_a_clock() -> None:
     clock.now_s += 5
     tally.take(Finished("a", 0, 61.0, 3, 9.0))  # a little longer than it said
     assert (tally.done, tally.reached_s, tally.speed) == (1, 60.0, 6.1)
-    assert tally.left == pytest.approx(10 * 40 / 60)
+    assert tally.left_s == pytest.approx(10 * 40 / 60)
 
     tally.take(Started("b", 1, 40.0))
     tally.take(Advanced("b", 1, 45.0))
-    assert (tally.reached_s, tally.left) == (100.0, 0.0)
+    assert (tally.reached_s, tally.left_s) == (100.0, 0.0)
     tally.take(FileFailed("b", 1, "no", 3))
     assert (tally.done, tally.failed, tally.reached_s) == (1, 1, 100.0)
     assert tally.speed == 6.1  # what failed is no work done
@@ -100,9 +100,9 @@ def test_counting_files_of_unknown_duration() -> None:
     tally.take(Planned(files=4, to_do=4, done=0, failed=0, to_do_s=0.0, workers=1))
     tally.take(Started("a", 0, None))
     clock.now_s += 10
-    assert tally.left is None
+    assert tally.left_s is None
     tally.take(Finished("a", 0, 50.0, 1, 10.0))
-    assert (tally.speed, tally.left) == (5.0, 30.0)
+    assert (tally.speed, tally.left_s) == (5.0, 30.0)
     assert state_text(tally) == "1/4 files  5.0x  0:30 left"
 
 
@@ -113,7 +113,7 @@ def test_files_that_were_only_compared_are_not_fast() -> None:
     tally.take(Started("a", 0, 100.0))
     clock.now_s += 10
     tally.take(Finished("a", 0, 100.0, 0, 0.1, unchanged=True))
-    assert (tally.done, tally.speed, tally.reached_s, tally.left) == (1, 0.0, 100.0, 0.0)
+    assert (tally.done, tally.speed, tally.reached_s, tally.left_s) == (1, 0.0, 100.0, 0.0)
 
 
 def test_plans_in_words() -> None:
@@ -126,9 +126,8 @@ def test_plans_in_words() -> None:
 
 
 def shown_by(display: Display) -> None:
-    with display:
-        for event in COURSE:
-            display(event)
+    for event in COURSE:
+        display(event)
 
 
 def test_a_line_for_each_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,11 +178,15 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_which_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(make_display(quiet=True, as_json=True)) is JsonDisplay
-    assert type(make_display(quiet=True, as_json=False)) is Display
-    assert type(make_display(quiet=False, as_json=False)) is PlainDisplay
+    def name(*, quiet: bool, as_json: bool) -> str:
+        with make_display(quiet=quiet, as_json=as_json) as display:
+            return type(display).__name__
+
+    assert name(quiet=True, as_json=True) == "JsonDisplay"
+    assert name(quiet=True, as_json=False) == "Display"
+    assert name(quiet=False, as_json=False) == "PlainDisplay"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert type(make_display(quiet=False, as_json=False)).__name__ == "BarDisplay"
+    assert name(quiet=False, as_json=False) == "BarDisplay"
 
 
 ON_TERMINAL = f"""

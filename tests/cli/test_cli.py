@@ -20,7 +20,7 @@ from avsent.cli import app, options
 from avsent.cli.app import main
 from avsent.cli.outcome import print_table, report_error
 from avsent.cli.predict import Destination, Run, choose_destination, warn_of
-from avsent.cli.progress import ProgressBar, describe, describe_count, shorten
+from avsent.cli.progress import describe, describe_count, progress_bar, shorten
 from avsent.errors import CheckpointError, MediaError, OutputError, PartialFailure, UsageError
 from avsent.progress import Progress, ProgressHook
 from avsent.result.record import Result
@@ -203,16 +203,16 @@ def test_shell_completion() -> None:
 def test_no_progress_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with ProgressBar("a.mp4", quiet=False) as bar:
+    with progress_bar("a.mp4", quiet=False) as bar:
         bar(Progress("looking", "a.mp4", 1.0, None))
     assert capsys.readouterr() == ("", "")
 
 
 def test_progress_bar_on_a_terminal() -> None:
     code = """
-from avsent.cli.progress import ProgressBar
+from avsent.cli.progress import progress_bar
 from avsent.progress import Progress
-with ProgressBar("[red]a\\x1b]0;owned\\x07.mp4", quiet=False) as bar:
+with progress_bar("[red]a\\x1b]0;owned\\x07.mp4", quiet=False) as bar:
     bar(Progress("looking", "a", 30.0, 60.0))
 """
     text = on_terminal(code)
