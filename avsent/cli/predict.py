@@ -10,13 +10,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from avsent.cli import options
+from avsent.cli import options, outcome
 from avsent.cli.options import option
-from avsent.cli.outcome import printing, report_error, say_wrote, warn
 from avsent.cli.progress import progress_bar
 from avsent.errors import AvsentError, InputError, OutputError, PartialFailure, UsageError
 from avsent.files import atomic_text, check_target, prepare_folder
@@ -27,10 +26,7 @@ from avsent.result.writers import Format, format_of, make_writer
 from avsent.result.writers.data import Writer
 
 if TYPE_CHECKING:
-    from avsent.extraction.faces.geometry import Sighting
     from avsent.predictor import Analysis, Predictor
-
-T = TypeVar("T")
 
 
 def names_folder(out: str, *, several: bool) -> bool:
@@ -80,34 +76,47 @@ class Destination:
     @property
     def targets(self) -> list[Path]:
         """All files that will be written."""
-        return [*self.apart, *([self.together] if self.together is not None else [])]
+        return [*self.apart, *filter(None, [self.together])]
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Check before the work that everything can be written, and overwrites no input."""
         for target in self.targets:
             check_target(target, inputs, makes_folder=target != self.together)
 
-    def write(self, results: Iterable[tuple[int, Result]], wrote: Callable[[Path], None]) -> None:
-        """Write each result, given with the number of its source, as soon as it is there;
-        ``wrote`` is called with each complete file."""
+    def write(self, results: Iterable[tuple[int, Result]], *, quiet: bool) -> None:
+        """Write each result, given with the number of its source, as soon as it is there.
+
+        Unless ``quiet``, warnings are printed if the format does not hold them.
+        """
+        if not quiet and not self.writer.shows_warnings:
+            results = warn_of(results)
         if self.apart:
             for number, result in results:
                 target = self.apart[number]
                 prepare_folder(target.parent)
                 with atomic_text(target) as file:
                     self.writer.write([result], file)
-                wrote(target)
+                outcome.say_wrote(target, quiet=quiet)
             return
         bare = (result for _, result in results)
         if self.together is not None:
             with atomic_text(self.together) as file:
                 self.writer.write(bare, file)
-            wrote(self.together)
+            outcome.say_wrote(self.together, quiet=quiet)
         elif sys.stdout is None:
             raise OutputError("cannot write to standard output: it is closed; give -o FILE")
         else:
-            with printing():
+            with outcome.printing():
                 self.writer.write(bare, sys.stdout)
+
+
+def warn_of(results: Iterable[tuple[int, Result]]) -> Iterator[tuple[int, Result]]:
+    """The results, whose warnings are printed."""
+    for number, result in results:
+        nothing = () if result.utterances else ("no utterances found",)
+        for warning in result.warnings or nothing:
+            outcome.warn(f"{result.source}: {warning}")
+        yield number, result
 
 
 def choose_destination(
@@ -172,37 +181,32 @@ class Views:
         if len(set(self.targets)) < len(self.targets):
             raise UsageError("--report, --annotate and --plot need different names")
 
-    def make(
-        self,
-        path: Path,
-        result: Result,
-        sightings: Sequence[Sighting],
-        on_progress: ProgressHook,
-        wrote: Callable[[Path], None],
-    ) -> None:
-        """Make all of them of the video ``path``; ``wrote`` is called with each file."""
-        if self.plot is not None:
-            from avsent.views.timeline import save_timeline
+    def make(self, analysis: Analysis, result: Result, *, quiet: bool) -> None:
+        """Make all of them of the video that was analysed."""
+        path = Path(analysis.source)
+        with progress_bar(path.name, quiet=quiet) as bar:
+            if self.plot is not None:
+                from avsent.views.timeline import save_timeline
 
-            save_timeline(self.plot, result)
-            wrote(self.plot)
-        if self.report is not None:
-            from avsent.views.report.page import write_report
+                save_timeline(self.plot, result)
+                outcome.say_wrote(self.plot, quiet=quiet)
+            if self.report is not None:
+                from avsent.views.report.page import write_report
 
-            write_report(
-                self.report,
-                result,
-                media=path,
-                sightings=sightings,
-                embed=self.embed,
-                on_progress=on_progress,
-            )
-            wrote(self.report)
-        if self.annotate is not None:
-            from avsent.views.annotate.video import annotate
+                write_report(
+                    self.report,
+                    result,
+                    media=path,
+                    sightings=analysis.sightings,
+                    embed=self.embed,
+                    on_progress=bar,
+                )
+                outcome.say_wrote(self.report, quiet=quiet)
+            if self.annotate is not None:
+                from avsent.views.annotate.video import annotate
 
-            annotate(path, self.annotate, result, sightings, on_progress)
-            wrote(self.annotate)
+                annotate(path, self.annotate, result, analysis.sightings, bar)
+                outcome.say_wrote(self.annotate, quiet=quiet)
 
 
 @dataclass(slots=True)
@@ -219,8 +223,8 @@ class Run:
 
     def results(
         self,
-        analyse: Callable[[Path, ProgressHook], T],
-        conclude: Callable[[T, Sequence[T]], Result],
+        analyse: Callable[[Path, ProgressHook], Analysis],
+        conclude: Callable[[Analysis, Sequence[Analysis]], Result],
         *,
         together: bool,
     ) -> Iterator[tuple[int, Result]]:
@@ -232,7 +236,7 @@ class Run:
         Raises:
             typer.Exit: no file succeeded. Raised here, so that no empty output is written.
         """
-        analyses: Iterable[tuple[int, T]] = self._analyses(analyse)
+        analyses: Iterable[tuple[int, Analysis]] = self._analyses(analyse)
         if together:
             analyses = list(analyses)
         for number, own in analyses:
@@ -242,7 +246,9 @@ class Run:
         if self.exit_codes and len(self.exit_codes) == len(self.paths):
             raise typer.Exit(self.exit_codes[0])
 
-    def _analyses(self, analyse: Callable[[Path, ProgressHook], T]) -> Iterator[tuple[int, T]]:
+    def _analyses(
+        self, analyse: Callable[[Path, ProgressHook], Analysis]
+    ) -> Iterator[tuple[int, Analysis]]:
         total = len(self.paths)
         for number, path in enumerate(self.paths):
             name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
@@ -261,22 +267,13 @@ class Run:
             # A wrong option or a damaged checkpoint is the same for all of them.
             if isinstance(error, AvsentError) and not isinstance(error, InputError):
                 raise
-            self.exit_codes.append(report_error(error, debug=self.debug))
+            self.exit_codes.append(outcome.report_error(error, debug=self.debug))
 
     def finish(self) -> None:
         """Raise PartialFailure where some files failed."""
         if self.exit_codes:
             failed = len(self.exit_codes)
             raise PartialFailure(f"{failed} of {len(self.paths)} files failed; the others are done")
-
-
-def warn_of(results: Iterable[tuple[int, Result]]) -> Iterator[tuple[int, Result]]:
-    """The results; their warnings are printed, for formats that do not hold them."""
-    for number, result in results:
-        nothing = () if result.utterances else ("no utterances found",)
-        for warning in result.warnings or nothing:
-            warn(f"{result.source}: {warning}")
-        yield number, result
 
 
 def predict(
@@ -351,8 +348,7 @@ def predict(
         check=check,
         proxy=proxy,
     )
-    wrote = functools.partial(say_wrote, quiet=quiet)
-    finished: list[tuple[Path, Result, Sequence[Sighting]]] = []
+    finished: list[tuple[Analysis, Result]] = []
 
     @functools.cache
     def loaded() -> Predictor:
@@ -367,15 +363,12 @@ def predict(
     def conclude(analysis: Analysis, others: Sequence[Analysis]) -> Result:
         result = loaded().conclude(analysis, others)
         if views.targets:
-            finished.append((Path(analysis.source), result, analysis.sightings))
+            finished.append((analysis, result))
         return result
 
     run = Run(paths, quiet=quiet, debug=options.SESSION.debug)
     results = run.results(analyse, conclude, together=adapt is Adapt.corpus)
-    if not quiet and not destination.writer.shows_warnings:
-        results = warn_of(results)
-    destination.write(results, wrote)
-    for path, result, sightings in finished:
-        with progress_bar(path.name, quiet=quiet) as bar:
-            views.make(path, result, sightings, bar, wrote)
+    destination.write(results, quiet=quiet)
+    for analysis, result in finished:
+        views.make(analysis, result, quiet=quiet)
     run.finish()

@@ -19,7 +19,7 @@ import avsent
 from avsent.cli import app, options
 from avsent.cli.app import main
 from avsent.cli.outcome import print_table, report_error
-from avsent.cli.predict import Destination, Run, choose_destination, warn_of
+from avsent.cli.predict import Destination, Run, choose_destination
 from avsent.cli.progress import describe, describe_count, progress_bar, shorten
 from avsent.errors import CheckpointError, MediaError, OutputError, PartialFailure, UsageError
 from avsent.progress import Progress, ProgressHook
@@ -250,9 +250,7 @@ def run_all(
 ) -> None:
     run = Run(paths, quiet=False, debug=False)
     results = run.results(predict_one, lambda result, _: result, together=False)
-    if not destination.writer.shows_warnings:
-        results = warn_of(results)
-    destination.write(results, lambda _: None)
+    destination.write(results, quiet=False)
     run.finish()
 
 
