@@ -9,15 +9,8 @@ from collections.abc import Sequence
 import typer
 
 from avsent import __version__
-from avsent.cli import data, models, outcome
-from avsent.cli.batch import batch
-from avsent.cli.data import extract
-from avsent.cli.doctor import doctor
-from avsent.cli.evaluate import evaluate
+from avsent.cli import batch, data, doctor, evaluate, models, outcome, predict, report, train
 from avsent.cli.options import DEBUG, SESSION, option
-from avsent.cli.predict import predict
-from avsent.cli.report import plot, report
-from avsent.cli.train import train
 from avsent.errors import UsageError
 
 PROGRAM = "avsent"
@@ -33,16 +26,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command("predict", short_help="Predict the sentiment of each utterance.")(predict)
-app.command("batch", short_help="Process folders; resumes after an interruption.")(batch)
-app.command("train", short_help="Train a model on your own labelled videos.")(train)
-app.command("evaluate", short_help="Evaluate a checkpoint on labelled data.")(evaluate)
-app.command("extract", short_help="Write the features of a corpus to one file.")(extract)
-app.command("report", short_help="Write a page about a result or a batch.")(report)
-app.command("plot", short_help="Plot a training run, or the timeline of a result.")(plot)
+app.command("predict", short_help="Predict the sentiment of each utterance.")(predict.predict)
+app.command("batch", short_help="Process folders; resumes after an interruption.")(batch.batch)
+app.command("train", short_help="Train a model on your own labelled videos.")(train.train)
+app.command("evaluate", short_help="Evaluate a checkpoint on labelled data.")(evaluate.evaluate)
+app.command("extract", short_help="Write the features of a corpus to one file.")(data.extract)
+app.command("report", short_help="Write a page about a result or a batch.")(report.report)
+app.command("plot", short_help="Plot a training run, or the timeline of a result.")(report.plot)
 app.add_typer(data.app, name="data", short_help="Check a training corpus, or write a manifest.")
 app.add_typer(models.app, name="models", short_help="List, describe or verify models.")
-app.command("doctor", short_help="Check whether avsent can work here.")(doctor)
+app.command("doctor", short_help="Check whether avsent can work here.")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,64 +9,60 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from avsent.cli import options
-from avsent.cli.options import option
-from avsent.cli.outcome import printing, say, warn
-from avsent.cli.progress import error_with_name, make_display, rounded
+from avsent.cli import options, outcome, progress
 from avsent.errors import PartialFailure, UsageError
 from avsent.options import Adapt, FaceChoice, PredictOptions
 from avsent.result.writers import Format
 from avsent.text import clock, one_line
 
 if TYPE_CHECKING:
-    from avsent.batch.events import Ended
-    from avsent.batch.run import Status
+    from avsent.batch import events, run
 
 EngineName = StrEnum("EngineName", ["local", "ray"])
 
 
 def batch(
-    folder: Path | None = typer.Argument(
-        None, metavar="FOLDER", help="All video and sound files in it and its subfolders."
+    folder: Path | None = options.argument(
+        "FOLDER", "All video and sound files in it and its subfolders.", None
     ),
-    output: Path | None = option(
+    output: Path | None = options.option(
         "--output -o OUT",
         "Folder for the results: the same tree as FOLDER, utterances.csv with all of them, "
         "summary.json. The same OUT again resumes the batch.",
     ),
-    status: Path | None = option(
+    status: Path | None = options.option(
         "--status OUT",
         "Only print how far the batch in OUT has come: counts, speed, failures with their reasons.",
     ),
-    glob: list[str] | None = option(
+    glob: list[str] | None = options.option(
         "--glob PATTERN",
         "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all with the "
         "ending of a video or sound file. May be repeated.",
     ),
-    format: list[Format] | None = option(
+    format: list[Format] | None = options.option(
         "--format -f",
         "Format of each video's result; may be repeated. Default: json.",
         choices=Format,
     ),
     checkpoint: str = options.CHECKPOINT,
-    workers: int | None = option(
+    workers: int | None = options.option(
         "--workers N",
         "Files processed at the same time. Default: one per core, fewer where memory is short.",
         min=1,
         max=1024,
     ),
-    engine: EngineName = option(
+    engine: EngineName = options.option(
         "--engine",
         "Worker processes here, or actors on a Ray cluster (pip install 'avsent[ray]').",
         EngineName.local,
     ),
-    ray_address: str | None = option(
+    ray_address: str | None = options.option(
         "--ray-address HOST:PORT|auto", "The cluster. Default: start one here for this batch."
     ),
-    retry_failed: bool = option(
+    retry_failed: bool = options.option(
         "--retry-failed", "Process files that failed before once more.", False
     ),
-    time_limit: float | None = option(
+    time_limit: float | None = options.option(
         "--time-limit SECONDS",
         "Stop working on a file after this time; 0: never. Default: ten minutes plus twenty times "
         "its duration.",
@@ -80,7 +76,7 @@ def batch(
     check: bool = options.CHECK,
     proxy: bool | None = options.PROXY,
     strict: bool = options.STRICT,
-    json_progress: bool = option(
+    json_progress: bool = options.option(
         "--json-progress",
         "Print progress as JSON lines on standard output; with --status, print JSON.",
         False,
@@ -108,9 +104,8 @@ def batch(
     options.check_option_file("--landmarks", landmarks)
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.batch.engines.base import Work
-    from avsent.batch.engines.choose import make_engine, prepare_engine
-    from avsent.batch.run import BatchOptions, run_batch
+    from avsent.batch import run
+    from avsent.batch.engines import base, choose
 
     predict_options = PredictOptions(
         face=face,
@@ -121,22 +116,24 @@ def batch(
         check=check,
         proxy=proxy,
     )
-    work = Work(checkpoint, device, predict_options, debug=options.SESSION.debug)
-    batch_options = BatchOptions(
+    work = base.Work(checkpoint, device, predict_options, debug=options.SESSION.debug)
+    batch_options = run.BatchOptions(
         work=work,
         formats=tuple(dict.fromkeys(format or [Format.json])),
         globs=tuple(glob or ()),
         retry_failed=retry_failed,
         time_limit_s=time_limit,
     )
-    with make_display(quiet=quiet, as_json=json_progress) as display:
-        ended = run_batch(
+    with progress.make_display(quiet=quiet, as_json=json_progress) as display:
+        ended = run.run_batch(
             folder,
             output,
-            lambda plan: make_engine(work, workers, len(plan.jobs), engine.value, ray_address),
+            lambda plan: choose.make_engine(
+                work, workers, len(plan.jobs), engine.value, ray_address
+            ),
             batch_options,
             display,
-            lambda: prepare_engine(engine.value),
+            lambda: choose.prepare_engine(engine.value),
         )
     if not quiet and not json_progress:
         _print_summary(ended, output)
@@ -148,12 +145,12 @@ def batch(
         )
 
 
-def _print_summary(ended: Ended, out: Path) -> None:
+def _print_summary(ended: events.Ended, out: Path) -> None:
     """What was done, in a line, after warnings of what was left out."""
     for folder in ended.unread:
-        warn(f"a folder cannot be read and is left out: {folder}")
+        outcome.warn(f"a folder cannot be read and is left out: {folder}")
     if ended.links_out:
-        warn(f"{ended.links_out} links lead out of the folder and are left out")
+        outcome.warn(f"{ended.links_out} links lead out of the folder and are left out")
     done = ended.did + ended.kept
     parts = [f"{done} files done" + (f" ({ended.kept} before)" if ended.kept else "")]
     parts.append(f"{ended.utterances} utterances in {clock(ended.duration_s)}")
@@ -161,15 +158,15 @@ def _print_summary(ended: Ended, out: Path) -> None:
         parts.append(f"{ended.others} files of other kinds left alone")
     if ended.gone:
         parts.append(f"{ended.gone} of earlier runs are gone: their results stay, not in the table")
-    say("", f"{'; '.join(parts)}; results in {out}")
+    outcome.say("", f"{'; '.join(parts)}; results in {out}")
 
 
 def print_status(out: Path, *, as_json: bool) -> int:
     """Print how far the batch in ``out`` has come; returns the exit code: 5 if files failed."""
-    from avsent.batch.run import status_of
+    from avsent.batch import run
 
-    status = status_of(out)
-    with printing():
+    status = run.status_of(out)
+    with outcome.printing():
         if as_json:
             print(json.dumps(_status_fields(status), indent=2))
         else:
@@ -177,15 +174,15 @@ def print_status(out: Path, *, as_json: bool) -> int:
     return PartialFailure.exit_code if status.failures else 0
 
 
-def _status_fields(status: Status) -> dict[str, object]:
+def _status_fields(status: run.Status) -> dict[str, object]:
     return {
         "files": status.files,
         **{state.value: count for state, count in status.states.items()},
         "gone": status.gone,
         "at_work": status.at_work,
-        "media_s": rounded(status.media_s),
-        "work_s": rounded(status.work_s),
-        "speed": rounded(status.speed),
+        "media_s": progress.rounded(status.media_s),
+        "work_s": progress.rounded(status.work_s),
+        "speed": progress.rounded(status.speed),
         "utterances": status.utterances,
         "running_files": list(status.running),
         "failures": [
@@ -200,7 +197,7 @@ def _status_fields(status: Status) -> dict[str, object]:
     }
 
 
-def _status_lines(out: Path, status: Status) -> list[str]:
+def _status_lines(out: Path, status: run.Status) -> list[str]:
     # What was running when a batch ended is not running any more.
     words = {} if status.at_work else {"running": "cut short"}
     counts = ", ".join(
@@ -220,6 +217,6 @@ def _status_lines(out: Path, status: Status) -> list[str]:
     lines += [f"running: {one_line(name)}" for name in status.running]
     for entry in status.failures:
         # In one line first: where the name is no UTF-8, the error holds it as escapes.
-        error = error_with_name(one_line(entry.name), one_line(entry.error or ""))
+        error = progress.error_with_name(one_line(entry.name), one_line(entry.error or ""))
         lines.append(f"failed: {error}")
     return lines

@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from avsent.cli import options
-from avsent.cli.options import option
-from avsent.cli.outcome import print_table, printing, say, say_wrote, warn
-from avsent.cli.progress import progress_bar
+from avsent.cli import options, outcome, progress
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.files import check_target
 from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
-    from avsent.training.data.corpus import Corpus
-    from avsent.training.data.feature_cache import CorpusOptions
+    from avsent.training.data import corpus, feature_cache
 
-MEDIA = typer.Argument(..., metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
+MEDIA = options.argument("DATA", f"A manifest, or {options.LAYOUTS}")
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -40,7 +36,7 @@ def data(context: typer.Context, debug: bool = options.DEBUG) -> None:
 
 
 @app.command("check", short_help="List everything that is wrong with a corpus.")
-def check(
+def check_(
     data: Path = MEDIA,
     label: str = options.LABEL,
     labels: str = options.LABELS,
@@ -55,28 +51,29 @@ def check(
     The list goes to standard output, tab-separated if that is no terminal, and a summary to
     standard error. Exits with code 3 if anything is wrong. Utterances without text are only noted.
     """
-    from avsent.training.data.check import LabelCheck, counted, find_problems, probe_files, summary
-    from avsent.training.data.manifest import read_rows
+    from avsent.training.data import check, manifest
 
-    rows = read_rows(data)
-    with progress_bar(quiet=quiet, counts=True) as bar:
-        files = probe_files((row.media for row in rows), bar)
-    label_check = LabelCheck(rows, label, labels)
-    problems = find_problems(rows, files, label_check, split_by)
-    with printing():
+    rows = manifest.read_rows(data)
+    with progress.progress_bar(quiet=quiet, counts=True) as bar:
+        files = check.probe_files((row.media for row in rows), bar)
+    label_check = check.LabelCheck(rows, label, labels)
+    problems = check.find_problems(rows, files, label_check, split_by)
+    with outcome.printing():
         if format is options.ReportFormat.json:
             # ASCII, which any pipe or terminal takes.
             print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=1))
         else:
             styles: dict[str, str] = {p.kind: "dim" if p.is_note else "yellow" for p in problems}
             table = [(problem.where, problem.kind, problem.detail) for problem in problems]
-            print_table(table, ("where", "kind", "what"), styles=styles)
+            outcome.print_table(table, ("where", "kind", "what"), styles=styles)
     notes = sum(problem.is_note for problem in problems)
     wrong = len(problems) - notes
     if not quiet:
-        found = [counted(wrong, "problem") if wrong else "nothing wrong"]
-        found += [counted(notes, "note")] if notes else []
-        say("", f"{summary(rows, files, label, label_check.label_set)}; {', '.join(found)}")
+        found = [check.counted(wrong, "problem") if wrong else "nothing wrong"]
+        found += [check.counted(notes, "note")] if notes else []
+        outcome.say(
+            "", f"{check.summary(rows, files, label, label_check.label_set)}; {', '.join(found)}"
+        )
     if wrong:
         raise typer.Exit(DatasetError.exit_code)
 
@@ -84,12 +81,12 @@ def check(
 @app.command("import", short_help="Write a manifest of a corpus.")
 def import_(
     data: Path = MEDIA,
-    output: Path = option(
+    output: Path = options.option(
         "--output -o FILE.csv",
         "The manifest to write. Paths of files below its folder are relative to it.",
         ...,
     ),
-    force: bool = option("--force", "Overwrite an existing manifest.", False),
+    force: bool = options.option("--force", "Overwrite an existing manifest.", False),
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,
 ) -> None:
@@ -97,31 +94,30 @@ def import_(
 
     The media files stay where they are and are not checked.
     """
-    from avsent.training.data.check import counted
-    from avsent.training.data.manifest import MANIFEST_NAME, read_rows, write_manifest
+    from avsent.training.data import check, manifest
 
     options.check_ending("-o", output, (".csv",))
-    rows = read_rows(data)
-    check_target(output, [data, data / MANIFEST_NAME])
+    rows = manifest.read_rows(data)
+    check_target(output, [data, data / manifest.MANIFEST_NAME])
     if os.path.lexists(output) and not force:
         raise OutputError(f"{output} is there already; choose another name, or give --force")
-    write_manifest(output, rows)
+    manifest.write_manifest(output, rows)
     if not quiet:
-        say("", f"wrote {output}: {counted(len(rows), 'utterance')}")
+        outcome.say("", f"wrote {output}: {check.counted(len(rows), 'utterance')}")
 
 
 def extract(
     data: Path = options.DATA,
-    output: Path = option("--output -o FEATURES.npz", "The feature file to write.", ...),
+    output: Path = options.option("--output -o FEATURES.npz", "The feature file to write.", ...),
     cache: Path | None = options.CACHE,
-    face: FaceChoice = option(
+    face: FaceChoice = options.option(
         "--face",
         "Which of several faces: the most likely speaker, or the largest.",
         FaceChoice.speaking,
         choices=[FaceChoice.speaking, FaceChoice.largest],
     ),
     landmarks: Path | None = options.LANDMARKS,
-    pictures: bool = option(
+    pictures: bool = options.option(
         "--pictures",
         "Keep small grey images of the faces, in which people can be recognised. The included "
         "models are slightly better with them.",
@@ -142,30 +138,31 @@ def extract(
     check_target(output, [data, *filter(None, [landmarks])])
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.training.data.feature_cache import CorpusOptions
-    from avsent.training.data.feature_files import write_features
+    from avsent.training.data import feature_cache, feature_files
 
-    corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks)
+    corpus_options = feature_cache.CorpusOptions(cache=cache, face=face, landmarks=landmarks)
     corpus = open_data(data, corpus_options, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
             dataclasses.replace(sample, pictures=None) for sample in corpus.samples
         )
-    write_features(output, corpus)
+    feature_files.write_features(output, corpus)
     videos = len({sample.video for sample in corpus.samples})
-    say_wrote(f"{output}: {len(corpus.samples)} utterances of {videos} videos", quiet=quiet)
+    outcome.say_wrote(f"{output}: {len(corpus.samples)} utterances of {videos} videos", quiet=quiet)
 
 
-def open_data(data: Path, corpus_options: CorpusOptions, *, quiet: bool) -> Corpus:
+def open_data(
+    data: Path, corpus_options: feature_cache.CorpusOptions, *, quiet: bool
+) -> corpus.Corpus:
     """The corpus in ``data``, behind a progress bar, with its warnings printed."""
     from avsent.training.data.open import open_corpus
 
     warnings: list[str] = []
-    with progress_bar(quiet=quiet) as bar:
+    with progress.progress_bar(quiet=quiet) as bar:
         corpus = open_corpus(
             data, options=corpus_options, on_progress=bar, on_warning=warnings.append
         )
     if not quiet:
         for warning in warnings:
-            warn(warning)
+            outcome.warn(warning)
     return corpus

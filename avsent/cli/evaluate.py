@@ -7,13 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from avsent.cli import options
+from avsent import files, machine
+from avsent.cli import options, outcome
 from avsent.cli.data import open_data
 from avsent.cli.options import option
-from avsent.cli.outcome import print_table, printing, say_wrote, warn
-from avsent.files import atomic_text, check_target
 
 if TYPE_CHECKING:
     from avsent.training.evaluation import CheckpointEvaluation
@@ -22,8 +19,8 @@ Part = StrEnum("Part", ["auto", "train", "valid", "test", "all"])
 
 
 def evaluate(
-    checkpoint: str = typer.Argument(
-        ..., metavar="CHECKPOINT", help="A checkpoint folder, or the name of an included model."
+    checkpoint: str = options.argument(
+        "CHECKPOINT", "A checkpoint folder, or the name of an included model."
     ),
     data: Path = options.DATA,
     label: str = options.LABEL,
@@ -53,16 +50,15 @@ def evaluate(
     options.check_ending("--confusion", confusion, (".png", ".svg"))
     targets = [target for target in (output, confusion) if target is not None]
     for target in targets:
-        check_target(target, [data])
+        files.check_target(target, [data])
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.machine import torch_device
     from avsent.model.checkpoint import load_config
     from avsent.training.data.feature_cache import CorpusOptions
     from avsent.training.evaluation import evaluate_checkpoint
     from avsent.training.plots import save_confusion
 
-    where = torch_device(device)
+    where = machine.torch_device(device)
     corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
     corpus = open_data(data, corpus_options, quiet=quiet)
     evaluated = evaluate_checkpoint(
@@ -78,20 +74,22 @@ def evaluate(
     }
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if evaluated.left_out and not quiet:
-        warn(f"{evaluated.left_out} utterances without a label, or without voice and face left out")
+        outcome.warn(
+            f"{evaluated.left_out} utterances without a label, or without voice and face left out"
+        )
     if output is not None:
-        with atomic_text(output) as file:
+        with files.atomic_text(output) as file:
             file.write(text)
     if confusion is not None:
         counts, labels = evaluated.evaluation.confusion, evaluated.evaluation.labels
         save_confusion(confusion, counts, labels, f"{corpus.name}, {evaluated.part}")
-    with printing():
+    with outcome.printing():
         if format is options.ReportFormat.json:
             print(text, end="")
         else:
             _print_evaluation(evaluated)
     for target in targets:
-        say_wrote(target, quiet=quiet)
+        outcome.say_wrote(target, quiet=quiet)
 
 
 def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
@@ -101,7 +99,7 @@ def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
     found = evaluated.evaluation
     level = f"{100 * found.level:.0f}% interval"
     whose = "mean" if found.baseline_value is not None else "commonest"
-    print_table(
+    outcome.print_table(
         found.table_rows(),
         ["figure", "value", level, f"always the {whose} of {evaluated.baseline_from}"],
         title=f"{found.count} utterances of {found.videos} videos, part {evaluated.part}",
@@ -113,12 +111,12 @@ def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
             for c in found.per_class
         ]
         head = ["class", "precision", "recall", "F1", "utterances"]
-        print_table(rows, head, title="per class", figures=True)
+        outcome.print_table(rows, head, title="per class", figures=True)
     if found.confusion:
         counts = zip(found.labels, found.confusion, strict=True)
         rows = [[label, *map(str, row)] for label, row in counts]
         head = ["truth \\ decision", *found.labels]
-        print_table(rows, head, title="confusion", figures=True)
+        outcome.print_table(rows, head, title="confusion", figures=True)
     if len(found.per_speaker) > 1:
         names = list(found.per_speaker[0].metrics)
         rows = [
@@ -126,7 +124,7 @@ def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
             for s in found.per_speaker
         ]
         head = ["speaker", "utterances", *(TITLES[name] for name in names)]
-        print_table(rows, head, title="per speaker", figures=True)
+        outcome.print_table(rows, head, title="per speaker", figures=True)
 
 
 def _number(value: float | None) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 
 import typer
 
-from avsent.cli import options
-from avsent.cli.outcome import print_table, printing, say
+from avsent.cli import options, outcome
 from avsent.errors import CheckpointError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -36,17 +35,17 @@ def list_(as_json: bool = options.JSON, debug: bool = options.DEBUG) -> None:
         [entry.name, ", ".join(entry.labels), f"{entry.bytes / 1e6:.1f} MB", entry.licence]
         for entry in index.models
     ]
-    with printing():
+    with outcome.printing():
         if as_json:
             print(index_text(index), end="")
         else:
-            print_table(rows, ["name", "labels", "size", "licence"])
+            outcome.print_table(rows, ["name", "labels", "size", "licence"])
 
 
 @app.command("info", short_help="Describe one model.")
 def info(
-    model: str = typer.Argument(
-        ..., metavar="NAME|PATH", help="An included model, a checkpoint folder, or a run's folder."
+    model: str = options.argument(
+        "NAME|PATH", "An included model, a checkpoint folder, or a run's folder."
     ),
     as_json: bool = options.JSON,
     debug: bool = options.DEBUG,
@@ -59,20 +58,20 @@ def info(
     from avsent.model.index import describe
 
     about = describe(model)
-    with printing():
+    with outcome.printing():
         if as_json:
             print(json.dumps(about, indent=2, ensure_ascii=False))
         else:
             del about["network"]
-            print_table(_flat(about))
+            outcome.print_table(_flat(about))
 
 
 @app.command("verify", short_help="Hash and load models.")
 def verify(
-    models: list[str] | None = typer.Argument(
+    models: list[str] | None = options.argument(
+        "NAME|PATH",
+        "Included models, checkpoint folders or runs' folders. Default: all included models.",
         None,
-        metavar="NAME|PATH",
-        help="Included models, checkpoint folders or runs' folders. Default: all included models.",
     ),
     debug: bool = options.DEBUG,
 ) -> None:
@@ -84,13 +83,13 @@ def verify(
     from avsent.model.index import State, verify_checkpoint, verify_folder
 
     found = [verify_checkpoint(model) for model in models] if models else verify_folder()
-    with printing():
+    with outcome.printing():
         rows = [[finding.name, finding.state, finding.detail] for finding in found]
-        print_table(rows, ["name", "state", "what"])
+        outcome.print_table(rows, ["name", "state", "what"])
     wrong = sum(finding.state is not State.fine for finding in found)
     if wrong or not found:
         count = f"{wrong} of {len(found)} not fine" if found else "no models are included"
-        say("error", f"{count}; restore them, or install avsent again")
+        outcome.say("error", f"{count}; restore them, or install avsent again")
         raise typer.Exit(CheckpointError.exit_code)
 
 

@@ -90,6 +90,11 @@ def option(
     return typer.Option(default, *declared, metavar=metavar, help=help, **more)
 
 
+def argument(metavar: str, help: str, default: Any = ...) -> Any:
+    """A Typer argument, by default a required one."""
+    return typer.Argument(default, metavar=metavar, help=help)
+
+
 # Of every command
 
 DEBUG = option(
@@ -146,7 +151,7 @@ EMBED = option("--embed", "Put the video into the report, so that it can be shar
 
 LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with RAVDESS's files."
 DATA_HELP = f"A manifest, a feature file (.npz), or {LAYOUTS}"
-DATA = typer.Argument(..., metavar="DATA", help=DATA_HELP)
+DATA = argument("DATA", DATA_HELP)
 LABEL = option(
     "--label", "The label column to use.", "label", choices=LABEL_COLUMNS, callback=_check_label
 )

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from avsent.cli import options, outcome
-from avsent.cli.options import option
-from avsent.cli.progress import progress_bar
+from avsent.cli import options, outcome, progress
 from avsent.errors import AvsentError, InputError, OutputError, PartialFailure, UsageError
 from avsent.files import atomic_text, check_target, prepare_folder
 from avsent.options import Adapt, FaceChoice, PredictOptions
@@ -184,7 +182,7 @@ class Views:
     def make(self, analysis: Analysis, result: Result, *, quiet: bool) -> None:
         """Make all of them of the video that was analysed."""
         path = Path(analysis.source)
-        with progress_bar(path.name, quiet=quiet) as bar:
+        with progress.progress_bar(path.name, quiet=quiet) as bar:
             if self.plot is not None:
                 from avsent.views.timeline import save_timeline
 
@@ -254,7 +252,7 @@ class Run:
             name = path.name if total == 1 else f"[{number + 1}/{total}] {path.name}"
             with self._reported():
                 options.check_file(path)
-                with progress_bar(name, quiet=self.quiet) as bar:
+                with progress.progress_bar(name, quiet=self.quiet) as bar:
                     analysis = analyse(path, bar)
                 yield number, analysis
 
@@ -277,30 +275,28 @@ class Run:
 
 
 def predict(
-    paths: list[Path] = typer.Argument(
-        ...,
-        metavar="PATH",
-        help="Videos or sound files. After a lone -- a name may start with a dash.",
+    paths: list[Path] = options.argument(
+        "PATH", "Videos or sound files. After a lone -- a name may start with a dash."
     ),
-    format: Format | None = option(
+    format: Format | None = options.option(
         "--format -f",
         "Format of the output. Default: the ending of OUT; json for a folder; a table if printed.",
         choices=Format,
     ),
-    output: str | None = option(
+    output: str | None = options.option(
         "--output -o OUT",
         "A file, or a folder that gets NAME.json (or another format) for each input. Default: "
         "print the results.",
     ),
     checkpoint: str = options.CHECKPOINT,
-    utterances: Path | None = option(
+    utterances: Path | None = options.option(
         "--utterances FILE",
         "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
     ),
     face: FaceChoice = options.FACE,
     adapt: Adapt = options.ADAPT,
     device: str = options.DEVICE,
-    attention: bool = option(
+    attention: bool = options.option(
         "--attention",
         "Add to the table how much each utterance contributed to every other one (always in json "
         "and jsonl).",
@@ -311,14 +307,16 @@ def predict(
     check: bool = options.CHECK,
     proxy: bool | None = options.PROXY,
     strict: bool = options.STRICT,
-    report: Path | None = option(
+    report: Path | None = options.option(
         "--report FILE.html", "Also write a page with timeline, faces, spectrograms and attention."
     ),
     embed: bool = options.EMBED,
-    annotate: Path | None = option(
+    annotate: Path | None = options.option(
         "--annotate FILE.mp4", "Also write the video with faces, sentiment and text drawn into it."
     ),
-    plot: Path | None = option("--plot FILE.png|svg|pdf", "Also draw the timeline as a figure."),
+    plot: Path | None = options.option(
+        "--plot FILE.png|svg|pdf", "Also draw the timeline as a figure."
+    ),
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,
 ) -> None:

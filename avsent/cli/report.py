@@ -4,35 +4,29 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-import typer
-
-from avsent.cli import options
-from avsent.cli.options import option
-from avsent.cli.outcome import say_wrote, warn
-from avsent.cli.progress import progress_bar
+from avsent.cli import options, outcome, progress
 from avsent.errors import InputError, MediaError, UsageError
 from avsent.files import check_target, prepare_folder
 from avsent.result.record import Result
 
 
 def report(
-    source: Path = typer.Argument(
-        ...,
-        metavar="RESULT.json|OUT",
-        help="A JSON result of avsent predict, or the OUT folder of avsent batch.",
+    source: Path = options.argument(
+        "RESULT.json|OUT",
+        "A JSON result of avsent predict, or the OUT folder of avsent batch.",
     ),
-    output: Path | None = option(
+    output: Path | None = options.option(
         "--output -o FILE.html",
         "The page. Default: the result's name with .html instead of .json, or index.html in the "
         "batch's folder.",
     ),
-    video: Path | None = option(
+    video: Path | None = options.option(
         "--video PATH",
         "The result's media file. Default: the path in the result, relative to the result's "
         "folder or to the current one.",
     ),
     embed: bool = options.EMBED,
-    pictures: bool | None = option(
+    pictures: bool | None = options.option(
         "--pictures/--no-pictures",
         "Read the video again to show faces and spectrograms. Default: for one result, but not "
         "for a batch.",
@@ -52,11 +46,11 @@ def report(
             check_target(output, ())
         from avsent.batch.overview import write_overview
 
-        with progress_bar(source.name, quiet=quiet, counts=True) as bar:
+        with progress.progress_bar(source.name, quiet=quiet, counts=True) as bar:
             written = write_overview(
                 source, output, pages=True, pictures=bool(pictures), on_progress=bar
             )
-        say_wrote(written, quiet=quiet)
+        outcome.say_wrote(written, quiet=quiet)
         return
 
     options.check_option_file("RESULT.json", source)
@@ -73,12 +67,12 @@ def report(
         where = f"there is no {result.source} beside {source} or here"
         if embed:
             raise InputError(f"{where} to --embed; give --video PATH")
-        warn(f"{where}; give --video PATH")
+        outcome.warn(f"{where}; give --video PATH")
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.views.report.page import write_report
 
-    with progress_bar((media or source).name, quiet=quiet) as bar:
+    with progress.progress_bar((media or source).name, quiet=quiet) as bar:
         try:
             write_report(
                 target,
@@ -93,9 +87,9 @@ def report(
                 raise
             # A file of that name is there, but it is no longer the result's media file.
             if not quiet:
-                warn(f"{error}; the page is made without it")
+                outcome.warn(f"{error}; the page is made without it")
             write_report(target, result, media=None)
-    say_wrote(target, quiet=quiet)
+    outcome.say_wrote(target, quiet=quiet)
 
 
 def _find_media(source: Path, result: Result) -> Path | None:
@@ -112,22 +106,20 @@ FigureFormat = StrEnum("FigureFormat", ["png", "svg", "pdf"])
 
 
 def plot(
-    source: Path = typer.Argument(
-        ...,
-        metavar="RUN|RESULT.json",
-        help="The folder of a training run, or a JSON result of avsent predict.",
+    source: Path = options.argument(
+        "RUN|RESULT.json", "The folder of a training run, or a JSON result of avsent predict."
     ),
-    output: Path | None = option(
+    output: Path | None = options.option(
         "--output -o OUT",
         "A folder for the figures; for a result also a file. Default: RUN/plots, or beside the "
         "result.",
     ),
-    format: FigureFormat | None = option(
+    format: FigureFormat | None = options.option(
         "--format -f",
         "Format of the figures. Default: the ending of OUT, or else png.",
         choices=FigureFormat,
     ),
-    seed: int | None = option(
+    seed: int | None = options.option(
         "--seed N", "The seed of the run to plot. Default: the best one on validation.", min=0
     ),
     quiet: bool = options.QUIET,
@@ -146,7 +138,7 @@ def plot(
     else:
         drawn = [_plot_result(source, output, format)]
     for target in drawn:
-        say_wrote(target, quiet=quiet)
+        outcome.say_wrote(target, quiet=quiet)
 
 
 def _plot_run(
@@ -172,7 +164,7 @@ def _plot_run(
     drawn = draw_figures(target, record, (format or FigureFormat.png).value)
     if not quiet:
         for line in record.missing:
-            warn(f"{source}: {line}")
+            outcome.warn(f"{source}: {line}")
     return drawn
 
 

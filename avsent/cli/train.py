@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -12,23 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from avsent.cli import options
+from avsent import machine
+from avsent.cli import options, outcome, progress
 from avsent.cli.data import open_data
 from avsent.cli.options import option
-from avsent.cli.outcome import print_table, printing, say
-from avsent.cli.progress import progress_bar
 from avsent.errors import UsageError
 from avsent.progress import Progress
-from avsent.training.settings import ALPHA, BETA, CONTEXT, GAMMA
+from avsent.training import settings
 
 if TYPE_CHECKING:
-    from avsent.training.run import Hooks
+    from avsent.training import run
 
 TARGETS = ("audio,face", "audio", "face")
 Fusion = StrEnum("Fusion", ["hmtl", "concat", "tfn", "fbp", "multiplicative", "avef"])
 Source = StrEnum("Source", ["text", "audio", "face"])
 Schedule = StrEnum("Schedule", ["constant", "decay", "ramp"])
 Select = StrEnum("Select", ["auto", "balanced_accuracy", "auc", "loss"])
+
+
+share = functools.partial(option, default=0.0, min=0.0, max=0.95)
 
 
 def _check_target(text: str) -> str:
@@ -43,7 +46,7 @@ def train(
     output: Path = option(
         "--output -o OUT", "The run's folder. The same command resumes an interrupted run.", ...
     ),
-    data: Path = typer.Argument(Path(), metavar="DATA", help=options.DATA_HELP),
+    data: Path = options.argument("DATA", options.DATA_HELP, Path()),
     label: str = options.LABEL,
     labels: str = options.LABELS,
     target: str = option(
@@ -77,15 +80,15 @@ def train(
         choices=Source,
     ),
     alpha: float = option(
-        "--alpha X", "Weight of the classification loss (paper: α).", ALPHA, min=0.0
+        "--alpha X", "Weight of the classification loss (paper: α).", settings.ALPHA, min=0.0
     ),
     beta: float = option(
-        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", BETA, min=0.0
+        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", settings.BETA, min=0.0
     ),
     gamma: float = option(
         "--gamma X",
         "Weight of the adversarial loss; 0 switches it and the HM-Discriminator off.",
-        GAMMA,
+        settings.GAMMA,
         min=0.0,
     ),
     schedule: Schedule = option(
@@ -116,21 +119,15 @@ def train(
     batch: int = option("--batch N", "Videos per step.", 16, min=1),
     learning_rate: float = option("--learning-rate X", "Step size of Adam.", 1e-3, min=1e-7),
     weight_decay: float = option("--weight-decay X", "Weight decay of AdamW.", 0.0, min=0.0),
-    dropout: float = option(
-        "--dropout X", "Dropout in embedding networks and classifiers.", 0.4, max=0.95, min=0.0
+    dropout: float = share(
+        "--dropout X", "Dropout in embedding networks and classifiers.", default=0.4
     ),
-    input_dropout: float = option(
-        "--input-dropout X", "Dropout of the networks' input.", 0.0, max=0.95, min=0.0
+    input_dropout: float = share("--input-dropout X", "Dropout of the networks' input."),
+    modality_dropout: float = share(
+        "--modality-dropout X", "Share of training utterances that lose their voice or their face."
     ),
-    modality_dropout: float = option(
-        "--modality-dropout X",
-        "Share of training utterances that lose their voice or their face.",
-        0.0,
-        max=0.95,
-        min=0.0,
-    ),
-    label_smoothing: float = option(
-        "--label-smoothing X", "Label smoothing of the cross-entropy.", 0.0, max=0.9, min=0.0
+    label_smoothing: float = share(
+        "--label-smoothing X", "Label smoothing of the cross-entropy.", max=0.9
     ),
     balance: bool = option(
         "--balance/--no-balance", "Weigh rare classes as much as common ones.", True
@@ -179,19 +176,15 @@ def train(
                 raise UsageError(f"--{option} needs a source; give --source-text or --source")
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.machine import torch_device
     from avsent.model.networks.config import FusionConfig
-    from avsent.training import settings
-    from avsent.training.data.feature_cache import CorpusOptions
-    from avsent.training.data.text import read_text_corpus
-    from avsent.training.run import Request, check_settings, run
-    from avsent.training.run_folder import RunFolder
+    from avsent.training import run, run_folder
+    from avsent.training.data import feature_cache, text
 
     chosen = settings.TrainSettings(
         target=tuple(target.split(",")),
         label=label,
         labels=labels,
-        context=dataclasses.replace(CONTEXT, dropout=dropout),
+        context=dataclasses.replace(settings.CONTEXT, dropout=dropout),
         fusion=FusionConfig(name=fusion, beta=fusion_beta, original=fusion_original),
         transfer=settings.TransferSettings(
             source=teacher,
@@ -218,13 +211,13 @@ def train(
         text=settings.TextSettings(encoder=text_encoder),
         check=check,
     )
-    where = torch_device(device)
-    folder = RunFolder(output)
-    check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
+    where = machine.torch_device(device)
+    folder = run_folder.RunFolder(output)
+    run.check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
-    texts = None if text_corpus is None else tuple(read_text_corpus(text_corpus))
-    request = Request(
-        corpus=open_data(data, CorpusOptions(cache=cache, check=check), quiet=quiet),
+    texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
+    request = run.Request(
+        corpus=open_data(data, feature_cache.CorpusOptions(cache=cache, check=check), quiet=quiet),
         settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,
@@ -236,26 +229,25 @@ def train(
     )
     try:
         with training_view(epochs, quiet=quiet) as hooks:
-            summary = run(request, hooks)
+            summary = run.run(request, hooks)
     except KeyboardInterrupt:
-        say("", f"{output} keeps the last complete epoch; the same command resumes the run")
+        outcome.say("", f"{output} keeps the last complete epoch; the same command resumes the run")
         raise
     print_summary(summary)
     if not quiet:
-        say("", f"wrote {request.folder.checkpoint}")
+        outcome.say("", f"wrote {request.folder.checkpoint}")
 
 
 @contextlib.contextmanager
-def training_view(epochs: int, *, quiet: bool) -> Iterator[Hooks]:
+def training_view(epochs: int, *, quiet: bool) -> Iterator[run.Hooks]:
     """The hooks of a run: a bar of ``epochs`` on a terminal, else a line per stage."""
-    from avsent.training.metrics import TITLES
-    from avsent.training.run import Hooks
+    from avsent.training import metrics, run
 
     if quiet:
-        yield Hooks()
+        yield run.Hooks()
         return
     if not sys.stderr.isatty():
-        yield Hooks(say=lambda line: say("", line))
+        yield run.Hooks(say=lambda line: outcome.say("", line))
         return
     line = "starting"
 
@@ -265,13 +257,14 @@ def training_view(epochs: int, *, quiet: bool) -> Iterator[Hooks]:
         bar(Progress(line, "", 0, epochs))
 
     def show(seed: int, stage: str, measured: Mapping[str, float]) -> None:
-        metrics = ("balanced_accuracy", "mae", "loss")
-        name = next((name for name in metrics if f"valid_{name}" in measured), None)
-        note = "" if name is None else f"{TITLES.get(name, name)} {measured[f'valid_{name}']:.3f}"
+        names = ("balanced_accuracy", "mae", "loss")
+        name = next((name for name in names if f"valid_{name}" in measured), "loss")
+        title = metrics.TITLES.get(name, name)
+        note = f"{title} {measured[f'valid_{name}']:.3f}" if f"valid_{name}" in measured else ""
         bar(Progress(line, "", measured["epoch"], epochs), note)
 
-    with progress_bar(quiet=quiet, counts=True) as bar:
-        yield Hooks(say=begin, on_epoch=show)
+    with progress.progress_bar(quiet=quiet, counts=True) as bar:
+        yield run.Hooks(say=begin, on_epoch=show)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -286,9 +279,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         cells = [_cell(found.get(metric)) for _, found in columns]
         majority = None if figure is None else figure["majority"]
         rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
-    with printing():
+    with outcome.printing():
         head = [f"{part} part", *(name for name, _ in columns), "majority"]
-        print_table(rows, head, figures=True)
+        outcome.print_table(rows, head, figures=True)
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:
