@@ -186,13 +186,8 @@ def _status_fields(status: run.Status) -> dict[str, object]:
         "utterances": status.utterances,
         "running_files": list(status.running),
         "failures": [
-            {
-                "source": entry.name,
-                "error": entry.error,
-                "exit_code": entry.exit_code,
-                "attempts": entry.attempts,
-            }
-            for entry in status.failures
+            {"source": e.name, "error": e.error, "exit_code": e.exit_code, "attempts": e.attempts}
+            for e in status.failures
         ],
     }
 

@@ -64,22 +64,17 @@ def _folded(name: str) -> str:
 class Destination:
     """A writer and the files it writes; without files, results are printed.
 
-    ``together``: the one file for all results; ``apart``: a file for each source, in order.
+    ``targets``: if ``apart`` a file for each source, in order; else one file for all results.
     """
 
     writer: Writer
-    together: Path | None = None
-    apart: tuple[Path, ...] = ()
-
-    @property
-    def targets(self) -> list[Path]:
-        """All files that will be written."""
-        return [*self.apart, *filter(None, [self.together])]
+    targets: tuple[Path, ...] = ()
+    apart: bool = False
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Check before the work that everything can be written, and overwrites no input."""
         for target in self.targets:
-            check_target(target, inputs, makes_folder=target != self.together)
+            check_target(target, inputs, makes_folder=self.apart)
 
     def write(self, results: Iterable[tuple[int, Result]], *, quiet: bool) -> None:
         """Write each result, given with the number of its source, as soon as it is there.
@@ -90,17 +85,17 @@ class Destination:
             results = warn_of(results)
         if self.apart:
             for number, result in results:
-                target = self.apart[number]
+                target = self.targets[number]
                 prepare_folder(target.parent)
                 with atomic_text(target) as file:
                     self.writer.write([result], file)
                 outcome.say_wrote(target, quiet=quiet)
             return
         bare = (result for _, result in results)
-        if self.together is not None:
-            with atomic_text(self.together) as file:
+        if self.targets:
+            with atomic_text(self.targets[0]) as file:
                 self.writer.write(bare, file)
-            outcome.say_wrote(self.together, quiet=quiet)
+            outcome.say_wrote(self.targets[0], quiet=quiet)
         elif sys.stdout is None:
             raise OutputError("cannot write to standard output: it is closed; give -o FILE")
         else:
@@ -125,13 +120,13 @@ def choose_destination(
     Raises:
         UsageError: the options contradict each other, or the format is unclear.
     """
-    several = len(sources) > 1
-    printed = out is None or out == "-"
     if out == "":
         raise UsageError("-o needs the name of a file or folder")
-    folder = out is not None and not printed and names_folder(out, several=several)
+    out = None if out == "-" else out
+    several = len(sources) > 1
+    folder = out is not None and names_folder(out, several=several)
     if format is None:
-        format = Format.table if printed else Format.json if folder else format_of(out or "")
+        format = Format.table if out is None else Format.json if folder else format_of(out)
     if format is None:
         raise UsageError(
             f"cannot tell the format of {out}: give --format, or end the name in .json, .csv, …"
@@ -141,12 +136,12 @@ def choose_destination(
     writer = make_writer(format, several=several and not folder, attention=attention)
     if several and not folder and not writer.combines:
         raise UsageError(f"{format} is for one video at a time: name a folder with -o FOLDER/")
-    if out is None or printed:
+    if out is None:
         return Destination(writer)
     if folder:
         targets = targets_in_folder(Path(out), sources, writer.extension)
-        return Destination(writer, apart=tuple(targets))
-    return Destination(writer, together=Path(out))
+        return Destination(writer, tuple(targets), apart=True)
+    return Destination(writer, (Path(out),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +229,8 @@ class Run:
         Raises:
             typer.Exit: no file succeeded. Raised here, so that no empty output is written.
         """
-        analyses: Iterable[tuple[int, Analysis]] = self._analyses(analyse)
-        if together:
-            analyses = list(analyses)
+        found = self._analyses(analyse)
+        analyses = list(found) if together else found
         for number, own in analyses:
             others = [one for at, one in analyses if at != number] if together else []
             with self._reported():

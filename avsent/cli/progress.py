@@ -126,7 +126,8 @@ def shorten(name: str, cells: int) -> str:
 class Tally:
     """Counts of this run. ``…_s``: seconds of media.
 
-    ``current_s``: by worker, how much of its file is done. ``clock``: gives seconds of wall time.
+    ``current_s``: by worker, how much of its file is done. ``expected_s``: by name of a file at
+    work, its duration if known. ``clock``: gives seconds of wall time.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -138,7 +139,7 @@ class Tally:
     settled_s: float = 0.0
     current_s: dict[int, float] = field(default_factory=dict)
     began: float | None = None
-    _expected_s: dict[str, float] = field(default_factory=dict)
+    expected_s: dict[str, float | None] = field(default_factory=dict)
 
     def take(self, event: events.Event) -> None:
         """Count one event."""
@@ -149,7 +150,7 @@ class Tally:
                 if self.began is None:
                     self.began = self.clock()
                 self.current_s[worker] = 0.0
-                self._expected_s[name] = duration_s or 0.0
+                self.expected_s[name] = duration_s
             case events.Advanced(_, worker, completed_s):
                 self.current_s[worker] = completed_s
             case events.Finished(name, worker, duration_s, unchanged=unchanged):
@@ -165,7 +166,7 @@ class Tally:
 
     def _settle(self, name: str, worker: int) -> None:
         self.current_s.pop(worker, None)
-        self.settled_s += self._expected_s.pop(name, 0.0)
+        self.settled_s += self.expected_s.pop(name, None) or 0.0
 
     @property
     def elapsed_s(self) -> float:
@@ -298,7 +299,6 @@ class BarDisplay(Display):
         self._bars = bars
         self._whole = self._bars.add_task("starting", total=None, state="")
         self._workers: dict[int, rich_progress.TaskID] = {}
-        self._durations_s: dict[int, float | None] = {}
 
     def print_trouble(self, kind: str, text: str) -> None:
         line = ": ".join(filter(None, ["avsent", kind, one_line(text)]))
@@ -312,11 +312,17 @@ class BarDisplay(Display):
                 )
             case events.Planned():
                 self.print_trouble("", planned_text(event))
-            case events.Started(name, worker, duration_s):
-                self._durations_s[worker] = duration_s
-                self._worker(worker, name, 0.0)
-            case events.Advanced(name, worker, completed_s):
-                self._worker(worker, name, completed_s)
+            case events.Started(name, worker) | events.Advanced(name, worker):
+                if worker not in self._workers:
+                    self._workers[worker] = self._bars.add_task("", total=None, state="")
+                done_s, total_s = self.tally.current_s[worker], self.tally.expected_s.get(name)
+                self._bars.update(
+                    self._workers[worker],
+                    description=f"  {worker + 1} {shorten(one_line(name), NAME_CELLS)}",
+                    total=total_s,
+                    completed=done_s if total_s is None else min(done_s, total_s),
+                    state=_clocks(done_s, total_s),
+                )
             case events.Finished() | events.FileFailed() | events.Retried():
                 if (task := self._workers.get(event.worker)) is not None:
                     idle = f"  {event.worker + 1} idle"
@@ -333,18 +339,6 @@ class BarDisplay(Display):
                 completed=tally.reached_s if by_media else tally.done + tally.failed,
                 state=state_text(tally),
             )
-
-    def _worker(self, worker: int, name: str, completed_s: float) -> None:
-        duration_s = self._durations_s.get(worker)
-        if worker not in self._workers:
-            self._workers[worker] = self._bars.add_task("", total=None, state="")
-        self._bars.update(
-            self._workers[worker],
-            description=f"  {worker + 1} {shorten(one_line(name), NAME_CELLS)}",
-            total=duration_s,
-            completed=completed_s if duration_s is None else min(completed_s, duration_s),
-            state=_clocks(completed_s, duration_s),
-        )
 
 
 @contextlib.contextmanager
