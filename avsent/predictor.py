@@ -10,11 +10,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsent.errors import CheckpointError, UsageError
@@ -80,8 +79,8 @@ def assemble(
 
 
 def _cut(item: EncodedUtterance, end_s: float) -> EncodedUtterance:
-    segment = dataclasses.replace(item.segment, end_s=min(item.segment.end_s, end_s))
-    return dataclasses.replace(item, features=dataclasses.replace(item.features, segment=segment))
+    segment = replace(item.segment, end_s=min(item.segment.end_s, end_s))
+    return replace(item, features=replace(item.features, segment=segment))
 
 
 def adapt_together(analyses: Sequence[Analysis], adapt: Adapt) -> list[Analysis]:
@@ -96,7 +95,7 @@ def adapt_together(analyses: Sequence[Analysis], adapt: Adapt) -> list[Analysis]
         if own and not any(reached for _, reached in own):
             warnings = (*warnings, f"--adapt {adapt}: {_TOO_FEW[adapt]}")
         utterances = tuple(item for item, _ in own)
-        done.append(dataclasses.replace(analysis, utterances=utterances, warnings=warnings))
+        done.append(replace(analysis, utterances=utterances, warnings=warnings))
     return done
 
 

@@ -25,9 +25,8 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 import avsent
-from avsent.errors import AvsentError, InputError
+from avsent import errors, machine
 from avsent.extraction.features.numba_cache import VARIABLE, ensure_numba_cache
-from avsent.machine import WORKER_BYTES, usable_bytes, usable_cores
 from avsent.result.writers.data import is_utf8
 
 TIME_LIMIT_S = 600.0
@@ -97,7 +96,7 @@ class Step:
             if debug:
                 traceback.print_exception(error)
             found = str(error)
-            if not found or not isinstance(error, AvsentError | ImportError):
+            if not found or not isinstance(error, errors.AvsentError | ImportError):
                 *_, (frame, _) = traceback.walk_tb(error.__traceback__)
                 module = frame.f_globals.get("__name__")
                 found = f"{type(error).__name__} in {module}: {found}"
@@ -119,11 +118,11 @@ def look_at_machine(device: str) -> Iterator[Check]:
     good, bad = OLDEST_PYTHON <= version <= NEWEST_PYTHON, version < OLDEST_PYTHON
     advice = "install avsent with Python {}.{} to {}.{}".format(*OLDEST_PYTHON, *NEWEST_PYTHON)
     yield verdict("Python", found, good, advice, "failed" if bad else "warning")
-    memory = usable_bytes()
+    memory = machine.usable_bytes()
     free = "memory unknown" if memory is None else f"{memory / 1e9:.1f} GB free"
-    advice = f"a video takes about {WORKER_BYTES / 1e9:.1f} GB; close other programs"
-    good = memory is None or memory >= WORKER_BYTES
-    yield verdict("cores, memory", f"{usable_cores()} cores, {free}", good, advice)
+    advice = f"a video takes about {machine.WORKER_BYTES / 1e9:.1f} GB; close other programs"
+    good = memory is None or memory >= machine.WORKER_BYTES
+    yield verdict("cores, memory", f"{machine.usable_cores()} cores, {free}", good, advice)
     for kind, remedy in (("current", "give -o elsewhere"), ("temporary", "set TMPDIR")):
         folder = os.getcwd() if kind == "current" else tempfile.gettempdir()
         disk = shutil.disk_usage(folder).free
@@ -223,7 +222,7 @@ def look_at_codecs(device: str) -> Iterator[Check]:
     yield verdict("codecs", found, not missing, advice)
 
 
-def look_at_face_models(device: str) -> Iterator[Check]:
+def look_at_faces(device: str) -> Iterator[Check]:
     """dlib's landmarks and both detectors, on a picture without a face."""
     import dlib
     import numpy as np
@@ -291,9 +290,7 @@ STEPS = [
     *(library(wanted, extra) for wanted, extra in requirements()),
     Step("device", look_at_device, "give --device cpu, or repair the driver or torch", ("torch",)),
     Step("codecs", look_at_codecs, f"{REINSTALL} av", ("av",)),
-    Step(
-        "face models", look_at_face_models, f"{REINSTALL} dlib-bin face_recognition_models", FACES
-    ),
+    Step("face models", look_at_faces, f"{REINSTALL} dlib-bin face_recognition_models", FACES),
     Step("models", look_at_models, "install avsent again", ("numpy", "torch", "safetensors")),
 ]
 NEEDED = tuple(step.name for step in STEPS if step.needed)
@@ -320,7 +317,7 @@ def run_checks(device: str, *, debug: bool) -> list[Check]:
         Path.cwd()
     except OSError as error:
         reason = "the current folder is gone; change to another one and try again"
-        raise InputError(reason) from error
+        raise errors.InputError(reason) from error
     # -P and the path: what lies in the current folder is not imported.
     command = [sys.executable, "-P", "-W", "ignore", "-m", "avsent.cli.checkup", device]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

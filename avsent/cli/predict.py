@@ -48,16 +48,12 @@ def targets_in_folder(folder: Path, sources: Sequence[Path], extension: str) -> 
     targets = []
     for source in sources:
         name, number = f"{source.name}.{extension}", 1
-        while _folded(name) in taken:
+        while (folded := unicodedata.normalize("NFC", name).casefold()) in taken:
             number += 1
             name = f"{source.name}.{number}.{extension}"
-        taken.add(_folded(name))
+        taken.add(folded)
         targets.append(folder / name)
     return targets
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 @dataclass(frozen=True, slots=True)

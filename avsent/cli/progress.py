@@ -6,13 +6,12 @@ rich is imported only where a bar is drawn.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from avsent.batch import events
@@ -253,7 +252,7 @@ class JsonDisplay(Display):
     def show(self, event: events.Event) -> None:
         line = {
             "event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower(),
-            **dataclasses.asdict(event),
+            **asdict(event),
             "batch": {name: rounded(getattr(self.tally, name)) for name in TALLIED},
         }
         with printing():

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -233,7 +233,11 @@ def train(
     except KeyboardInterrupt:
         outcome.say("", f"{output} keeps the last complete epoch; the same command resumes the run")
         raise
-    print_summary(summary)
+    part = "test" if "test" in summary["target"] else "valid"
+    models, rows = run_folder.figure_rows(summary, part)
+    names = ["model" if model == "target" else run_folder.MODELS[model] for model in models]
+    with outcome.printing():
+        outcome.print_table(rows, [f"{part} part", *names, "majority"], figures=True)
     if not quiet:
         outcome.say("", f"wrote {request.folder.checkpoint}")
 
@@ -265,27 +269,3 @@ def training_view(epochs: int, *, quiet: bool) -> Iterator[run.Hooks]:
 
     with progress.progress_bar(quiet=quiet, counts=True) as bar:
         yield run.Hooks(say=begin, on_epoch=show)
-
-
-def print_summary(summary: Mapping[str, Any]) -> None:
-    """Print the metrics of the test split, or of validation where there is none."""
-    from avsent.training.metrics import TITLES
-
-    models = (("target", "model"), ("no-transfer", "without transfer"), ("source", "source"))
-    part = "test" if "test" in summary["target"] else "valid"
-    columns = [(name, summary[m][part]) for m, name in models if part in summary.get(m, {})]
-    rows = []
-    for metric, figure in columns[0][1].items():
-        cells = [_cell(found.get(metric)) for _, found in columns]
-        majority = None if figure is None else figure["majority"]
-        rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
-    with outcome.printing():
-        head = [f"{part} part", *(name for name, _ in columns), "majority"]
-        outcome.print_table(rows, head, figures=True)
-
-
-def _cell(figure: Mapping[str, Any] | None) -> str:
-    if figure is None:
-        return "–"
-    spread = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
-    return f"{figure['mean']:.3f}{spread}"

@@ -310,19 +310,26 @@ def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 def _tables(summary: Mapping[str, Any]) -> str:
     tables = []
     for part, title in (("test", "Test part"), ("valid", "Validation part (chosen on it)")):
-        columns = {n: summary[m][part] for m, n in MODELS.items() if part in summary.get(m, {})}
-        if not columns:
-            continue
-        rows = []
-        for metric, first in next(iter(columns.values())).items():
-            majority = None if first is None else first["majority"]
-            cells = [_cell(found.get(metric)) for found in columns.values()]
-            rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
-        tables.append(markdown_table([title, *columns, "majority"], rows))
+        models, rows = figure_rows(summary, part)
+        if models:
+            head = [title, *(MODELS[model] for model in models), "majority"]
+            tables.append(markdown_table(head, rows))
     if BASELINE in summary:
         return "\n\n".join(tables) + "\n"
     missing = "Not trained without transfer for comparison (`--baseline` does).\n"
     return "\n\n".join(tables) + f"\n\n{missing}"
+
+
+def figure_rows(summary: Mapping[str, Any], part: str) -> tuple[list[str], list[list[str]]]:
+    """The models measured on a part, and for each metric its title, their figures and the
+    majority's."""
+    models = [model for model in MODELS if part in summary.get(model, {})]
+    rows = []
+    for metric, first in summary[models[0]][part].items() if models else ():
+        cells = [_cell(summary[model][part].get(metric)) for model in models]
+        majority = None if first is None else first["majority"]
+        rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
+    return models, rows
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

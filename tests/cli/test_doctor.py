@@ -133,7 +133,7 @@ def test_versions_of_python(
 
 
 def test_little_memory_and_a_full_disk_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkup, "usable_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(checkup.machine, "usable_bytes", lambda: 100_000_000)
     monkeypatch.setattr(checkup, "SPARE_DISK_BYTES", 10**18)
     found = states(take("machine"))
     assert found["cores, memory"] == "warning"
