@@ -134,12 +134,12 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
     }
     if kind in fixed:
         return fixed[kind]
-    given = [label for label in labels if label.strip()] if kind == "auto" else kind.split(",")
+    given = kind.split(",")
     if kind == "auto":
+        given = [label for label in labels if label.strip()]
         values = {number(label.strip()) for label in given}
-        if (
-            values and None not in values and values != {0.0, 1.0}
-        ):  # yes or no is not a measure of sentiment
+        # Yes or no is not a measure of sentiment.
+        if values and None not in values and values != {0.0, 1.0}:
             return fixed["real"]
     names = sorted({canonical(label) for label in given if label.strip()}, key=_place)
     if len(names) < 2:

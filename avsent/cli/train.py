@@ -247,11 +247,8 @@ def training_view(epochs: int, *, quiet: bool) -> Iterator[run.Hooks]:
     """The hooks of a run: a bar of ``epochs`` on a terminal, else a line per stage."""
     from avsent.training import metrics, run
 
-    if quiet:
-        yield run.Hooks()
-        return
-    if not sys.stderr.isatty():
-        yield run.Hooks(say=lambda line: outcome.say("", line))
+    if quiet or not sys.stderr.isatty():
+        yield run.Hooks() if quiet else run.Hooks(say=lambda line: outcome.say("", line))
         return
     line = "starting"
 
