@@ -13,7 +13,7 @@ from avsent.cli.data import open_data
 from avsent.cli.options import option
 
 if TYPE_CHECKING:
-    from avsent.training.evaluation import CheckpointEvaluation
+    from avsent.training import evaluation
 
 Part = StrEnum("Part", ["auto", "train", "valid", "test", "all"])
 
@@ -54,14 +54,13 @@ def evaluate(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.checkpoint import load_config
+    from avsent.training import evaluation, plots
     from avsent.training.data.feature_cache import CorpusOptions
-    from avsent.training.evaluation import evaluate_checkpoint
-    from avsent.training.plots import save_confusion
 
     where = machine.torch_device(device)
     corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
     corpus = open_data(data, corpus_options, quiet=quiet)
-    evaluated = evaluate_checkpoint(
+    evaluated = evaluation.evaluate_checkpoint(
         checkpoint, corpus, label=label, part=split, draws=draws, device=where
     )
     metrics = {
@@ -82,7 +81,7 @@ def evaluate(
             file.write(text)
     if confusion is not None:
         counts, labels = evaluated.evaluation.confusion, evaluated.evaluation.labels
-        save_confusion(confusion, counts, labels, f"{corpus.name}, {evaluated.part}")
+        plots.save_confusion(confusion, counts, labels, f"{corpus.name}, {evaluated.part}")
     with outcome.printing():
         if format is options.ReportFormat.json:
             print(text, end="")
@@ -92,7 +91,7 @@ def evaluate(
         outcome.say_wrote(target, quiet=quiet)
 
 
-def _print_evaluation(evaluated: CheckpointEvaluation) -> None:
+def _print_evaluation(evaluated: evaluation.CheckpointEvaluation) -> None:
     """Metrics with intervals and baseline, per class, the confusion matrix, per speaker."""
     from avsent.training.metrics import TITLES
 

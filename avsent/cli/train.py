@@ -29,9 +29,8 @@ Fusion = StrEnum("Fusion", ["hmtl", "concat", "tfn", "fbp", "multiplicative", "a
 Source = StrEnum("Source", ["text", "audio", "face"])
 Schedule = StrEnum("Schedule", ["constant", "decay", "ramp"])
 Select = StrEnum("Select", ["auto", "balanced_accuracy", "auc", "loss"])
-
-
 share = functools.partial(option, default=0.0, min=0.0, max=0.95)
+"""An option for a share of what is trained on."""
 
 
 def _check_target(text: str) -> str:
