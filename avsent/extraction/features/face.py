@@ -16,8 +16,6 @@ from avsent.extraction.faces.geometry import eye_centres
 
 JAW_POINTS = 17
 POINTS = 68 - JAW_POINTS
-MIN_FACE_SHARE = 0.2
-"""A face found in a smaller share of an utterance's analysed frames is not used."""
 PICTURE_PX = 48
 PICTURE_EVERY = 2
 """The pixel network sees every second frame. At 10 Hz that is five pictures a second; the network
