@@ -172,7 +172,7 @@ class Decider(Encoder):
         doubts: Sequence[str],
     ) -> UtteranceResult:
         labels = self._config.model.labels
-        warnings = (*item.warnings, *doubts)
+        warnings = (*item.features.warnings, *doubts)
         if probabilities is None:
             probabilities = np.full(len(labels), 1 / len(labels))
             warnings = (*warnings, "nothing to judge it by: every class is as likely")

@@ -5,9 +5,8 @@ but for rounding. On a processor utterances are encoded one by one: what fits in
 half the time that it takes in a batch of fifty.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +59,6 @@ class EncodedUtterance:
     def track(self) -> int | None:
         """The face that it belongs to."""
         return self.features.track
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was missing or damaged in it."""
-        return self.features.warnings
 
     def of(self, modality: str) -> Tensor | None:
         """The representation of ``modality``."""
@@ -200,8 +194,8 @@ class Encoder:
         looks = look_at(self._model, pictures, self._device)
         encoded = []
         for item, face, seen in zip(items, faces, looks, strict=True):
-            face = face and dataclasses.replace(face, pictures=None)
-            features = dataclasses.replace(item, audio=None, face=face)
+            face = face and replace(face, pictures=None)
+            features = replace(item, audio=None, face=face)
             encoded.append(EncodedUtterance(features, looks=seen))
         sounds = enumerate(item.audio if "audio" in used else None for item in items)
         voices = [(place, voice) for place, voice in sounds if voice is not None]
@@ -216,7 +210,7 @@ class Encoder:
             for (place, voice), representation, weight in zip(
                 batch, representations, weights.cpu(), strict=True
             ):
-                encoded[place] = dataclasses.replace(
+                encoded[place] = replace(
                     encoded[place],
                     audio=representation,
                     audio_frames=_attention_in_time(voice.times_s, weight),
@@ -233,9 +227,9 @@ class Encoder:
         representations, weights = encode_faces(
             self._model, [face.landmarks], [neutral], [encoded.looks], self._device
         )
-        return dataclasses.replace(
+        return replace(
             encoded,
-            features=dataclasses.replace(encoded.features, face=None),
+            features=replace(encoded.features, face=None),
             face=representations[0],
             face_frames=_time_weights(face.times_s, weights[0]),
             looks=None,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from avsent.model.networks.attention import cross_attention
 from avsent.model.networks.config import TargetConfig
@@ -110,7 +109,7 @@ class TfnHead(FusedHead):
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         first, second = (
-            functional.pad(embedded.values[modality], (0, 1), value=1.0)
+            nn.functional.pad(embedded.values[modality], (0, 1), value=1.0)
             for modality in self.modalities
         )
         products = torch.einsum("bui,buj->buij", first, second)

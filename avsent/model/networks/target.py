@@ -7,8 +7,7 @@ utterance (the encoders) and across the utterances of a video (the fusion head).
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -40,7 +39,7 @@ class Utterances:
         if modality not in self.present:
             raise ValueError(f"no modality {modality!r}; there are {tuple(self.present)}")
         present = {**self.present, modality: torch.zeros_like(self.present[modality])}
-        return dataclasses.replace(self, present=present)
+        return replace(self, present=present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class CheckedUtterances:
         """The utterances without ``modality``, and without proxies made from it."""
         left = self.utterances.without(modality)
         present = {m: there & ~self.proxied[m] for m, there in left.present.items()}
-        return dataclasses.replace(left, present=present)
+        return replace(left, present=present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +100,7 @@ class TargetModel(nn.Module):
         if check is not None and self.config.modalities != MODALITIES:
             raise ValueError("a modality check needs voice and face")
         self.guard = check
-        self.config = dataclasses.replace(
-            self.config, guard=None if check is None else check.config
-        )
+        self.config = replace(self.config, guard=None if check is None else check.config)
 
     def check_modalities(
         self, utterances: Utterances, *, check: bool = True, proxy: bool | None = None

@@ -8,7 +8,6 @@ Seo, Na, Kim, IEEE Access 2020, with r_t an embedding of the target and r_s the 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from avsent.model.networks.config import TransferConfig
 
@@ -58,13 +57,13 @@ def discriminator_loss(
     on_source: Tensor, on_target: Tensor, source_mask: Tensor, target_mask: Tensor
 ) -> Tensor:
     """``−mean log D(r_s) − mean log(1 − D(r_t))`` of logits [B, U], each over its own mask."""
-    missed = _mean(functional.softplus(-on_source), source_mask)
-    return missed + _mean(functional.softplus(on_target), target_mask)
+    missed = _mean(nn.functional.softplus(-on_source), source_mask)
+    return missed + _mean(nn.functional.softplus(on_target), target_mask)
 
 
 def adversarial_loss(on_target: Tensor, mask: Tensor) -> Tensor:
     """``−mean log D(r_t)`` of logits [B, U] over ``mask``."""
-    return _mean(functional.softplus(-on_target), mask)
+    return _mean(nn.functional.softplus(-on_target), mask)
 
 
 class Transfer(nn.Module):
