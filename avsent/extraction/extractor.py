@@ -29,8 +29,7 @@ from avsent.extraction.utterances.segmentation import Segment, SpeechDetector
 from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 
-MAX_LAG_S = 30.0
-"""A stream that lies further behind the other has ended: it is not waited for."""
+MAX_LAG_S = 30.0  # a stream that lies further behind the other has ended: it is not waited for
 JUDGING_S = 2.0
 """Speech is detected in batches: an utterance is final this much after its end, at the latest."""
 MAX_OPEN_S = MAX_LAG_S + segmentation.MAX_UTTERANCE_S + JUDGING_S
@@ -278,14 +277,8 @@ class Extraction:
                 warnings.append(f"{fault}: the voice is not used")
             elif audio is None and not window:
                 warnings.append("no voice is heard in it")
-            yield UtteranceFeatures(
-                segment=segment,
-                track=track if face is not None else None,
-                audio=audio,
-                face=face,
-                warnings=tuple(warnings),
-                provisional=window,
-            )
+            track = None if face is None else track
+            yield UtteranceFeatures(segment, track, audio, face, tuple(warnings), window)
 
     def _forget(self) -> None:
         """Drop sound and faces that no utterance to come can need."""

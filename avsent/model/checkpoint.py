@@ -35,8 +35,7 @@ RESTORE = "restore the checkpoint"
 MAX_WEIGHTS_BYTES = 512 * 1024**2
 """Our largest has 7 MB. Also the limit of what a configuration may ask for."""
 MAX_HEADER_BYTES = 4 * 1024**2
-MAX_WEIGHT = 1e6
-"""A larger weight makes outputs infinite."""
+MAX_WEIGHT = 1e6  # a larger weight makes outputs infinite
 WEIGHT_TYPES = {"F32", "F16", "BF16", "I64"}
 
 MAX_FFT_SAMPLES = 8192
@@ -44,8 +43,7 @@ MAX_OVERLAP = 16
 """FFTs that a sample is in: the spectrogram of a long utterance must not fill the memory."""
 MIN_AUDIO_BLOCKS = 3
 """The audio encoder halves time in its first three blocks; the attention's times rely on it."""
-MAX_PIXEL_BLOCKS = 5
-"""More would halve a picture of 48 pixels to nothing."""
+MAX_PIXEL_BLOCKS = 5  # more would halve a picture of 48 pixels to nothing
 MAX_MEMBERS = 32
 MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
 MODALITY_CHOICES = (("audio",), ("face",), MODALITIES, ("text",))
@@ -147,14 +145,9 @@ def save_checkpoint(
     with atomic_text(places[0]) as settings, atomic_path(places[1]) as weights:
         # Not written by safetensors, whose files only their owner may read.
         weights.write_bytes(save(tensors))
+        digest = file_sha256(weights)
         config = CheckpointConfig(
-            format=FORMAT,
-            name=name,
-            weights_sha256=file_sha256(weights),
-            licence=licence,
-            model=model.config,
-            features=features,
-            calibration=calibration,
+            FORMAT, name, digest, licence, model.config, features, calibration
         )
         settings.write(json.dumps(asdict(config), indent=2) + "\n")
         settings.flush()  # a full disk is noticed before the weights take their name

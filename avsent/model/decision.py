@@ -22,8 +22,7 @@ from avsent.result.record import Attention, ModalityShare, UtteranceResult, roun
 
 NAMES = {"audio": "voice", "face": "face"}
 
-HALF_STEP = 0.5
-"""Sentiment nearer to 0 than this rounds to 0, which is neutral."""
+HALF_STEP = 0.5  # sentiment nearer to 0 than this rounds to 0, which is neutral
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -71,8 +70,7 @@ def probabilities_of(
     logits = outputs.double() / calibration.temperature
     if calibration.log_prior:
         logits = logits + torch.tensor(calibration.log_prior, dtype=torch.float64)
-    probabilities: NDArray[np.float64] = torch.softmax(logits, dim=-1).numpy()
-    return probabilities
+    return np.asarray(torch.softmax(logits, dim=-1).numpy())
 
 
 class Decider(Encoder):

@@ -26,8 +26,7 @@ from avsent.result.record import TimeWeight
 
 Array = NDArray[np.float32]
 
-MOST_PICTURES = 2048
-"""Pictures in a batch of the pixel network; they take about a gigabyte."""
+MOST_PICTURES = 2048  # pictures in a batch of the pixel network; they take about a gigabyte
 MOST_FRAMES = 131_072
 """Spectrogram frames in a batch, padding included: 22 minutes, about a gigabyte."""
 
@@ -74,7 +73,9 @@ def encode_voices(
     """Representations [N, R] and attention over steps [N, S] of N spectrograms [mel, T_i] with
     their ``prosody`` [24], None where it is not known."""
     padded, lengths = pad_log_mels(log_mels)
-    return model.encode_audio(padded.to(device), lengths.to(device), _stacked(prosody, device))
+    encoder, known = model.encoder("audio"), _stacked(prosody, device)
+    representations, weights = encoder(padded.to(device), lengths.to(device), known)
+    return representations, weights
 
 
 def encode_faces(
@@ -98,7 +99,8 @@ def encode_faces(
             if one is not None:
                 by_frame[place, : PICTURE_EVERY * len(one) : PICTURE_EVERY] = one
     extras = FaceExtras(_stacked(neutrals, device), by_frame)
-    return model.encode_face(padded.to(device), mask.to(device), extras)
+    representations, weights = model.encoder("face")(padded.to(device), mask.to(device), extras)
+    return representations, weights
 
 
 def look_at(

@@ -24,8 +24,7 @@ from avsent.schema import read_json
 FORMAT = "avsent-models/1"
 INDEX_FILE = "index.json"
 CARD_FILE = "CARD.md"
-DEFAULT = "default"
-"""The model that is taken where none is named."""
+DEFAULT = "default"  # the model that is taken where none is named
 
 _RESTORE = "restore the folder, or install avsent again"
 _ANEW = "install avsent again; whoever changed the model runs python -m avsent.model.index"

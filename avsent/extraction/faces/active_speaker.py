@@ -31,8 +31,7 @@ def mouth_opening(landmarks: Array) -> Array:
     """Gap of the inner lips in eye distances [T] of ``landmarks`` [T, 68, 2]."""
     gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in LIP_PAIRS]
     unit = np.maximum(eye_distance(landmarks), 1e-3)
-    opening: Array = np.mean(gaps, axis=0).astype(np.float64) / unit
-    return opening
+    return np.asarray(np.mean(gaps, axis=0).astype(np.float64) / unit)
 
 
 def sound_envelope(samples: Array, start_s: float, rate_hz: int) -> tuple[Array, Array]:
@@ -96,9 +95,7 @@ def choose_faces(
 
 
 def speaking_score(
-    seen: Sequence[FaceObservation],
-    envelope_times_s: Array,
-    envelope: Array,
+    seen: Sequence[FaceObservation], envelope_times_s: Array, envelope: Array
 ) -> float:
     """Agreement of a mouth with the sound, 0..1.5.
 
@@ -114,10 +111,7 @@ def speaking_score(
 
 
 def _best_correlation(
-    times_s: Array,
-    opening: Array,
-    envelope_times_s: Array,
-    envelope: Array,
+    times_s: Array, opening: Array, envelope_times_s: Array, envelope: Array
 ) -> float:
     """Correlation of ``opening`` [T] with the sound at the best lag, 0 if there is none."""
     if len(times_s) < MIN_SAMPLES or len(envelope) < 2:

@@ -70,8 +70,7 @@ def copy_scale(shape: tuple[int, int], long_side_px: int) -> float:
     return min(limit, long_side_px / longest)
 
 
-_Found = Iterable[tuple[Any, float]]
-"""dlib's rectangles and their scores"""
+_Found = Iterable[tuple[Any, float]]  # dlib's rectangles and their scores
 
 
 class FaceDetector:

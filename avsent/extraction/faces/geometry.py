@@ -15,16 +15,11 @@ RIGHT_EYE = slice(42, 48)
 
 CROP_PX = 96  # side of the aligned grey crop
 
-Box = tuple[float, float, float, float]
-"""left, top, right, bottom in pixels"""
-Matrix = NDArray[np.float64]
-"""[2, 3]: x' = M[:, :2] @ x + M[:, 2]"""
-Points = NDArray[np.floating[Any]]
-"""Points (x, y) in pixels [..., 2]"""
-Complex = NDArray[np.complex128]
-"""Points [N] as x + iy"""
-Gray = NDArray[np.uint8]
-"""Grey pictures [..., H, W]"""
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Matrix = NDArray[np.float64]  # [2, 3]: x' = M[:, :2] @ x + M[:, 2]
+Points = NDArray[np.floating[Any]]  # points (x, y) in pixels [..., 2]
+Complex = NDArray[np.complex128]  # points [N] as x + iy
+Gray = NDArray[np.uint8]  # grey pictures [..., H, W]
 
 # The right eye's centre minus the left eye's: one product instead of two means
 _EYE_AXIS = np.zeros(LANDMARK_COUNT)
@@ -45,8 +40,7 @@ def eye_centres(landmarks: Points) -> tuple[NDArray[Any], NDArray[Any]]:
 def eye_distance(landmarks: Points) -> NDArray[Any]:
     """Distance of the eye centres in pixels [...]: the unit of all measures of a face."""
     left, right = eye_centres(landmarks)
-    distance: NDArray[Any] = np.linalg.norm(right - left, axis=-1)
-    return distance
+    return np.asarray(np.linalg.norm(right - left, axis=-1))
 
 
 @dataclass(frozen=True, slots=True)

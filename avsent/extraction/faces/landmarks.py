@@ -135,8 +135,7 @@ def anchors(landmarks: Points) -> NDArray[np.float64]:
 
     Mouth corners, not lips: speaking must not shift the crop.
     """
-    found: NDArray[np.float64] = _SHARES @ landmarks
-    return found
+    return np.asarray(_SHARES @ landmarks)
 
 
 def align_crop(gray: Gray, landmarks: Points) -> Gray:

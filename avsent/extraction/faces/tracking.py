@@ -48,8 +48,7 @@ class FaceTrack:
         self._checked_s = self._network_s = -np.inf
         self._check_every_s = CHECK_EVERY_S
         self.number = 0
-        self.start_s = self.end_s = 0.0
-        self.frames = 0
+        self.end_s = 0.0
         self.confirmed_s = -np.inf
         self.confirmations = 0
         self.score = 0.0
@@ -183,14 +182,14 @@ def _standardised(crop: Gray) -> NDArray[np.float32]:
     return values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TrackSummary:
     """One person's face: ``frames`` analysed frames between ``start_s`` and ``end_s``."""
 
     track: int
     start_s: float
     end_s: float
-    frames: int
+    frames: int = 0
 
 
 class FaceTracker:
@@ -210,12 +209,8 @@ class FaceTracker:
         self._cuts = CutDetector()
         self._shape: tuple[int, ...] | None = None
         self._live: list[FaceTrack] = []
-        self._summaries: dict[int, TrackSummary] = {}
-
-    @property
-    def tracks(self) -> list[TrackSummary]:
+        self.tracks: list[TrackSummary] = []
         """All faces reported so far, in order of appearance."""
-        return list(self._summaries.values())
 
     @property
     def live(self) -> frozenset[int]:
@@ -292,12 +287,10 @@ class FaceTracker:
                 looked = track.confirmations >= CONFIRMATIONS and track.score >= CONFIRMED_SCORE
                 if not (track.certain or sure or looked):
                     continue
-                track.number = len(self._summaries) + 1
-                track.start_s = time_s
-            track.frames += 1
-            self._summaries[track.number] = TrackSummary(
-                track.number, track.start_s, time_s, track.frames
-            )
+                track.number = len(self.tracks) + 1
+                self.tracks.append(TrackSummary(track.number, time_s, time_s))
+            summary = self.tracks[track.number - 1]
+            summary.end_s, summary.frames = time_s, summary.frames + 1
             reported.append(
                 FaceObservation(track.number, time_s, track.box, track.smoothed, track.crop)
             )

@@ -48,9 +48,7 @@ class FaceFeatures:
 
 
 def face_features(
-    times_s: NDArray[Any],
-    landmarks: NDArray[Any],
-    crops: NDArray[np.uint8] | None = None,
+    times_s: NDArray[Any], landmarks: NDArray[Any], crops: NDArray[np.uint8] | None = None
 ) -> FaceFeatures | None:
     """Face sequence of ``landmarks`` [T, 68, 2] (pixels, already smoothed) at ``times_s`` [T], with
     the aligned ``crops`` [T, S, S] of the same frames.
@@ -69,10 +67,8 @@ def face_features(
 
 def pictures_of(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Small pictures [⌈T/2⌉, 48, 48] of every ``PICTURE_EVERY``-th of ``crops`` [T, S, S]."""
-    shape = PICTURE_PX, PICTURE_PX
-    small = [
-        cv2.resize(crop, shape, interpolation=cv2.INTER_AREA) for crop in crops[::PICTURE_EVERY]
-    ]
+    shape, how = (PICTURE_PX, PICTURE_PX), cv2.INTER_AREA
+    small = [cv2.resize(crop, shape, interpolation=how) for crop in crops[::PICTURE_EVERY]]
     return np.stack(small).astype(np.uint8)
 
 
@@ -128,5 +124,4 @@ class NeutralFace:
         """The face [51, 2] in eye distances; None where no frame was usable."""
         if not self._kept:
             return None
-        median: NDArray[np.float32] = np.median(np.stack(self._kept), axis=0).astype(np.float32)
-        return median
+        return np.asarray(np.median(np.stack(self._kept), axis=0), dtype=np.float32)

@@ -24,8 +24,7 @@ MOST_CLIPPED = 0.95
 the samples clipped the voice alone has an accuracy of 56%."""
 MUCH_CLIPPED = 0.2
 """From here on the level does not rise and fall as it did: the signal-to-noise ratio is unknown."""
-CLIP_LEVEL = 0.985
-"""Share of the loudest sample from which on a sample counts as clipped."""
+CLIP_LEVEL = 0.985  # share of the loudest sample from which on a sample counts as clipped
 LEAST_EYE_DISTANCE_PX = 4.0
 """On stills reduced to 4 pixels between the eyes the shipped model has an accuracy of 61% (mean
 over three polarities; 79% at full size); at 3 pixels its log loss is that of the class frequencies.
@@ -45,8 +44,7 @@ QUIET, LOUD = 10, 90
 FEWEST_FRAMES = 4
 SIDE_PX = 48
 FINE_PX, COARSE_PX = 1.0, 3.0
-LEAST_DETAIL = 1e-4
-"""Keeps the ratio finite for a picture of a single grey."""
+LEAST_DETAIL = 1e-4  # keeps the ratio finite for a picture of a single grey
 
 
 def voice_fault(samples: Samples) -> str | None:

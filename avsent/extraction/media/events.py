@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE_HZ = 16_000
 
-Samples = NDArray[np.float32]
-"""Mono sound [N] at ``SAMPLE_RATE_HZ``; full scale is ±1."""
+Samples = NDArray[np.float32]  # mono sound [N] at ``SAMPLE_RATE_HZ``; full scale is ±1
 
 MAX_FRAME_PIXELS = 8192 * 4608
 """Larger pictures are refused: 8K has 7680x4320. A decoder may hold twenty at once."""

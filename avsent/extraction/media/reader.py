@@ -339,11 +339,9 @@ class MediaReader:
     @property
     def end_s(self) -> float:
         """Latest end of a picture or of sound so far; after iteration, the true duration."""
-        ends = [
-            self._picture.end_s if self._picture is not None else None,
-            self._sound.position_s if self._sound is not None else None,
-        ]
-        return max([e for e in ends if e is not None], default=0.0)
+        picture_s = None if self._picture is None else self._picture.end_s
+        sound_s = None if self._sound is None else self._sound.position_s
+        return max([end_s for end_s in (picture_s, sound_s) if end_s is not None], default=0.0)
 
     def __iter__(self) -> Iterator[Frame | Sound | Damage]:
         """Start the one pass. Raises RuntimeError at the second call, and MediaError at the end

@@ -174,8 +174,7 @@ class PictureTrack:
         self._reformatter = VideoReformatter()
         self.position_s: float | None = None
         """Latest presentation time decoded, None before the first."""
-        self.end_s: float | None = None
-        """Latest end of presentation."""
+        self.end_s: float | None = None  # latest end of presentation
 
     def feed(self, packet: Any, other_s: float | None) -> Iterator[Picture | Damage]:
         """Decode one packet; ``other_s`` is the position of the sound, if there is any."""

@@ -259,8 +259,7 @@ class SpeechSegmenter:
 
     def __init__(self, detector: SpeechDetector | None) -> None:
         self._detector = detector
-        self.heard = False
-        """Whether the sound so far is more than silence."""
+        self.heard = False  # whether the sound so far is more than silence
         self._restart(0.0)
 
     def _restart(self, origin_s: float) -> None:

@@ -58,8 +58,7 @@ class ExpertVotes(nn.Module):
         return logits
 
 
-LEAST_LOG = -8.0
-"""Log probabilities are clipped here."""
+LEAST_LOG = -8.0  # log probabilities are clipped here
 
 
 class ExpertHeads(nn.Module):

@@ -116,8 +116,7 @@ class TfnHead(FusedHead):
         return products.flatten(start_dim=2), no_context(embedded)
 
 
-SMALL = 1e-8
-"""Keeps the gradients of square root and norm finite at 0."""
+SMALL = 1e-8  # keeps the gradients of square root and norm finite at 0
 
 
 class FbpHead(FusedHead):
@@ -134,12 +133,9 @@ class FbpHead(FusedHead):
         super().__init__(config, outputs)
         self.factors = factors
         self.normalise = config.fusion.normalise
-        self.projections = nn.ModuleDict(
-            {
-                m: nn.Linear(config.embedding_size, factors * outputs, bias=False)
-                for m in config.modalities
-            }
-        )
+        size = config.embedding_size, factors * outputs
+        projections = {m: nn.Linear(*size, bias=False) for m in config.modalities}
+        self.projections = nn.ModuleDict(projections)
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         first, second = (
@@ -263,11 +259,8 @@ def _weights(logs: Tensor, there: Tensor, beta: float, original: bool) -> Tensor
     if original:
         unsure = (-torch.expm1(logs)).masked_fill(~there, 1.0)
         # No division of the whole product by (1 − p_i): it fails at p_i = 1.
-        rest = [
-            torch.cat([unsure[:index], unsure[index + 1 :]]).prod(dim=0)
-            for index in range(len(unsure))
-        ]
-        base = torch.stack(rest)
+        others_of = (torch.cat([unsure[:i], unsure[i + 1 :]]) for i in range(len(unsure)))
+        base = torch.stack([rest.prod(dim=0) for rest in others_of])
     else:
         base = torch.exp(logs)
     return torch.pow(base, exponent) * there
@@ -342,8 +335,7 @@ HEADS: dict[str, Callable[[TargetConfig], nn.Module]] = {
     "multiplicative": MultiplicativeHead,
     "avef": AvefHead,
 }
-PAIRS_ONLY = ("tfn", "fbp", "multiplicative")
-"""Heads that need two modalities."""
+PAIRS_ONLY = ("tfn", "fbp", "multiplicative")  # heads that need two modalities
 
 
 def make_head(config: TargetConfig) -> nn.Module:

@@ -22,8 +22,7 @@ from avsent.labels import MODALITIES
 from avsent.model.networks.config import ModalityCheckConfig
 
 OTHER = {"audio": "face", "face": "audio"}
-LEAST_SPREAD = 1e-6
-"""Least spread of a projection: a constant one would divide by 0."""
+LEAST_SPREAD = 1e-6  # least spread of a projection: a constant one would divide by 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

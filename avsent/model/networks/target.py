@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from avsent.labels import MODALITIES
 from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
-from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, FaceExtras, VectorEncoder
+from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
 from avsent.model.networks.fusion import Decision, Embedded, FusedHead, make_head
 from avsent.model.networks.modality_check import CheckOutcome, ModalityCheck
@@ -129,20 +129,6 @@ class TargetModel(nn.Module):
         """The embedding network of ``modality``."""
         return self.get_submodule(f"{modality}_embedding")
 
-    def encode_audio(
-        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See :meth:`AudioEncoder.forward` and :meth:`AudioExperts.forward`."""
-        representation, weight = self.encoder("audio")(log_mel, lengths, prosody)
-        return representation, weight
-
-    def encode_face(
-        self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See :meth:`FaceEncoder.forward` and :meth:`FaceExperts.forward`."""
-        representation, weight = self.encoder("face")(landmarks, mask, extras)
-        return representation, weight
-
     def classify_pixels(self, pictures: Tensor) -> Tensor | None:
         """Log probabilities [S, 7] of the crops ``pictures`` [S, 48, 48]; None if the model has
         no pixel network."""
@@ -158,11 +144,7 @@ class TargetModel(nn.Module):
             scales = {modality: self.scale(modality) for modality in self.config.modalities}
             logits = logits + self.votes(utterances.values, utterances.present, scales)
         return TargetOutput(
-            logits=logits,
-            embeddings=embedded.values,
-            present=embedded.present,
-            context=decision.context,
-            votes=decision.votes,
+            logits, embedded.values, embedded.present, decision.context, decision.votes
         )
 
     def scale(self, modality: str) -> VectorEncoder:

@@ -11,6 +11,8 @@ from torch.func import functional_call
 
 from avsent.model.networks.config import TransferConfig
 
+ByModality = dict[str, Tensor]
+
 
 class HMDecoder(nn.Module):
     """Target embedding [..., ``size``] → source embedding [..., ``out``]; dense ReLU → dense tanh.
@@ -88,22 +90,13 @@ class Transfer(nn.Module):
         if not modalities:
             raise ValueError("transfer needs at least one modality")
         self.modalities = modalities
-        self.decoders = nn.ModuleDict(
-            {m: HMDecoder(target, config.decoder_hidden, source) for m in modalities}
-        )
-        self.discriminators = nn.ModuleDict(
-            {
-                m: HMDiscriminator(target, config.discriminator_hidden, config.dropout)
-                for m in modalities
-            }
-        )
+        decoders = {m: HMDecoder(target, config.decoder_hidden, source) for m in modalities}
+        sizes = target, config.discriminator_hidden, config.dropout
+        discriminators = {m: HMDiscriminator(*sizes) for m in modalities}
+        self.decoders, self.discriminators = nn.ModuleDict(decoders), nn.ModuleDict(discriminators)
 
     def decoder_losses(
-        self,
-        embeddings: dict[str, Tensor],
-        present: dict[str, Tensor],
-        source: Tensor,
-        has_source: Tensor,
+        self, embeddings: ByModality, present: ByModality, source: Tensor, has_source: Tensor
     ) -> Tensor:
         """``L_dec`` over utterances with modality and source. Trains decoders and embedding
         networks, never the source."""
@@ -114,11 +107,7 @@ class Transfer(nn.Module):
         return torch.stack(losses).mean()
 
     def discriminator_losses(
-        self,
-        embeddings: dict[str, Tensor],
-        present: dict[str, Tensor],
-        source: Tensor,
-        has_source: Tensor,
+        self, embeddings: ByModality, present: ByModality, source: Tensor, has_source: Tensor
     ) -> Tensor:
         """``L_disc``. Trains the discriminators alone."""
         losses = [
@@ -132,9 +121,7 @@ class Transfer(nn.Module):
         ]
         return torch.stack(losses).mean()
 
-    def adversarial_losses(
-        self, embeddings: dict[str, Tensor], present: dict[str, Tensor]
-    ) -> Tensor:
+    def adversarial_losses(self, embeddings: ByModality, present: ByModality) -> Tensor:
         """``L_adv``. Trains the embedding networks alone."""
         losses = []
         for modality in self.modalities:

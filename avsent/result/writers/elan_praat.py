@@ -12,12 +12,9 @@ from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.result.writers.data import Writer, is_utf8
 from avsent.text import one_line, score_text
 
-ELAN_UNITS = 1000
-"""A second in ELAN's milliseconds."""
-PRAAT_UNITS = 1_000_000
-"""Praat's times are written in seconds, to the microsecond."""
-SENTIMENT, SCORE, TEXT = "sentiment", "score", "text"
-"""Kinds of tiers."""
+ELAN_UNITS = 1000  # a second in ELAN's milliseconds
+PRAAT_UNITS = 1_000_000  # Praat's times are written in seconds, to the microsecond
+SENTIMENT, SCORE, TEXT = "sentiment", "score", "text"  # kinds of tiers
 # Besides what `one_line` escapes, XML forbids these two.
 _NOT_IN_XML = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
