@@ -264,9 +264,8 @@ class Extraction:
         rate_hz = self._config.audio.sample_rate_hz
         envelope_s, envelope = sound_envelope(samples, sound_start_s, rate_hz)
         frames, observations = self._faces.between(segment.start_s, segment.end_s)
-        chosen = choose_faces(
-            observations, envelope_s, None if audio is None else envelope, self._options.face
-        )
+        heard = None if audio is None else envelope
+        chosen = choose_faces(observations, envelope_s, heard, self._options.face)
         fault = voice_fault(samples) if audio is not None and check else None
         audio = None if fault else audio
         tracks: list[int | None] = [*chosen] or [None]

@@ -142,18 +142,15 @@ class Decider(Encoder):
         for modality in self._config.model.modalities:
             parts = [item.of(modality) for item in utterances]
             none = torch.zeros(self._config.model.representation_size(modality))
-            stacked = torch.stack(
-                [(none if part is None else part).to(self._device) for part in parts]
-            )
-            values[modality] = stacked[None]
+            known = [(none if part is None else part).to(self._device) for part in parts]
+            values[modality] = torch.stack(known)[None]
             present[modality] = torch.tensor([[p is not None for p in parts]], device=self._device)
         return Utterances(values, present, torch.tensor([len(utterances)]))
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
         """Calibrated class probabilities [U, C]."""
-        found = probabilities_of(
-            output.logits[0].cpu(), self._config.calibration, real=self._config.model.real
-        )
+        calibration, real = self._config.calibration, self._config.model.real
+        found = probabilities_of(output.logits[0].cpu(), calibration, real=real)
         if not np.isfinite(found).all():
             raise CheckpointError(
                 f"{self._config.name}: its weights give no numbers; restore the checkpoint"

@@ -203,20 +203,13 @@ class Encoder:
         voices = [(place, voice) for place, voice in sounds if voice is not None]
         for rows in of_like_length([voice.power.shape[1] for _, voice in voices], MOST_FRAMES):
             batch = [voices[row] for row in rows]
-            representations, weights = encode_voices(
-                self._model,
-                [normalised_log(voice.power, self._floor_db) for _, voice in batch],
-                [voice.prosody for _, voice in batch],
-                self._device,
-            )
-            for (place, voice), representation, weight in zip(
-                batch, representations, weights.cpu(), strict=True
-            ):
-                encoded[place] = replace(
-                    encoded[place],
-                    audio=representation,
-                    audio_frames=_attention_in_time(voice.times_s, weight),
-                )
+            log_mels = [normalised_log(voice.power, self._floor_db) for _, voice in batch]
+            prosody = [voice.prosody for _, voice in batch]
+            representations, weights = encode_voices(self._model, log_mels, prosody, self._device)
+            found = zip(batch, representations, weights.cpu(), strict=True)
+            for (place, voice), representation, weight in found:
+                frames = _attention_in_time(voice.times_s, weight)
+                encoded[place] = replace(encoded[place], audio=representation, audio_frames=frames)
         return encoded
 
     def _with_face(
@@ -229,13 +222,9 @@ class Encoder:
         representations, weights = encode_faces(
             self._model, [face.landmarks], [neutral], [encoded.looks], self._device
         )
-        return replace(
-            encoded,
-            features=replace(encoded.features, face=None),
-            face=representations[0],
-            face_frames=_time_weights(face.times_s, weights[0]),
-            looks=None,
-        )
+        frames = _time_weights(face.times_s, weights[0])
+        encoded = replace(encoded, features=replace(encoded.features, face=None), looks=None)
+        return replace(encoded, face=representations[0], face_frames=frames)
 
 
 def of_like_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -238,11 +238,8 @@ def _verify(name: str, folder: Path, index: Index | None = None) -> Finding:
     listed = index.find(real.name)
     if listed is None:
         return Finding(name, State.unlisted, f"{INDEX_FILE} does not list it; {_ANEW}")
-    differing = [
-        field.name
-        for field in fields(Entry)
-        if getattr(listed, field.name) != getattr(real, field.name)
-    ]
+    names = [field.name for field in fields(Entry)]
+    differing = [one for one in names if getattr(listed, one) != getattr(real, one)]
     if differing:
         told = " and ".join(differing)
         return Finding(name, State.damaged, f"{INDEX_FILE} tells other {told}; {_ANEW}")

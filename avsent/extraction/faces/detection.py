@@ -121,11 +121,8 @@ class FaceDetector:
             path = str(self._network_path)
             self._network = load_once(path, lambda: self._dlib.cnn_face_detection_model_v1(path))
         colour = cv2.cvtColor(copy, cv2.COLOR_GRAY2RGB)
-        return [
-            (found.rect, float(found.confidence))
-            for found in self._network(colour, 0)
-            if found.confidence >= floor
-        ]
+        found = [(one.rect, float(one.confidence)) for one in self._network(colour, 0)]
+        return [(rect, score) for rect, score in found if score >= floor]
 
 
 def _find_on_copy(run: Callable[[Gray], _Found], gray: Gray, scale: float) -> list[Detection]:

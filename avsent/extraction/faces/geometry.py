@@ -117,11 +117,8 @@ def same_place(a: Box, b: Box) -> bool:
         return True
     small, large = (a, b) if box_side(a) < box_side(b) else (b, a)
     x, y = box_centre(small)
-    return (
-        large[0] < x < large[2]
-        and large[1] < y < large[3]
-        and 2 * box_side(small) > box_side(large)
-    )
+    inside = large[0] < x < large[2] and large[1] < y < large[3]
+    return inside and 2 * box_side(small) > box_side(large)
 
 
 def roll(landmarks: Points) -> float:
@@ -139,9 +136,8 @@ def chip_matrix(box: Box, face_px: float, chip_px: int, angle: float = 0.0) -> M
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     x, y = box_centre(box)
     middle = (chip_px - 1) / 2
-    return np.array(
-        [[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]]
-    )
+    right, down = middle - cos * x - sin * y, middle + sin * x - cos * y
+    return np.array([[cos, sin, right], [-sin, cos, down]])
 
 
 def inverse(matrix: Matrix) -> Matrix:

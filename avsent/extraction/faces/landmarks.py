@@ -176,8 +176,6 @@ class LandmarkSmoother:
 def smooth_landmarks(times_s: Points, landmarks: Points) -> NDArray[np.float32]:
     """The whole track [T, 68, 2] at ``times_s`` [T] through one :class:`LandmarkSmoother`."""
     smoother = LandmarkSmoother()
-    frames = [
-        smoother(float(t), frame.astype(np.float32))
-        for t, frame in zip(times_s, landmarks, strict=True)
-    ]
+    pairs = zip(times_s, landmarks, strict=True)
+    frames = [smoother(float(time_s), frame.astype(np.float32)) for time_s, frame in pairs]
     return np.stack(frames) if frames else np.zeros((0, 68, 2), dtype=np.float32)

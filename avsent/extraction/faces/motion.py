@@ -90,11 +90,8 @@ def _dissimilarity(a: _Tiny, b: _Tiny) -> tuple[float, float]:
 def _shifted_dissimilarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """1 - correlation at the best shift of up to ``SHIFT_PX``."""
     inner = (slice(SHIFT_PX, -SHIFT_PX), slice(SHIFT_PX, -SHIFT_PX))
-    best = max(
-        float(cv2.matchTemplate(a, b[inner], cv2.TM_CCOEFF_NORMED).max()),
-        float(cv2.matchTemplate(b, a[inner], cv2.TM_CCOEFF_NORMED).max()),
-    )
-    return 1.0 - best
+    found = (cv2.matchTemplate(x, y[inner], cv2.TM_CCOEFF_NORMED) for x, y in ((a, b), (b, a)))
+    return 1.0 - max(float(correlations.max()) for correlations in found)
 
 
 FLOW_FACE_PX = 64
@@ -163,10 +160,8 @@ class FaceFlow:
         off = self._scale * complex(*geometry.box_centre(box)) + self._shift
         middle = (FLOW_CHIP_PX - 1) / 2
         size = self._scale * geometry.box_side(box) / FLOW_FACE_PX
-        return (
-            abs(off - complex(middle, middle)) <= MAX_OFF_PX
-            and 1 / MAX_OFF_SCALE <= size <= MAX_OFF_SCALE
-        )
+        centred = abs(off - complex(middle, middle)) <= MAX_OFF_PX
+        return centred and 1 / MAX_OFF_SCALE <= size <= MAX_OFF_SCALE
 
 
 def _flow(a: Gray, b: Gray, points: Complex) -> tuple[Complex, NDArray[np.bool_]]:

@@ -58,11 +58,9 @@ def face_features(
     normalised, usable = normalise_landmarks(landmarks)
     if not usable.any():
         return None
-    return FaceFeatures(
-        times_s=np.asarray(times_s, dtype=np.float64)[usable],
-        landmarks=normalised[usable],
-        pictures=None if crops is None else pictures_of(crops[usable]),
-    )
+    times_s = np.asarray(times_s, dtype=np.float64)[usable]
+    pictures = None if crops is None else pictures_of(crops[usable])
+    return FaceFeatures(times_s, normalised[usable], pictures)
 
 
 def pictures_of(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from avsent.extraction.features.numba_cache import ensure_numba_cache
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Samples
 
 Array = NDArray[np.float32]
-Track = NDArray[np.float64]  # a value for each hop [N]
+Floats = NDArray[np.float64]
 
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
@@ -93,7 +93,7 @@ class AudioFeatures:
     (:func:`normalised_log`); ``times_s`` [N] of its frames;
     ``prosody`` [``SIZE``], None where it is not known."""
 
-    times_s: Track
+    times_s: Floats
     power: Array
     prosody: Array | None = None
 
@@ -203,7 +203,7 @@ def prosody_of(samples: Samples, power: Array, first: int, config: AudioConfig) 
     return np.array(statistics, dtype=np.float32)
 
 
-def _pitch(samples: Samples, config: AudioConfig) -> tuple[Track, Track]:
+def _pitch(samples: Samples, config: AudioConfig) -> tuple[Floats, Floats]:
     """For each hop, the pitch in semitones above 100 Hz [N] and its periodicity [N], 0 … 1."""
     rate_hz = config.sample_rate_hz
     size = round(PITCH_WINDOW_S * rate_hz)
@@ -216,7 +216,7 @@ def _pitch(samples: Samples, config: AudioConfig) -> tuple[Track, Track]:
     return pitch, periodic
 
 
-def _pitch_of(frames: Array, rate_hz: int) -> tuple[Track, Track]:
+def _pitch_of(frames: Array, rate_hz: int) -> tuple[Floats, Floats]:
     window = np.hanning(frames.shape[1]).astype(np.float32)
     frames = (frames - frames.mean(axis=1, keepdims=True)) * window
     own, of_window = _autocorrelation(frames), _autocorrelation(window[None])
@@ -233,14 +233,14 @@ def _pitch_of(frames: Array, rate_hz: int) -> tuple[Track, Track]:
     return 12 * np.log2(rate_hz / (lag + offset) / 100.0), np.clip(peak, 0.0, 1.0)
 
 
-def _autocorrelation(frames: Array) -> Track:
+def _autocorrelation(frames: Array) -> Floats:
     """[N, W] → [N, W], lags 0 … W − 1."""
     size = frames.shape[1]
     spectrum = np.fft.rfft(frames, 2 ** int(np.ceil(np.log2(2 * size))), axis=1)
     return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :size], dtype=np.float64)
 
 
-def _of_pitch(semitones: Track, voiced: NDArray[np.bool_]) -> list[Any]:
+def _of_pitch(semitones: Floats, voiced: NDArray[np.bool_]) -> list[Any]:
     track = semitones[voiced]
     if len(track):
         track = track[np.abs(track - np.median(track)) < OUTLIER_SEMITONES]
@@ -266,19 +266,12 @@ def _of_balance(power: Array) -> list[Any]:
     parts = slice(0, LOW_BANDS), slice(LOW_BANDS, HIGH_BANDS), slice(HIGH_BANDS, None)
     low, middle, high = (10 * np.log10(linear[part].sum(axis=0) + 1e-9) for part in parts)
     flux = np.abs(np.diff(decibel, axis=1)).mean() if decibel.shape[1] > 1 else 0.0
-    return [
-        centroid.mean(),
-        centroid.std(),
-        tilt,
-        (middle - low).mean(),
-        (high - low).mean(),
-        (middle - low).std(),
-        (high - low).std(),
-        flux,
-    ]
+    contrasts = middle - low, high - low
+    means, deviations = [one.mean() for one in contrasts], [one.std() for one in contrasts]
+    return [centroid.mean(), centroid.std(), tilt, *means, *deviations, flux]
 
 
-def _of_modulation(energy: Track, hop_s: float) -> list[Any]:
+def _of_modulation(energy: Floats, hop_s: float) -> list[Any]:
     """Log share of the envelope's modulation in each band of ``MODULATION_HZ``."""
     if len(energy) < FEWEST_FRAMES:
         return [0.0] * len(MODULATION_HZ)

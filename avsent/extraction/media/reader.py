@@ -189,7 +189,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
 
     if video is not None:
         _prepare_video(path, video, threads)
-    streams = [stream for stream in (video, audio) if stream is not None]
+    timed = [s for s in (video, audio) if s is not None and s.duration and s.time_base]
     start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
     floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
     floating = floating or not -_NEGATIVE_START_S <= start_s <= events.MAX_START_S
@@ -198,9 +198,9 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
         container=container,
         video=video,
         audio=audio,
-        duration_s=_duration_s(container, streams),
+        duration_s=_duration_s(container, timed),
         origin_s=start_s if floating else 0.0,
-        stated_end_s=_stated_end_s(container, streams),
+        stated_end_s=_stated_end_s(container, timed),
         damage=tuple(notes),
     )
 
@@ -247,22 +247,18 @@ def _stated_size(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:
+def _duration_s(container: InputContainer, timed: list[Any]) -> float | None:
     ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
     if not ends or ends[0] < 0:
-        ends = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
+        ends = [float(stream.duration * stream.time_base) for stream in timed]
     return max(ends) if ends and 0 < max(ends) <= events.MAX_STATED_S else None
 
 
-def _stated_end_s(container: InputContainer, streams: list[Any]) -> float | None:
+def _stated_end_s(container: InputContainer, timed: list[Any]) -> float | None:
     names = set(container.format.name.split(","))
     if not names & {"mov", "matroska", "avi"}:
         return None  # FFmpeg guesses the duration from the size of the file
-    ends = [
-        float(((s.start_time or 0) + s.duration) * s.time_base)
-        for s in streams
-        if s.duration and s.time_base
-    ]
+    ends = [float(((s.start_time or 0) + s.duration) * s.time_base) for s in timed]
     if not ends and container.duration:
         known = all(s.type in ("video", "audio") for s in container.streams)
         ends = [container.duration / _AV_TIME_BASE_HZ] if known else []

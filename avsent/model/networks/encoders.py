@@ -19,11 +19,8 @@ _TIME_HALVINGS = 3
 
 
 def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(),
-    ]
+    convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
 
 
 class AudioEncoder(nn.Module):

@@ -46,12 +46,9 @@ class Decision:
 
 def _classifier(size: int, config: TargetConfig) -> nn.Sequential:
     """HMTL's classifier: dense ReLU → dense, dropout between."""
-    return nn.Sequential(
-        nn.Linear(size, config.context.classifier),
-        nn.ReLU(),
-        nn.Dropout(config.context.dropout),
-        nn.Linear(config.context.classifier, config.outputs),
-    )
+    context = config.context
+    first, last = nn.Linear(size, context.classifier), nn.Linear(context.classifier, config.outputs)
+    return nn.Sequential(first, nn.ReLU(), nn.Dropout(context.dropout), last)
 
 
 class FusedHead(nn.Module):

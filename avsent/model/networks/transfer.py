@@ -110,15 +110,11 @@ class Transfer(nn.Module):
         self, embeddings: ByModality, present: ByModality, source: Tensor, has_source: Tensor
     ) -> Tensor:
         """``L_disc``. Trains the discriminators alone."""
-        losses = [
-            discriminator_loss(
-                self.discriminators[m](source.detach()),
-                self.discriminators[m](embeddings[m].detach()),
-                has_source,
-                present[m],
-            )
-            for m in self.modalities
-        ]
+        losses = []
+        for modality in self.modalities:
+            judge = self.discriminators[modality]
+            on_source, on_target = judge(source.detach()), judge(embeddings[modality].detach())
+            losses.append(discriminator_loss(on_source, on_target, has_source, present[modality]))
         return torch.stack(losses).mean()
 
     def adversarial_losses(self, embeddings: ByModality, present: ByModality) -> Tensor:

@@ -170,11 +170,8 @@ def _add_tier(document: Element, tier: Tier, slots: dict[tuple[int, bool], str],
     texts: list[tuple[str, str]] = []
     for span in tier.spans:
         count += 1
-        about = {
-            "ANNOTATION_ID": f"a{count}",
-            "TIME_SLOT_REF1": slots[id(span), False],
-            "TIME_SLOT_REF2": slots[id(span), True],
-        }
+        start, end = slots[id(span), False], slots[id(span), True]
+        about = {"ANNOTATION_ID": f"a{count}", "TIME_SLOT_REF1": start, "TIME_SLOT_REF2": end}
         _annotate(element, "ALIGNABLE_ANNOTATION", about, label_of(span.utterance))
         if text := annotation(span.utterance.text or ""):
             texts.append((f"a{count}", text))
