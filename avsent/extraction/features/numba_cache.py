@@ -52,7 +52,7 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def may_be_written(folder: Path) -> bool:
-    """Whether there is such a folder, and files can be made in it."""
+    """Whether files can be made in ``folder``; False where it is missing."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
