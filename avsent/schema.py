@@ -124,15 +124,15 @@ def read_json(
         CheckpointError: the file cannot be read, or is damaged or made for another version.
     """
     data = read_object(path, CheckpointError, remedy, max_bytes=MAX_CONFIG_BYTES)
-    if data.get("format") != form:
-        raise CheckpointError(
-            f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
-            f"{form!r}; use a matching version"
-        )
     try:
+        if data.get("format") != form:
+            raise CheckpointError(
+                f"{path}: its format is {str(data.get('format'))[:40]!r}, this avsent reads "
+                f"{form!r}; use a matching version"
+            )
         found = build(kind, data, path.stem)
         check(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged, {error}; {remedy}") from error
     return found
 

@@ -24,6 +24,7 @@ from avsent.extraction.media.reader import MediaReader, prefetch
 from avsent.extraction.media.video import PictureTrack
 from avsent.extraction.utterances.segmentation import SpeechSegmenter
 from avsent.model.decision import Decider
+from avsent.model.networks.experts import AudioExperts, FaceExperts
 from avsent.model.networks.target import TargetModel
 
 # Stage or part → functions, or classes with names of methods. An unknown name stops the benchmark.
@@ -53,8 +54,8 @@ PARTS: Clocked = {
     "media: sound, decoding and resampling": ((SoundTrack, "feed finish"),),
     "listening: speech": ((SpeechSegmenter, "push flush"),),
     "networks: pixel network": ((TargetModel, "classify_pixels"),),
-    "networks: voice experts": ((TargetModel, "encode_audio"),),
-    "networks: face experts": ((TargetModel, "encode_face"),),
+    "networks: voice experts": ((AudioExperts, "forward"),),
+    "networks: face experts": ((FaceExperts, "forward"),),
 }
 _GENERATORS = ("__iter__", "prefetch", "decide", "feed", "finish")
 _DONE = object()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avsent.errors import DatasetError
+from avsent.errors import CheckpointError, DatasetError
 from avsent.labels import (
     EMOTIONS,
     POLARITY_LABELS,
@@ -35,7 +36,7 @@ from avsent.model.networks.config import (
     TargetConfig,
 )
 from avsent.model.networks.target import TargetModel, Utterances
-from avsent.schema import build
+from avsent.schema import build, read_json
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,24 @@ junk = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@dataclass(frozen=True)
+class Chain:
+    format: str
+    next: Chain | None = None
+
+
+def test_nested_too_deep_is_damaged(tmp_path: Path) -> None:
+    """JSON that the parser still reads, but that is too deep for the dataclasses."""
+    depth = 600
+    link = '{"format": "chain", "next": '
+    path = tmp_path / "chain.json"
+    path.write_text(link * depth + "null" + "}" * depth)
+    assert json.loads(path.read_text())
+    with pytest.raises(CheckpointError, match=r"chain\.json: damaged, .*; mend it") as caught:
+        read_json(path, Chain, lambda chain: None, form="chain", remedy="mend it")
+    assert "\n" not in str(caught.value)
 
 
 @given(junk)

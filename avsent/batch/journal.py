@@ -388,7 +388,7 @@ def packed_representations(utterances: Sequence[EncodedUtterance]) -> bytes:
     attention within them (a result has none for a modality that was not used)."""
     plain = [
         {
-            "warnings": list(one.warnings),
+            "warnings": list(one.features.warnings),
             "audio_frames": [(frame.time_s, frame.weight) for frame in one.audio_frames],
             "face_frames": [(frame.time_s, frame.weight) for frame in one.face_frames],
             **{

@@ -184,7 +184,7 @@ def _durations(
     def probe(file: SourceFile) -> float | None:
         try:
             with MediaReader(file.path) as reader:
-                return reader.info.duration_s
+                return reader.media.duration_s
         except MediaError:
             return None  # the worker will report what is wrong with it
 

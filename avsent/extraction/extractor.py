@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,36 +18,24 @@ from avsent.extraction.buffers import RecentFaces, RecentSound
 from avsent.extraction.faces.active_speaker import choose_faces, sound_envelope
 from avsent.extraction.faces.geometry import FaceObservation, Sighting
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
-from avsent.extraction.features.face import (
-    MIN_FACE_SHARE,
-    FaceConfig,
-    FaceFeatures,
-    NeutralFace,
-    face_features,
-)
+from avsent.extraction.features.face import FaceConfig, FaceFeatures, NeutralFace, face_features
 from avsent.extraction.features.quality import face_fault, voice_fault
 from avsent.extraction.features.voice import AudioConfig, AudioFeatures, audio_features
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sound
 from avsent.extraction.media.reader import MediaReader, prefetch
+from avsent.extraction.utterances import segmentation
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
-from avsent.extraction.utterances.segmentation import (
-    MAX_UTTERANCE_S,
-    Segment,
-    SileroSpeechDetector,
-    SpeechDetector,
-    SpeechSegmenter,
-    WindowSegmenter,
-    default_detector,
-)
+from avsent.extraction.utterances.segmentation import Segment, SpeechDetector
 from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 
-MAX_LAG_S = 30.0
-"""A stream that lies further behind the other has ended: it is not waited for."""
+MAX_LAG_S = 30.0  # a stream that lies further behind the other has ended: it is not waited for
 JUDGING_S = 2.0
 """Speech is detected in batches: an utterance is final this much after its end, at the latest."""
-MAX_OPEN_S = MAX_LAG_S + MAX_UTTERANCE_S + JUDGING_S
+MAX_OPEN_S = MAX_LAG_S + segmentation.MAX_UTTERANCE_S + JUDGING_S
 """Faces are kept no longer than this for an utterance that may still be open."""
+MIN_FACE_SHARE = 0.2
+"""A face found in a smaller share of an utterance's analysed frames is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +73,11 @@ class SegmentedSound:
     audible: bool
 
 
-Events = Generator[Frame | SegmentedSound | Damage, None, None]
-
-
-class _NoSpeechDetector:
-    """Detects nothing: where the utterances are given, only silence is looked for."""
-
-    name: ClassVar[str] = "none"
-
-    def reset(self) -> None:
-        pass
-
-    def probabilities(self, frames: NDArray[np.float32]) -> list[float]:
-        return [0.0] * len(frames)
-
-
-def segmented(reader: MediaReader, detector: SpeechDetector) -> Events:
+def segmented(
+    reader: MediaReader, detector: SpeechDetector | None
+) -> Generator[Frame | SegmentedSound | Damage, None, None]:
     """The reader's events, its sound cut into utterances by voice activity."""
-    segmenter = SpeechSegmenter(detector)
+    segmenter = segmentation.SpeechSegmenter(detector)
     end_s: float | None = None
     for event in reader:
         if not isinstance(event, Sound):
@@ -179,9 +153,9 @@ class Extraction:
         self._on_progress = on_progress
         self._detector = detector
         if segments is None and self._options.utterances is not None:
-            segments = read_given(self._options.utterances)
+            segments = _read_given(self._options.utterances)
         self._given = segments is not None
-        self._windows = None if self._given else WindowSegmenter()
+        self._windows = None if self._given else segmentation.WindowSegmenter()
         # Utterances whose end was not yet reached; True: a provisional window.
         self._waiting = [(segment, False) for segment in segments or ()]
         self._yielded = {False: 0, True: 0}  # by the same
@@ -195,11 +169,12 @@ class Extraction:
         rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
         threads = None if self._options.threads is None else 1
         with MediaReader(self.path, analysis_rate_hz=rate_hz, threads=threads) as reader:
-            info = reader.info
-            tracker = FaceTracker(self._options.landmarks) if info.has_video else None
-            self._heard_s = 0.0 if info.has_audio else np.inf
-            self._seen_s = 0.0 if info.has_video else np.inf
-            events = segmented(reader, self._speech_detector(info.has_audio))
+            media = reader.media
+            has_audio, has_video = media.audio is not None, media.video is not None
+            tracker = FaceTracker(self._options.landmarks) if has_video else None
+            self._heard_s = 0.0 if has_audio else np.inf
+            self._seen_s = 0.0 if has_video else np.inf
+            events = segmented(reader, self._speech_detector(has_audio))
             if self._options.threads != 1:
                 events = prefetch(events)
             # Closing the generators ends the reading thread before the file is closed.
@@ -215,13 +190,13 @@ class Extraction:
                             self._take_damage(event)
                     yield from self._complete(_reached(self._heard_s, self._seen_s))
                     self._forget()
-                    self._report(reader.position_s, info.duration_s)
+                    self._report(reader.position_s, media.duration_s)
             if self._windows is not None and self.silent:
                 self._waiting += [(segment, True) for segment in self._windows.flush()]
             yield from self._complete(np.inf)
-            self.duration_s = info.duration_s if info.duration_s is not None else reader.end_s
+            self.duration_s = reader.end_s if media.duration_s is None else media.duration_s
             self.tracks = tracker.tracks if tracker is not None else []
-            self._warn_of_missing(info.has_audio, info.has_video)
+            self._warn_of_missing(has_audio, has_video)
             self._report(self.duration_s, self.duration_s)
 
     def neutral(self, track: int | None) -> NDArray[np.float32] | None:
@@ -229,11 +204,11 @@ class Extraction:
         found = None if track is None else self._neutrals.get(track)
         return None if found is None else found.median()
 
-    def _speech_detector(self, has_audio: bool) -> SpeechDetector:
+    def _speech_detector(self, has_audio: bool) -> SpeechDetector | None:
         if self._given:
-            return _NoSpeechDetector()
-        detector = self._detector or default_detector()
-        if detector.name != SileroSpeechDetector.name and has_audio:
+            return None
+        detector = self._detector or segmentation.default_detector()
+        if detector.name != segmentation.SileroSpeechDetector.name and has_audio:
             self.warnings.append("silero-vad cannot be loaded: utterances found by loudness")
         return detector
 
@@ -289,9 +264,8 @@ class Extraction:
         rate_hz = self._config.audio.sample_rate_hz
         envelope_s, envelope = sound_envelope(samples, sound_start_s, rate_hz)
         frames, observations = self._faces.between(segment.start_s, segment.end_s)
-        chosen = choose_faces(
-            observations, envelope_s, None if audio is None else envelope, self._options.face
-        )
+        heard = None if audio is None else envelope
+        chosen = choose_faces(observations, envelope_s, heard, self._options.face)
         fault = voice_fault(samples) if audio is not None and check else None
         audio = None if fault else audio
         tracks: list[int | None] = [*chosen] or [None]
@@ -302,14 +276,8 @@ class Extraction:
                 warnings.append(f"{fault}: the voice is not used")
             elif audio is None and not window:
                 warnings.append("no voice is heard in it")
-            yield UtteranceFeatures(
-                segment=segment,
-                track=track if face is not None else None,
-                audio=audio,
-                face=face,
-                warnings=tuple(warnings),
-                provisional=window,
-            )
+            track = None if face is None else track
+            yield UtteranceFeatures(segment, track, audio, face, tuple(warnings), window)
 
     def _forget(self) -> None:
         """Drop sound and faces that no utterance to come can need."""
@@ -355,7 +323,7 @@ def _reached(heard_s: float, seen_s: float) -> float:
     return max(first, second - MAX_LAG_S)
 
 
-def read_given(path: Path) -> list[Segment]:
+def _read_given(path: Path) -> list[Segment]:
     """The user's utterances. Raises BoundariesError where one cannot be used."""
     segments = read_boundaries(path)
     for segment in segments:
@@ -364,7 +332,7 @@ def read_given(path: Path) -> list[Segment]:
                 f"{path}: the utterance at {segment.start_s:.2f} s is longer than "
                 f"{MAX_GIVEN_S:.0f} s; split it"
             )
-    return list(segments)
+    return segments
 
 
 @dataclass(frozen=True, slots=True, eq=False)

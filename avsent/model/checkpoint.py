@@ -4,10 +4,9 @@
 from the folder. A checkpoint is untrusted input: sizes are checked before anything is allocated.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,8 @@ from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.files import atomic_path, atomic_text, file_sha256, prepare_folder
 from avsent.labels import MODALITIES
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
-from avsent.model.networks.config import (
-    AudioEncoderConfig,
-    ExpertsConfig,
-    ModalityCheckConfig,
-    PixelConfig,
-    TargetConfig,
-)
+from avsent.model.networks import config as configs
+from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import VectorEncoder
 from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel
@@ -41,8 +35,7 @@ RESTORE = "restore the checkpoint"
 MAX_WEIGHTS_BYTES = 512 * 1024**2
 """Our largest has 7 MB. Also the limit of what a configuration may ask for."""
 MAX_HEADER_BYTES = 4 * 1024**2
-MAX_WEIGHT = 1e6
-"""A larger weight makes outputs infinite."""
+MAX_WEIGHT = 1e6  # a larger weight makes outputs infinite
 WEIGHT_TYPES = {"F32", "F16", "BF16", "I64"}
 
 MAX_FFT_SAMPLES = 8192
@@ -50,8 +43,7 @@ MAX_OVERLAP = 16
 """FFTs that a sample is in: the spectrogram of a long utterance must not fill the memory."""
 MIN_AUDIO_BLOCKS = 3
 """The audio encoder halves time in its first three blocks; the attention's times rely on it."""
-MAX_PIXEL_BLOCKS = 5
-"""More would halve a picture of 48 pixels to nothing."""
+MAX_PIXEL_BLOCKS = 5  # more would halve a picture of 48 pixels to nothing
 MAX_MEMBERS = 32
 MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
 MODALITY_CHOICES = (("audio",), ("face",), MODALITIES, ("text",))
@@ -153,16 +145,11 @@ def save_checkpoint(
     with atomic_text(places[0]) as settings, atomic_path(places[1]) as weights:
         # Not written by safetensors, whose files only their owner may read.
         weights.write_bytes(save(tensors))
+        digest = file_sha256(weights)
         config = CheckpointConfig(
-            format=FORMAT,
-            name=name,
-            weights_sha256=file_sha256(weights),
-            licence=licence,
-            model=model.config,
-            features=features,
-            calibration=calibration,
+            FORMAT, name, digest, licence, model.config, features, calibration
         )
-        settings.write(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+        settings.write(json.dumps(asdict(config), indent=2) + "\n")
         settings.flush()  # a full disk is noticed before the weights take their name
     return config
 
@@ -171,12 +158,8 @@ def save_checkpoint(
 
 
 def _check_config(config: CheckpointConfig) -> None:
-    check_sizes(config.model, config.features)
-    check_calibration(config.calibration, len(config.model.labels))
-
-
-def check_calibration(calibration: Calibration, classes: int) -> None:
-    """Raise ValueError where it gives no probabilities."""
+    _check_sizes(config.model, config.features)
+    calibration = config.calibration
     for name in ("temperature", "deviation"):
         if getattr(calibration, name) <= 0:
             raise ValueError(f"the {name} is not positive")
@@ -184,12 +167,12 @@ def check_calibration(calibration: Calibration, classes: int) -> None:
             raise ValueError(f"the {name} is out of range")
     if max(map(abs, calibration.log_prior), default=0.0) > MAX_LOG_PRIOR:
         raise ValueError("log_prior is out of range")
-    if len(calibration.log_prior) not in (0, classes):
+    if len(calibration.log_prior) not in (0, len(config.model.labels)):
         raise ValueError("log_prior does not have one number per label")
 
 
-def check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
-    """Raise ValueError where a size is out of range or parts contradict each other."""
+def _check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
+    """Sizes within their ranges, and parts that do not contradict each other."""
     experts = model.experts
     sizes = [len(model.labels), model.fusion.factors, model.fusion.outputs, model.fusion.segments]
     parts: list[Any] = [model.audio, model.face, model.context]
@@ -228,12 +211,13 @@ def _check_range(what: str, sizes: Sequence[int], most: int) -> None:
 
 def _check_part(part: Any, features: FeatureConfig) -> None:
     """Whether a network has possible sizes, and those of its features. ``part``: its dataclass."""
-    numbers = dataclasses.asdict(part)
+    numbers = asdict(part)
     layers = numbers.get("channels", numbers.get("hidden", ()))
     sizes = [*layers, *(number for number in numbers.values() if type(number) is int)]
     _check_range("a layer size", sizes, MAX_LAYER_SIZE)
-    least = MIN_AUDIO_BLOCKS if isinstance(part, AudioEncoderConfig) else 0
-    if not least <= len(layers) <= (MAX_PIXEL_BLOCKS if isinstance(part, PixelConfig) else 16):
+    least = MIN_AUDIO_BLOCKS if isinstance(part, configs.AudioEncoderConfig) else 0
+    most = MAX_PIXEL_BLOCKS if isinstance(part, configs.PixelConfig) else 16
+    if not least <= len(layers) <= most:
         raise ValueError("the number of layers is out of range")
     if not 0 <= part.dropout < 1:
         raise ValueError("a dropout is not within 0 and 1")
@@ -243,7 +227,7 @@ def _check_part(part: Any, features: FeatureConfig) -> None:
         raise ValueError("network and features differ in landmark points")
 
 
-def _check_votes(experts: ExpertsConfig) -> None:
+def _check_votes(experts: configs.ExpertsConfig) -> None:
     if experts.prosody != PROSODY_SIZE:
         raise ValueError("network and features differ in prosody")
     members = experts.audio_members, experts.face_members, experts.pixels.members
@@ -255,7 +239,7 @@ def _check_votes(experts: ExpertsConfig) -> None:
         raise ValueError("pixel_polarity names a polarity that is none")
 
 
-def _check_guard(guard: ModalityCheckConfig, model: TargetConfig) -> None:
+def _check_guard(guard: configs.ModalityCheckConfig, model: TargetConfig) -> None:
     if model.modalities != MODALITIES:
         raise ValueError("a guard needs voice and face")
     sizes = guard.components, guard.basis, guard.neighbours

@@ -22,8 +22,7 @@ from avsent.result.record import Attention, ModalityShare, UtteranceResult, roun
 
 NAMES = {"audio": "voice", "face": "face"}
 
-HALF_STEP = 0.5
-"""Sentiment nearer to 0 than this rounds to 0, which is neutral."""
+HALF_STEP = 0.5  # sentiment nearer to 0 than this rounds to 0, which is neutral
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -71,8 +70,7 @@ def probabilities_of(
     logits = outputs.double() / calibration.temperature
     if calibration.log_prior:
         logits = logits + torch.tensor(calibration.log_prior, dtype=torch.float64)
-    probabilities: NDArray[np.float64] = torch.softmax(logits, dim=-1).numpy()
-    return probabilities
+    return np.asarray(torch.softmax(logits, dim=-1).numpy())
 
 
 class Decider(Encoder):
@@ -144,18 +142,15 @@ class Decider(Encoder):
         for modality in self._config.model.modalities:
             parts = [item.of(modality) for item in utterances]
             none = torch.zeros(self._config.model.representation_size(modality))
-            stacked = torch.stack(
-                [(none if part is None else part).to(self._device) for part in parts]
-            )
-            values[modality] = stacked[None]
+            known = [(none if part is None else part).to(self._device) for part in parts]
+            values[modality] = torch.stack(known)[None]
             present[modality] = torch.tensor([[p is not None for p in parts]], device=self._device)
         return Utterances(values, present, torch.tensor([len(utterances)]))
 
     def _probabilities(self, output: TargetOutput) -> NDArray[np.float64]:
         """Calibrated class probabilities [U, C]."""
-        found = probabilities_of(
-            output.logits[0].cpu(), self._config.calibration, real=self._config.model.real
-        )
+        calibration, real = self._config.calibration, self._config.model.real
+        found = probabilities_of(output.logits[0].cpu(), calibration, real=real)
         if not np.isfinite(found).all():
             raise CheckpointError(
                 f"{self._config.name}: its weights give no numbers; restore the checkpoint"
@@ -172,7 +167,7 @@ class Decider(Encoder):
         doubts: Sequence[str],
     ) -> UtteranceResult:
         labels = self._config.model.labels
-        warnings = (*item.warnings, *doubts)
+        warnings = (*item.features.warnings, *doubts)
         if probabilities is None:
             probabilities = np.full(len(labels), 1 / len(labels))
             warnings = (*warnings, "nothing to judge it by: every class is as likely")

@@ -5,9 +5,8 @@ but for rounding. On a processor utterances are encoded one by one: what fits in
 half the time that it takes in a batch of fifty.
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,7 @@ from avsent.result.record import TimeWeight
 
 Array = NDArray[np.float32]
 
-MOST_PICTURES = 2048
-"""Pictures in a batch of the pixel network; they take about a gigabyte."""
+MOST_PICTURES = 2048  # pictures in a batch of the pixel network; they take about a gigabyte
 MOST_FRAMES = 131_072
 """Spectrogram frames in a batch, padding included: 22 minutes, about a gigabyte."""
 
@@ -61,11 +59,6 @@ class EncodedUtterance:
         """The face that it belongs to."""
         return self.features.track
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was missing or damaged in it."""
-        return self.features.warnings
-
     def of(self, modality: str) -> Tensor | None:
         """The representation of ``modality``."""
         return self.audio if modality == "audio" else self.face
@@ -80,7 +73,9 @@ def encode_voices(
     """Representations [N, R] and attention over steps [N, S] of N spectrograms [mel, T_i] with
     their ``prosody`` [24], None where it is not known."""
     padded, lengths = pad_log_mels(log_mels)
-    return model.encode_audio(padded.to(device), lengths.to(device), _stacked(prosody, device))
+    encoder, known = model.encoder("audio"), _stacked(prosody, device)
+    representations, weights = encoder(padded.to(device), lengths.to(device), known)
+    return representations, weights
 
 
 def encode_faces(
@@ -104,7 +99,8 @@ def encode_faces(
             if one is not None:
                 by_frame[place, : PICTURE_EVERY * len(one) : PICTURE_EVERY] = one
     extras = FaceExtras(_stacked(neutrals, device), by_frame)
-    return model.encode_face(padded.to(device), mask.to(device), extras)
+    representations, weights = model.encoder("face")(padded.to(device), mask.to(device), extras)
+    return representations, weights
 
 
 def look_at(
@@ -200,27 +196,20 @@ class Encoder:
         looks = look_at(self._model, pictures, self._device)
         encoded = []
         for item, face, seen in zip(items, faces, looks, strict=True):
-            face = face and dataclasses.replace(face, pictures=None)
-            features = dataclasses.replace(item, audio=None, face=face)
+            face = face and replace(face, pictures=None)
+            features = replace(item, audio=None, face=face)
             encoded.append(EncodedUtterance(features, looks=seen))
         sounds = enumerate(item.audio if "audio" in used else None for item in items)
         voices = [(place, voice) for place, voice in sounds if voice is not None]
         for rows in of_like_length([voice.power.shape[1] for _, voice in voices], MOST_FRAMES):
             batch = [voices[row] for row in rows]
-            representations, weights = encode_voices(
-                self._model,
-                [normalised_log(voice.power, self._floor_db) for _, voice in batch],
-                [voice.prosody for _, voice in batch],
-                self._device,
-            )
-            for (place, voice), representation, weight in zip(
-                batch, representations, weights.cpu(), strict=True
-            ):
-                encoded[place] = dataclasses.replace(
-                    encoded[place],
-                    audio=representation,
-                    audio_frames=_attention_in_time(voice.times_s, weight),
-                )
+            log_mels = [normalised_log(voice.power, self._floor_db) for _, voice in batch]
+            prosody = [voice.prosody for _, voice in batch]
+            representations, weights = encode_voices(self._model, log_mels, prosody, self._device)
+            found = zip(batch, representations, weights.cpu(), strict=True)
+            for (place, voice), representation, weight in found:
+                frames = _attention_in_time(voice.times_s, weight)
+                encoded[place] = replace(encoded[place], audio=representation, audio_frames=frames)
         return encoded
 
     def _with_face(
@@ -233,13 +222,9 @@ class Encoder:
         representations, weights = encode_faces(
             self._model, [face.landmarks], [neutral], [encoded.looks], self._device
         )
-        return dataclasses.replace(
-            encoded,
-            features=dataclasses.replace(encoded.features, face=None),
-            face=representations[0],
-            face_frames=_time_weights(face.times_s, weights[0]),
-            looks=None,
-        )
+        frames = _time_weights(face.times_s, weights[0])
+        encoded = replace(encoded, features=replace(encoded.features, face=None), looks=None)
+        return replace(encoded, face=representations[0], face_frames=frames)
 
 
 def of_like_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

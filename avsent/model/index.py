@@ -6,12 +6,11 @@ adding a model to ``models/``, with its weights and card, call :func:`write_inde
 """
 
 import argparse
-import dataclasses
 import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ from avsent.schema import read_json
 FORMAT = "avsent-models/1"
 INDEX_FILE = "index.json"
 CARD_FILE = "CARD.md"
-DEFAULT = "default"
-"""The model that is taken where none is named."""
+DEFAULT = "default"  # the model that is taken where none is named
 
 _RESTORE = "restore the folder, or install avsent again"
 _ANEW = "install avsent again; whoever changed the model runs python -m avsent.model.index"
@@ -115,7 +113,7 @@ def make_index(models_folder: Path) -> Index:
 
 def index_text(index: Index) -> str:
     """The index as the file holds it."""
-    return json.dumps(dataclasses.asdict(index), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(asdict(index), indent=2, ensure_ascii=False) + "\n"
 
 
 def write_index(models_folder: Path) -> Index:
@@ -172,16 +170,16 @@ def describe(checkpoint: str | Path) -> dict[str, Any]:
     config = loaded.config
     card = folder / CARD_FILE
     return {
-        **dataclasses.asdict(_entry(folder, loaded)),
+        **asdict(_entry(folder, loaded)),
         "name": config.name,
         "folder": str(folder),
         "card": str(card) if card.is_file() else None,
         "predicts": "a number" if config.model.real else "a class",
         "modalities": config.model.modalities,
         "fusion": config.model.fusion.name,
-        "calibration": dataclasses.asdict(config.calibration),
-        "features": dataclasses.asdict(config.features),
-        "network": dataclasses.asdict(config.model),
+        "calibration": asdict(config.calibration),
+        "features": asdict(config.features),
+        "network": asdict(config.model),
     }
 
 
@@ -240,11 +238,8 @@ def _verify(name: str, folder: Path, index: Index | None = None) -> Finding:
     listed = index.find(real.name)
     if listed is None:
         return Finding(name, State.unlisted, f"{INDEX_FILE} does not list it; {_ANEW}")
-    differing = [
-        field.name
-        for field in dataclasses.fields(Entry)
-        if getattr(listed, field.name) != getattr(real, field.name)
-    ]
+    names = [field.name for field in fields(Entry)]
+    differing = [one for one in names if getattr(listed, one) != getattr(real, one)]
     if differing:
         told = " and ".join(differing)
         return Finding(name, State.damaged, f"{INDEX_FILE} tells other {told}; {_ANEW}")

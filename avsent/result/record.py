@@ -29,10 +29,8 @@ SCHEMA = "avsent/1"
 MAX_FILE_BYTES = 512 * 1024**2
 """Four hours of talk, as a file grows with the square of their number. Reading takes some times
 as much memory."""
-REPR_ENDS = 2
-"""Utterances printed at the beginning and at the end where there are many."""
-DECIMALS = 6
-"""Places kept in files: microseconds, and millionths of a weight."""
+REPR_ENDS = 2  # utterances printed at the beginning and at the end where there are many
+DECIMALS = 6  # places kept in files: microseconds, and millionths of a weight
 
 # The order of the columns of tables. A batch journal stores rows by position: raise its VERSION
 # (batch/journal.py) and change Result.cells() when this order changes.
@@ -94,12 +92,8 @@ class Track:
 
     def to_dict(self) -> dict[str, Any]:
         """The track as plain JSON-ready types."""
-        return {
-            "track": int(self.track),
-            "start_s": round_time(self.start_s),
-            "end_s": round_time(self.end_s),
-            "frames": int(self.frames),
-        }
+        times = {"start_s": round_time(self.start_s), "end_s": round_time(self.end_s)}
+        return {"track": int(self.track), **times, "frames": int(self.frames)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,10 +436,8 @@ def lanes(
 
 # --- The table in a notebook ---
 
-HTML_ENDS = 10
-"""Utterances shown at the beginning and at the end where there are many."""
-BAR_EM = 3.0
-"""Length of the bar of a score of 1."""
+HTML_ENDS = 10  # utterances shown at the beginning and at the end where there are many
+BAR_EM = 3.0  # length of the bar of a score of 1
 
 # Styles are on each element, as notebooks and GitHub drop style sheets; where they drop rules, too,
 # a plain table is left. Only the chips set colours: pages may be dark.

@@ -343,7 +343,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from avsent.extraction.features import numba_cache
-numba_cache.any_writable = lambda folders: False
+numba_cache.may_be_written = lambda folder: False
 numba_cache.ensure_numba_cache()
 folder = Path(os.environ["NUMBA_CACHE_DIR"])
 assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
@@ -355,8 +355,8 @@ def test_a_writable_folder_is_found(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     nowhere = [tmp_path / "missing", file, file / "below"]
-    assert not numba_cache.any_writable(nowhere)
-    assert numba_cache.any_writable([*nowhere, tmp_path])
+    assert not any(map(numba_cache.may_be_written, nowhere))
+    assert numba_cache.may_be_written(tmp_path)
     assert list(tmp_path.iterdir()) == [file]  # nothing is left behind
 
 
@@ -386,7 +386,7 @@ def test_compiled_code_in_a_read_only_folder_is_copied(
     numba_cache.ensure_numba_cache()
     assert numba_cache.os.environ[numba_cache.VARIABLE] == str(brought)  # it can be written
 
-    monkeypatch.setattr(numba_cache, "any_writable", lambda folders: False)
+    monkeypatch.setattr(numba_cache, "may_be_written", lambda folder: False)
     numba_cache.ensure_numba_cache()
     own = Path(numba_cache.os.environ[numba_cache.VARIABLE])
     assert own != brought

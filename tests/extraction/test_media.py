@@ -83,7 +83,7 @@ def test_rotation_tag_is_applied(
 def test_onset_and_loudness_of_a_tone(name: str, codec: str, layout: str, tmp_path: Path) -> None:
     path = write_sound(tmp_path / name, tone(2.0, onset_s=1.0), codec, layout)
     reader, events = read(path)
-    assert not reader.info.has_video
+    assert reader.media.video is None
     start_s, samples = sound_of(events)
     assert start_s == pytest.approx(0.0, abs=0.03)
     onset_s = start_s + int(np.argmax(np.abs(samples) > 0.25)) / SAMPLE_RATE_HZ
@@ -103,7 +103,6 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         assert container.streams.video, "the test file should have cover art"
     reader, events = read(path)
-    assert not reader.info.has_video
     assert reader.media.video is None
     assert not frames_of(events)
     assert not damage_of(events)

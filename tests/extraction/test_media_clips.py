@@ -74,7 +74,7 @@ def test_clip_frames_equal_those_of_full_decoding(clips: Path, name: str) -> Non
         expected, got = [e[:1] for e in expected], [g[:1] for g in got]
         expected = [e for e in expected if e in got]
     assert got == expected
-    assert reader.info.has_video == bool(expected)
+    assert (reader.media.video is not None) == bool(expected)
     for frame in frames_of(events):
         assert frame.gray.flags.c_contiguous
         assert frame.gray.dtype == np.uint8
@@ -91,15 +91,15 @@ def plain_frames(container: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("name", [n for n in CLIP_NAMES if n not in LONG])
 def test_clip_ends_when_it_says(clips: Path, name: str) -> None:
     reader, events = read(clips / name, analysis_rate_hz=1.0)
-    if reader.info.duration_s is not None:
-        assert reader.end_s == pytest.approx(reader.info.duration_s, abs=0.1)
+    if reader.media.duration_s is not None:
+        assert reader.end_s == pytest.approx(reader.media.duration_s, abs=0.1)
     else:
         assert name == "no_duration.webm"
         assert reader.end_s == pytest.approx(4.9, abs=0.1)
     assert bool(damage_of(events)) == (name == "corrupted_midway.mp4")
     with av.open(str(clips / name)) as container:
-        assert reader.info.has_audio == bool(container.streams.audio)
-        if reader.info.has_audio:
+        assert (reader.media.audio is not None) == bool(container.streams.audio)
+        if reader.media.audio is not None:
             start_s, samples = sound_of(events)
             stamps = [f.time + f.samples / f.sample_rate for f in container.decode(audio=0)]
             assert start_s + len(samples) / SAMPLE_RATE_HZ == pytest.approx(stamps[-1], abs=0.041)
@@ -358,7 +358,7 @@ def test_a_duration_of_centuries_is_unknown(tmp_path: Path) -> None:
         data[at : at + 8] = struct.pack(">II", 1, 2**32 - 2) if box != b"tkhd" else bytes(8)
     (tmp_path / "long.mp4").write_bytes(data)
     with MediaReader(tmp_path / "long.mp4") as reader:
-        assert reader.info.duration_s is None or reader.info.duration_s < 3600
+        assert reader.media.duration_s is None or reader.media.duration_s < 3600
 
 
 def test_prefetched_pictures_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

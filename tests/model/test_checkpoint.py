@@ -64,8 +64,8 @@ def logits(model: TargetModel) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     sound, faces = (torch.randn(*s, generator=generator) for s in ((3, 32, 40), (3, 5, 51, 2)))
     with torch.inference_mode():
-        audio, _ = model.encode_audio(sound, torch.tensor([40, 40, 20]))
-        face, _ = model.encode_face(faces, torch.ones(3, 5, dtype=torch.bool))
+        audio, _ = model.encoder("audio")(sound, torch.tensor([40, 40, 20]))
+        face, _ = model.encoder("face")(faces, torch.ones(3, 5, dtype=torch.bool))
         there = torch.ones(1, 3, dtype=torch.bool)
         values = {"audio": audio[None], "face": face[None]}
         present = {"audio": there, "face": there}

@@ -60,9 +60,8 @@ def assert_same(
     exact = {"atol": tolerance, "rtol": 0.0}
     assert len(found) == len(alone)
     for one, other in zip(found, alone, strict=True):
-        for name in ("segment", "track", "warnings"):
-            assert getattr(one, name) == getattr(other, name)
-        assert one.features.provisional == other.features.provisional
+        for name in ("segment", "track", "warnings", "provisional"):
+            assert getattr(one.features, name) == getattr(other.features, name)
         assert (one.audio is None, one.looks is None) == (other.audio is None, other.looks is None)
         if one.audio is not None:
             torch.testing.assert_close(one.audio, other.audio, **exact)

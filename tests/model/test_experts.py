@@ -461,10 +461,10 @@ def test_what_experts_vote_on() -> None:
 def everything(model: TargetModel) -> Tensor:
     looks = torch.cat([random(3, 3, 7).log_softmax(dim=-1), torch.full((3, 3, 7), torch.nan)], 1)
     extras = FaceExtras(some_faces(3, 1, seed=5)[:, 0], looks)
-    face, _ = model.encode_face(some_faces(3, 6), torch.ones(3, 6, dtype=torch.bool), extras)
+    face, _ = model.encoder("face")(some_faces(3, 6), torch.ones(3, 6, dtype=torch.bool), extras)
     prosody = random(3, EXPERTS.prosody, seed=8)
     prosody[1] = torch.nan
-    audio, _ = model.encode_audio(random(3, 64, 40), torch.tensor([40, 30, 40]), prosody)
+    audio, _ = model.encoder("audio")(random(3, 64, 40), torch.tensor([40, 30, 40]), prosody)
     there = torch.ones(1, 3, dtype=torch.bool)
     values = {"audio": audio[None], "face": face[None]}
     logits = model(Utterances(values, {"audio": there, "face": there}, torch.tensor([3]))).logits

@@ -289,8 +289,8 @@ def test_models_alone_and_in_a_padded_batch_and_all_parameters_have_gradients(na
     torch.manual_seed(5)
     config = TargetConfig(context=SMALL_CONTEXT, fusion=FusionConfig(name=name, segments=SEGMENTS))
     model = TargetModel(config).double().eval()
-    audio, _ = model.encode_audio(random(6, 64, 40), torch.full((6,), 40))
-    face, _ = model.encode_face(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
+    audio, _ = model.encoder("audio")(random(6, 64, 40), torch.full((6,), 40))
+    face, _ = model.encoder("face")(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
     there = torch.arange(3)[None] < torch.tensor([[3], [2]])
     videos = Utterances(
         {"audio": audio.view(2, 3, -1), "face": face.view(2, 3, -1)},

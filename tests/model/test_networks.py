@@ -307,8 +307,8 @@ def test_context_is_the_mean_of_both_attentions_if_both_are_present() -> None:
 def test_the_model_is_small_and_every_parameter_has_a_gradient() -> None:
     model = target_model()
     assert sum(weight.numel() for weight in model.parameters()) < 5_000_000
-    audio, _ = model.encode_audio(random(6, BANDS, 40), torch.full((6,), 40))
-    face, _ = model.encode_face(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
+    audio, _ = model.encoder("audio")(random(6, BANDS, 40), torch.full((6,), 40))
+    face, _ = model.encoder("face")(random(6, 7, 51, 2), torch.ones(6, 7, dtype=torch.bool))
     there = torch.ones(2, 3, dtype=torch.bool)
     videos = Utterances(
         {"audio": audio.view(2, 3, -1), "face": face.view(2, 3, -1)},

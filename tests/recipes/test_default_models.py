@@ -558,12 +558,12 @@ def test_the_shipped_model_gives_the_logits_of_the_fusion() -> None:
         if clip.mel_power is not None:
             heard = torch.from_numpy(normalised_log(clip.mel_power, FLOOR_DB))[None]
             spoken = None if clip.prosody is None else torch.from_numpy(clip.prosody)[None]
-            audio, _ = model.encode_audio(heard, torch.tensor([heard.shape[2]]), spoken)
+            audio, _ = model.encoder("audio")(heard, torch.tensor([heard.shape[2]]), spoken)
         if clip.face is not None:
             shown = torch.from_numpy(clip.face.landmarks)[None]
             neutral = clip.face.neutral
             extras = FaceExtras(None if neutral is None else torch.from_numpy(neutral)[None])
-            face, _ = model.encode_face(shown, torch.ones(1, shown.shape[1]).bool(), extras)
+            face, _ = model.encoder("face")(shown, torch.ones(1, shown.shape[1]).bool(), extras)
         np.testing.assert_allclose(logits_alone(model, audio, face), logits, atol=1e-4)
     expected = logits_of(fused, posteriors_of_stills(EXPERTS, experts, stills))
     for row, logits in enumerate(expected):
@@ -571,7 +571,7 @@ def test_the_shipped_model_gives_the_logits_of_the_fusion() -> None:
             torch.from_numpy(standardised(stills.pictures[row : row + 1]))
         )
         assert looks is not None
-        face, _ = model.encode_face(
+        face, _ = model.encoder("face")(
             stills.landmarks[row][None, None],
             torch.ones(1, 1, dtype=torch.bool),
             FaceExtras(pixels=looks[:, None]),

@@ -160,13 +160,13 @@ def representations(model: TargetModel, clip: RavdessClip) -> dict[str, torch.Te
     found = {}
     if clip.mel_power is not None:
         log_mel = torch.from_numpy(normalised_log(clip.mel_power, FLOOR_DB))[None]
-        found["audio"] = model.encode_audio(log_mel, torch.tensor([log_mel.shape[2]]))[0][None]
+        found["audio"] = model.encoder("audio")(log_mel, torch.tensor([log_mel.shape[2]]))[0][None]
     if clip.face is not None:
         assert clip.face.neutral is not None
         landmarks = torch.from_numpy(clip.face.landmarks)[None]
         mask = torch.ones(landmarks.shape[:2], dtype=torch.bool)
         extras = FaceExtras(neutral=torch.from_numpy(clip.face.neutral)[None])
-        found["face"] = model.encode_face(landmarks, mask, extras)[0][None]
+        found["face"] = model.encoder("face")(landmarks, mask, extras)[0][None]
     return found
 
 

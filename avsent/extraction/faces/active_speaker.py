@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from avsent.extraction.faces.geometry import FaceObservation, eye_distance
 from avsent.options import FaceChoice
 
+Array = NDArray[np.floating[Any]]
+
 LIP_PAIRS = ((61, 67), (62, 66), (63, 65))  # opposite landmarks of the inner lips
 
 ENVELOPE_HZ = 50.0
@@ -25,17 +27,14 @@ CLOSE_SCORES = 0.1  # scores this close to the best are a tie, which the larger 
 MIN_PRESENCE = 0.3  # share of the utterance's frames in which a face must be seen to be chosen
 
 
-def mouth_opening(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def mouth_opening(landmarks: Array) -> Array:
     """Gap of the inner lips in eye distances [T] of ``landmarks`` [T, 68, 2]."""
     gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in LIP_PAIRS]
     unit = np.maximum(eye_distance(landmarks), 1e-3)
-    opening: NDArray[np.float64] = np.mean(gaps, axis=0).astype(np.float64) / unit
-    return opening
+    return np.asarray(np.mean(gaps, axis=0).astype(np.float64) / unit)
 
 
-def sound_envelope(
-    samples: NDArray[np.floating[Any]], start_s: float, rate_hz: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def sound_envelope(samples: Array, start_s: float, rate_hz: int) -> tuple[Array, Array]:
     """Loudness of ``samples`` [N] (mono, -1..1, first one at ``start_s``) 50 times a second.
 
     Returns ``times_s`` [M] (middles of the windows) and ``envelope`` [M]: decibels scaled from 0
@@ -57,8 +56,8 @@ def sound_envelope(
 
 def choose_faces(
     observations: Sequence[FaceObservation],
-    envelope_times_s: NDArray[np.floating[Any]],
-    envelope: NDArray[np.floating[Any]] | None,
+    envelope_times_s: Array,
+    envelope: Array | None,
     choice: FaceChoice,
 ) -> list[int]:
     """The tracks used for an utterance, of the ``observations`` within it.
@@ -96,9 +95,7 @@ def choose_faces(
 
 
 def speaking_score(
-    seen: Sequence[FaceObservation],
-    envelope_times_s: NDArray[np.floating[Any]],
-    envelope: NDArray[np.floating[Any]],
+    seen: Sequence[FaceObservation], envelope_times_s: Array, envelope: Array
 ) -> float:
     """Agreement of a mouth with the sound, 0..1.5.
 
@@ -114,10 +111,7 @@ def speaking_score(
 
 
 def _best_correlation(
-    times_s: NDArray[np.float64],
-    opening: NDArray[np.float64],
-    envelope_times_s: NDArray[np.floating[Any]],
-    envelope: NDArray[np.floating[Any]],
+    times_s: Array, opening: Array, envelope_times_s: Array, envelope: Array
 ) -> float:
     """Correlation of ``opening`` [T] with the sound at the best lag, 0 if there is none."""
     if len(times_s) < MIN_SAMPLES or len(envelope) < 2:

@@ -12,10 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from avsent.extraction.faces import geometry
-from avsent.extraction.faces.geometry import Box, Matrix
+from avsent.extraction.faces.geometry import Box, Gray, Matrix
 from avsent.extraction.faces.landmarks import load_once, model_file
 
 HOG_FLOOR = -0.4
@@ -71,8 +70,7 @@ def copy_scale(shape: tuple[int, int], long_side_px: int) -> float:
     return min(limit, long_side_px / longest)
 
 
-_Found = Iterable[tuple[Any, float]]
-"""dlib's rectangles and their scores"""
+_Found = Iterable[tuple[Any, float]]  # dlib's rectangles and their scores
 
 
 class FaceDetector:
@@ -86,11 +84,11 @@ class FaceDetector:
         self._network: Any = None
         self._network_path = model_file(NETWORK_FILE)
 
-    def whole(self, gray: NDArray[np.uint8], long_side_px: int) -> list[Detection]:
+    def whole(self, gray: Gray, long_side_px: int) -> list[Detection]:
         """Faces that HOG finds on a copy of ``gray`` [H, W] with ``long_side_px``, best first."""
         return _find_on_copy(self._run_hog, gray, copy_scale(gray.shape, long_side_px))
 
-    def near(self, gray: NDArray[np.uint8], box: Box, angle: float = 0.0) -> Detection | None:
+    def near(self, gray: Gray, box: Box, angle: float = 0.0) -> Detection | None:
         """The face at ``box``, scaled to HOG's best size and turned upright by ``angle``.
 
         Among several, the one nearest to the middle of ``box``.
@@ -98,41 +96,36 @@ class FaceDetector:
         to_chip = geometry.chip_matrix(box, NEAR_FACE_PX, NEAR_CHIP_PX, angle)
         return _nearest(self._run_hog(geometry.warp(gray, to_chip, NEAR_CHIP_PX)), to_chip, box)
 
-    def network_whole(self, gray: NDArray[np.uint8]) -> list[Detection]:
+    def network_whole(self, gray: Gray) -> list[Detection]:
         """Faces that the network finds in ``gray`` [H, W], best first."""
         pixels = max(1, gray.shape[0] * gray.shape[1])
         scale = min(copy_scale(gray.shape, max(gray.shape) * 2), math.sqrt(NETWORK_PIXELS / pixels))
         found = _find_on_copy(lambda copy: self._run_network(copy, NETWORK_FLOOR), gray, scale)
         return [replace(detection, certain=True) for detection in found]
 
-    def network_near(self, gray: NDArray[np.uint8], box: Box) -> Detection | None:
+    def network_near(self, gray: Gray, box: Box) -> Detection | None:
         """Like :meth:`near`, with the network (0.15 s)."""
         to_chip = geometry.chip_matrix(box, NETWORK_NEAR_FACE_PX, NETWORK_NEAR_CHIP_PX)
         chip = geometry.warp(gray, to_chip, NETWORK_NEAR_CHIP_PX)
         found = _nearest(self._run_network(chip, NETWORK_NEAR_FLOOR), to_chip, box)
         return None if found is None else replace(found, certain=True)
 
-    def _run_hog(self, copy: NDArray[np.uint8]) -> _Found:
+    def _run_hog(self, copy: Gray) -> _Found:
         rects, scores, _ = self._hog.run(copy, 0, HOG_FLOOR)
         return zip(rects, map(float, scores), strict=True)
 
-    def _run_network(self, copy: NDArray[np.uint8], floor: float) -> _Found:
+    def _run_network(self, copy: Gray, floor: float) -> _Found:
         if self._network_path is None:
             return []
         if self._network is None:
             path = str(self._network_path)
             self._network = load_once(path, lambda: self._dlib.cnn_face_detection_model_v1(path))
         colour = cv2.cvtColor(copy, cv2.COLOR_GRAY2RGB)
-        return [
-            (found.rect, float(found.confidence))
-            for found in self._network(colour, 0)
-            if found.confidence >= floor
-        ]
+        found = [(one.rect, float(one.confidence)) for one in self._network(colour, 0)]
+        return [(rect, score) for rect, score in found if score >= floor]
 
 
-def _find_on_copy(
-    run: Callable[[NDArray[np.uint8]], _Found], gray: NDArray[np.uint8], scale: float
-) -> list[Detection]:
+def _find_on_copy(run: Callable[[Gray], _Found], gray: Gray, scale: float) -> list[Detection]:
     copy = _scaled(gray, scale)
     if min(copy.shape) < HOG_MIN_PX:
         return []
@@ -145,7 +138,7 @@ def _find_on_copy(
     ]
 
 
-def _scaled(gray: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+def _scaled(gray: Gray, scale: float) -> Gray:
     if abs(scale - 1) < 0.02:
         return np.ascontiguousarray(gray)
     height, width = gray.shape
@@ -210,9 +203,7 @@ class FaceSearch:
         self._closer.next_s, self._closer.wait_s = np.inf, CLOSER_FIRST_WAIT_S
         self._empty_since_s = None
 
-    def search(
-        self, time_s: float, gray: NDArray[np.uint8], *, followed: bool, urgent: bool
-    ) -> list[Detection]:
+    def search(self, time_s: float, gray: Gray, *, followed: bool, urgent: bool) -> list[Detection]:
         """Faces on ``gray`` [H, W]; none if no search is due.
 
         ``followed``: a face is tracked already. ``urgent``: one of them is out of sight.
@@ -238,7 +229,7 @@ class FaceSearch:
         self._sizes = [_Search(px) for px in scales.values()]
         self.new_shot()
 
-    def _climb(self, time_s: float, gray: NDArray[np.uint8]) -> list[Detection]:
+    def _climb(self, time_s: float, gray: Gray) -> list[Detection]:
         if self._empty_since_s is None:
             self._empty_since_s = time_s
             self._closer.next_s = np.inf
@@ -266,7 +257,7 @@ class FaceSearch:
             self._settle(time_s, len(self._sizes) - 1)
         return found or weak
 
-    def _watch(self, time_s: float, gray: NDArray[np.uint8], urgent: bool) -> list[Detection]:
+    def _watch(self, time_s: float, gray: Gray, urgent: bool) -> list[Detection]:
         closer, home = self._closer, self._sizes[self._home]
         above = self._home + 1
         if above < len(self._sizes) and time_s >= closer.next_s:

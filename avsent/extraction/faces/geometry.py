@@ -15,30 +15,32 @@ RIGHT_EYE = slice(42, 48)
 
 CROP_PX = 96  # side of the aligned grey crop
 
-Box = tuple[float, float, float, float]
-"""left, top, right, bottom in pixels"""
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+Matrix = NDArray[np.float64]  # [2, 3]: x' = M[:, :2] @ x + M[:, 2]
+Points = NDArray[np.floating[Any]]  # points (x, y) in pixels [..., 2]
+Complex = NDArray[np.complex128]  # points [N] as x + iy
+Gray = NDArray[np.uint8]  # grey pictures [..., H, W]
 
 # The right eye's centre minus the left eye's: one product instead of two means
 _EYE_AXIS = np.zeros(LANDMARK_COUNT)
 _EYE_AXIS[LEFT_EYE], _EYE_AXIS[RIGHT_EYE] = -1 / 6, 1 / 6
 
 
-def eye_axis(landmarks: NDArray[np.floating[Any]]) -> tuple[float, float]:
+def eye_axis(landmarks: Points) -> tuple[float, float]:
     """(x, y) from the left to the right eye's centre of one face's ``landmarks`` [68, 2]."""
     x, y = (_EYE_AXIS @ landmarks).tolist()
     return x, y
 
 
-def eye_centres(landmarks: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+def eye_centres(landmarks: Points) -> tuple[NDArray[Any], NDArray[Any]]:
     """Centres of the two eyes [..., 2] of ``landmarks`` [..., 68, 2]; left in the picture first."""
     return landmarks[..., LEFT_EYE, :].mean(axis=-2), landmarks[..., RIGHT_EYE, :].mean(axis=-2)
 
 
-def eye_distance(landmarks: NDArray[np.floating[Any]]) -> NDArray[Any]:
+def eye_distance(landmarks: Points) -> NDArray[Any]:
     """Distance of the eye centres in pixels [...]: the unit of all measures of a face."""
     left, right = eye_centres(landmarks)
-    distance: NDArray[Any] = np.linalg.norm(right - left, axis=-1)
-    return distance
+    return np.asarray(np.linalg.norm(right - left, axis=-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class FaceObservation:
     time_s: float
     box: Box
     landmarks: NDArray[np.float32]
-    crop: NDArray[np.uint8]
+    crop: Gray
 
 
 BOX_SIDE_PER_SPREAD = 2.9
@@ -70,11 +72,8 @@ BOX_SIDE_PER_SPREAD = 2.9
 BOX_RISE_PER_SPREAD = 0.105
 """Height of the middle of dlib's box above the mean of the landmarks, in the same unit."""
 
-Matrix = NDArray[np.float64]
-"""[2, 3]: x' = M[:, :2] @ x + M[:, 2]"""
 
-
-def box_of_landmarks(landmarks: NDArray[np.floating[Any]]) -> Box:
+def box_of_landmarks(landmarks: Points) -> Box:
     """The square that dlib's detector would draw round the face with ``landmarks`` [68, 2].
 
     The detector's own boxes come in steps of 6/5 and 8 pixels, and the predicted landmarks step
@@ -118,14 +117,11 @@ def same_place(a: Box, b: Box) -> bool:
         return True
     small, large = (a, b) if box_side(a) < box_side(b) else (b, a)
     x, y = box_centre(small)
-    return (
-        large[0] < x < large[2]
-        and large[1] < y < large[3]
-        and 2 * box_side(small) > box_side(large)
-    )
+    inside = large[0] < x < large[2] and large[1] < y < large[3]
+    return inside and 2 * box_side(small) > box_side(large)
 
 
-def roll(landmarks: NDArray[np.floating[Any]]) -> float:
+def roll(landmarks: Points) -> float:
     """Angle of the line through the eyes of ``landmarks`` [68, 2] in radians, clockwise > 0."""
     x, y = eye_axis(landmarks)
     return math.atan2(y, x)
@@ -140,9 +136,8 @@ def chip_matrix(box: Box, face_px: float, chip_px: int, angle: float = 0.0) -> M
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     x, y = box_centre(box)
     middle = (chip_px - 1) / 2
-    return np.array(
-        [[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]]
-    )
+    right, down = middle - cos * x - sin * y, middle + sin * x - cos * y
+    return np.array([[cos, sin, right], [-sin, cos, down]])
 
 
 def inverse(matrix: Matrix) -> Matrix:
@@ -153,14 +148,12 @@ def inverse(matrix: Matrix) -> Matrix:
     return np.array([[a, b, -a * x - b * y], [c, d, -c * x - d * y]])
 
 
-def apply(matrix: Matrix, points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def apply(matrix: Matrix, points: Points) -> NDArray[np.float32]:
     """``points`` [N, 2] through ``matrix``."""
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
-def fit_similarity(
-    source: NDArray[np.complex128], target: NDArray[np.complex128]
-) -> tuple[complex, complex]:
+def fit_similarity(source: Complex, target: Complex) -> tuple[complex, complex]:
     """``turn`` and ``shift`` for which ``turn * source + shift`` is nearest to ``target`` [N].
 
     Least squares in closed form, without reflection. If all source points coincide, the scale is
@@ -175,7 +168,7 @@ def fit_similarity(
     return turn, target_mean - turn * source_mean
 
 
-def as_complex(points: NDArray[np.floating[Any]]) -> NDArray[np.complex128]:
+def as_complex(points: Points) -> Complex:
     """``points`` [N, 2] as complex numbers [N], x + iy: a similarity is then a product."""
     return np.ascontiguousarray(points, dtype=np.float64).view(np.complex128).reshape(-1)
 
@@ -185,7 +178,7 @@ def matrix_of(turn: complex, shift: complex) -> Matrix:
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def warp(gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int) -> NDArray[np.uint8]:
+def warp(gray: Gray, to_chip: Matrix, chip_px: int) -> Gray:
     """The chip [chip_px, chip_px] of ``gray`` [H, W]; beyond the frame its edge is repeated.
 
     A face far larger than the chip is first reduced by area averaging: a plain warp reads four
@@ -199,9 +192,7 @@ def warp(gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int) -> NDArray[np.u
     return np.asarray(chip, dtype=np.uint8)
 
 
-def _reduced(
-    gray: NDArray[np.uint8], to_chip: Matrix, chip_px: int, factor: int
-) -> tuple[NDArray[np.uint8], Matrix]:
+def _reduced(gray: Gray, to_chip: Matrix, chip_px: int, factor: int) -> tuple[Gray, Matrix]:
     """The part of ``gray`` in the chip, ``factor`` times smaller, and its transform."""
     height, width = gray.shape
     (x0, x1), (y0, y1) = (

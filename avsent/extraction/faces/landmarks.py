@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from avsent.errors import InputError
 from avsent.extraction.faces import geometry
-from avsent.extraction.faces.geometry import Box
+from avsent.extraction.faces.geometry import Box, Gray, Points
 
 CHIP_FACE_PX = 192  # width of the detector's box in the predictor's chip
 CHIP_MARGIN_PX = 54
@@ -82,7 +82,7 @@ class LandmarkPredictor:
         except (RuntimeError, ValueError, MemoryError) as error:  # a wrong file states any size
             raise InputError(f"{file}: not a dlib landmark model; check the file") from error
 
-    def __call__(self, gray: NDArray[np.uint8], box: Box) -> NDArray[np.float32]:
+    def __call__(self, gray: Gray, box: Box) -> NDArray[np.float32]:
         """Landmarks [68, 2] (x, y) in pixels of ``gray`` [H, W] for the face in ``box``."""
         left, top, right, bottom = box
         side = max(right - left, bottom - top, 4.0)
@@ -130,16 +130,15 @@ _SHARES[3, list(MOUTH_CORNERS)] = 1 / 2
 _TEMPLATE_POINTS = geometry.as_complex(TEMPLATE)
 
 
-def anchors(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def anchors(landmarks: Points) -> NDArray[np.float64]:
     """The eye centres, nose base and middle of the mouth corners [4, 2] of ``landmarks`` [68, 2].
 
     Mouth corners, not lips: speaking must not shift the crop.
     """
-    found: NDArray[np.float64] = _SHARES @ landmarks
-    return found
+    return np.asarray(_SHARES @ landmarks)
 
 
-def align_crop(gray: NDArray[np.uint8], landmarks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+def align_crop(gray: Gray, landmarks: Points) -> Gray:
     """The face with ``landmarks`` [68, 2] in ``gray`` [H, W] as an upright crop [96, 96]."""
     turn, shift = geometry.fit_similarity(geometry.as_complex(anchors(landmarks)), _TEMPLATE_POINTS)
     return geometry.warp(gray, geometry.matrix_of(turn, shift), geometry.CROP_PX)
@@ -174,13 +173,9 @@ class LandmarkSmoother:
         return self._state.copy()
 
 
-def smooth_landmarks(
-    times_s: NDArray[np.floating], landmarks: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def smooth_landmarks(times_s: Points, landmarks: Points) -> NDArray[np.float32]:
     """The whole track [T, 68, 2] at ``times_s`` [T] through one :class:`LandmarkSmoother`."""
     smoother = LandmarkSmoother()
-    frames = [
-        smoother(float(t), frame.astype(np.float32))
-        for t, frame in zip(times_s, landmarks, strict=True)
-    ]
+    pairs = zip(times_s, landmarks, strict=True)
+    frames = [smoother(float(time_s), frame.astype(np.float32)) for time_s, frame in pairs]
     return np.stack(frames) if frames else np.zeros((0, 68, 2), dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.extraction.faces import geometry
-from avsent.extraction.faces.geometry import Box, Matrix
+from avsent.extraction.faces.geometry import Box, Complex, Gray, Matrix
 
 TINY_W, TINY_H = 48, 27
 SAMPLED = 4  # pixels of the frame read for each pixel of the tiny copy, across and down
@@ -49,7 +49,7 @@ class CutDetector:
         self._last: _Tiny | None = None
         self._recent: deque[float] = deque(maxlen=RECENT_FRAMES)
 
-    def push(self, gray: NDArray[np.uint8]) -> bool:
+    def push(self, gray: Gray) -> bool:
         """Whether ``gray`` [H, W] is the first frame of a new shot."""
         tiny = _tiny(gray)
         if tiny.spread < FLAT_LEVELS:
@@ -70,7 +70,7 @@ class CutDetector:
         return False
 
 
-def _tiny(gray: NDArray[np.uint8]) -> _Tiny:
+def _tiny(gray: Gray) -> _Tiny:
     """The frame sampled and averaged: reading all of a full HD frame would take 2 ms, more than
     tracking a face."""
     sparse = cv2.resize(gray, (SAMPLED * TINY_W, SAMPLED * TINY_H), interpolation=cv2.INTER_NEAREST)
@@ -90,11 +90,8 @@ def _dissimilarity(a: _Tiny, b: _Tiny) -> tuple[float, float]:
 def _shifted_dissimilarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     """1 - correlation at the best shift of up to ``SHIFT_PX``."""
     inner = (slice(SHIFT_PX, -SHIFT_PX), slice(SHIFT_PX, -SHIFT_PX))
-    best = max(
-        float(cv2.matchTemplate(a, b[inner], cv2.TM_CCOEFF_NORMED).max()),
-        float(cv2.matchTemplate(b, a[inner], cv2.TM_CCOEFF_NORMED).max()),
-    )
-    return 1.0 - best
+    found = (cv2.matchTemplate(x, y[inner], cv2.TM_CCOEFF_NORMED) for x, y in ((a, b), (b, a)))
+    return 1.0 - max(float(correlations.max()) for correlations in found)
 
 
 FLOW_FACE_PX = 64
@@ -118,11 +115,11 @@ class FaceFlow:
     """
 
     def __init__(self) -> None:
-        self._before: NDArray[np.uint8] | None = None
-        self._now: NDArray[np.uint8] | None = None
+        self._before: Gray | None = None
+        self._now: Gray | None = None
         self._scale, self._shift = 1.0, 0j  # from the frame to the chips
 
-    def motion(self, gray: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Matrix | None:
+    def motion(self, gray: Gray, landmarks: NDArray[np.float32]) -> Matrix | None:
         """The similarity [2, 3] that carries the face from the frame kept to ``gray`` [H, W].
 
         ``landmarks`` [68, 2] are those in the frame kept. None when the face cannot be followed.
@@ -147,7 +144,7 @@ class FaceFlow:
             return None
         return geometry.matrix_of(turn, (turn * shift + moved - shift) / scale)
 
-    def keep(self, gray: NDArray[np.uint8], box: Box) -> None:
+    def keep(self, gray: Gray, box: Box) -> None:
         """Keep ``gray`` [H, W], last given to :meth:`motion`, in which the face is at ``box``."""
         self._before, self._now = self._now, None
         if self._before is None or not self._in_the_middle(box):
@@ -163,15 +160,11 @@ class FaceFlow:
         off = self._scale * complex(*geometry.box_centre(box)) + self._shift
         middle = (FLOW_CHIP_PX - 1) / 2
         size = self._scale * geometry.box_side(box) / FLOW_FACE_PX
-        return (
-            abs(off - complex(middle, middle)) <= MAX_OFF_PX
-            and 1 / MAX_OFF_SCALE <= size <= MAX_OFF_SCALE
-        )
+        centred = abs(off - complex(middle, middle)) <= MAX_OFF_PX
+        return centred and 1 / MAX_OFF_SCALE <= size <= MAX_OFF_SCALE
 
 
-def _flow(
-    a: NDArray[np.uint8], b: NDArray[np.uint8], points: NDArray[np.complex128]
-) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+def _flow(a: Gray, b: Gray, points: Complex) -> tuple[Complex, NDArray[np.bool_]]:
     """Where ``points`` [N] (x + iy) of chip ``a`` are in chip ``b``, and whether they are found."""
     ends, found, _ = cv2.calcOpticalFlowPyrLK(  # type: ignore[call-overload]
         a,

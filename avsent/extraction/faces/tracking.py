@@ -3,14 +3,13 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avsent.extraction.faces import geometry
 from avsent.extraction.faces.detection import Detection, FaceDetector, FaceSearch
-from avsent.extraction.faces.geometry import Box, FaceObservation
+from avsent.extraction.faces.geometry import Box, FaceObservation, Gray, Points
 from avsent.extraction.faces.landmarks import LandmarkPredictor, LandmarkSmoother, align_crop
 from avsent.extraction.faces.motion import CutDetector, FaceFlow
 
@@ -49,8 +48,7 @@ class FaceTrack:
         self._checked_s = self._network_s = -np.inf
         self._check_every_s = CHECK_EVERY_S
         self.number = 0
-        self.start_s = self.end_s = 0.0
-        self.frames = 0
+        self.end_s = 0.0
         self.confirmed_s = -np.inf
         self.confirmations = 0
         self.score = 0.0
@@ -59,9 +57,9 @@ class FaceTrack:
         self.box: Box = (0.0, 0.0, 0.0, 0.0)
         self.landmarks: NDArray[np.float32] = np.zeros((68, 2), dtype=np.float32)
         self.smoothed = self.landmarks
-        self.crop: NDArray[np.uint8] = np.zeros((96, 96), dtype=np.uint8)
+        self.crop: Gray = np.zeros((96, 96), dtype=np.uint8)
 
-    def start(self, time_s: float, gray: NDArray[np.uint8], found: Detection) -> bool:
+    def start(self, time_s: float, gray: Gray, found: Detection) -> bool:
         """Begin, or begin again, at a detection; False if its landmarks are implausible."""
         if not self._place_at(gray, found.box):
             return False
@@ -69,7 +67,7 @@ class FaceTrack:
         self._show(time_s, gray)
         return True
 
-    def follow(self, time_s: float, gray: NDArray[np.uint8]) -> None:
+    def follow(self, time_s: float, gray: Gray) -> None:
         """Track the face in the next frame; :attr:`visible` tells whether it is in sight."""
         trusted = self.visible and self._move(gray)
         due = time_s - self._checked_s >= self._check_every_s
@@ -100,7 +98,7 @@ class FaceTrack:
         if found.certain:
             self._network_s = time_s
 
-    def _place_at(self, gray: NDArray[np.uint8], found: Box) -> bool:
+    def _place_at(self, gray: Gray, found: Box) -> bool:
         """Move the face to a detection; False if its landmarks are implausible."""
         landmarks = self._predictor(gray, found)
         # Again from the landmarks' own box: the detector's boxes come in steps.
@@ -111,7 +109,7 @@ class FaceTrack:
         self.landmarks, self.box = landmarks, box
         return True
 
-    def _move(self, gray: NDArray[np.uint8]) -> bool:
+    def _move(self, gray: Gray) -> bool:
         """Move the face by optical flow; whether predicted landmarks agree with it."""
         motion = self._flow.motion(gray, self.landmarks)
         if motion is None:
@@ -130,7 +128,7 @@ class FaceTrack:
         apart = float(np.abs(geometry.as_complex(landmarks - moved)).sum()) / len(moved)
         return apart <= MAX_DISAGREEMENT * math.hypot(*geometry.eye_axis(moved))
 
-    def _check(self, time_s: float, gray: NDArray[np.uint8], trusted: bool) -> bool:
+    def _check(self, time_s: float, gray: Gray, trusted: bool) -> bool:
         """Whether a detector confirms the face. Moves it there if its landmarks lie elsewhere."""
         self._checked_s = time_s
         found = self._detector.near(gray, self.box, geometry.roll(self.landmarks))
@@ -146,7 +144,7 @@ class FaceTrack:
         self.confirm(time_s, found)
         return True
 
-    def _show(self, time_s: float, gray: NDArray[np.uint8]) -> None:
+    def _show(self, time_s: float, gray: Gray) -> None:
         self.visible = True
         self.smoothed = self._smoother(time_s, self.landmarks)
         self.crop = align_crop(gray, self.smoothed)
@@ -155,7 +153,7 @@ class FaceTrack:
         self.end_s = time_s
         self._flow.keep(gray, self.box)
 
-    def _alike(self, gray: NDArray[np.uint8]) -> bool:
+    def _alike(self, gray: Gray) -> bool:
         """Whether the moved face looks as it did when it was last confirmed."""
         if self._confirmed_crop is None:
             return False
@@ -165,7 +163,7 @@ class FaceTrack:
         return likeness >= least
 
 
-def _plausible(landmarks: NDArray[np.floating[Any]], box: Box) -> bool:
+def _plausible(landmarks: Points, box: Box) -> bool:
     """Whether ``landmarks`` [68, 2] with their ``box`` can be a face: by its size, the distance of
     the eyes and its roll."""
     side = geometry.box_side(box)
@@ -176,7 +174,7 @@ def _plausible(landmarks: NDArray[np.floating[Any]], box: Box) -> bool:
     return low <= math.hypot(x, y) / side <= high
 
 
-def _standardised(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _standardised(crop: Gray) -> NDArray[np.float32]:
     """The grey levels of ``crop`` [N], with mean 0 and standard deviation 1."""
     values = crop.astype(np.float32).reshape(-1)
     values -= values.mean()
@@ -184,14 +182,14 @@ def _standardised(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TrackSummary:
     """One person's face: ``frames`` analysed frames between ``start_s`` and ``end_s``."""
 
     track: int
     start_s: float
     end_s: float
-    frames: int
+    frames: int = 0
 
 
 class FaceTracker:
@@ -211,19 +209,15 @@ class FaceTracker:
         self._cuts = CutDetector()
         self._shape: tuple[int, ...] | None = None
         self._live: list[FaceTrack] = []
-        self._summaries: dict[int, TrackSummary] = {}
-
-    @property
-    def tracks(self) -> list[TrackSummary]:
+        self.tracks: list[TrackSummary] = []
         """All faces reported so far, in order of appearance."""
-        return list(self._summaries.values())
 
     @property
     def live(self) -> frozenset[int]:
         """Tracks that have not ended."""
         return frozenset(track.number for track in self._live if track.number)
 
-    def push(self, time_s: float, gray: NDArray[np.uint8]) -> list[FaceObservation]:
+    def push(self, time_s: float, gray: Gray) -> list[FaceObservation]:
         """The faces in the frame ``gray`` [H, W] shown at ``time_s``, by track number."""
         if min(gray.shape) < MIN_FRAME_PX:
             return []
@@ -242,7 +236,7 @@ class FaceTracker:
         self._drop_duplicates()
         return self._report(time_s)
 
-    def _place(self, time_s: float, gray: NDArray[np.uint8], found: list[Detection]) -> None:
+    def _place(self, time_s: float, gray: Gray, found: list[Detection]) -> None:
         """Assign each detection to the track whose face it shows, or begin a new track."""
         for detection in sorted(found, key=lambda d: -geometry.box_side(d.box)):
             known = [
@@ -258,7 +252,7 @@ class FaceTracker:
                 continue
             self._begin(time_s, gray, detection)
 
-    def _begin(self, time_s: float, gray: NDArray[np.uint8], found: Detection) -> None:
+    def _begin(self, time_s: float, gray: Gray, found: Detection) -> None:
         if len(self._live) >= MAX_FACES:
             smallest = min(self._live, key=lambda t: geometry.box_side(t.box))
             if geometry.box_side(found.box) < REPLACES * geometry.box_side(smallest.box):
@@ -293,12 +287,10 @@ class FaceTracker:
                 looked = track.confirmations >= CONFIRMATIONS and track.score >= CONFIRMED_SCORE
                 if not (track.certain or sure or looked):
                     continue
-                track.number = len(self._summaries) + 1
-                track.start_s = time_s
-            track.frames += 1
-            self._summaries[track.number] = TrackSummary(
-                track.number, track.start_s, time_s, track.frames
-            )
+                track.number = len(self.tracks) + 1
+                self.tracks.append(TrackSummary(track.number, time_s, time_s))
+            summary = self.tracks[track.number - 1]
+            summary.end_s, summary.frames = time_s, summary.frames + 1
             reported.append(
                 FaceObservation(track.number, time_s, track.box, track.smoothed, track.crop)
             )

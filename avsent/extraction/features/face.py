@@ -16,8 +16,6 @@ from avsent.extraction.faces.geometry import eye_centres
 
 JAW_POINTS = 17
 POINTS = 68 - JAW_POINTS
-MIN_FACE_SHARE = 0.2
-"""A face found in a smaller share of an utterance's analysed frames is not used."""
 PICTURE_PX = 48
 PICTURE_EVERY = 2
 """The pixel network sees every second frame. At 10 Hz that is five pictures a second; the network
@@ -50,9 +48,7 @@ class FaceFeatures:
 
 
 def face_features(
-    times_s: NDArray[Any],
-    landmarks: NDArray[Any],
-    crops: NDArray[np.uint8] | None = None,
+    times_s: NDArray[Any], landmarks: NDArray[Any], crops: NDArray[np.uint8] | None = None
 ) -> FaceFeatures | None:
     """Face sequence of ``landmarks`` [T, 68, 2] (pixels, already smoothed) at ``times_s`` [T], with
     the aligned ``crops`` [T, S, S] of the same frames.
@@ -62,19 +58,15 @@ def face_features(
     normalised, usable = normalise_landmarks(landmarks)
     if not usable.any():
         return None
-    return FaceFeatures(
-        times_s=np.asarray(times_s, dtype=np.float64)[usable],
-        landmarks=normalised[usable],
-        pictures=None if crops is None else pictures_of(crops[usable]),
-    )
+    times_s = np.asarray(times_s, dtype=np.float64)[usable]
+    pictures = None if crops is None else pictures_of(crops[usable])
+    return FaceFeatures(times_s, normalised[usable], pictures)
 
 
 def pictures_of(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Small pictures [⌈T/2⌉, 48, 48] of every ``PICTURE_EVERY``-th of ``crops`` [T, S, S]."""
-    shape = PICTURE_PX, PICTURE_PX
-    small = [
-        cv2.resize(crop, shape, interpolation=cv2.INTER_AREA) for crop in crops[::PICTURE_EVERY]
-    ]
+    shape, how = (PICTURE_PX, PICTURE_PX), cv2.INTER_AREA
+    small = [cv2.resize(crop, shape, interpolation=how) for crop in crops[::PICTURE_EVERY]]
     return np.stack(small).astype(np.uint8)
 
 
@@ -130,5 +122,4 @@ class NeutralFace:
         """The face [51, 2] in eye distances; None where no frame was usable."""
         if not self._kept:
             return None
-        median: NDArray[np.float32] = np.median(np.stack(self._kept), axis=0).astype(np.float32)
-        return median
+        return np.asarray(np.median(np.stack(self._kept), axis=0), dtype=np.float32)

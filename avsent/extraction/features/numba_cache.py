@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -25,12 +24,14 @@ def ensure_numba_cache() -> None:
         return
     given = os.environ.get(VARIABLE)
     if given:
+        with contextlib.suppress(OSError):
+            Path(given).mkdir(parents=True, exist_ok=True)
         if may_be_written(Path(given)):
             return
     else:
         spec = importlib.util.find_spec("librosa")
         beside = map(Path, (spec and spec.submodule_search_locations) or ())
-        if any_writable([*beside, Path("~").expanduser()]):
+        if any(map(may_be_written, [*beside, Path("~").expanduser()])):
             return
     # A private folder, not a shared name: the code in it is executed.
     folder = tempfile.mkdtemp(prefix="avsent-numba-")
@@ -51,20 +52,9 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def may_be_written(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, which is created if missing."""
+    """Whether files can be made in ``folder``; False where it is missing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
     except OSError:
         return False
-    return any_writable([folder])
-
-
-def any_writable(folders: Iterable[Path]) -> bool:
-    """Whether a file can be made in any of ``folders``."""
-    for folder in folders:
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                return True
-        except OSError:
-            continue
-    return False

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.faces.geometry import eye_centres
+from avsent.extraction.faces.geometry import Gray, Points, eye_distance
 from avsent.extraction.features.face import normalise_landmarks
-from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Samples
 
 LEAST_SNR_DB = 9.0
 """See :func:`estimated_snr_db`. Recordings of talkers have 13 and more. On acted clips the accuracy
@@ -24,8 +24,7 @@ MOST_CLIPPED = 0.95
 the samples clipped the voice alone has an accuracy of 56%."""
 MUCH_CLIPPED = 0.2
 """From here on the level does not rise and fall as it did: the signal-to-noise ratio is unknown."""
-CLIP_LEVEL = 0.985
-"""Share of the loudest sample from which on a sample counts as clipped."""
+CLIP_LEVEL = 0.985  # share of the loudest sample from which on a sample counts as clipped
 LEAST_EYE_DISTANCE_PX = 4.0
 """On stills reduced to 4 pixels between the eyes the shipped model has an accuracy of 61% (mean
 over three polarities; 79% at full size); at 3 pixels its log loss is that of the class frequencies.
@@ -45,18 +44,17 @@ QUIET, LOUD = 10, 90
 FEWEST_FRAMES = 4
 SIDE_PX = 48
 FINE_PX, COARSE_PX = 1.0, 3.0
-LEAST_DETAIL = 1e-4
-"""Keeps the ratio finite for a picture of a single grey."""
+LEAST_DETAIL = 1e-4  # keeps the ratio finite for a picture of a single grey
 
 
-def voice_fault(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ) -> str | None:
-    """Why the voice in an utterance's mono ``samples`` [N] cannot be used; None where it can."""
+def voice_fault(samples: Samples) -> str | None:
+    """Why the voice in an utterance's ``samples`` cannot be used; None where it can."""
     clipped = clipped_share(samples)
     if clipped > MOST_CLIPPED:
         return f"its sound is clipped ({clipped:.0%} of it)"
     if clipped > MUCH_CLIPPED:
         return None
-    snr_db = estimated_snr_db(samples, rate_hz)
+    snr_db = estimated_snr_db(samples)
     if snr_db == -np.inf:
         return "its sound is one and the same throughout"
     if snr_db < LEAST_SNR_DB:
@@ -64,7 +62,7 @@ def voice_fault(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ) -> 
     return None
 
 
-def face_fault(landmarks: NDArray[np.float32], crops: NDArray[np.uint8]) -> str | None:
+def face_fault(landmarks: Points, crops: Gray) -> str | None:
     """Why a face cannot be used, by its ``landmarks`` [T, 68, 2] in pixels and its aligned
     ``crops`` [T, S, S]; None where it can."""
     eyes_px = eye_distance_px(landmarks)
@@ -77,11 +75,11 @@ def face_fault(landmarks: NDArray[np.float32], crops: NDArray[np.uint8]) -> str 
     return None
 
 
-def estimated_snr_db(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ) -> float:
+def estimated_snr_db(samples: Samples) -> float:
     """Signal-to-noise ratio in dB, from how far the loud parts of ``samples`` [N] rise above the
     quiet ones: a voice pauses between syllables, noise and music do not. −inf for a sound that is
     too short, or constant."""
-    frame, hop = round(FRAME_S * rate_hz), round(HOP_S * rate_hz)
+    frame, hop = round(FRAME_S * SAMPLE_RATE_HZ), round(HOP_S * SAMPLE_RATE_HZ)
     if len(samples) < 2 * frame:
         return -np.inf
     frames = np.lib.stride_tricks.sliding_window_view(samples, frame)[::hop]
@@ -92,7 +90,7 @@ def estimated_snr_db(samples: NDArray[np.float32], rate_hz: int = SAMPLE_RATE_HZ
     return float(10 * np.log10((loud - quiet) / max(quiet, 1e-12)))
 
 
-def clipped_share(samples: NDArray[np.float32]) -> float:
+def clipped_share(samples: Samples) -> float:
     """Share of ``samples`` [N] at the loudest level, 0 … 1."""
     if not samples.size:
         return 0.0
@@ -100,13 +98,12 @@ def clipped_share(samples: NDArray[np.float32]) -> float:
     return float(np.mean(level >= CLIP_LEVEL * level.max())) if level.max() > 0 else 0.0
 
 
-def eye_distance_px(landmarks: NDArray[np.float32]) -> float:
+def eye_distance_px(landmarks: Points) -> float:
     """Median distance between the eyes over ``landmarks`` [T, 68, 2], in pixels."""
-    left, right = eye_centres(landmarks.astype(np.float64))
-    return float(np.median(np.linalg.norm(right - left, axis=-1)))
+    return float(np.median(eye_distance(landmarks.astype(np.float64))))
 
 
-def unsteadiness(landmarks: NDArray[np.float32]) -> float:
+def unsteadiness(landmarks: Points) -> float:
     """How far normalised ``landmarks`` [T, 51, 2] jump: the median of their second differences, in
     eye distances; 0 for fewer than four frames."""
     if len(landmarks) < FEWEST_FRAMES:
@@ -114,7 +111,7 @@ def unsteadiness(landmarks: NDArray[np.float32]) -> float:
     return float(np.median(np.abs(np.diff(landmarks, n=2, axis=0))))
 
 
-def sharpness(crops: NDArray[np.uint8]) -> float:
+def sharpness(crops: Gray) -> float:
     """Median over ``crops`` [T, S, S], at ``SIDE_PX`` pixels, of the energy of fine detail over
     that of coarse detail: the variances of the Laplacian after Gaussians of ``FINE_PX`` and of
     ``COARSE_PX``. 0 for a picture without detail.

@@ -18,18 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.extraction.features.numba_cache import ensure_numba_cache
-from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Samples
 
-WINDOW_SAMPLES = 400
-"""25 ms"""
-HOP_SAMPLES = 160
-"""10 ms"""
-FLOOR_DB = 45.0
-"""Power further below the utterance's peak counts as silence."""
-SILENCE_DBFS = -60.0
-"""Without a louder frame an utterance has no voice: the modality is missing."""
-MIN_FRAMES = 16
-"""Fewer frames (0.16 s) count as no voice."""
+Array = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+WINDOW_SAMPLES = 400  # 25 ms
+HOP_SAMPLES = 160  # 10 ms
+FLOOR_DB = 45.0  # power further below the utterance's peak counts as silence
+SILENCE_DBFS = -60.0  # without a louder frame an utterance has no voice: the modality is missing
+MIN_FRAMES = 16  # fewer frames (0.16 s) count as no voice
 
 PITCH_STATISTICS = (
     "median",  # semitones above 100 Hz
@@ -63,17 +61,13 @@ PITCH_WINDOW_S = 0.04
 LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 70.0, 500.0
 OCTAVE_COST = 10.0
 """Per second of lag: of two periods that explain a frame equally well, the shorter is the pitch."""
-VOICED = 0.45
-"""Autocorrelation from which a frame counts as voiced."""
-LOUD_DB = -30.0
-"""Below the loudest frame."""
+VOICED = 0.45  # autocorrelation from which a frame counts as voiced
+LOUD_DB = -30.0  # below the loudest frame
 OUTLIER_SEMITONES = 14.0
-LEAP_SEMITONES = 2.0
-"""From one frame to the next; a larger step is an octave error."""
+LEAP_SEMITONES = 2.0  # from one frame to the next; a larger step is an octave error
 LEAST_DB = -60.0
 LOW_BANDS, HIGH_BANDS = 14, 34
-CHUNK = 1024
-"""Frames whose pitch is computed at once."""
+CHUNK = 1024  # frames whose pitch is computed at once
 FEWEST_VOICED, FEWEST_CHANGES, FEWEST_FRAMES = 6, 4, 41
 
 
@@ -99,13 +93,13 @@ class AudioFeatures:
     (:func:`normalised_log`); ``times_s`` [N] of its frames;
     ``prosody`` [``SIZE``], None where it is not known."""
 
-    times_s: NDArray[np.float64]
-    power: NDArray[np.float32]
-    prosody: NDArray[np.float32] | None = None
+    times_s: Floats
+    power: Array
+    prosody: Array | None = None
 
 
 def audio_features(
-    samples: NDArray[np.float32], start_s: float, config: AudioConfig | None = None
+    samples: Samples, start_s: float, config: AudioConfig | None = None
 ) -> AudioFeatures | None:
     """Features of mono ``samples`` [N], the first of which sounds at ``start_s``.
 
@@ -118,19 +112,14 @@ def audio_features(
         return None
     power, first = audible
     frames = np.arange(first, first + power.shape[1])
-    return AudioFeatures(
-        times_s=start_s + frames * (config.hop_samples / config.sample_rate_hz),
-        power=power,
-        prosody=prosody_of(samples, power, first, config),
-    )
+    times_s = start_s + frames * (config.hop_samples / config.sample_rate_hz)
+    return AudioFeatures(times_s, power, prosody_of(samples, power, first, config))
 
 
 # --- Spectrogram ----------------------------------------------------------------------------------
 
 
-def audible_power(
-    samples: NDArray[np.float32], config: AudioConfig
-) -> tuple[NDArray[np.float32], int] | None:
+def audible_power(samples: Samples, config: AudioConfig) -> tuple[Array, int] | None:
     """Mel power [mel, N] of ``samples`` without quiet ends, and the index of its first frame; None
     where there is nothing to hear."""
     if samples.size < MIN_FRAMES * config.hop_samples or _loudest_dbfs(samples) < SILENCE_DBFS:
@@ -142,12 +131,12 @@ def audible_power(
     return None if last - first < MIN_FRAMES else (power[:, first:last], first)
 
 
-def mel_power(samples: NDArray[np.float32], config: AudioConfig) -> NDArray[np.float32]:
+def mel_power(samples: Samples, config: AudioConfig) -> Array:
     """Power in mel bands [mel, N]; frame ``k`` is centred on sample ``k * hop``."""
     ensure_numba_cache()
     import librosa
 
-    power: NDArray[np.float32] = librosa.feature.melspectrogram(
+    power = librosa.feature.melspectrogram(
         y=np.ascontiguousarray(samples, dtype=np.float32),
         sr=config.sample_rate_hz,
         n_fft=config.fft_samples,
@@ -158,21 +147,20 @@ def mel_power(samples: NDArray[np.float32], config: AudioConfig) -> NDArray[np.f
         fmax=config.highest_hz,
         center=True,
         pad_mode="constant",
-    ).astype(np.float32)
-    return power
+    )
+    return np.asarray(power, dtype=np.float32)
 
 
-def normalised_log(power: NDArray[Any], floor_db: float) -> NDArray[np.float32]:
+def normalised_log(power: NDArray[Any], floor_db: float) -> Array:
     """Log-mel [mel, N] of ``power`` [mel, N]: decibels, floored at ``floor_db`` below the peak,
     with mean 0 and deviation 1."""
     decibel = 10.0 * np.log10(np.maximum(power, 1e-12))
     decibel = np.maximum(decibel, decibel.max() - floor_db)
     spread = max(float(decibel.std()), 1e-3)
-    normalised: NDArray[np.float32] = ((decibel - decibel.mean()) / spread).astype(np.float32)
-    return normalised
+    return np.asarray((decibel - decibel.mean()) / spread, dtype=np.float32)
 
 
-def _loudest_dbfs(samples: NDArray[np.float32]) -> float:
+def _loudest_dbfs(samples: Samples) -> float:
     """Level of the loudest 25-ms stretch, in dB relative to full scale."""
     usable = samples[: samples.size // WINDOW_SAMPLES * WINDOW_SAMPLES]
     if usable.size == 0:
@@ -185,17 +173,13 @@ def _loudest_dbfs(samples: NDArray[np.float32]) -> float:
 # --- Prosody --------------------------------------------------------------------------------------
 
 
-def prosody(
-    samples: NDArray[np.float32], config: AudioConfig | None = None
-) -> NDArray[np.float32] | None:
+def prosody(samples: Samples, config: AudioConfig | None = None) -> Array | None:
     """The statistics alone, see :func:`audio_features`."""
     features = audio_features(samples, 0.0, config)
     return None if features is None else features.prosody
 
 
-def prosody_of(
-    samples: NDArray[np.float32], power: NDArray[np.float32], first: int, config: AudioConfig
-) -> NDArray[np.float32]:
+def prosody_of(samples: Samples, power: Array, first: int, config: AudioConfig) -> Array:
     """The statistics [``SIZE``] of mono ``samples`` [N]; ``power`` [mel, N] and ``first``: see
     :func:`audible_power`."""
     semitones, periodic = _pitch(samples, config)
@@ -219,9 +203,7 @@ def prosody_of(
     return np.array(statistics, dtype=np.float32)
 
 
-def _pitch(
-    samples: NDArray[np.float32], config: AudioConfig
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pitch(samples: Samples, config: AudioConfig) -> tuple[Floats, Floats]:
     """For each hop, the pitch in semitones above 100 Hz [N] and its periodicity [N], 0 … 1."""
     rate_hz = config.sample_rate_hz
     size = round(PITCH_WINDOW_S * rate_hz)
@@ -234,9 +216,7 @@ def _pitch(
     return pitch, periodic
 
 
-def _pitch_of(
-    frames: NDArray[np.float32], rate_hz: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pitch_of(frames: Array, rate_hz: int) -> tuple[Floats, Floats]:
     window = np.hanning(frames.shape[1]).astype(np.float32)
     frames = (frames - frames.mean(axis=1, keepdims=True)) * window
     own, of_window = _autocorrelation(frames), _autocorrelation(window[None])
@@ -253,14 +233,14 @@ def _pitch_of(
     return 12 * np.log2(rate_hz / (lag + offset) / 100.0), np.clip(peak, 0.0, 1.0)
 
 
-def _autocorrelation(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+def _autocorrelation(frames: Array) -> Floats:
     """[N, W] → [N, W], lags 0 … W − 1."""
     size = frames.shape[1]
     spectrum = np.fft.rfft(frames, 2 ** int(np.ceil(np.log2(2 * size))), axis=1)
     return np.asarray(np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :size], dtype=np.float64)
 
 
-def _of_pitch(semitones: NDArray[np.float64], voiced: NDArray[np.bool_]) -> list[Any]:
+def _of_pitch(semitones: Floats, voiced: NDArray[np.bool_]) -> list[Any]:
     track = semitones[voiced]
     if len(track):
         track = track[np.abs(track - np.median(track)) < OUTLIER_SEMITONES]
@@ -276,7 +256,7 @@ def _of_pitch(semitones: NDArray[np.float64], voiced: NDArray[np.bool_]) -> list
     return [middle, high - low, high - middle, track.std(), slope, *of_change]
 
 
-def _of_balance(power: NDArray[np.float32]) -> list[Any]:
+def _of_balance(power: Array) -> list[Any]:
     """Statistics of the loud frames' ``power`` [mel, N]."""
     decibel = 10 * np.log10(power.astype(np.float64) + 1e-12)
     decibel = np.maximum(decibel - decibel.max(), LEAST_DB)
@@ -286,19 +266,12 @@ def _of_balance(power: NDArray[np.float32]) -> list[Any]:
     parts = slice(0, LOW_BANDS), slice(LOW_BANDS, HIGH_BANDS), slice(HIGH_BANDS, None)
     low, middle, high = (10 * np.log10(linear[part].sum(axis=0) + 1e-9) for part in parts)
     flux = np.abs(np.diff(decibel, axis=1)).mean() if decibel.shape[1] > 1 else 0.0
-    return [
-        centroid.mean(),
-        centroid.std(),
-        tilt,
-        (middle - low).mean(),
-        (high - low).mean(),
-        (middle - low).std(),
-        (high - low).std(),
-        flux,
-    ]
+    contrasts = middle - low, high - low
+    means, deviations = [one.mean() for one in contrasts], [one.std() for one in contrasts]
+    return [centroid.mean(), centroid.std(), tilt, *means, *deviations, flux]
 
 
-def _of_modulation(energy: NDArray[np.float64], hop_s: float) -> list[Any]:
+def _of_modulation(energy: Floats, hop_s: float) -> list[Any]:
     """Log share of the envelope's modulation in each band of ``MODULATION_HZ``."""
     if len(energy) < FEWEST_FRAMES:
         return [0.0] * len(MODULATION_HZ)

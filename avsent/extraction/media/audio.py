@@ -6,18 +6,15 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
 from avsent.extraction.media import events
-from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Sound
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Samples, Sound
 
 CHUNK_SAMPLES = SAMPLE_RATE_HZ // 5
 MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
 DRIFT_TOLERANCE_S = 0.040
 """How far timestamps may stray from the count of samples before sound is padded or cut: containers
 round times to milliseconds, codecs to their frame length."""
-
-_Samples = npt.NDArray[np.float32]
 
 
 class SoundTrack:
@@ -36,7 +33,7 @@ class SoundTrack:
         self._setup: tuple[str, int, int] | None = None
         self._start_s: float | None = None  # of the first sample
         self._delivered = 0  # samples given out
-        self._held: list[_Samples] = []  # resampled, not yet given out
+        self._held: list[Samples] = []  # resampled, not yet given out
         self._held_samples = 0
         self._cut = 0  # samples still to be dropped after an overlap
         self._silence_left_s = events.MAX_SILENCE_S
@@ -183,7 +180,7 @@ class SoundTrack:
         for begin in range(0, whole, CHUNK_SAMPLES):
             yield self._deliver(joined[begin : min(begin + CHUNK_SAMPLES, whole)])
 
-    def _deliver(self, samples: _Samples) -> Sound:
+    def _deliver(self, samples: Samples) -> Sound:
         assert self._start_s is not None
         start_s = self._start_s + self._delivered / SAMPLE_RATE_HZ
         self._delivered += len(samples)

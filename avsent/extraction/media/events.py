@@ -5,12 +5,13 @@ All times are presentation times in seconds.
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 SAMPLE_RATE_HZ = 16_000
+
+Samples = NDArray[np.float32]  # mono sound [N] at ``SAMPLE_RATE_HZ``; full scale is ±1
 
 MAX_FRAME_PIXELS = 8192 * 4608
 """Larger pictures are refused: 8K has 7680x4320. A decoder may hold twenty at once."""
@@ -38,30 +39,19 @@ MAX_DAMAGE_EVENTS = 20  # most damage reported of one stream
 
 
 @dataclass(frozen=True, slots=True)
-class MediaInfo:
-    """What a container says of itself; ``duration_s`` is None where it states none."""
-
-    path: Path
-    format: str
-    duration_s: float | None
-    has_video: bool
-    has_audio: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture: ``gray`` is uint8 [height, width], contiguous, upright, full range 0 to 255."""
+    """One picture: ``gray`` is uint8 [H, W], contiguous, upright, full range 0 to 255."""
 
     time_s: float
-    gray: npt.NDArray[np.uint8]
+    gray: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A stretch of sound: ``samples`` is float32 [n], mono, 16 kHz, from ``start_s`` on."""
+    """A stretch of sound from ``start_s`` on."""
 
     start_s: float
-    samples: npt.NDArray[np.float32]
+    samples: Samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, TypeVar
@@ -29,18 +29,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from avsent.errors import MediaError
+from avsent.extraction.media import events
 from avsent.extraction.media.audio import SoundTrack
-from avsent.extraction.media.events import (
-    MAX_FRAME_PIXELS,
-    MAX_START_S,
-    MAX_STATED_S,
-    Damage,
-    DamageLog,
-    Frame,
-    MediaInfo,
-    Sound,
-    impossible_sound,
-)
+from avsent.extraction.media.events import MAX_FRAME_PIXELS, Damage, DamageLog, Frame, Sound
 from avsent.extraction.media.video import DecodedFrame, FrameSampler, PictureTrack, TimesSampler
 from avsent.machine import usable_cores
 from avsent.text import printable
@@ -73,14 +64,16 @@ _MANY_PIXELS = 4096 * 2304
 class OpenMedia:
     """An open container, its chosen streams, and what was noticed while opening.
 
-    ``origin_s``: raw time at which presentation begins. ``stated_end_s``: where the container
-    says that the chosen streams end; None where it does not say or guesses from the file size.
+    ``duration_s``: as the container states it, None where it does not. ``origin_s``: raw time at
+    which presentation begins. ``stated_end_s``: where the container says that the chosen streams
+    end; None where it does not say or guesses from the file size.
     """
 
+    path: Path
     container: InputContainer
     video: av.VideoStream | None
     audio: av.AudioStream | None
-    info: MediaInfo
+    duration_s: float | None
     origin_s: float
     stated_end_s: float | None
     damage: tuple[Damage, ...]
@@ -177,7 +170,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
     notes = []
     if audio is not None:
         context = audio.codec_context
-        if wrong := impossible_sound(context.sample_rate or 0, context.channels or 0):
+        if wrong := events.impossible_sound(context.sample_rate or 0, context.channels or 0):
             if video is None:
                 raise MediaError(f"{printable(path)} has {wrong}; convert it to 16000 Hz mono")
             audio = None
@@ -196,24 +189,18 @@ def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenM
 
     if video is not None:
         _prepare_video(path, video, threads)
-    duration_s = _duration_s(container, [s for s in (video, audio) if s is not None])
+    timed = [s for s in (video, audio) if s is not None and s.duration and s.time_base]
     start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
     floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
-    floating = floating or not -_NEGATIVE_START_S <= start_s <= MAX_START_S
-    info = MediaInfo(
-        path=path,
-        format=container.format.name,
-        duration_s=duration_s,
-        has_video=video is not None,
-        has_audio=audio is not None,
-    )
+    floating = floating or not -_NEGATIVE_START_S <= start_s <= events.MAX_START_S
     return OpenMedia(
+        path=path,
         container=container,
         video=video,
         audio=audio,
-        info=info,
+        duration_s=_duration_s(container, timed),
         origin_s=start_s if floating else 0.0,
-        stated_end_s=_stated_end_s(container, video, audio),
+        stated_end_s=_stated_end_s(container, timed),
         damage=tuple(notes),
     )
 
@@ -236,14 +223,14 @@ def _too_large(path: Path, width: int, height: int) -> MediaError:
     )
 
 
-def nothing_decodes(info: MediaInfo) -> MediaError:
+def _nothing_decodes(media: OpenMedia) -> MediaError:
     """The error for a file that opened, but gave neither picture nor sound."""
-    width, height = _stated_size(info.path) if info.has_video else (0, 0)
+    width, height = (0, 0) if media.video is None else _stated_size(media.path)
     if width * height > MAX_FRAME_PIXELS:
-        return _too_large(info.path, width, height)
-    limit = " (pictures may have at most 8192x4608 pixels)" if info.has_video else ""
+        return _too_large(media.path, width, height)
+    limit = "" if media.video is None else " (pictures may have at most 8192x4608 pixels)"
     return MediaError(
-        f"{printable(info.path)} has no picture and no sound that can be decoded{limit}; "
+        f"{printable(media.path)} has no picture and no sound that can be decoded{limit}; "
         "check that it plays, or convert it to mp4"
     )
 
@@ -260,35 +247,28 @@ def _stated_size(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def _duration_s(container: InputContainer, streams: list[Any]) -> float | None:
+def _duration_s(container: InputContainer, timed: list[Any]) -> float | None:
     ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
     if not ends or ends[0] < 0:
-        ends = [float(s.duration * s.time_base) for s in streams if s.duration and s.time_base]
-    return max(ends) if ends and 0 < max(ends) <= MAX_STATED_S else None
+        ends = [float(stream.duration * stream.time_base) for stream in timed]
+    return max(ends) if ends and 0 < max(ends) <= events.MAX_STATED_S else None
 
 
-def _stated_end_s(
-    container: InputContainer, video: av.VideoStream | None, audio: av.AudioStream | None
-) -> float | None:
+def _stated_end_s(container: InputContainer, timed: list[Any]) -> float | None:
     names = set(container.format.name.split(","))
     if not names & {"mov", "matroska", "avi"}:
         return None  # FFmpeg guesses the duration from the size of the file
-    ends = [
-        float(((s.start_time or 0) + s.duration) * s.time_base)
-        for s in (video, audio)
-        if s is not None and s.duration and s.time_base
-    ]
+    ends = [float(((s.start_time or 0) + s.duration) * s.time_base) for s in timed]
     if not ends and container.duration:
         known = all(s.type in ("video", "audio") for s in container.streams)
         ends = [container.duration / _AV_TIME_BASE_HZ] if known else []
-    return max(ends) if ends and max(ends) <= MAX_STATED_S else None
+    return max(ends) if ends and max(ends) <= events.MAX_STATED_S else None
 
 
 # Silences FFmpeg on stderr, for the whole process. None, not PANIC: with any level the decoder's
 # threads call back into Python for each message.
 av.logging.set_level(None)
 
-DEFAULT_ANALYSIS_RATE_HZ = 10.0
 _MAX_READ_FAILURES = 8
 # How much earlier than stated a file may end before it counts as cut off.
 _CUT_OFF_S = 1.0
@@ -319,11 +299,7 @@ class MediaReader:
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        analysis_rate_hz: float = DEFAULT_ANALYSIS_RATE_HZ,
-        threads: int | None = None,
+        self, path: str | Path, *, analysis_rate_hz: float = 10.0, threads: int | None = None
     ) -> None:
         """Open ``path``; ``threads``: of the decoder, by default as many as help.
 
@@ -331,12 +307,12 @@ class MediaReader:
         """
         sampler = FrameSampler(analysis_rate_hz)  # checks the rate before the file is touched
         self.media = media = open_media(Path(path), threads)
-        self.info: MediaInfo = media.info
         self._started = False
         self._picture: PictureTrack | None = None
         self._sound: SoundSink | None = None
         if media.video is not None:
-            self._picture = PictureTrack(media.video, media.info.format, media.origin_s, sampler)
+            format = media.container.format.name
+            self._picture = PictureTrack(media.video, format, media.origin_s, sampler)
         if media.audio is not None:
             self._sound = SoundTrack(media.audio, media.origin_s)
 
@@ -359,11 +335,9 @@ class MediaReader:
     @property
     def end_s(self) -> float:
         """Latest end of a picture or of sound so far; after iteration, the true duration."""
-        ends = [
-            self._picture.end_s if self._picture is not None else None,
-            self._sound.position_s if self._sound is not None else None,
-        ]
-        return max([e for e in ends if e is not None], default=0.0)
+        picture_s = None if self._picture is None else self._picture.end_s
+        sound_s = None if self._sound is None else self._sound.position_s
+        return max([end_s for end_s in (picture_s, sound_s) if end_s is not None], default=0.0)
 
     def __iter__(self) -> Iterator[Frame | Sound | Damage]:
         """Start the one pass. Raises RuntimeError at the second call, and MediaError at the end
@@ -385,11 +359,9 @@ class MediaReader:
         media, self._picture = self.media, None
         if media.video is not None and (times_s is None or len(times_s)):
             # Without the name of a format, decoding skips nothing.
-            name = "" if times_s is None else media.info.format
+            name = "" if times_s is None else media.container.format.name
             sampler = TimesSampler(times_s)
             self._picture = PictureTrack(media.video, name, media.origin_s, sampler, decoded=True)
-        else:
-            self.media = replace(media, video=None)
         return self._streams()
 
     def _start(self) -> None:
@@ -404,7 +376,7 @@ class MediaReader:
             anything = anything or not isinstance(event, Damage)
             yield event
         if not anything:
-            raise nothing_decodes(self.info)
+            raise _nothing_decodes(self.media)
 
     def _streams(self) -> Iterator[Any]:
         log = DamageLog("container")
@@ -428,7 +400,8 @@ class MediaReader:
 
     def _packets(self, log: DamageLog) -> Iterator[Any]:
         """Packets of the chosen streams, and Damage where the container cannot be read."""
-        streams = [s for s in (self.media.video, self.media.audio) if s is not None]
+        tracks = (self.media.video, self._picture), (self.media.audio, self._sound)
+        streams = [stream for stream, track in tracks if stream is not None and track is not None]
         failures = 0
         while failures < _MAX_READ_FAILURES:
             try:
@@ -446,19 +419,19 @@ class MediaReader:
                 return
 
 
-def prefetch(events: Iterable[T], size: int = 24) -> Generator[T, None, None]:
-    """Run ``events`` in a thread of its own, up to ``size`` events or 256 MB of pictures ahead of
+def prefetch(source: Iterable[T], size: int = 24) -> Generator[T, None, None]:
+    """Run ``source`` in a thread of its own, up to ``size`` events or 256 MB of pictures ahead of
     the consumer, so that decoding runs beside the analysis.
 
-    An error in ``events`` is raised here, after the events before it. When the consumer stops
+    An error in ``source`` is raised here, after the events before it. When the consumer stops
     early, the thread ends before the generator is closed. Raises ValueError if ``size`` is below 1.
     """
     if size < 1:
         raise ValueError(f"prefetch needs room for at least 1 event, not {size}")
-    return _prefetch(events, size)
+    return _prefetch(source, size)
 
 
-def _prefetch(events: Iterable[T], size: int) -> Generator[T, None, None]:
+def _prefetch(source: Iterable[T], size: int) -> Generator[T, None, None]:
     waiting: deque[T] = deque()
     waiting_bytes = 0
     error: BaseException | None = None
@@ -468,9 +441,9 @@ def _prefetch(events: Iterable[T], size: int) -> Generator[T, None, None]:
     def produce() -> None:
         nonlocal waiting_bytes, error, ended
         try:
-            source = iter(events)
-            with closing(source) if isinstance(source, Generator) else nullcontext():
-                for event in source:
+            items = iter(source)
+            with closing(items) if isinstance(items, Generator) else nullcontext():
+                for event in items:
                     more = _bytes_of(event)
                     limit = max(more, _MAX_WAITING_BYTES)  # one event may always wait
                     with changed:

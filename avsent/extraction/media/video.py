@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from avsent.extraction.media.events import Damage, DamageLog, Frame, StreamClock, seconds
 
@@ -37,13 +37,6 @@ class DecodedFrame:
 Picture: TypeAlias = Frame | DecodedFrame
 
 
-class Sampler(Protocol):
-    """Chooses frames by their presentation times."""
-
-    def take(self, time_s: float) -> bool:
-        """Whether to keep the frame at ``time_s``; call with increasing times."""
-
-
 class FrameSampler:
     """Takes frames at a mean rate.
 
@@ -60,6 +53,7 @@ class FrameSampler:
         self._due_s = -math.inf
 
     def take(self, time_s: float) -> bool:
+        """Whether to keep the frame at ``time_s``; call with increasing times."""
         if not time_s >= self._due_s - self._tolerance_s:
             return False
         grid_s = (math.floor((time_s + self._tolerance_s) * self._rate_hz) + 1) / self._rate_hz
@@ -74,11 +68,15 @@ class TimesSampler:
         self._times_s = None if times_s is None else np.unique(np.asarray(times_s, np.float64))
 
     def take(self, time_s: float) -> bool:
+        """As :meth:`FrameSampler.take`."""
         if self._times_s is None:
             return True
         after = int(np.searchsorted(self._times_s, time_s))
         near = self._times_s[max(0, after - 1) : after + 1]
         return bool(near.size and np.abs(near - time_s).min() <= _TOLERANCE_S)
+
+
+Sampler: TypeAlias = FrameSampler | TimesSampler
 
 
 class SkipPlanner:
@@ -158,13 +156,7 @@ class PictureTrack:
     """
 
     def __init__(
-        self,
-        stream: Any,
-        format_name: str,
-        origin_s: float,
-        sampler: Sampler,
-        *,
-        decoded: bool = False,
+        self, stream: Any, format: str, origin_s: float, sampler: Sampler, *, decoded: bool = False
     ) -> None:
         self._stream = stream
         self._clock = StreamClock(origin_s)
@@ -172,7 +164,7 @@ class PictureTrack:
         self._sampler = sampler
         self._as_decoded = decoded
         skippable = stream.codec_context.name in _SKIPPABLE_CODECS
-        skippable = skippable and bool(_SKIPPABLE_FORMATS & set(format_name.split(",")))
+        skippable = skippable and bool(_SKIPPABLE_FORMATS & set(format.split(",")))
         self._planner = SkipPlanner(copy(sampler), enabled=skippable)
         rate = stream.average_rate
         self._interval_s = 1 / float(rate) if rate else _DEFAULT_INTERVAL_S
@@ -182,8 +174,7 @@ class PictureTrack:
         self._reformatter = VideoReformatter()
         self.position_s: float | None = None
         """Latest presentation time decoded, None before the first."""
-        self.end_s: float | None = None
-        """Latest end of presentation."""
+        self.end_s: float | None = None  # latest end of presentation
 
     def feed(self, packet: Any, other_s: float | None) -> Iterator[Picture | Damage]:
         """Decode one packet; ``other_s`` is the position of the sound, if there is any."""
@@ -289,14 +280,12 @@ def quarter_turns(frame: av.VideoFrame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def upright(
-    frame: av.VideoFrame, pixel_format: str, reformatter: VideoReformatter
-) -> npt.NDArray[np.uint8]:
+def upright(frame: av.VideoFrame, format: str, reformatter: VideoReformatter) -> NDArray[np.uint8]:
     """``frame`` turned upright, uint8 [height, width] ("gray") or [height, width, 3] ("bgr24").
 
     swscale converts all pixel formats to full range, so that brightness does not depend on how
     the file was encoded. ``reformatter`` keeps swscale's tables from frame to frame: making them
     costs more than converting a small picture.
     """
-    picture = reformatter.reformat(frame, format=pixel_format).to_ndarray()
+    picture = reformatter.reformat(frame, format=format).to_ndarray()
     return np.ascontiguousarray(np.rot90(picture, quarter_turns(frame)), dtype=np.uint8)

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Samples
+from avsent.machine import one_torch_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Samples = NDArray[np.float32]
 
 FRAME_SAMPLES = 512  # the only length that silero-vad takes at 16 kHz
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
@@ -47,8 +46,6 @@ class SileroSpeechDetector:
     name: ClassVar[str] = "silero"
 
     def __init__(self) -> None:
-        from avsent.machine import one_torch_thread
-
         # The import sets torch to one thread for good; loading uses deprecated TorchScript.
         with one_torch_thread(), warnings.catch_warnings():
             message = ".*torch.jit.load.*|path is deprecated.*"
@@ -150,8 +147,6 @@ def _torch_for_small_input() -> Iterator[None]:
     """Run torch without threads, gradients and TorchScript's optimiser, which cost time here. The
     optimiser takes 60 ms at the first frames; some versions of torch lack it."""
     import torch
-
-    from avsent.machine import one_torch_thread
 
     optimised = getattr(torch.jit, "optimized_execution", nullcontext)
     with one_torch_thread(), torch.inference_mode(), optimised(False):
@@ -258,17 +253,18 @@ class SpeechSegmenter:
 
     Gaps under ``MERGE_GAP_S`` are merged; both ends are padded by up to ``PAD_S``, which leaves
     no gap shorter than that; stretches over ``MAX_UTTERANCE_S`` are split at their quietest
-    point; those with less than ``MIN_UTTERANCE_S`` of speech are dropped.
+    point; those with less than ``MIN_UTTERANCE_S`` of speech are dropped. ``detector``: None to
+    look for nothing but silence.
     """
 
-    def __init__(self, detector: SpeechDetector | None = None) -> None:
-        self._detector = detector or default_detector()
-        self.heard = False
-        """Whether the sound so far is more than silence."""
+    def __init__(self, detector: SpeechDetector | None) -> None:
+        self._detector = detector
+        self.heard = False  # whether the sound so far is more than silence
         self._restart(0.0)
 
     def _restart(self, origin_s: float) -> None:
-        self._detector.reset()
+        if self._detector is not None:
+            self._detector.reset()
         self._origin_s = origin_s
         self._received = 0  # samples since the origin
         self._rest: Samples = np.zeros(0, np.float32)  # samples that do not yet fill a batch
@@ -331,7 +327,8 @@ class SpeechSegmenter:
 
     def _judge(self, frames: Samples, powers: NDArray[np.float64], final: list[Segment]) -> None:
         """Judge the next frames [F, FRAME_SAMPLES], whose powers [F] are given."""
-        probabilities = self._detector.probabilities(frames)
+        detector = self._detector
+        probabilities = [0.0] * len(frames) if detector is None else detector.probabilities(frames)
         for probability, level in zip(probabilities, powers.tolist(), strict=True):
             self._take(probability, level, final)
 

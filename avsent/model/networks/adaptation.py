@@ -8,10 +8,8 @@ utterance. Needs no labels and changes no weights.
 import torch
 from torch import Tensor
 
-PRIOR = 5.0
-"""Weight of the training mean, in utterances."""
-MIN_UTTERANCES = 3
-"""The mean of fewer utterances depends more on what is said than on who says it."""
+PRIOR = 5.0  # weight of the training mean, in utterances
+MIN_UTTERANCES = 3  # the mean of fewer utterances depends more on what is said than on who says it
 NO_GROUP = -1
 
 

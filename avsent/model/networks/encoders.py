@@ -9,15 +9,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from avsent.model.networks import config as configs
 from avsent.model.networks.attention import FrameAttention, segment_masks
-from avsent.model.networks.config import (
-    AudioEncoderConfig,
-    FaceEncoderConfig,
-    MovementConfig,
-    PixelConfig,
-)
 
 TIME_STRIDE = 8
 """Spectrogram frames under one cell of the grid: the first three blocks halve the time axis."""
@@ -25,11 +19,8 @@ _TIME_HALVINGS = 3
 
 
 def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(),
-    ]
+    convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(after), nn.ReLU()]
 
 
 class AudioEncoder(nn.Module):
@@ -39,7 +30,7 @@ class AudioEncoder(nn.Module):
     each of S equal segments of time is pooled alone, and the representation is [N, S·R].
     """
 
-    def __init__(self, config: AudioEncoderConfig, segments: int = 1) -> None:
+    def __init__(self, config: configs.AudioEncoderConfig, segments: int = 1) -> None:
         super().__init__()
         self.segments = segments
         blocks: list[nn.Module] = []
@@ -104,18 +95,15 @@ def _zero_padding(grid: Tensor, lengths: Tensor) -> Tensor:
 class MovementEncoder(nn.Module):
     """Temporal convolutions over the displacement of the landmarks from the neutral face."""
 
-    def __init__(self, config: MovementConfig) -> None:
+    def __init__(self, config: configs.MovementConfig) -> None:
         super().__init__()
         size = config.points * 2
         self.way = nn.BatchNorm1d(size, affine=False)
         layers: list[nn.Module] = []
         before = size
         for width in config.channels:
-            layers += [
-                nn.Conv1d(before, width, 3, padding=1),
-                nn.ReLU(),
-                nn.Dropout(config.dropout),
-            ]
+            convolution = nn.Conv1d(before, width, 3, padding=1)
+            layers += [convolution, nn.ReLU(), nn.Dropout(config.dropout)]
             before = width
         self.layers = nn.Sequential(*layers)
         self.attention = FrameAttention(before, config.attention, config.scale)
@@ -138,7 +126,7 @@ class MovementEncoder(nn.Module):
 class PixelMember(nn.Module):
     """One convolutional network over aligned crops."""
 
-    def __init__(self, config: PixelConfig) -> None:
+    def __init__(self, config: configs.PixelConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = [*_convolution(1, config.stem), nn.MaxPool2d(2)]
         before = config.stem
@@ -162,7 +150,7 @@ class PixelMember(nn.Module):
 class PixelNetwork(nn.Module):
     """An ensemble of :class:`PixelMember`."""
 
-    def __init__(self, config: PixelConfig) -> None:
+    def __init__(self, config: configs.PixelConfig) -> None:
         super().__init__()
         self.config = config
         self.members = nn.ModuleList(PixelMember(config) for _ in range(config.members))
@@ -172,7 +160,7 @@ class PixelNetwork(nn.Module):
         the members' log probabilities [N, classes]."""
         outputs = [member(pictures) for member in self.members]
         features = torch.cat([features for features, _ in outputs], dim=-1)
-        votes = torch.stack([functional.log_softmax(logits, dim=-1) for _, logits in outputs])
+        votes = torch.stack([logits.log_softmax(dim=-1) for _, logits in outputs])
         return features, votes.mean(dim=0)
 
 
@@ -195,7 +183,7 @@ class FaceEncoder(nn.Module):
     representation is [N, S·R].
     """
 
-    def __init__(self, config: FaceEncoderConfig, segments: int = 1) -> None:
+    def __init__(self, config: configs.FaceEncoderConfig, segments: int = 1) -> None:
         super().__init__()
         self.segments = segments
         size = config.points * 2

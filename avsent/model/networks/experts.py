@@ -16,17 +16,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from avsent.model.networks import encoders
 from avsent.model.networks.config import ExpertsConfig, VoteConfig
-from avsent.model.networks.encoders import (
-    AudioEncoder,
-    FaceEncoder,
-    FaceExtras,
-    MovementEncoder,
-    PixelNetwork,
-    VectorEncoder,
-)
+from avsent.model.networks.encoders import FaceExtras, VectorEncoder
 
 
 class ExpertVotes(nn.Module):
@@ -65,8 +58,7 @@ class ExpertVotes(nn.Module):
         return logits
 
 
-LEAST_LOG = -8.0
-"""Log probabilities are clipped here."""
+LEAST_LOG = -8.0  # log probabilities are clipped here
 
 
 class ExpertHeads(nn.Module):
@@ -79,7 +71,7 @@ class ExpertHeads(nn.Module):
 
     def forward(self, representation: Tensor) -> Tensor:
         logits = self.emotion(representation), self.polarity(representation)
-        return torch.cat([functional.log_softmax(part, dim=-1) for part in logits], dim=-1)
+        return torch.cat([part.log_softmax(dim=-1) for part in logits], dim=-1)
 
 
 class AudioMember(nn.Module):
@@ -87,7 +79,7 @@ class AudioMember(nn.Module):
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
-        self.encoder = AudioEncoder(config.audio)
+        self.encoder = encoders.AudioEncoder(config.audio)
         self.votes = ExpertHeads(config.audio.representation, config)
 
     def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,8 +100,7 @@ class ProsodyMember(nn.Module):
         self.votes = ExpertHeads(config.prosody, config)
 
     def forward(self, prosody: Tensor) -> Tensor:
-        votes: Tensor = self.votes(self.scale(prosody))
-        return votes
+        return cast(Tensor, self.votes(self.scale(prosody)))
 
 
 class FaceMember(nn.Module):
@@ -117,9 +108,9 @@ class FaceMember(nn.Module):
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
-        self.still = FaceEncoder(config.still)
+        self.still = encoders.FaceEncoder(config.still)
         self.still_votes = ExpertHeads(config.still.representation, config)
-        self.movement = MovementEncoder(config.movement)
+        self.movement = encoders.MovementEncoder(config.movement)
         self.movement_votes = ExpertHeads(config.movement.representation, config)
 
     def still_posteriors(self, landmarks: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,8 +120,7 @@ class FaceMember(nn.Module):
 
     def movement_posteriors(self, landmarks: Tensor, mask: Tensor, neutral: Tensor) -> Tensor:
         """Log probabilities [N, E + P] by the movement."""
-        votes: Tensor = self.movement_votes(self.movement(landmarks, mask, neutral))
-        return votes
+        return cast(Tensor, self.movement_votes(self.movement(landmarks, mask, neutral)))
 
 
 def _mean(tensors: Iterable[Tensor]) -> Tensor:
@@ -181,7 +171,7 @@ class FaceExperts(nn.Module):
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
         self.members = nn.ModuleList(FaceMember(config) for _ in range(config.face_members))
-        self.pixels = PixelNetwork(config.pixels)
+        self.pixels = encoders.PixelNetwork(config.pixels)
         self.scale = VectorEncoder(config.posteriors("face"))
         self.config = config
 
@@ -195,10 +185,8 @@ class FaceExperts(nn.Module):
         outputs = [member.still_posteriors(landmarks, mask) for member in members]
         weight = _mean(weight for _, weight in outputs)
         still = _mean(votes for votes, _ in outputs)
-        if extras.neutral is None:
-            moving = torch.full_like(still, torch.nan)
-        else:
-            neutral = extras.neutral
+        moving = torch.full_like(still, torch.nan)
+        if (neutral := extras.neutral) is not None:
             moving = _mean(m.movement_posteriors(landmarks, mask, neutral) for m in members)
         pixels = self._pixel_stream(weight, extras.pixels)
         return torch.cat([still, moving, pixels], dim=-1).clamp_min(LEAST_LOG), weight
@@ -212,8 +200,7 @@ class FaceExperts(nn.Module):
 
     def classify_pixels(self, pictures: Tensor) -> Tensor:
         """Log probabilities [S, 7] of the standardised crops ``pictures`` [S, 48, 48]."""
-        votes: Tensor = self.pixels(pictures)[1]
-        return votes
+        return cast(Tensor, self.pixels(pictures)[1])
 
     def _pixel_stream(self, weight: Tensor, pixels: Tensor | None) -> Tensor:
         """Mean [N, 7 + P] of the log probabilities ``pixels`` [N, T, 7] of the frames, weighted by
@@ -230,9 +217,9 @@ class FaceExperts(nn.Module):
 def with_polarity(votes: Tensor, config: ExpertsConfig) -> Tensor:
     """Log probabilities ``votes`` [..., 7] of the pixel network's classes, normalised, followed by
     those of the polarities of these classes [..., 7 + P]."""
-    votes = functional.log_softmax(votes, dim=-1)
+    votes = votes.log_softmax(dim=-1)
     sums = []
     for polarity in range(config.polarities):
         classes = [i for i, found in enumerate(config.pixel_polarity) if found == polarity]
         sums.append(votes[..., classes].logsumexp(dim=-1))
-    return torch.cat([votes, functional.log_softmax(torch.stack(sums, dim=-1), dim=-1)], dim=-1)
+    return torch.cat([votes, torch.stack(sums, dim=-1).log_softmax(dim=-1)], dim=-1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from avsent.model.networks.attention import cross_attention
 from avsent.model.networks.config import TargetConfig
@@ -47,12 +46,9 @@ class Decision:
 
 def _classifier(size: int, config: TargetConfig) -> nn.Sequential:
     """HMTL's classifier: dense ReLU → dense, dropout between."""
-    return nn.Sequential(
-        nn.Linear(size, config.context.classifier),
-        nn.ReLU(),
-        nn.Dropout(config.context.dropout),
-        nn.Linear(config.context.classifier, config.outputs),
-    )
+    context = config.context
+    first, last = nn.Linear(size, context.classifier), nn.Linear(context.classifier, config.outputs)
+    return nn.Sequential(first, nn.ReLU(), nn.Dropout(context.dropout), last)
 
 
 class FusedHead(nn.Module):
@@ -110,15 +106,14 @@ class TfnHead(FusedHead):
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         first, second = (
-            functional.pad(embedded.values[modality], (0, 1), value=1.0)
+            nn.functional.pad(embedded.values[modality], (0, 1), value=1.0)
             for modality in self.modalities
         )
         products = torch.einsum("bui,buj->buij", first, second)
         return products.flatten(start_dim=2), no_context(embedded)
 
 
-SMALL = 1e-8
-"""Keeps the gradients of square root and norm finite at 0."""
+SMALL = 1e-8  # keeps the gradients of square root and norm finite at 0
 
 
 class FbpHead(FusedHead):
@@ -135,12 +130,9 @@ class FbpHead(FusedHead):
         super().__init__(config, outputs)
         self.factors = factors
         self.normalise = config.fusion.normalise
-        self.projections = nn.ModuleDict(
-            {
-                m: nn.Linear(config.embedding_size, factors * outputs, bias=False)
-                for m in config.modalities
-            }
-        )
+        size = config.embedding_size, factors * outputs
+        projections = {m: nn.Linear(*size, bias=False) for m in config.modalities}
+        self.projections = nn.ModuleDict(projections)
 
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         first, second = (
@@ -264,11 +256,8 @@ def _weights(logs: Tensor, there: Tensor, beta: float, original: bool) -> Tensor
     if original:
         unsure = (-torch.expm1(logs)).masked_fill(~there, 1.0)
         # No division of the whole product by (1 − p_i): it fails at p_i = 1.
-        rest = [
-            torch.cat([unsure[:index], unsure[index + 1 :]]).prod(dim=0)
-            for index in range(len(unsure))
-        ]
-        base = torch.stack(rest)
+        others_of = (torch.cat([unsure[:i], unsure[i + 1 :]]) for i in range(len(unsure)))
+        base = torch.stack([rest.prod(dim=0) for rest in others_of])
     else:
         base = torch.exp(logs)
     return torch.pow(base, exponent) * there
@@ -343,8 +332,7 @@ HEADS: dict[str, Callable[[TargetConfig], nn.Module]] = {
     "multiplicative": MultiplicativeHead,
     "avef": AvefHead,
 }
-PAIRS_ONLY = ("tfn", "fbp", "multiplicative")
-"""Heads that need two modalities."""
+PAIRS_ONLY = ("tfn", "fbp", "multiplicative")  # heads that need two modalities
 
 
 def make_head(config: TargetConfig) -> nn.Module:

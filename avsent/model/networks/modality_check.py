@@ -22,8 +22,7 @@ from avsent.labels import MODALITIES
 from avsent.model.networks.config import ModalityCheckConfig
 
 OTHER = {"audio": "face", "face": "audio"}
-LEAST_SPREAD = 1e-6
-"""Least spread of a projection: a constant one would divide by 0."""
+LEAST_SPREAD = 1e-6  # least spread of a projection: a constant one would divide by 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,9 +109,8 @@ class ModalityCheck(nn.Module):
     def proxy(self, modality: str, values: Tensor) -> Tensor:
         """Proxy [N, S] of the other modality, made from ``values`` [N, R] of ``modality``."""
         if self.config.linear or not len(values):
-            return self._centred(modality, values) @ self.part(modality, "map") + self.part(
-                OTHER[modality], "mean"
-            )
+            mapped = self._centred(modality, values) @ self.part(modality, "map")
+            return mapped + self.part(OTHER[modality], "mean")
         basis, images = self.part(modality, "basis"), self.part(OTHER[modality], "basis")
         count = min(self.config.neighbours, len(basis))
         nearest = torch.cdist(values, basis).topk(count, dim=1, largest=False).indices

@@ -7,8 +7,7 @@ utterance (the encoders) and across the utterances of a video (the fusion head).
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from avsent.labels import MODALITIES
 from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
-from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, FaceExtras, VectorEncoder
+from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
 from avsent.model.networks.fusion import Decision, Embedded, FusedHead, make_head
 from avsent.model.networks.modality_check import CheckOutcome, ModalityCheck
@@ -40,7 +39,7 @@ class Utterances:
         if modality not in self.present:
             raise ValueError(f"no modality {modality!r}; there are {tuple(self.present)}")
         present = {**self.present, modality: torch.zeros_like(self.present[modality])}
-        return dataclasses.replace(self, present=present)
+        return replace(self, present=present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class CheckedUtterances:
         """The utterances without ``modality``, and without proxies made from it."""
         left = self.utterances.without(modality)
         present = {m: there & ~self.proxied[m] for m, there in left.present.items()}
-        return dataclasses.replace(left, present=present)
+        return replace(left, present=present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +100,7 @@ class TargetModel(nn.Module):
         if check is not None and self.config.modalities != MODALITIES:
             raise ValueError("a modality check needs voice and face")
         self.guard = check
-        self.config = dataclasses.replace(
-            self.config, guard=None if check is None else check.config
-        )
+        self.config = replace(self.config, guard=None if check is None else check.config)
 
     def check_modalities(
         self, utterances: Utterances, *, check: bool = True, proxy: bool | None = None
@@ -132,20 +129,6 @@ class TargetModel(nn.Module):
         """The embedding network of ``modality``."""
         return self.get_submodule(f"{modality}_embedding")
 
-    def encode_audio(
-        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See :meth:`AudioEncoder.forward` and :meth:`AudioExperts.forward`."""
-        representation, weight = self.encoder("audio")(log_mel, lengths, prosody)
-        return representation, weight
-
-    def encode_face(
-        self, landmarks: Tensor, mask: Tensor, extras: FaceExtras | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See :meth:`FaceEncoder.forward` and :meth:`FaceExperts.forward`."""
-        representation, weight = self.encoder("face")(landmarks, mask, extras)
-        return representation, weight
-
     def classify_pixels(self, pictures: Tensor) -> Tensor | None:
         """Log probabilities [S, 7] of the crops ``pictures`` [S, 48, 48]; None if the model has
         no pixel network."""
@@ -161,11 +144,7 @@ class TargetModel(nn.Module):
             scales = {modality: self.scale(modality) for modality in self.config.modalities}
             logits = logits + self.votes(utterances.values, utterances.present, scales)
         return TargetOutput(
-            logits=logits,
-            embeddings=embedded.values,
-            present=embedded.present,
-            context=decision.context,
-            votes=decision.votes,
+            logits, embedded.values, embedded.present, decision.context, decision.votes
         )
 
     def scale(self, modality: str) -> VectorEncoder:

@@ -8,9 +8,10 @@ Seo, Na, Kim, IEEE Access 2020, with r_t an embedding of the target and r_s the 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from avsent.model.networks.config import TransferConfig
+
+ByModality = dict[str, Tensor]
 
 
 class HMDecoder(nn.Module):
@@ -58,13 +59,13 @@ def discriminator_loss(
     on_source: Tensor, on_target: Tensor, source_mask: Tensor, target_mask: Tensor
 ) -> Tensor:
     """``−mean log D(r_s) − mean log(1 − D(r_t))`` of logits [B, U], each over its own mask."""
-    missed = _mean(functional.softplus(-on_source), source_mask)
-    return missed + _mean(functional.softplus(on_target), target_mask)
+    missed = _mean(nn.functional.softplus(-on_source), source_mask)
+    return missed + _mean(nn.functional.softplus(on_target), target_mask)
 
 
 def adversarial_loss(on_target: Tensor, mask: Tensor) -> Tensor:
     """``−mean log D(r_t)`` of logits [B, U] over ``mask``."""
-    return _mean(functional.softplus(-on_target), mask)
+    return _mean(nn.functional.softplus(-on_target), mask)
 
 
 class Transfer(nn.Module):
@@ -89,22 +90,13 @@ class Transfer(nn.Module):
         if not modalities:
             raise ValueError("transfer needs at least one modality")
         self.modalities = modalities
-        self.decoders = nn.ModuleDict(
-            {m: HMDecoder(target, config.decoder_hidden, source) for m in modalities}
-        )
-        self.discriminators = nn.ModuleDict(
-            {
-                m: HMDiscriminator(target, config.discriminator_hidden, config.dropout)
-                for m in modalities
-            }
-        )
+        decoders = {m: HMDecoder(target, config.decoder_hidden, source) for m in modalities}
+        sizes = target, config.discriminator_hidden, config.dropout
+        discriminators = {m: HMDiscriminator(*sizes) for m in modalities}
+        self.decoders, self.discriminators = nn.ModuleDict(decoders), nn.ModuleDict(discriminators)
 
     def decoder_losses(
-        self,
-        embeddings: dict[str, Tensor],
-        present: dict[str, Tensor],
-        source: Tensor,
-        has_source: Tensor,
+        self, embeddings: ByModality, present: ByModality, source: Tensor, has_source: Tensor
     ) -> Tensor:
         """``L_dec`` over utterances with modality and source. Trains decoders and embedding
         networks, never the source."""
@@ -115,27 +107,17 @@ class Transfer(nn.Module):
         return torch.stack(losses).mean()
 
     def discriminator_losses(
-        self,
-        embeddings: dict[str, Tensor],
-        present: dict[str, Tensor],
-        source: Tensor,
-        has_source: Tensor,
+        self, embeddings: ByModality, present: ByModality, source: Tensor, has_source: Tensor
     ) -> Tensor:
         """``L_disc``. Trains the discriminators alone."""
-        losses = [
-            discriminator_loss(
-                self.discriminators[m](source.detach()),
-                self.discriminators[m](embeddings[m].detach()),
-                has_source,
-                present[m],
-            )
-            for m in self.modalities
-        ]
+        losses = []
+        for modality in self.modalities:
+            judge = self.discriminators[modality]
+            on_source, on_target = judge(source.detach()), judge(embeddings[modality].detach())
+            losses.append(discriminator_loss(on_source, on_target, has_source, present[modality]))
         return torch.stack(losses).mean()
 
-    def adversarial_losses(
-        self, embeddings: dict[str, Tensor], present: dict[str, Tensor]
-    ) -> Tensor:
+    def adversarial_losses(self, embeddings: ByModality, present: ByModality) -> Tensor:
         """``L_adv``. Trains the embedding networks alone."""
         losses = []
         for modality in self.modalities:

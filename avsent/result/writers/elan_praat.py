@@ -12,12 +12,9 @@ from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.result.writers.data import Writer, is_utf8
 from avsent.text import one_line, score_text
 
-ELAN_UNITS = 1000
-"""A second in ELAN's milliseconds."""
-PRAAT_UNITS = 1_000_000
-"""Praat's times are written in seconds, to the microsecond."""
-SENTIMENT, SCORE, TEXT = "sentiment", "score", "text"
-"""Kinds of tiers."""
+ELAN_UNITS = 1000  # a second in ELAN's milliseconds
+PRAAT_UNITS = 1_000_000  # Praat's times are written in seconds, to the microsecond
+SENTIMENT, SCORE, TEXT = "sentiment", "score", "text"  # kinds of tiers
 # Besides what `one_line` escapes, XML forbids these two.
 _NOT_IN_XML = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
 
@@ -173,11 +170,8 @@ def _add_tier(document: Element, tier: Tier, slots: dict[tuple[int, bool], str],
     texts: list[tuple[str, str]] = []
     for span in tier.spans:
         count += 1
-        about = {
-            "ANNOTATION_ID": f"a{count}",
-            "TIME_SLOT_REF1": slots[id(span), False],
-            "TIME_SLOT_REF2": slots[id(span), True],
-        }
+        start, end = slots[id(span), False], slots[id(span), True]
+        about = {"ANNOTATION_ID": f"a{count}", "TIME_SLOT_REF1": start, "TIME_SLOT_REF2": end}
         _annotate(element, "ALIGNABLE_ANNOTATION", about, label_of(span.utterance))
         if text := annotation(span.utterance.text or ""):
             texts.append((f"a{count}", text))

@@ -14,14 +14,10 @@ from avsent.result.writers.data import Writer
 from avsent.result.writers.wrapping import columns, wrap
 from avsent.text import one_line, score_text
 
-LINE_COLUMNS = 42
-"""What players show in one line."""
-LINES = 2
-"""Of text, below the line with label and score."""
-SHORTEST_MS = 800
-"""A shorter cue goes unnoticed."""
-CLOSE_MS = 250
-"""Where cues overlap by no more than this, the first ends when the second begins."""
+LINE_COLUMNS = 42  # what players show in one line
+LINES = 2  # of text, below the line with label and score
+SHORTEST_MS = 800  # a shorter cue goes unnoticed
+CLOSE_MS = 250  # where cues overlap by no more than this, the first ends when the second begins
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,11 @@ from avsent.result.writers.data import Writer, is_utf8
 from avsent.result.writers.wrapping import wrap
 from avsent.text import clock, one_line, score_text
 
-PLAIN_WIDTH = 100
-"""Columns of a table in a file or pipe."""
+PLAIN_WIDTH = 100  # columns of a table in a file or pipe
 GAP = "  "
 BARS = (21, 11, 7)
 """Widths of the score's bar, from wide terminals to narrow ones; odd, for the zero."""
-CELL = 4
-"""Width of a number in the context attention."""
+CELL = 4  # width of a number in the context attention
 DIM, BOLD, WARNING = Style(dim=True), Style(bold=True), Style(color="yellow")
 COLOURS = {"positive": "green", "negative": "red"}
 

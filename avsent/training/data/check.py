@@ -99,7 +99,7 @@ def _probe(path: Path) -> tuple[float | None, str]:
     try:
         with MediaReader(path) as reader:
             next(event for event in reader if not isinstance(event, Damage))
-            return reader.info.duration_s, ""
+            return reader.media.duration_s, ""
     except MediaError as error:
         return None, str(error).replace(printable(path), display_path(path))
 

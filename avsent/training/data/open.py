@@ -193,7 +193,7 @@ def _analysed(
     file: _File, settings: CorpusOptions, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     with MediaReader(file.media) as reader:
-        _check_lengths(file, reader.info.duration_s)  # early, if the container states it
+        _check_lengths(file, reader.media.duration_s)  # early, if the container states it
 
     def report(progress: Progress) -> None:
         on_progress(Progress(step, progress.source, progress.completed, progress.total))

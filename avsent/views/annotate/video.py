@@ -109,7 +109,7 @@ def annotate(
             MediaReader(source) as reader,
             _open_output(temporary, matroska=target.suffix.lower() == ".mkv") as out,
         ):
-            duration_s = result.duration_s or reader.info.duration_s or 0.0
+            duration_s = result.duration_s or reader.media.duration_s or 0.0
             encoder = _PictureEncoder(out, reader.media.video, first.frame)
             style = Style(encoder.width, encoder.height, result.model.labels)
             overlay = Overlay(style, result, sightings, duration_s)

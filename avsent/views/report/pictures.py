@@ -139,7 +139,7 @@ def gather(
         pictures[place].spectrogram = drawn
 
     with MediaReader(path) as reader:
-        total_s = reader.info.duration_s
+        total_s = reader.media.duration_s
         for event in reader.in_colour(times_s):
             if isinstance(event, DecodedFrame):
                 take_picture(event)
@@ -154,7 +154,7 @@ def gather(
         while waiting:  # utterances that last longer than the sound
             draw_spectrogram()
         return Gathered(
-            kind="video" if reader.info.has_video else "audio",
+            kind="audio" if reader.media.video is None else "video",
             end_s=max(reader.end_s, total_s or 0.0),
             pictures=pictures,
         )
