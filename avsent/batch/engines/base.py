@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 from avsent.batch.events import Advanced
 from avsent.errors import AvsentError
@@ -15,6 +15,8 @@ from avsent.options import Adapt, PredictOptions
 
 EXIT_INTERNAL = 1
 """Exit code of a file that failed by an internal error, a lost worker or the time limit."""
+FAILED_STARTS_LIMIT = 3
+"""Workers in a row that may end before their model is loaded."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Libraries read these when they are imported."""
 
@@ -125,11 +127,10 @@ class Engine(ABC):
 
     retries: ClassVar[int] = 1
     """How often a job whose worker was lost is tried again."""
-
-    @property
-    @abstractmethod
-    def workers(self) -> int:
-        """The number of workers once all have started."""
+    workers: int
+    """The number of workers once all have started."""
+    _living: dict[int, Any]
+    """Workers by their number, each with its ``job``."""
 
     @abstractmethod
     def free(self) -> int:
@@ -148,12 +149,19 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def _remove(self, worker: Any) -> None:
+        """End a worker at once, and forget it."""
+
     def abandon(self, job: Job) -> None:
         """Stop the work on ``job`` at once; no event or outcome of it follows."""
+        for worker in list(self._living.values()):
+            if worker.job == job:
+                self._remove(worker)
 
-    @abstractmethod
     def close(self) -> None:
         """End all workers at once; may be called again."""
+        for worker in list(self._living.values()):
+            self._remove(worker)
 
     def __enter__(self) -> Self:
         return self
