@@ -2,6 +2,7 @@
 interface of an engine. It imports nothing heavy: Ray's workers import it before torch."""
 
 import contextlib
+import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,12 @@ class Work:
         """Whether the journal also keeps the representation of each utterance, for the adaptation
         to the corpus."""
         return self.options.adapt is Adapt.corpus
+
+    @property
+    def file_options(self) -> PredictOptions:
+        """For one file; the adaptation to the corpus needs all files, so it comes later."""
+        adapt = Adapt.none if self.represent else self.options.adapt
+        return dataclasses.replace(self.options, threads=self.threads, adapt=adapt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +114,8 @@ Events: TypeAlias = list[Advanced | Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Message of a worker: its model is loaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unfit:
-    """Message of a worker: no worker can process any file."""
-
-    error: AvsentError
+    """Message of a worker: its model is loaded. It sends an AvsentError instead, or later, if no
+    worker can process any file."""
 
 
 class WorkersError(AvsentError):

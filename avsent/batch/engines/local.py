@@ -15,9 +15,9 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from avsent.batch.engines import base
-from avsent.batch.engines.base import Job, Work
 from avsent.batch.engines.worker import FileWorker, PredictWorker, serve
 from avsent.batch.events import Advanced
+from avsent.errors import AvsentError
 
 PRELOAD = ["avsent.batch.engines.preload"]
 _ONE_THREAD = dict.fromkeys(base.THREAD_VARIABLES, "1")
@@ -30,7 +30,7 @@ class _Worker:
     number: int
     process: Any
     connection: Connection
-    job: Job | None = None
+    job: base.Job | None = None
     ready: bool = False
 
 
@@ -39,7 +39,7 @@ class LocalEngine(base.Engine):
     processes the jobs in each of them."""
 
     def __init__(
-        self, work: Work, workers: int, load: Callable[[Work], FileWorker] = PredictWorker
+        self, work: base.Work, workers: int, load: Callable[[base.Work], FileWorker] = PredictWorker
     ) -> None:
         self._work = work
         self.workers = workers
@@ -50,7 +50,7 @@ class LocalEngine(base.Engine):
     def free(self) -> int:
         return self.workers - sum(worker.job is not None for worker in self._living.values())
 
-    def start(self, job: Job) -> int:
+    def start(self, job: base.Job) -> int:
         idle = [worker for worker in self._living.values() if worker.job is None]
         for worker in [worker for worker in idle if not worker.process.is_alive()]:
             self._remove(worker)  # it died while idle: the job keeps both its tries
@@ -114,8 +114,8 @@ class LocalEngine(base.Engine):
         match message:
             case base.Ready():
                 worker.ready, self._failed_starts = True, 0
-            case base.Unfit(error):
-                raise error
+            case AvsentError():
+                raise message
             case base.Done() | base.Failed():
                 worker.job = None
                 events.append(message)

@@ -25,7 +25,6 @@ from typing import Any, ClassVar
 
 from avsent import __version__
 from avsent.batch.engines import base
-from avsent.batch.engines.base import Job, Work
 from avsent.batch.engines.worker import PredictWorker, failure
 from avsent.batch.events import Advanced
 from avsent.errors import AvsentError, UsageError
@@ -58,7 +57,7 @@ class _Worker:
     reply: Any
     node: str | None = None
     ready: bool = False
-    job: Job | None = None
+    job: base.Job | None = None
     began_s: float = 0.0
 
 
@@ -82,7 +81,7 @@ class RayEngine(base.Engine):
     retries: ClassVar[int] = 2  # a lost node is not the file's fault
 
     def __init__(
-        self, work: Work, workers: int | None, address: str | None, *, jobs: int | None = None
+        self, work: base.Work, workers: int | None, address: str | None, *, jobs: int | None = None
     ) -> None:
         if find_spec("ray") is None:
             raise UsageError("--engine ray needs Ray; install it with pip install 'avsent[ray]'")
@@ -101,7 +100,7 @@ class RayEngine(base.Engine):
     def free(self) -> int:
         return sum(worker.ready and worker.job is None for worker in self._living.values())
 
-    def start(self, job: Job) -> int:
+    def start(self, job: base.Job) -> int:
         worker = next(w for w in self._living.values() if w.ready and w.job is None)
         worker.job, worker.began_s = job, time.monotonic()
         worker.reply = worker.actor.outcome.options(num_returns="streaming").remote(job)
@@ -211,7 +210,7 @@ class RayEngine(base.Engine):
             self._ray.kill(worker.actor)
 
 
-def resources_of(work: Work, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def resources_of(work: base.Work, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What a worker asks Ray for (``num_cpus`` and ``num_gpus``), on nodes with these resources."""
     wants_gpu = work.device != "cpu" and any(node.get("GPU", 0) > 0 for node in nodes)
     return {"num_cpus": work.threads, "num_gpus": GPU_SHARE if wants_gpu else 0}
@@ -255,17 +254,17 @@ class RayWorker:
         node = ours.get_runtime_context().get_node_id()
         return __version__, node, ours.util.get_node_ip_address()
 
-    def prepare(self, work: Work) -> base.Ready:
+    def prepare(self, work: base.Work) -> base.Ready:
         """Load the model."""
         self._worker = self._thread.submit(PredictWorker, work).result()
         return base.Ready()
 
-    def outcome(self, job: Job) -> Iterator[Any]:
+    def outcome(self, job: base.Job) -> Iterator[Any]:
         """Process one file: yields its progress in seconds of media, then its outcome."""
         messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         done = self._thread.submit(self._worker.outcome, job, messages.put)
         done.add_done_callback(lambda _: messages.put(None))
-        for completed_s in iter(messages.get, None):  # no "yield from": Ray sends to the iterator
+        while (completed_s := messages.get()) is not None:
             yield completed_s
         yield done.result()
 
@@ -329,7 +328,11 @@ def _fault_of(address: str) -> str | None:
     command = [sys.executable, "-c", _TRIAL, address]
     try:
         trial = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TRIAL_LIMIT_S
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TRIAL_LIMIT_S,
+            check=False,
         )
         if trial.returncode == 0:
             return None
