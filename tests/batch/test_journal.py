@@ -239,7 +239,7 @@ def test_folders_that_cannot_be_written(out: Path) -> None:
 def test_a_full_disk_loses_nothing(out: Path) -> None:
     with Journal(out, write=True) as journal:
         pages = journal._rows("PRAGMA page_count")[0][0]
-        journal._one(f"PRAGMA max_page_count = {pages + 2}")
+        journal._rows(f"PRAGMA max_page_count = {pages + 2}")
         file, config_sha256, result, seconds = done("1")
         large = dataclasses.replace(result, result=os.urandom(100_000))
         journal.begin("1")

@@ -149,9 +149,9 @@ class Engine(ABC):
             AvsentError: no worker can process any file: a model that cannot be loaded, say.
         """
 
-    @abstractmethod
     def _remove(self, worker: Any) -> None:
-        """End a worker at once, and forget it."""
+        """End one of the living workers at once, and forget it."""
+        raise NotImplementedError
 
     def abandon(self, job: Job) -> None:
         """Stop the work on ``job`` at once; no event or outcome of it follows."""

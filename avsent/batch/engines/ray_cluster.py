@@ -287,16 +287,15 @@ def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
         if ray.is_initialized():
             yield ray
             return
-        where = "Ray cannot be started here"
-        options: dict[str, Any] = {"log_to_driver": debug}
-        options["logging_level"] = logging.INFO if debug else logging.ERROR
+        level = logging.INFO if debug else logging.ERROR
+        options: dict[str, Any] = {"log_to_driver": debug, "logging_level": level}
+        where = f"cannot reach the Ray cluster at {address}"
         if address is None:
+            where = "Ray cannot be started here"
             options |= {"num_cpus": cpus, "object_store_memory": STORE_BYTES}
             options["include_dashboard"] = False
-        else:
-            where = f"cannot reach the Ray cluster at {address}"
-            if reason := _fault_of(address):
-                raise base.WorkersError(f"{where}: {reason}")
+        elif reason := _fault_of(address):
+            raise base.WorkersError(f"{where}: {reason}")
         handler = signal.getsignal(signal.SIGTERM)
         try:
             try:
@@ -344,9 +343,8 @@ def _fault_of(address: str) -> str | None:
     if "InvalidAuthToken" in output or "AuthenticationError" in output:
         return "it wants its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
     if "ersion mismatch" in output:
-        return (
-            f"another version of Ray or Python{_one_line(output.partition('ersion mismatch')[2])}"
-        )
+        versions = _one_line(output.partition("ersion mismatch")[2])
+        return f"another version of Ray or Python{versions}"
     if "Could not find any running Ray" in output:
         return "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
     return reason
