@@ -18,7 +18,7 @@ from handmade import HOSTILE, MODEL, make_result
 from avsent.batch.engines.base import Done, Engine, Failed, FileResult, Job, Outcome, Work
 from avsent.batch.events import Ended, Event, FileFailed, Started
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Entry, Journal, packed
+from avsent.batch.journal import Journal, JournalEntry, packed
 from avsent.batch.outputs import BatchResults, batch_results, write_tables
 from avsent.batch.plan import BatchConfig, Plan
 from avsent.batch.run import BatchOptions, run_batch, status_of
@@ -109,7 +109,7 @@ class SchedulerRun:
         with Journal(self.out, write=True) as journal:
             journal.survey({name: name for name in self.files})
 
-    def run(self, engine: Engine, *, time_limit_s: float | None = None) -> dict[str, Entry]:
+    def run(self, engine: Engine, *, time_limit_s: float | None = None) -> dict[str, JournalEntry]:
         """Run it; returns the entries of the journal."""
         with Journal(self.out, write=True) as journal, engine:
             scheduler = Scheduler(
@@ -125,7 +125,7 @@ class SchedulerRun:
             scheduler.run(engine)
         return self.entries()
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, JournalEntry]:
         with Journal(self.out, write=False) as journal:
             return {entry.name: entry for entry in journal.entries()}
 

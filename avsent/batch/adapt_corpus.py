@@ -6,15 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from avsent.batch.engines.base import Work
-from avsent.batch.journal import (
-    Entry,
-    Journal,
-    Stored,
-    damaged,
-    packed,
-    result_of,
-    unpacked_representations,
-)
+from avsent.batch.journal import Journal, JournalEntry, Stored, damage_reported, packed, result_of
 from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import MODALITIES
@@ -26,7 +18,7 @@ from avsent.result.record import TimeWeight
 WARNING = f"--adapt {Adapt.corpus}: "
 
 
-def conclude_all(journal: Journal, done: Sequence[Entry], work: Work) -> Iterator[str]:
+def conclude_all(journal: Journal, done: Sequence[JournalEntry], work: Work) -> Iterator[str]:
     """Decide again on every file; yields the name of each as soon as its new result is kept.
 
     Raises:
@@ -34,23 +26,19 @@ def conclude_all(journal: Journal, done: Sequence[Entry], work: Work) -> Iterato
         OutputError: the journal is damaged.
     """
     predictor = Predictor.load(work.checkpoint, device="cpu")
-    try:
+    with damage_reported():
         analyses = [_analysis(journal.stored(entry.name), work) for entry in done]
         for entry, analysis in zip(done, adapt_together(analyses, Adapt.corpus), strict=True):
             result = predictor.decide(analysis)
             journal.rewrite(entry.name, *packed(result))
             yield entry.name
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise damaged() from error
 
 
 def _analysis(stored: Stored, work: Work) -> Analysis:
     """The analysis of a file, from its result and the representations beside it."""
     result = result_of(stored.result)
     utterances = []
-    for utterance, kept in zip(
-        result.utterances, unpacked_representations(stored.representations), strict=True
-    ):
+    for utterance, kept in zip(result.utterances, stored.unpacked_representations(), strict=True):
         segment = Segment(utterance.start_s, utterance.end_s, utterance.text)
         utterances.append(
             EncodedUtterance(

@@ -18,7 +18,6 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,7 +29,7 @@ from avsent.batch.folders import SourceFile
 from avsent.errors import InputError, OutputError
 from avsent.files import prepare_folder
 from avsent.labels import MODALITIES
-from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, MAX_FILE_BYTES, Cell, Result
+from avsent.result import record
 from avsent.result.writers import Format
 from avsent.text import valid_utf8
 
@@ -42,6 +41,7 @@ FILE_NAME = "journal.db"
 VERSION = 1
 _APPLICATION = 0x6176736E  # "avsn": tells file(1), and us, what it is
 _BUSY_S = 30.0
+_JSON = json.JSONDecoder()
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -81,8 +81,8 @@ class FileState(StrEnum):
     failed = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclasses.dataclass(frozen=True, slots=True)
+class JournalEntry:
     """One file as the journal knows it; ``seconds``: of work, in its last attempt."""
 
     name: str
@@ -101,7 +101,7 @@ class Entry:
     present: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
     """The result of a file as the journal keeps it; see
     :class:`avsent.batch.engines.base.FileResult`."""
@@ -109,6 +109,45 @@ class Stored:
     result: bytes
     rows: str
     representations: bytes | None = None
+
+    def model_and_warnings(self) -> tuple[record.ModelInfo, tuple[str, ...]]:
+        """Of the result, without parsing the attention between them, which is 100 times as long.
+        Texts cannot contain these keys, as their quotation marks are escaped. Raises OutputError
+        where it is damaged."""
+        with damage_reported():
+            text = _unzipped(self.result).decode("ascii")
+            key, last = '"model": ', '"warnings": '
+            model, _ = _JSON.raw_decode(text, text.index(key) + len(key))
+            warnings, end = _JSON.raw_decode(text, text.rindex(last) + len(last))
+            if text[end:] != "}":
+                raise ValueError("warnings are not the last key")
+            labels = tuple(map(str, model["labels"]))
+            info = record.ModelInfo(str(model["name"]), str(model["sha256"]), labels)
+            return info, tuple(map(str, warnings))
+
+    def table_rows(self) -> list[list[record.Cell]]:
+        """The rows of the table of all utterances. Raises OutputError where they are damaged."""
+        with damage_reported():
+            rows: list[list[record.Cell]] = json.loads(self.rows)
+            _require(rows, list)
+            for row in rows:
+                # More columns than the table has without those of the labels.
+                _require(row, list)
+                if len(row) <= len(record.FIRST_COLUMNS) + len(record.LAST_COLUMNS):
+                    raise ValueError("too few cells")
+                for cell in row:
+                    _require(cell, str, int, float, type(None))
+            return rows
+
+    def unpacked_representations(self) -> list[dict[str, Any]]:
+        """Of each utterance: by modality, None where it is missing; under ``warnings`` those of the
+        analysis, under ``audio_frames`` and ``face_frames`` pairs of time and weight. Raises
+        OutputError where they are damaged."""
+        if self.representations is None:
+            return []
+        with damage_reported():
+            plain: list[dict[str, Any]] = json.loads(_unzipped(self.representations))
+            return plain
 
 
 class Journal:
@@ -135,8 +174,8 @@ class Journal:
                 raise
 
     def _prepare(self) -> None:
-        version = self._one("PRAGMA user_version")
-        application = self._one("PRAGMA application_id")
+        ((version,),) = self._rows("PRAGMA user_version")
+        ((application,),) = self._rows("PRAGMA application_id")
         if self._write and not version and not application and not self._schema():
             with self._transaction():
                 for table in _TABLES:
@@ -154,7 +193,7 @@ class Journal:
 
     def _schema(self) -> list[str]:
         """All definitions: besides our tables there must be no trigger and no view."""
-        rows = self._db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        rows = self._rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
         return sorted(sql for (sql,) in rows)
 
     def __enter__(self) -> Self:
@@ -183,9 +222,9 @@ class Journal:
 
     # --- files -------------------------------------------------------------------------------
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         """All files, in order of name."""
-        rows = self._rows(f"SELECT {', '.join(Entry.__slots__)} FROM files ORDER BY name")
+        rows = self._rows(f"SELECT {', '.join(JournalEntry.__slots__)} FROM files ORDER BY name")
         with self._checked():
             return [_entry_of(row) for row in rows]
 
@@ -321,9 +360,6 @@ class Journal:
         with self._translated_errors():
             return self._db.execute(query, values).fetchall()
 
-    def _one(self, query: str) -> Any:
-        return self._db.execute(query).fetchone()[0]
-
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._translated_errors():
@@ -356,31 +392,16 @@ class Journal:
             raise OutputError(f"{self.path}: damaged; remove its folder to start anew") from error
 
 
-def packed(result: Result) -> tuple[bytes, str]:
+def packed(result: record.Result) -> tuple[bytes, str]:
     """A result, compressed, and its rows of the table of all utterances."""
     text = json.dumps(result.to_dict(), allow_nan=False)
     return zlib.compress(text.encode("ascii")), json.dumps(list(result.cells()))
 
 
-def result_of(stored: bytes) -> Result:
+def result_of(stored: bytes) -> record.Result:
     """The result that :func:`packed` compressed. Raises OutputError where it is damaged."""
-    with _damage_reported():
-        return Result.from_dict(json.loads(unzipped(stored)))
-
-
-def rows_of(stored: str) -> list[list[Cell]]:
-    """The rows of the table of all utterances that :func:`packed` gave; see :func:`result_of`."""
-    with _damage_reported():
-        rows: list[list[Cell]] = json.loads(stored)
-        _require(rows, list)
-        for row in rows:
-            # As many columns as the table has without those of the labels, or more.
-            _require(row, list)
-            if len(row) <= len(FIRST_COLUMNS) + len(LAST_COLUMNS):
-                raise ValueError("too few cells")
-            for cell in row:
-                _require(cell, str, int, float, type(None))
-        return rows
+    with damage_reported():
+        return record.Result.from_dict(json.loads(_unzipped(stored)))
 
 
 def packed_representations(utterances: Sequence[EncodedUtterance]) -> bytes:
@@ -401,47 +422,33 @@ def packed_representations(utterances: Sequence[EncodedUtterance]) -> bytes:
     return zlib.compress(json.dumps(plain).encode("ascii"))
 
 
-def unpacked_representations(representations: bytes | None) -> list[dict[str, Any]]:
-    """By modality, None where it is missing; under ``warnings`` those of the analysis, under
-    ``audio_frames`` and ``face_frames`` pairs of time and weight."""
-    if representations is None:
-        return []
-    with _damage_reported():
-        plain: list[dict[str, Any]] = json.loads(unzipped(representations))
-        return plain
-
-
-def unzipped(stored: bytes) -> bytes:
+def _unzipped(stored: bytes) -> bytes:
     """Decompress; zlib.error where the data are damaged, or far too large to be a result."""
     unpacker = zlib.decompressobj()
-    data = unpacker.decompress(stored, MAX_FILE_BYTES)
+    data = unpacker.decompress(stored, record.MAX_FILE_BYTES)
     if not unpacker.eof:
         raise zlib.error("cut off, or too large")
     return data
 
 
-def damaged() -> OutputError:
-    """The error for a result that no batch has written."""
-    return OutputError(
-        "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
-        "start anew"
-    )
-
-
 @contextlib.contextmanager
-def _damage_reported() -> Iterator[None]:
+def damage_reported() -> Iterator[None]:
+    """Turn what reading a result raises into OutputError: no batch has written that result."""
     try:
         yield
-    except (zlib.error, ValueError, TypeError, RecursionError, InputError) as error:
-        raise damaged() from error
+    except (ValueError, TypeError, LookupError, RuntimeError, zlib.error, InputError) as error:
+        raise OutputError(
+            "the journal is damaged: a result in it cannot be read; remove its folder .avsent to "
+            "start anew"
+        ) from error
 
 
-def _entry_of(row: Sequence[Any]) -> Entry:
+def _entry_of(row: Sequence[Any]) -> JournalEntry:
     """An entry from a row; ValueError or TypeError for values that this program never writes."""
     name, stem, *facts = row
     for value, kinds in zip(facts, _KINDS, strict=True):
         _require(value, *kinds, type(None))
-    entry = Entry(_text_of(name), _text_of(stem), *facts)
+    entry = JournalEntry(_text_of(name), _text_of(stem), *facts)
     if not (_stays_below(entry.name) and _stays_below(entry.stem)):
         raise ValueError("a path that leads elsewhere")
     if not math.isfinite(entry.duration_s or 0.0) or entry.attempts is None:
@@ -450,7 +457,7 @@ def _entry_of(row: Sequence[Any]) -> Entry:
 
 
 _NUMBER = (int, float)
-_KINDS: tuple[tuple[type, ...], ...] = (  # of the columns of Entry after name and stem
+_KINDS: tuple[tuple[type, ...], ...] = (  # of the columns of JournalEntry after name and stem
     *((int,), (int,), _NUMBER, (str,), (str,), (str,), (int,), _NUMBER),
     *((int,), (str,), (int,), (int,)),
 )

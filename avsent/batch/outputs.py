@@ -14,12 +14,11 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from avsent.batch.journal import FOLDER_NAME, Entry, FileState, Journal, rows_of
+from avsent.batch.journal import FOLDER_NAME, FileState, Journal, JournalEntry
 from avsent.batch.plan import BatchConfig, json_sha256
 from avsent.errors import OutputError
 from avsent.files import atomic_path, atomic_text, prepare_folder
@@ -47,12 +46,12 @@ _DISK_ERRORS = frozenset(
 """Errors of a disk or a whole tree; others concern one name: too long, or not allowed there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class BatchResults:
     """All files of a batch: those done with ``config``, and those that failed with it."""
 
-    done: tuple[Entry, ...]
-    failed: tuple[Entry, ...]
+    done: tuple[JournalEntry, ...]
+    failed: tuple[JournalEntry, ...]
     config: BatchConfig
 
 
@@ -83,7 +82,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
             [(entry.name, entry.error) for entry in results.failed],
         ]
     )
-    if journal.fact(_TABLES_KEY) == [content_sha256, _sizes(files)]:
+    if journal.fact(_TABLES_KEY) == [content_sha256, [*map(size_of, files)]]:
         return False
     journal.keep_fact(_TABLES_KEY, None)  # the files change from here on
     labels = results.config.model.labels
@@ -105,7 +104,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
     with atomic_text(out / SUMMARY_NAME, workshop) as file:
         json.dump(_summary(results, sentiments, score_sum), file, indent=2, allow_nan=False)
         file.write("\n")
-    journal.keep_fact(_TABLES_KEY, [content_sha256, _sizes(files)])
+    journal.keep_fact(_TABLES_KEY, [content_sha256, [*map(size_of, files)]])
     return True
 
 
@@ -127,14 +126,14 @@ def write_parquet(
             writer.write_table(pa.table(arrays, schema))
 
 
-def _sizes(files: Iterable[Path]) -> list[int | None]:
-    """Sizes of the files: they show which was cut short when the machine crashed."""
-    return [file.stat().st_size if os.path.isfile(file) else None for file in files]
+def size_of(file: Path) -> int | None:
+    """Size of a file: it shows which was cut short when the machine crashed; None without one."""
+    return file.stat().st_size if os.path.isfile(file) else None
 
 
-def _rows(journal: Journal, done: Sequence[Entry]) -> Iterator[list[Cell]]:
+def _rows(journal: Journal, done: Sequence[JournalEntry]) -> Iterator[list[Cell]]:
     for entry in done:
-        yield from rows_of(journal.stored(entry.name).rows)
+        yield from journal.stored(entry.name).table_rows()
 
 
 def _summary(results: BatchResults, sentiments: Counter[str], score_sum: float) -> dict[str, Any]:
@@ -194,7 +193,7 @@ class Outputs:
         """The names of files, all of which are done, that lack an output."""
         for name, stem in stems.items():
             written = [self._written.get((name, format.value)) for format in self._writers]
-            found = _sizes(self._target(stem, format) for format in self._writers)
+            found = [size_of(self._target(stem, format)) for format in self._writers]
             if None in written or written != found:
                 yield name
 

@@ -1,41 +1,39 @@
-"""``avsent report OUT``: a page about a whole batch, which may still be running.
+"""``avsent report OUT``: a page about a whole batch, which may still be running, and a page for
+each of its finished files.
 
-The page holds compact columns of integers (milliseconds, ten-thousandths of a score, thousandths
-of a probability), and each name and warning once: 20,000 utterances without text take half a
-megabyte.
+The overview holds compact columns of integers (milliseconds, ten-thousandths of a score,
+thousandths of a probability), and each name and warning once: 20,000 utterances without text take
+half a megabyte.
 """
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files as files_of
 from pathlib import Path
 from typing import Any
 
-from avsent.batch.journal import (
-    Entry,
-    FileState,
-    Journal,
-    Stored,
-    damaged,
-    is_held,
-    rows_of,
-    unzipped,
-)
-from avsent.batch.pages import Pages
+from avsent import __version__
+from avsent.batch import journal as journals
+from avsent.batch.journal import FileState, Journal, JournalEntry, Stored
+from avsent.batch.outputs import concerns_all, size_of
 from avsent.batch.run import corpus_digest
-from avsent.errors import OutputError
-from avsent.files import atomic_text
+from avsent.errors import MediaError, OutputError
+from avsent.files import atomic_text, prepare_folder
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.colours import colour_of_score, colours_of
 from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, Cell, ModelInfo
 from avsent.result.writers import Format, make_writer
 from avsent.text import one_line, score_text
-from avsent.views.report.page import json_block, link, page
+from avsent.views.report.page import json_block, link, page, write_report
 
 FILE_NAME = "index.html"
+PAGES_NAME = "pages.json"
 STATES = (FileState.done, FileState.failed, FileState.running, FileState.pending)
 """The page has indices into this."""
 _SHADES = 10
@@ -43,11 +41,10 @@ _SHADES = 10
 _NAMED_MODELS = 3
 _FORMATS = (Format.json, Format.jsonl, *(f for f in Format if f not in ("json", "jsonl")))
 """The page links to a result in the first format that exists."""
-_JSON = json.JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
+@dataclasses.dataclass(frozen=True, slots=True)
+class UtteranceRow:
     """``probability``: of its sentiment, None if unknown."""
 
     start_s: float
@@ -59,14 +56,14 @@ class Utterance:
     warnings: str
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileRow:
     """One file of the batch, with its utterances if done."""
 
-    entry: Entry
+    entry: JournalEntry
     model: ModelInfo | None = None
     warnings: tuple[str, ...] = ()
-    utterances: tuple[Utterance, ...] = ()
+    utterances: tuple[UtteranceRow, ...] = ()
 
 
 def write_overview(
@@ -79,25 +76,17 @@ def write_overview(
 ) -> Path:
     """Write the overview of the batch in ``out`` and return its path.
 
-    Parameters
-    ----------
-    target
-        By default ``index.html`` in ``out``.
-    pages
-        Write a page for each finished file, too, unless ``out`` is read-only or the final results
-        of ``--adapt corpus`` are missing.
-    pictures
-        Pages show faces and spectrograms, which needs another pass over each video.
-    on_progress
-        Called with the number of pages.
+    ``target``: by default ``index.html`` in ``out``. ``pages``: write a page for each finished
+    file, too, unless ``out`` is read-only or the final results of ``--adapt corpus`` are missing.
+    ``pictures``: pages show faces and spectrograms, which needs another pass over each video.
+    ``on_progress``: called with the number of pages.
 
-    Raises
-    ------
-    OutputError
-        There is no batch in ``out``, its journal is damaged, or a page cannot be written.
+    Raises:
+        OutputError: there is no batch in ``out``, its journal is damaged, or a page cannot be
+            written.
     """
     target = out / FILE_NAME if target is None else target
-    at_work = is_held(out)
+    at_work = journals.is_held(out)
     with Journal(out, write=False) as journal:
         files = [_file(journal, entry) for entry in journal.entries() if entry.present]
         done = [file.entry for file in files if file.entry.state == FileState.done]
@@ -129,7 +118,7 @@ def write_overview(
 
 
 def _write_pages(
-    made: Pages, journal: Journal, done: Sequence[Entry], on_progress: ProgressHook
+    made: Pages, journal: Journal, done: Sequence[JournalEntry], on_progress: ProgressHook
 ) -> None:
     # A file that was removed from the folder keeps its result, and so its page.
     removed = [e for e in journal.entries() if not e.present and e.state == FileState.done]
@@ -146,47 +135,44 @@ def _write_pages(
 
 
 def _links(
-    out: Path, target: Path, entry: Entry, made: Pages, written: Mapping[tuple[str, str], int]
+    out: Path,
+    target: Path,
+    entry: JournalEntry,
+    made: Pages,
+    written: Mapping[tuple[str, str], int],
 ) -> tuple[str | None, str | None]:
     """URLs of the result and the page of a file, relative to the overview."""
     if entry.state != FileState.done:
         return None, None
 
-    def url(path: Path) -> str:
-        return link(path.parent.resolve() / path.name, target.resolve())
+    def url(path: Path | None) -> str | None:
+        return None if path is None else link(path.parent.resolve() / path.name, target.resolve())
 
-    results = (
-        out / f"{entry.stem}.{make_writer(format).extension}"
-        for format in _FORMATS
-        if (entry.name, format.value) in written
-    )
+    formats = (make_writer(f) for f in _FORMATS if (entry.name, f.value) in written)
+    results = (out / f"{entry.stem}.{writer.extension}" for writer in formats)
     result = next((path for path in results if path.is_file()), None)
-    return (
-        None if result is None else url(result),
-        url(made.path(entry.stem)) if made.has(entry.stem) else None,
-    )
+    return url(result), url(made.path(entry.stem) if made.has(entry.stem) else None)
 
 
 # --- What the journal holds ----------------------------------------------------------------------
 
 
-def _file(journal: Journal, entry: Entry) -> File:
+def _file(journal: Journal, entry: JournalEntry) -> FileRow:
     """Raises OutputError if the journal is damaged."""
     if entry.state != FileState.done:
-        return File(entry)
+        return FileRow(entry)
     stored = _stored_if_done(journal, entry)
     if stored is None:
-        pending = dataclasses.replace(entry, state=FileState.pending, utterances=None, error=None)
-        return File(pending)
-    model, warnings = _model_and_warnings(stored.result)
-    rows = rows_of(stored.rows)
-    try:
-        return File(entry, model, warnings, tuple(_utterance(row, model.labels) for row in rows))
-    except (ValueError, TypeError) as error:
-        raise damaged() from error
+        return FileRow(
+            dataclasses.replace(entry, state=FileState.pending, utterances=None, error=None)
+        )
+    model, warnings = stored.model_and_warnings()
+    with journals.damage_reported():
+        utterances = (_utterance(row, model.labels) for row in stored.table_rows())
+        return FileRow(entry, model, warnings, tuple(utterances))
 
 
-def _stored_if_done(journal: Journal, entry: Entry) -> Stored | None:
+def _stored_if_done(journal: Journal, entry: JournalEntry) -> Stored | None:
     """The result of a finished file; None if a running batch has just withdrawn it. Raises
     OutputError for a damaged journal."""
     try:
@@ -198,29 +184,13 @@ def _stored_if_done(journal: Journal, entry: Entry) -> Stored | None:
         return None
 
 
-def _model_and_warnings(result: bytes) -> tuple[ModelInfo, tuple[str, ...]]:
-    """Model and warnings of a stored result, without parsing the attention between them, which is
-    100 times as long. Texts cannot contain these keys, as their quotation marks are escaped."""
-    try:
-        text = unzipped(result).decode("ascii")
-        key, last = '"model": ', '"warnings": '
-        model, _ = _JSON.raw_decode(text, text.index(key) + len(key))
-        warnings, end = _JSON.raw_decode(text, text.rindex(last) + len(last))
-        if text[end:] != "}":
-            raise ValueError("warnings are not the last key")
-        info = ModelInfo(str(model["name"]), str(model["sha256"]), tuple(map(str, model["labels"])))
-        return info, tuple(map(str, warnings))
-    except (zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise damaged() from error
-
-
-def _utterance(row: list[Cell], labels: Sequence[str]) -> Utterance:
+def _utterance(row: list[Cell], labels: Sequence[str]) -> UtteranceRow:
     first = dict(zip(FIRST_COLUMNS, row, strict=False))
     last = dict(zip(LAST_COLUMNS, row[-len(LAST_COLUMNS) :], strict=True))
     shares = dict(zip(labels, row[len(FIRST_COLUMNS) : -len(LAST_COLUMNS)], strict=True))
     sentiment = str(first["sentiment"])
     probability = shares.get(sentiment)
-    return Utterance(
+    return UtteranceRow(
         start_s=float(first["start_s"] or 0.0),
         end_s=float(first["end_s"] or 0.0),
         sentiment=sentiment,
@@ -245,7 +215,7 @@ def _facts(models: Sequence[ModelInfo], options: Mapping[str, Any]) -> Iterator[
             yield key if value is True else f"{key} {value}"
 
 
-def _tiles(files: Sequence[File]) -> list[tuple[str, str, str, str]]:
+def _tiles(files: Sequence[FileRow]) -> list[tuple[str, str, str, str]]:
     """Name, figure, addition and kind of each."""
     done = [file for file in files if file.entry.state == FileState.done]
     scores = [one.score for file in done for one in file.utterances]
@@ -271,7 +241,7 @@ def _tiles(files: Sequence[File]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _notes(files: Sequence[File], at_work: bool, preliminary: bool) -> list[str]:
+def _notes(files: Sequence[FileRow], at_work: bool, preliminary: bool) -> list[str]:
     notes = []
     left = sum(file.entry.state in (FileState.running, FileState.pending) for file in files)
     if left:
@@ -292,7 +262,7 @@ def _notes(files: Sequence[File], at_work: bool, preliminary: bool) -> list[str]
 
 
 def _columns(
-    files: Sequence[File], labels: Sequence[str], links: Sequence[tuple[str | None, str | None]]
+    files: Sequence[FileRow], labels: Sequence[str], links: Sequence[tuple[str | None, str | None]]
 ) -> dict[str, Any]:
     """JSON-ready columns of all files and of all utterances, file by file."""
     remarks: dict[str, int] = {}  # number of each text
@@ -303,7 +273,7 @@ def _columns(
     def scaled(value: float | None, unit: int) -> int | None:
         return None if value is None else round(value * unit)
 
-    def mean_score(file: File) -> float | None:
+    def mean_score(file: FileRow) -> float | None:
         count = len(file.utterances)
         return sum(one.score for one in file.utterances) / count if count else None
 
@@ -323,9 +293,7 @@ def _columns(
             "count": [len(file.utterances) for file in files],
             "mean": [scaled(mean_score(file), 10_000) for file in files],
             "remarks": {
-                number: [remark(text) for text in file.warnings]
-                for number, file in enumerate(files)
-                if file.warnings
+                n: [remark(w) for w in f.warnings] for n, f in enumerate(files) if f.warnings
             },
             "error": {
                 number: one_line(file.entry.error)
@@ -342,11 +310,113 @@ def _columns(
             "score": [scaled(one.score, 10_000) for one in utterances],
             "probability": [scaled(one.probability, 1000) for one in utterances],
             "text": [one_line(one.text) for one in utterances] if texts else None,
-            "remarks": {
-                number: remark(one.warnings)
-                for number, one in enumerate(utterances)
-                if one.warnings
-            },
+            "remarks": {n: remark(u.warnings) for n, u in enumerate(utterances) if u.warnings},
         },
         "remarks": list(remarks),
     }
+
+
+# --- The pages of the files ----------------------------------------------------------------------
+
+
+class Pages:
+    """The pages of one batch: one for each finished file, beside its result.
+
+    ``OUT/.avsent/pages.json`` has a digest of the input of each page; pages whose input has not
+    changed are not written again. Without that file, all pages are.
+
+    ``folder``: of the media of the batch; None if unknown: pages have no media. ``pictures``:
+    pages show faces and spectrograms, which needs another pass over the media; a page that has
+    them keeps them while its result is the same. ``reserved``: files that no page may replace.
+    """
+
+    def __init__(
+        self, out: Path, folder: Path | None, *, pictures: bool, reserved: Iterable[Path] = ()
+    ) -> None:
+        self._out = out
+        self._folder = folder
+        self._pictures = pictures
+        self._reserved = {os.path.realpath(path) for path in reserved}
+        self._known = _read(out / journals.FOLDER_NAME / PAGES_NAME)
+        self._version = _version()
+
+    def path(self, stem: str) -> Path:
+        """Path of the page of a file."""
+        return self._out / f"{stem}.html"
+
+    def has(self, stem: str) -> bool:
+        """Whether the page is there and complete."""
+        known = self._known.get(stem)
+        return known is not None and known["size"] == size_of(self.path(stem))
+
+    def write(self, entry: JournalEntry, stored: Stored) -> None:
+        """Write the page of a file unless it is up to date, or cannot be written under its name.
+
+        Raises OutputError if no page can be written, or the result is damaged.
+        """
+        media = None if self._folder is None else self._folder / entry.name
+        if media is not None and not media.is_file():
+            media = None
+        facts = json.dumps([self._version, None if media is None else str(media)])
+        digest = hashlib.sha256(facts.encode("ascii") + stored.result).hexdigest()
+        known = self._known.get(entry.stem, {"digest": None})
+        target = self.path(entry.stem)
+        same = self.has(entry.stem) and known["digest"] == digest
+        if same and (known["pictures"] or not self._pictures):
+            return
+        if os.path.realpath(target) in self._reserved:
+            return
+        self._known.pop(entry.stem, None)
+        pictures = self._pictures and media is not None
+        try:
+            try:
+                _write_page(target, stored, media, pictures)
+            except MediaError:  # the file has changed since its analysis
+                pictures = False
+                _write_page(target, stored, media, pictures)
+        except OutputError as error:
+            if concerns_all(error):
+                raise
+            return
+        self._known[entry.stem] = {"digest": digest, "size": size_of(target), "pictures": pictures}
+
+    def remove_others(self, stems: Iterable[str]) -> None:
+        """Remove all other pages: they have no result any more."""
+        for stem in self._known.keys() - set(stems):
+            if self.has(stem):  # unchanged since it was written
+                with contextlib.suppress(OSError):
+                    self.path(stem).unlink()
+            del self._known[stem]
+
+    def save(self) -> None:
+        """Write ``pages.json``. Raises OutputError."""
+        prepare_folder(self._out / journals.FOLDER_NAME)
+        with atomic_text(self._out / journals.FOLDER_NAME / PAGES_NAME) as file:
+            json.dump(self._known, file)
+
+
+def _write_page(target: Path, stored: Stored, media: Path | None, pictures: bool) -> None:
+    prepare_folder(target.parent)
+    write_report(target, journals.result_of(stored.result), media=media, pictures=pictures)
+
+
+def _version() -> str:
+    """Digest of version and assets: if it changes, all pages are written again."""
+    digest = hashlib.sha256(__version__.encode("ascii"))
+    assets = (files_of("avsent.views.report") / "assets").iterdir()
+    for asset in sorted(assets, key=lambda asset: asset.name):
+        if asset.is_file():
+            digest.update(asset.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    kinds = {"digest": str, "size": int, "pictures": bool}
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(stem): {key: kind(page[key]) for key, kind in kinds.items()}
+            for stem, page in plain.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}  # all pages are written anew

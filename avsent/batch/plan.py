@@ -7,21 +7,20 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from avsent import __version__
 from avsent.batch.engines.base import Job, Work
 from avsent.batch.events import Listener, Looking
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import Entry, FileState, Journal
+from avsent.batch.journal import FileState, Journal, JournalEntry
 from avsent.errors import CheckpointError, InputError, MediaError
 from avsent.files import file_sha256
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
 from avsent.result.record import ModelInfo
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class BatchConfig:
     """What a result depends on besides its file; not the device, the engine or the formats.
 
@@ -107,7 +106,7 @@ PROBES = 4
 _LOOKING_EVERY = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """``jobs``: longest first; ``done`` and ``failed``: names of files that are left alone."""
 
@@ -161,12 +160,15 @@ def make_plan(
     return Plan(tuple(jobs), tuple(done), tuple(failed))
 
 
-def _looks_the_same(file: SourceFile, entry: Entry) -> bool:
+def _looks_the_same(file: SourceFile, entry: JournalEntry) -> bool:
     return (file.size, file.mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def _durations(
-    files: Iterable[SourceFile], known: Mapping[str, Entry], journal: Journal, listener: Listener
+    files: Iterable[SourceFile],
+    known: Mapping[str, JournalEntry],
+    journal: Journal,
+    listener: Listener,
 ) -> dict[str, float]:
     """Seconds of each file that states them, from the journal where the file looks the same."""
     found, unknown = {}, []

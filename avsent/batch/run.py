@@ -10,7 +10,7 @@ from pathlib import Path
 from avsent.batch.engines.base import Engine, Work
 from avsent.batch.events import Ended, FileFailed, Listener, Planned, Tables, ignore_event
 from avsent.batch.folders import Found, assign_stems, find_media
-from avsent.batch.journal import Entry, FileState, Journal, exclusive, is_held, result_of
+from avsent.batch.journal import FileState, Journal, JournalEntry, exclusive, is_held, result_of
 from avsent.batch.outputs import Outputs, batch_results, check_out, concerns_all, write_tables
 from avsent.batch.plan import BatchConfig, Plan, config_of, json_sha256, make_plan
 from avsent.batch.scheduler import Scheduler
@@ -39,7 +39,7 @@ class Status:
     work_s: float
     utterances: int
     running: tuple[str, ...]
-    failures: tuple[Entry, ...]
+    failures: tuple[JournalEntry, ...]
 
     @property
     def speed(self) -> float | None:
@@ -118,7 +118,7 @@ def run_batch(
         return batch.run(make_engine, prepare)
 
 
-def corpus_digest(done: Sequence[Entry]) -> str:
+def corpus_digest(done: Sequence[JournalEntry]) -> str:
     """The digest of the files of a corpus; if it changes, every file is decided on again."""
     return json_sha256([(e.name, e.content_sha256, e.config_sha256) for e in done])
 

@@ -50,12 +50,9 @@ class Scheduler:
     write: Callable[[str, bytes], OutputError | None]
     remove: Callable[[str], None]
     time_limit_s: float | None = None
-    _queue: deque[Job] = field(init=False)
+    _queue: deque[Job] = field(init=False, default_factory=deque)
     _running: dict[str, _Running] = field(init=False, default_factory=dict)
     _losses: Counter[str] = field(init=False, default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self._queue = deque(self.plan.jobs)
 
     def run(self, engine: Engine) -> None:
         """Process all jobs. If this raises, unfinished jobs are pending again.
@@ -63,6 +60,7 @@ class Scheduler:
         Raises:
             AvsentError: no file can be processed, or nothing can be written.
         """
+        self._queue.extend(self.plan.jobs)
         try:
             while self._queue or self._running:
                 while self._queue and engine.free() > 0:

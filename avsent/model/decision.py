@@ -12,6 +12,7 @@ from torch import Tensor
 from avsent.errors import CheckpointError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.labels import MODALITIES, valence_of
+from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, Checkpoint
 from avsent.model.encoding import EncodedUtterance, Encoder
 from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
@@ -107,15 +108,17 @@ class Decider(Encoder):
         """
         if not utterances:
             return
-        guarded = self._model.check_modalities(self._assemble(utterances), check=check, proxy=proxy)
-        output: TargetOutput = self._model(guarded.utterances)
-        probabilities = self._probabilities(output)
         used = self._config.model.modalities
         moved, context = {}, {}
-        for modality in used:
-            without = self._probabilities(self._model(guarded.without(modality)))
-            moved[modality] = np.abs(probabilities - without).sum(axis=1) / 2
-            context[modality] = output.context[modality][0].cpu().double().numpy()
+        with one_torch_thread():  # the number of threads changes the last digits
+            assembled = self._assemble(utterances)
+            guarded = self._model.check_modalities(assembled, check=check, proxy=proxy)
+            output: TargetOutput = self._model(guarded.utterances)
+            probabilities = self._probabilities(output)
+            for modality in used:
+                without = self._probabilities(self._model(guarded.without(modality)))
+                moved[modality] = np.abs(probabilities - without).sum(axis=1) / 2
+                context[modality] = output.context[modality][0].cpu().double().numpy()
         for index, item in enumerate(utterances):
             present = {m: item.of(m) is not None for m in used}
             proxies = [m for m, made in guarded.proxied.items() if bool(made[0, index])]

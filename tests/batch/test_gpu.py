@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from avsent.batch.engines.base import Engine, Work
+from avsent.batch.engines.base import Engine, Failed, Job, Work
 from avsent.batch.engines.gpu import MOST_UTTERANCES, GpuEngine
 from avsent.batch.engines.local import LocalEngine
+from avsent.batch.engines.worker import Extracted, ExtractWorker
 from avsent.batch.events import Advanced, Ended, Event, Retried, ignore_event
 from avsent.batch.run import BatchOptions, run_batch, status_of
 from avsent.options import Adapt, PredictOptions
@@ -133,6 +134,23 @@ def test_a_lost_worker_leaves_nothing_of_its_file_behind(
     run(folder, tmp_path, engine, kill_once)
     assert retried == ["talk_vfr.mp4"]
     assert_same(rows(tmp_path), expected)
+
+
+def test_lack_of_memory_for_the_speech_detector_costs_the_file_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory() -> None:
+        raise MemoryError
+
+    path = folder / "speech_only.wav"
+    job = Job(0, path.name, path)
+    with monkeypatch.context() as patch:
+        patch.setattr("avsent.extraction.utterances.segmentation.default_detector", no_memory)
+        worker = ExtractWorker(WORK)
+        failed = worker.outcome(job, lambda message: None)
+    assert isinstance(failed, Failed)
+    assert failed.error == "not enough memory; try fewer --workers"
+    assert isinstance(worker.outcome(job, lambda message: None), Extracted)
 
 
 def test_a_defect_of_the_gpu_ends_the_batch(folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from batching import source_file
 
 from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Entry, FileState, Journal, Stored
+from avsent.batch.journal import FILE_NAME, FOLDER_NAME, FileState, Journal, JournalEntry, Stored
 from avsent.errors import OutputError
 
 NO_UTF8 = os.fsdecode(b"sub/caf\xe9.mp4")
@@ -45,7 +45,7 @@ def stored(name: str, number: int = 1) -> Stored:
     return Stored(result.result, result.rows, result.representations)
 
 
-def by_name(journal: Journal) -> dict[str, Entry]:
+def by_name(journal: Journal) -> dict[str, JournalEntry]:
     return {entry.name: entry for entry in journal.entries()}
 
 
@@ -73,7 +73,7 @@ def test_everything_comes_back(tmp_path: Path, name: str) -> None:
         journal.keep_fact("options", {"rate": None, "name": "é"})
     with Journal(tmp_path, write=True) as journal:
         file, config_sha256, result, seconds = done(name)
-        assert by_name(journal)[name] == Entry(
+        assert by_name(journal)[name] == JournalEntry(
             name=name,
             stem=NAMES[name],
             size=file.size,
@@ -238,8 +238,8 @@ def test_folders_that_cannot_be_written(out: Path) -> None:
 
 def test_a_full_disk_loses_nothing(out: Path) -> None:
     with Journal(out, write=True) as journal:
-        pages = journal._one("PRAGMA page_count")
-        journal._one(f"PRAGMA max_page_count = {pages + 2}")
+        pages = journal._rows("PRAGMA page_count")[0][0]
+        journal._rows(f"PRAGMA max_page_count = {pages + 2}")
         file, config_sha256, result, seconds = done("1")
         large = dataclasses.replace(result, result=os.urandom(100_000))
         journal.begin("1")

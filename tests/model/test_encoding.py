@@ -222,3 +222,16 @@ def test_on_a_gpu_as_on_a_processor(extracted: Files) -> None:
         if other.audio is not None:
             assert one.audio is not None
             torch.testing.assert_close(one.audio.cpu(), other.audio, atol=5e-3, rtol=0)
+
+
+def test_decisions_do_not_depend_on_the_number_of_threads(
+    decider: Decider, extracted: Files
+) -> None:
+    """A batch of several workers has fewer threads than a single prediction."""
+    found, facts = extracted[-1]
+    encoded = decider.encode_faces(decider.encode(found), facts.neutrals)
+    decisions = []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        decisions.append([dataclasses.asdict(one) for one in decider.decide(encoded)])
+    assert decisions[0] == decisions[1] == decisions[2]

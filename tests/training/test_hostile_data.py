@@ -17,7 +17,7 @@ from small_runs import feature_file
 
 from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal, packed, result_of, rows_of
+from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal, Stored, packed, result_of
 from avsent.errors import BoundariesError, DatasetError, InputError, OutputError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.utterances import boundaries
@@ -254,12 +254,12 @@ def test_journal_outputs_of_an_unknown_format(out: Path) -> None:
 @pytest.mark.parametrize("rows", ["{", "[" * 90_000, "5", "[[1]]", '[{"a": 1}]'])
 def test_journal_rows_that_are_no_rows(rows: str) -> None:
     with pytest.raises(OutputError, match="damaged"):
-        rows_of(rows)
-    assert len(rows_of(packed(make_result())[1])) == 3
+        Stored(b"", rows).table_rows()
+    assert len(Stored(*packed(make_result())).table_rows()) == 3
 
 
 def test_a_result_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avsent.batch.journal.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("avsent.result.record.MAX_FILE_BYTES", 1000)
     with pytest.raises(OutputError, match="damaged"):
         result_of(zlib.compress(b" " * 1001))
     with pytest.raises(OutputError, match="damaged"):

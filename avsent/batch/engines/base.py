@@ -2,12 +2,13 @@
 interface of an engine. It imports nothing heavy: Ray's workers import it before torch."""
 
 import contextlib
+import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 from avsent.batch.events import Advanced
 from avsent.errors import AvsentError
@@ -15,6 +16,8 @@ from avsent.options import Adapt, PredictOptions
 
 EXIT_INTERNAL = 1
 """Exit code of a file that failed by an internal error, a lost worker or the time limit."""
+FAILED_STARTS_LIMIT = 3
+"""Workers in a row that may end before their model is loaded."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Libraries read these when they are imported."""
 
@@ -37,6 +40,12 @@ class Work:
         """Whether the journal also keeps the representation of each utterance, for the adaptation
         to the corpus."""
         return self.options.adapt is Adapt.corpus
+
+    @property
+    def file_options(self) -> PredictOptions:
+        """For one file; the adaptation to the corpus needs all files, so it comes later."""
+        adapt = Adapt.none if self.represent else self.options.adapt
+        return dataclasses.replace(self.options, threads=self.threads, adapt=adapt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +114,8 @@ Events: TypeAlias = list[Advanced | Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Message of a worker: its model is loaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unfit:
-    """Message of a worker: no worker can process any file."""
-
-    error: AvsentError
+    """Message of a worker: its model is loaded. It sends an AvsentError instead, or later, if no
+    worker can process any file."""
 
 
 class WorkersError(AvsentError):
@@ -125,11 +128,10 @@ class Engine(ABC):
 
     retries: ClassVar[int] = 1
     """How often a job whose worker was lost is tried again."""
-
-    @property
-    @abstractmethod
-    def workers(self) -> int:
-        """The number of workers once all have started."""
+    workers: int
+    """The number of workers once all have started."""
+    _living: dict[int, Any]
+    """Workers by their number, each with its ``job``."""
 
     @abstractmethod
     def free(self) -> int:
@@ -147,13 +149,20 @@ class Engine(ABC):
             AvsentError: no worker can process any file: a model that cannot be loaded, say.
         """
 
-    @abstractmethod
+    def _remove(self, worker: Any) -> None:
+        """End one of the living workers at once, and forget it."""
+        raise NotImplementedError
+
     def abandon(self, job: Job) -> None:
         """Stop the work on ``job`` at once; no event or outcome of it follows."""
+        for worker in list(self._living.values()):
+            if worker.job == job:
+                self._remove(worker)
 
-    @abstractmethod
     def close(self) -> None:
         """End all workers at once; may be called again."""
+        for worker in list(self._living.values()):
+            self._remove(worker)
 
     def __enter__(self) -> Self:
         return self

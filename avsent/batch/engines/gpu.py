@@ -13,14 +13,7 @@ import torch
 
 from avsent.batch.engines.base import Done, Events, Job, Outcome, Work
 from avsent.batch.engines.local import LocalEngine
-from avsent.batch.engines.worker import (
-    Extracted,
-    ExtractedUtterance,
-    ExtractWorker,
-    failure,
-    file_result,
-    options_of,
-)
+from avsent.batch.engines.worker import Extracted, ExtractWorker, failure, file_result
 from avsent.batch.events import Advanced
 from avsent.errors import InputError
 from avsent.extraction.extractor import UtteranceFeatures
@@ -115,7 +108,7 @@ class GpuEngine(LocalEngine):
         if work.represent:
             self._predictor.require_adaptable()
         self._together = together
-        self._options = options_of(work)
+        self._options = work.file_options
         self._batch = BatchSize(MOST_UTTERANCES)
         self._files: dict[Job, _File] = {}
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
@@ -163,7 +156,7 @@ class GpuEngine(LocalEngine):
 
     def _take(self, worker: Any, message: object, events: Events) -> None:
         match message:
-            case ExtractedUtterance(job, features):
+            case (Job() as job, UtteranceFeatures() as features):
                 if (file := self._files.get(job)) is not None:
                     self._waiting.put((file, features))
             case Extracted(job):

@@ -15,13 +15,11 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from avsent.batch.engines import base
-from avsent.batch.engines.base import Job, Work
 from avsent.batch.engines.worker import FileWorker, PredictWorker, serve
 from avsent.batch.events import Advanced
+from avsent.errors import AvsentError
 
 PRELOAD = ["avsent.batch.engines.preload"]
-FAILED_STARTS_LIMIT = 3
-"""Workers in a row that may end before their model is loaded."""
 _ONE_THREAD = dict.fromkeys(base.THREAD_VARIABLES, "1")
 """For the process that workers are forked from, as a fork would lose the threads of libraries.
 Workers set their own number later."""
@@ -32,7 +30,7 @@ class _Worker:
     number: int
     process: Any
     connection: Connection
-    job: Job | None = None
+    job: base.Job | None = None
     ready: bool = False
 
 
@@ -41,22 +39,18 @@ class LocalEngine(base.Engine):
     processes the jobs in each of them."""
 
     def __init__(
-        self, work: Work, workers: int, load: Callable[[Work], FileWorker] = PredictWorker
+        self, work: base.Work, workers: int, load: Callable[[base.Work], FileWorker] = PredictWorker
     ) -> None:
         self._work = work
-        self._count = workers
+        self.workers = workers
         self._load = load
         self._living: dict[int, _Worker] = {}
         self._failed_starts = 0
 
-    @property
-    def workers(self) -> int:
-        return self._count
-
     def free(self) -> int:
-        return self._count - sum(worker.job is not None for worker in self._living.values())
+        return self.workers - sum(worker.job is not None for worker in self._living.values())
 
-    def start(self, job: Job) -> int:
+    def start(self, job: base.Job) -> int:
         idle = [worker for worker in self._living.values() if worker.job is None]
         for worker in [worker for worker in idle if not worker.process.is_alive()]:
             self._remove(worker)  # it died while idle: the job keeps both its tries
@@ -81,16 +75,10 @@ class LocalEngine(base.Engine):
                     self._lose(worker, events)
         return events
 
-    def abandon(self, job: Job) -> None:
-        for worker in list(self._living.values()):
-            if worker.job == job:
-                self._remove(worker)
-
     def close(self) -> None:
         for worker in self._living.values():
-            worker.process.kill()
-        for worker in list(self._living.values()):
-            self._remove(worker)
+            worker.process.kill()  # all of them before any is waited for
+        super().close()
 
     def _new_worker(self) -> _Worker:
         number = next(n for n in itertools.count() if n not in self._living)
@@ -108,7 +96,7 @@ class LocalEngine(base.Engine):
                 worker = self._living[number] = _Worker(number, process, ours)
         except (OSError, EOFError) as error:
             raise base.WorkersError(
-                f"cannot start worker {number + 1} of {self._count}: {error}; try fewer --workers"
+                f"cannot start worker {number + 1} of {self.workers}: {error}; try fewer --workers"
             ) from error
         theirs.close()
         return worker
@@ -126,8 +114,8 @@ class LocalEngine(base.Engine):
         match message:
             case base.Ready():
                 worker.ready, self._failed_starts = True, 0
-            case base.Unfit(error):
-                raise error
+            case AvsentError():
+                raise message
             case base.Done() | base.Failed():
                 worker.job = None
                 events.append(message)
@@ -141,8 +129,8 @@ class LocalEngine(base.Engine):
             self._failed_starts += 1
             if any(other.ready for other in self._living.values()):
                 # The memory may not be enough for more workers.
-                self._count = max(len(self._living), 1)
-            elif self._failed_starts >= FAILED_STARTS_LIMIT:
+                self.workers = max(len(self._living), 1)
+            elif self._failed_starts >= base.FAILED_STARTS_LIMIT:
                 raise base.WorkersError(
                     f"workers end as they start ({reason}); try fewer --workers, and --debug"
                 )

@@ -10,6 +10,7 @@ Actors import this module before they set their number of threads, so it imports
 import dataclasses
 import logging
 import os
+import queue
 import secrets
 import signal
 import socket
@@ -17,26 +18,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from avsent import __version__
 from avsent.batch.engines import base
-from avsent.batch.engines.base import Job, Work
 from avsent.batch.engines.worker import PredictWorker, failure
 from avsent.batch.events import Advanced
 from avsent.errors import AvsentError, UsageError
 from avsent.machine import default_workers
 
-PROGRESS_INTERVAL_S = 1.0  # between questions to a busy worker
 NODES_INTERVAL_S = 3.0  # between two readings of the nodes
 START_LIMIT_S = 600.0  # without any worker: others may use the cluster, or nodes be on their way
 FETCH_LIMIT_S = 60.0  # for a reply that is there to arrive
 CONNECT_LIMIT_S = 10.0  # for a host to reply at all
 TRIAL_LIMIT_S = 60.0  # for a cluster to let a program in
-FAILED_STARTS_LIMIT = 3  # workers in a row that end before their model is loaded, on living nodes
 STORE_BYTES = 200_000_000  # of a local Ray, for the results of a few files
 GPU_SHARE = 0.25  # of each worker, which needs a GPU for little of its time, and 1 to 2 GB of it
 NODE_LOST = "its node was lost"
@@ -50,19 +48,17 @@ _RAY_VARIABLES = {
 _TRIAL = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Worker:
-    """``reply``: Ray's reference to the reply to the last call; ``progress``: to the progress."""
+    """``reply``: Ray's reference to the reply to the last call; for a job, to several in a row."""
 
     number: int
     actor: Any
     reply: Any
     node: str | None = None
     ready: bool = False
-    job: Job | None = None
+    job: base.Job | None = None
     began_s: float = 0.0
-    progress: Any = None
-    asked_s: float = field(default_factory=time.monotonic)
 
 
 class RayEngine(base.Engine):
@@ -85,7 +81,7 @@ class RayEngine(base.Engine):
     retries: ClassVar[int] = 2  # a lost node is not the file's fault
 
     def __init__(
-        self, work: Work, workers: int | None, address: str | None, *, jobs: int | None = None
+        self, work: base.Work, workers: int | None, address: str | None, *, jobs: int | None = None
     ) -> None:
         if find_spec("ray") is None:
             raise UsageError("--engine ray needs Ray; install it with pip install 'avsent[ray]'")
@@ -101,69 +97,46 @@ class RayEngine(base.Engine):
             self._read_nodes()
             self._connection = stack.pop_all()
 
-    @property
-    def workers(self) -> int:
-        return self._count
-
     def free(self) -> int:
         return sum(worker.ready and worker.job is None for worker in self._living.values())
 
-    def start(self, job: Job) -> int:
+    def start(self, job: base.Job) -> int:
         worker = next(w for w in self._living.values() if w.ready and w.job is None)
-        worker.job, worker.reply = job, worker.actor.outcome.remote(job)
-        worker.began_s = worker.asked_s = time.monotonic()
+        worker.job, worker.began_s = job, time.monotonic()
+        worker.reply = worker.actor.outcome.options(num_returns="streaming").remote(job)
         return worker.number
 
     def wait(self, timeout_s: float) -> base.Events:
         self._adjust_workers()
-        workers = self._living.values()
-        awaited = {r: w for w in workers for r in (w.progress, w.reply) if r is not None}
+        awaited = {w.reply: w for w in self._living.values() if w.reply is not None}
         events: base.Events = []
-        if not awaited:
-            time.sleep(timeout_s)
-            return events
-        arrived, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
-        if arrived:
+        arrived, _ = self._ray.wait(list(awaited), timeout=timeout_s)
+        if arrived:  # and whatever else has
             arrived, _ = self._ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
-        for reference in arrived:
-            worker = awaited[reference]
-            if reference == worker.progress:
-                self._receive_progress(worker, events)
-            elif reference == worker.reply:
-                self._receive_reply(worker, events)
+        for reply in arrived:
+            self._receive(awaited[reply], events)
         for worker in list(self._living.values()):
             if worker.node is not None and worker.node not in self._nodes:
                 self._lose(worker, NODE_LOST, events)
         return events
 
-    def abandon(self, job: Job) -> None:
-        for worker in list(self._living.values()):
-            if worker.job == job:
-                self._end(worker)
-
     def close(self) -> None:
-        for worker in list(self._living.values()):
-            self._end(worker)
+        super().close()
         self._connection.close()
 
     def _adjust_workers(self) -> None:
-        """Start or end workers as the nodes have room, and ask busy ones for their progress."""
+        """Start or end workers as the nodes have room."""
         now_s = time.monotonic()
         if now_s - self._read_s >= NODES_INTERVAL_S:
             self._read_nodes()
         for worker in sorted(self._living.values(), key=lambda worker: -worker.number):
-            if len(self._living) > self._count and not worker.ready:
-                self._end(worker)  # there is no room for it any more
-        while len(self._living) < self._count:
-            number = next(n for n in range(self._count) if n not in self._living)
-            options = {**self._resources, "max_restarts": 0, "max_concurrency": 2}
-            factory = self._ray.remote(RayWorker).options(scheduling_strategy="SPREAD", **options)
-            actor = factory.remote(self._work.threads)
+            if len(self._living) > self.workers and not worker.ready:
+                self._remove(worker)  # there is no room for it any more
+        while len(self._living) < self.workers:
+            number = next(n for n in range(self.workers) if n not in self._living)
+            options = {**self._resources, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+            actor = self._ray.remote(RayWorker).options(**options).remote(self._work.threads)
             self._living[number] = _Worker(number, actor, actor.greet.remote())
-        for worker in self._living.values():
-            due = now_s - worker.asked_s >= PROGRESS_INTERVAL_S
-            if worker.job is not None and worker.progress is None and due:
-                worker.progress, worker.asked_s = worker.actor.progress.remote(), now_s
         if any(worker.ready for worker in self._living.values()):
             self._last_ready_s = now_s
         elif now_s - self._last_ready_s > START_LIMIT_S:
@@ -182,19 +155,10 @@ class RayEngine(base.Engine):
         self._resources = resources_of(self._work, nodes)
         count = fitting(nodes, self._resources) if self._wanted is None else self._wanted
         # One waits even where there is no room: a node may be on its way.
-        self._count = max(1, count if self._jobs is None else min(count, self._jobs))
+        self.workers = max(1, count if self._jobs is None else min(count, self._jobs))
 
-    def _receive_progress(self, worker: _Worker, events: base.Events) -> None:
-        reference, worker.progress = worker.progress, None
-        try:
-            completed_s = self._ray.get(reference, timeout=FETCH_LIMIT_S)
-        except self._ray.exceptions.RayError:
-            return  # the reply to the job fails likewise
-        if completed_s is not None and worker.job is not None:
-            events.append(Advanced(worker.job.name, worker.number, completed_s))
-
-    def _receive_reply(self, worker: _Worker, events: base.Events) -> None:
-        reference, worker.reply = worker.reply, None
+    def _receive(self, worker: _Worker, events: base.Events) -> None:
+        reference = worker.reply if worker.job is None else next(worker.reply)
         try:
             message = self._ray.get(reference, timeout=FETCH_LIMIT_S)
         except self._ray.exceptions.RayTaskError as error:
@@ -211,11 +175,12 @@ class RayEngine(base.Engine):
                     )
                 worker.node, worker.reply = node, worker.actor.prepare.remote(self._work)
             case base.Ready():
-                worker.ready, self._failed_starts = True, 0
+                worker.reply, worker.ready, self._failed_starts = None, True, 0
             case base.Done() | base.Failed():
-                # Without its progress: that belongs to this job, not to the next one.
-                worker.job = worker.progress = None
+                worker.job = worker.reply = None
                 events.append(message)
+            case completed_s if worker.job is not None:
+                events.append(Advanced(worker.job.name, worker.number, completed_s))
 
     def _outcome_of_error(self, worker: _Worker, error: Exception) -> base.Failed:
         """The failure of a job that raised ``error``; raises where no worker can do any job."""
@@ -228,24 +193,24 @@ class RayEngine(base.Engine):
         raise base.WorkersError(f"a worker on the Ray cluster cannot start: {text}") from error
 
     def _lose(self, worker: _Worker, reason: str, events: base.Events) -> None:
-        self._end(worker)
+        self._remove(worker)
         if worker.job is not None:
             events.append(base.Lost(worker.job, reason))
         elif not worker.ready and reason != NODE_LOST:
             self._failed_starts += 1
-            if self._failed_starts >= FAILED_STARTS_LIMIT:
+            if self._failed_starts >= base.FAILED_STARTS_LIMIT:
                 raise base.WorkersError(
                     f"workers on the Ray cluster end as they start ({reason}); is avsent "
                     "installed on all nodes? --debug tells more"
                 )
 
-    def _end(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker) -> None:
         self._living.pop(worker.number, None)
         if self._ray.is_initialized():
             self._ray.kill(worker.actor)
 
 
-def resources_of(work: Work, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def resources_of(work: base.Work, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What a worker asks Ray for (``num_cpus`` and ``num_gpus``), on nodes with these resources."""
     wants_gpu = work.device != "cpu" and any(node.get("GPU", 0) > 0 for node in nodes)
     return {"num_cpus": work.threads, "num_gpus": GPU_SHARE if wants_gpu else 0}
@@ -273,12 +238,12 @@ def reason_of(error: Exception) -> str:
 
 
 class RayWorker:
-    """An actor of two threads: one processes the jobs, the other replies about progress."""
+    """An actor; :meth:`greet`, then :meth:`prepare`, then any number of jobs."""
 
     def __init__(self, threads: int) -> None:
         os.environ.update(dict.fromkeys(base.THREAD_VARIABLES, str(threads)))
         os.dup2(2, 1)  # with --debug Ray prints it where the batch runs: not among the results
-        self._completed_s: float | None = None
+        self._thread = ThreadPoolExecutor(1)
 
     def greet(self) -> tuple[str, str, str]:
         """Version of avsent, node and its address: before the worker gets anything that another
@@ -289,23 +254,19 @@ class RayWorker:
         node = ours.get_runtime_context().get_node_id()
         return __version__, node, ours.util.get_node_ip_address()
 
-    def prepare(self, work: Work) -> base.Ready:
+    def prepare(self, work: base.Work) -> base.Ready:
         """Load the model."""
-        self._worker = PredictWorker(work)
+        self._worker = self._thread.submit(PredictWorker, work).result()
         return base.Ready()
 
-    def outcome(self, job: Job) -> Any:
-        """Process one file; only after :meth:`prepare`."""
-        self._completed_s = None
-        return self._worker.outcome(job, self._keep)
-
-    def progress(self) -> float | None:
-        """The job's progress in seconds of media, if it has changed since the last call."""
-        completed_s, self._completed_s = self._completed_s, None
-        return completed_s
-
-    def _keep(self, completed_s: Any) -> None:
-        self._completed_s = completed_s
+    def outcome(self, job: base.Job) -> Iterator[Any]:
+        """Process one file: yields its progress in seconds of media, then its outcome."""
+        messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        done = self._thread.submit(self._worker.outcome, job, messages.put)
+        done.add_done_callback(lambda _: messages.put(None))
+        while (completed_s := messages.get()) is not None:
+            yield completed_s
+        yield done.result()
 
 
 @contextmanager
@@ -326,17 +287,20 @@ def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
         if ray.is_initialized():
             yield ray
             return
-        if address is not None:
-            _try(address)
         level = logging.INFO if debug else logging.ERROR
-        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-        options: dict[str, Any] = local if address is None else {}
+        options: dict[str, Any] = {"log_to_driver": debug, "logging_level": level}
+        where = f"cannot reach the Ray cluster at {address}"
+        if address is None:
+            where = "Ray cannot be started here"
+            options |= {"num_cpus": cpus, "object_store_memory": STORE_BYTES}
+            options["include_dashboard"] = False
+        elif reason := _fault_of(address):
+            raise base.WorkersError(f"{where}: {reason}")
         handler = signal.getsignal(signal.SIGTERM)
         try:
             try:
-                ray.init(address or "local", log_to_driver=debug, logging_level=level, **options)
+                ray.init(address or "local", **options)
             except Exception as error:
-                where = "Ray cannot be started here" if address is None else _unreachable(address)
                 raise base.WorkersError(f"{where}: {_one_line(str(error))}") from error
             finally:
                 if signal.getsignal(signal.SIGTERM) is not handler:  # Ray sets one of its own
@@ -346,12 +310,9 @@ def _connection(address: str | None, cpus: int, debug: bool) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _try(address: str) -> None:
-    """Join the cluster in a child process: Ray may go on trying for minutes, or end its process.
-
-    Raises:
-        UsageError: the address is of no known kind. WorkersError: the cluster cannot be joined.
-    """
+def _fault_of(address: str) -> str | None:
+    """Why the cluster cannot be joined. A child process tries it: Ray may go on trying for minutes,
+    or end its process. Raises UsageError for an address of no known kind."""
     if address not in ("auto", "local"):
         host, _, port = address.rpartition(":")
         if "://" in address or not host or not port.isdecimal() or int(port) > 65535:
@@ -362,36 +323,31 @@ def _try(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_LIMIT_S).close()
         except OSError as error:
-            reason = f"{error.strerror or error}; is it running?"
-            raise base.WorkersError(f"{_unreachable(address)}: {reason}") from error
+            return f"{error.strerror or error}; is it running?"
+    command = [sys.executable, "-c", _TRIAL, address]
     try:
         trial = subprocess.run(
-            [sys.executable, "-c", _TRIAL, address],
+            command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             timeout=TRIAL_LIMIT_S,
             check=False,
         )
         if trial.returncode == 0:
-            return
-        output = trial.stdout.decode("utf-8", "replace").strip()
+            return None
+        output = (trial.stdout + trial.stderr).decode("utf-8", "replace").strip()
         reason = _one_line(output.rpartition("\n")[2]) or "it ended the connection"
     except subprocess.TimeoutExpired as error:
-        output = (error.output or b"").decode("utf-8", "replace")
+        output = ((error.stdout or b"") + (error.stderr or b"")).decode("utf-8", "replace")
         reason = f"no answer in {TRIAL_LIMIT_S:.0f} s; is it Ray that is there?"
     if "InvalidAuthToken" in output or "AuthenticationError" in output:
-        reason = "it wants its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
-    elif "ersion mismatch" in output:
+        return "it wants its token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+    if "ersion mismatch" in output:
         versions = _one_line(output.partition("ersion mismatch")[2])
-        reason = f"another version of Ray or Python{versions}"
-    elif "Could not find any running Ray" in output:
-        reason = "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
-    raise base.WorkersError(f"{_unreachable(address)}: {reason}")
-
-
-def _unreachable(address: str) -> str:
-    return f"cannot reach the Ray cluster at {address}"
+        return f"another version of Ray or Python{versions}"
+    if "Could not find any running Ray" in output:
+        return "no Ray is running on this machine; start it with ray start, or give HOST:PORT"
+    return reason
 
 
 def _one_line(text: str) -> str:

@@ -15,21 +15,19 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from avsent.batch.engines import base
-from avsent.batch.engines.base import Job, Work
 from avsent.batch.journal import packed, packed_representations
 from avsent.errors import AvsentError, InputError, MediaError
 from avsent.files import file_sha256
-from avsent.options import Adapt, PredictOptions
 from avsent.progress import Progress, ProgressHook
 
 if TYPE_CHECKING:
-    from avsent.extraction.extractor import FileFacts, UtteranceFeatures
+    from avsent.extraction.extractor import FileFacts
+    from avsent.extraction.utterances.segmentation import SpeechDetector
     from avsent.predictor import Analysis, Predictor
 
 Send: TypeAlias = Callable[[object], None]
@@ -41,12 +39,12 @@ PROGRESS_INTERVAL_S = 0.25
 class FileWorker(ABC):
     """Loads what it needs once, then processes any number of files."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: base.Work) -> None:
         use_threads(work.threads)
         self._work = work
-        self._options = options_of(work)
+        self._options = work.file_options
 
-    def outcome(self, job: Job, send: Send) -> base.Done | base.Failed | Extracted:
+    def outcome(self, job: base.Job, send: Send) -> base.Done | base.Failed | Extracted:
         """Process one file. Its own errors return as :class:`Failed`; errors that would hit every
         file are raised."""
         began_s = time.monotonic()
@@ -60,14 +58,14 @@ class FileWorker(ABC):
 
     @abstractmethod
     def _process(
-        self, job: Job, content_sha256: str, began_s: float, send: Send
+        self, job: base.Job, content_sha256: str, began_s: float, send: Send
     ) -> base.Done | Extracted: ...
 
 
 class PredictWorker(FileWorker):
     """Predicts files from beginning to end."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: base.Work) -> None:
         super().__init__(work)
         from avsent.predictor import Predictor
 
@@ -75,7 +73,7 @@ class PredictWorker(FileWorker):
         if work.represent:
             self._predictor.require_adaptable()
 
-    def _process(self, job: Job, content_sha256: str, began_s: float, send: Send) -> base.Done:
+    def _process(self, job: base.Job, content_sha256: str, began_s: float, send: Send) -> base.Done:
         analysis = self._predictor.analyse(
             job.path, options=self._options, on_progress=progress_hook(send)
         )
@@ -83,42 +81,37 @@ class PredictWorker(FileWorker):
         return base.Done(job, result, time.monotonic() - began_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExtractedUtterance:
-    """Message: the features of one utterance of a job, in the order of extraction."""
-
-    job: Job
-    features: UtteranceFeatures
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Extracted:
     """Message: all utterances of a job have been sent, after ``seconds``."""
 
-    job: Job
+    job: base.Job
     content_sha256: str
     facts: FileFacts
     seconds: float
 
 
 class ExtractWorker(FileWorker):
-    """Extracts the features of files and sends them; it loads no network."""
+    """Extracts the features of files; sends (job, :class:`UtteranceFeatures`) for each utterance,
+    in the order of extraction. It loads none of the model's networks."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: base.Work) -> None:
         super().__init__(work)
-        from avsent.extraction.utterances.segmentation import default_detector
         from avsent.model.checkpoint import load_config
 
         self._features = load_config(work.checkpoint).features
-        self._detector = default_detector()
+        self._detector: SpeechDetector | None = None
 
-    def _process(self, job: Job, content_sha256: str, began_s: float, send: Send) -> Extracted:
+    def _process(self, job: base.Job, content_sha256: str, began_s: float, send: Send) -> Extracted:
         from avsent.extraction.extractor import extract_file
+        from avsent.extraction.utterances.segmentation import default_detector
 
+        if self._detector is None:  # not at the start: lack of memory must cost one file only
+            self._detector = default_detector()
         facts = extract_file(
             job.path,
             self._features,
-            lambda utterance: send(ExtractedUtterance(job, utterance)),
+            lambda utterance: send((job, utterance)),
             self._options,
             progress_hook(send),
             self._detector,
@@ -135,21 +128,15 @@ def use_threads(threads: int) -> None:
     cv2.setNumThreads(threads)
 
 
-def options_of(work: Work) -> PredictOptions:
-    """The options for one file; the adaptation to the corpus needs all files, so it comes later."""
-    adapt = Adapt.none if work.options.adapt is Adapt.corpus else work.options.adapt
-    return dataclasses.replace(work.options, threads=work.threads, adapt=adapt)
-
-
 @contextlib.contextmanager
-def checked_content(job: Job) -> Iterator[str]:
+def checked_content(job: base.Job) -> Iterator[str]:
     """Yield the SHA-256 of the content; after the block the file must look as it did before.
 
     Raises:
         MediaError: the file is empty, cannot be read, or is being written.
     """
     before = _size_and_time(job.path)
-    if before is not None and before[0] == 0:
+    if before and before[0] == 0:
         raise MediaError(f"{job.path} is empty; copy it again from its source")
     try:
         content_sha256 = file_sha256(job.path)
@@ -184,7 +171,7 @@ def progress_hook(send: Send) -> ProgressHook:
 
 
 def file_result(
-    job: Job, content_sha256: str, predictor: Predictor, analysis: Analysis, work: Work
+    job: base.Job, content_sha256: str, predictor: Predictor, analysis: Analysis, work: base.Work
 ) -> base.FileResult:
     """The decisions on an analysed file, as they go into the journal."""
     result = dataclasses.replace(predictor.conclude(analysis), source=job.name)
@@ -199,7 +186,7 @@ def file_result(
     )
 
 
-def failure(error: Exception, job: Job, work: Work, seconds: float) -> base.Failed:
+def failure(error: Exception, job: base.Job, work: base.Work, seconds: float) -> base.Failed:
     """The failure of one file, named as in the folder; raises ``error`` where every other file
     would fail, too: a wrong option, say, or a damaged checkpoint."""
     if isinstance(error, AvsentError) and not isinstance(error, InputError):
@@ -216,7 +203,7 @@ def failure(error: Exception, job: Job, work: Work, seconds: float) -> base.Fail
     return base.Failed(job, text.replace(str(job.path), job.name), code, seconds)
 
 
-def serve(connection: Connection, load: Callable[[Work], FileWorker], work: Work) -> None:
+def serve(connection: Connection, load: Callable[[base.Work], FileWorker], work: base.Work) -> None:
     """The main function of a worker process: ``load`` once, then process the jobs that come
     through the pipe, until the other end closes."""
     # Ctrl-C reaches every process of a terminal; the parent decides what to do about it.
@@ -229,13 +216,13 @@ def serve(connection: Connection, load: Callable[[Work], FileWorker], work: Work
             except AvsentError:
                 raise
             except Exception as error:
-                text = f"{type(error).__name__}: {error}"
-                raise base.WorkersError(f"a worker cannot start: {text}") from error
+                text = f"a worker cannot start: {type(error).__name__}: {error}"
+                raise base.WorkersError(text) from error
             connection.send(base.Ready())
             while True:
                 connection.send(worker.outcome(connection.recv(), connection.send))
         except AvsentError as error:
-            connection.send(base.Unfit(error))
+            connection.send(error)
 
 
 def _die_with_parent() -> None:
