@@ -368,10 +368,10 @@ const labelsColumn = {
   fill(cell, file) {
     const counts = files.labels.subarray(file * LABELS.length, (file + 1) * LABELS.length);
     const state = files.state[file];
-    const why = state === "done" ? "no utterances" : files.error[file] || state;
-    cell.title = why;
     if (!files.count[file]) {
-      cell.append(make(`span.reason${state === "failed" ? ".failed" : ""}`, { dir: "auto" }, why));
+      cell.title = state === "done" ? "no utterances" : files.error[file] || state;
+      const kind = state === "failed" ? "span.reason.failed" : "span.reason";
+      cell.append(make(kind, { dir: "auto" }, cell.title));
       return;
     }
     const parts = LABELS.map((_, label) => make("span", { share: counts[label], hue: data.labelColours[label] }));
