@@ -8,14 +8,12 @@ from pathlib import Path, PurePath
 from typing import TypeAlias
 
 import numpy as np
+from matplotlib import lines, patches, ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from avsent.labels import valence_of
@@ -206,14 +204,14 @@ def _draw_stack(
         label = one_line(label)[:MAX_NAME]
         while columns(label) > _LABEL_COLUMNS:
             label = label.removesuffix("…")[:-1] + "…"
-        handles.append(Patch(color=colour, lw=0, label=label))
+        handles.append(patches.Patch(color=colour, lw=0, label=label))
     _legend(axes, handles)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_ylabel(name, fontsize=_PLAIN)
 
 
-def _legend(axes: Axes, handles: Sequence[Patch | Line2D]) -> None:
+def _legend(axes: Axes, handles: Sequence[patches.Patch | lines.Line2D]) -> None:
     """Above the panel, in as few rows as possible."""
     widths = [columns(str(handle.get_label())) + 5 for handle in handles]
     count = len(widths)
@@ -264,8 +262,10 @@ def _time_axis(axes: Axes, end_s: float) -> None:
     step = next((step for step in _STEPS_S if end_s / step <= _MAX_TICKS), end_s / _MAX_TICKS)
     hours = end_s >= 3600
     axes.set_xlim(0, end_s)
-    axes.xaxis.set_major_locator(MultipleLocator(step))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _clock(at, step, hours=hours)))
+    axes.xaxis.set_major_locator(ticker.MultipleLocator(step))
+    axes.xaxis.set_major_formatter(
+        ticker.FuncFormatter(lambda at, _: _clock(at, step, hours=hours))
+    )
     axes.set_xlabel("time (h:min)" if hours else "time (min:s)", fontsize=_PLAIN)
 
 

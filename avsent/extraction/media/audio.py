@@ -1,4 +1,4 @@
-"""Sound of one stream as continuous 16 kHz mono samples with exact times."""
+"""Sound of one stream as continuous samples with exact times, by default 16 kHz mono."""
 
 import contextlib
 from collections.abc import Iterator
@@ -22,11 +22,13 @@ class SoundTrack:
 
     Positions are counted in samples from the first one, so consecutive chunks join exactly. They
     follow the stream's timestamps: zeros fill a hole, an overlap is cut, an absurd jump is
-    reported and removed.
+    reported and removed. ``layout``: yield all channels of this layout [channels, N], not mono [N].
     """
 
-    def __init__(self, stream: Any, origin_s: float) -> None:
-        self._stream = stream
+    def __init__(
+        self, stream: Any, origin_s: float, rate_hz: int = SAMPLE_RATE_HZ, layout: str | None = None
+    ) -> None:
+        self._stream, self._rate_hz, self._layout = stream, rate_hz, layout
         self._clock = events.StreamClock(origin_s)
         self._log = events.DamageLog("audio")
         self._resampler: av.AudioResampler | None = None
@@ -35,6 +37,8 @@ class SoundTrack:
         self._delivered = 0  # samples given out
         self._held: list[Samples] = []  # resampled, not yet given out
         self._held_samples = 0
+        channels = () if layout is None else (av.AudioLayout(layout).nb_channels,)
+        self._channels: tuple[int, ...] = channels  # leading axis of the samples
         self._cut = 0  # samples still to be dropped after an overlap
         self._silence_left_s = events.MAX_SILENCE_S
         self._anchor_s = 0.0  # time of the last anchor, and length of the sound fed since then
@@ -105,7 +109,7 @@ class SoundTrack:
                 time_s = 0.0
             # Codec delay may put the first samples before zero; they are not presented.
             self._start_s = max(time_s, 0.0)
-            self._cut = round((self._start_s - time_s) * SAMPLE_RATE_HZ)
+            self._cut = round((self._start_s - time_s) * self._rate_hz)
             self._anchor_s = time_s
             return
         if raw_s is None:
@@ -124,7 +128,7 @@ class SoundTrack:
         self._silence_left_s -= max(0.0, hole_s)
         self._flush_resampler()
         assert self._start_s is not None
-        due = round((time_s - self._start_s) * SAMPLE_RATE_HZ)
+        due = round((time_s - self._start_s) * self._rate_hz)
         missing = due - self._delivered - self._held_samples
         self._cut = max(0, -missing)
         self._anchor_s, self._fed_s = time_s, 0.0
@@ -132,7 +136,7 @@ class SoundTrack:
             yield from self._chunks(everything=True)
             for begin in range(0, missing, MAX_FILL_SAMPLES):
                 part = min(missing - begin, MAX_FILL_SAMPLES)
-                yield self._deliver(np.zeros(part, np.float32))
+                yield self._deliver(np.zeros((*self._channels, part), np.float32))
 
     def _resampler_for(self, frame: av.AudioFrame) -> av.AudioResampler:
         channels = frame.layout.nb_channels
@@ -141,8 +145,8 @@ class SoundTrack:
             self._flush_resampler()
             # FFmpeg's own mix of stereo to mono is 3 dB louder for float codecs than for integer
             # ones, so stereo is kept here and averaged in `_hold`.
-            layout = "mono" if channels == 1 else "stereo"
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE_HZ)
+            layout = self._layout or ("mono" if channels == 1 else "stereo")
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self._rate_hz)
             self._setup = setup
         return self._resampler
 
@@ -157,31 +161,33 @@ class SoundTrack:
         for frame in frames:
             if frame is None:  # flushing a resampler that had nothing to do
                 continue
-            planes = frame.to_ndarray()
-            samples = planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
-            dropped = min(self._cut, len(samples))
+            planes: Any = frame.to_ndarray()
+            samples = planes
+            if self._layout is None:
+                samples = planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
+            dropped = min(self._cut, samples.shape[-1])
             self._cut -= dropped
-            samples = samples[dropped:]
-            if not len(samples):
+            samples = samples[..., dropped:]
+            if not samples.size:
                 continue
             # Float formats can hold NaN, and one would spoil a whole spectrogram.
             samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
             self._held.append(np.array(samples, np.float32))
-            self._held_samples += len(samples)
+            self._held_samples += samples.shape[-1]
 
     def _chunks(self, *, everything: bool) -> Iterator[Sound]:
         if self._held_samples < CHUNK_SAMPLES and not (everything and self._held):
             return
-        joined = np.concatenate(self._held)
-        whole = len(joined) if everything else len(joined) // CHUNK_SAMPLES * CHUNK_SAMPLES
-        rest = joined[whole:].copy()
-        self._held = [rest] if len(rest) else []
-        self._held_samples = len(rest)
+        joined = np.concatenate(self._held, axis=-1)
+        count = joined.shape[-1]
+        whole = count if everything else count // CHUNK_SAMPLES * CHUNK_SAMPLES
+        self._held = [joined[..., whole:].copy()] if whole < count else []
+        self._held_samples = count - whole
         for begin in range(0, whole, CHUNK_SAMPLES):
-            yield self._deliver(joined[begin : min(begin + CHUNK_SAMPLES, whole)])
+            yield self._deliver(joined[..., begin : min(begin + CHUNK_SAMPLES, whole)])
 
     def _deliver(self, samples: Samples) -> Sound:
         assert self._start_s is not None
-        start_s = self._start_s + self._delivered / SAMPLE_RATE_HZ
-        self._delivered += len(samples)
+        start_s = self._start_s + self._delivered / self._rate_hz
+        self._delivered += samples.shape[-1]
         return Sound(start_s, samples)

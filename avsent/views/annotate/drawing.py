@@ -1,43 +1,38 @@
-"""Elements of the drawing: colours, sizes, plates (pictures with alpha) and lettering.
+"""Drawing on pictures: outlines, round boxes, text, and the sizes and colours for one video.
 
-Plates are drawn with Pillow. Text is set with matplotlib's FreeType, which falls back to other
-fonts for missing letters; Pillow and OpenCV do not.
+Everything is drawn with Pillow, on the picture or on a plate (a small picture with alpha) that is
+laid over it. Text is set with matplotlib's FreeType, which falls back to other fonts for missing
+letters; Pillow and OpenCV do not.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import get_data_path
 from matplotlib.ft2font import FT2Font
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
+from avsent.extraction.faces.geometry import Box
 from avsent.result.colours import colour_of, colours_of
+from avsent.result.writers.wrapping import wrap
 from avsent.text import one_line
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]
 """red, green, blue, 0 to 255"""
 
-PixelArea = tuple[int, int, int, int]
+Area = tuple[int, int, int, int]
 """left, top, right, bottom in pixels; right and bottom are outside"""
-
-WHITE: Colour = (255, 255, 255)
-SOFT: Colour = (203, 213, 225)
-PANEL: Colour = (15, 23, 42)
-NEUTRAL_BOX: Colour = (226, 232, 240)
-"""Boxes of faces without a current utterance."""
-PANEL_ALPHA = 0.78
 
 MIN_SIDE_PX = 96
 """Smaller pictures get boxes only: letters would not be readable."""
 
 _SMOOTHING = 4  # round corners are drawn this many times larger, then reduced
 _BASE_HEIGHT = 360
-_WIDEST = 0.75  # upright pictures: sizes as if they were 4:3
+_MAX_HEIGHT_SHARE = 0.75  # of the width: upright pictures get the sizes of 4:3
 _MIN_LETTERS_PX = 9.0
 
 ELLIPSIS = "…"
@@ -48,18 +43,6 @@ _PREFERRED = (
     *("notosanscjk", "sourcehansans", "wqy", "wenquanyi", "droidsansfallback", "pingfang"),
     *("msyh", "yugoth", "malgun", "arialuni", "unifont", "notosans", "freesans"),
 )
-_NO_LINE_START = frozenset("，。、；：？！）》」』】…,.;:?!)")
-
-
-def rgb(colour: str) -> Colour:
-    """``#rrggbb`` as numbers."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def mixed(colour: Colour, other: Colour, share: float) -> Colour:
-    """``colour`` with a ``share`` of ``other`` in it."""
-    red, green, blue = (round(a + share * (b - a)) for a, b in zip(colour, other, strict=True))
-    return red, green, blue
 
 
 def even(pixels: float) -> int:
@@ -67,39 +50,31 @@ def even(pixels: float) -> int:
     return max(2, 2 * round(pixels / 2))
 
 
-def new_plate(width: int, height: int) -> Image.Image:
-    """A transparent plate."""
-    return Image.new("RGBA", (max(1, width), max(1, height)))
-
-
-def blend(picture: Image.Image, area: PixelArea, colour: Colour, alpha: float = 1.0) -> None:
-    """Lay ``colour`` over ``area``, clipped to the picture."""
-    left, top, right, bottom = area
-    if left < right and top < bottom:
-        cover = Image.new("L", (right - left, bottom - top), round(255 * alpha))
-        picture.paste((*colour, 255), (left, top), cover)
-
-
-def blend_frame(
-    picture: Image.Image, area: PixelArea, line: int, colour: Colour, alpha: float
+def outline(
+    picture: Image.Image, area: Area, line: int, colour: Colour, alpha: float = 1.0
 ) -> None:
-    """Lay ``colour`` over the four sides of a box, ``line`` pixels inside ``area``."""
+    """Draw the outline of ``area``, ``line`` pixels wide and inside it, clipped to the picture."""
     left, top, right, bottom = area
-    for side in (
-        (left, top, right, top + line),
-        (left, bottom - line, right, bottom),
-        (left, top + line, left + line, bottom - line),
-        (right - line, top + line, right, bottom - line),
+    width, height = right - left, bottom - top
+    for x, y, across, down in (
+        (left, top, width, line),
+        (left, bottom - line, width, line),
+        (left, top + line, line, height - 2 * line),
+        (right - line, top + line, line, height - 2 * line),
     ):
-        blend(picture, side, colour, alpha)
+        if across > 0 and down > 0:
+            picture.paste(colour, (x, y), Image.new("L", (across, down), round(255 * alpha)))
+
+
+def panel(size: tuple[int, int], radius: float, colour: Colour, alpha: float) -> Image.Image:
+    """A plate that is a round box."""
+    plate = Image.new("RGBA", size)
+    round_box(plate, (0, 0, *size), radius, colour, alpha)
+    return plate
 
 
 def round_box(
-    plate: Image.Image,
-    area: tuple[float, float, float, float],
-    radius: float,
-    colour: Colour,
-    alpha: float = 1.0,
+    plate: Image.Image, area: Box, radius: float, colour: Colour, alpha: float = 1.0
 ) -> None:
     """Lay a box with smooth round corners over a plate; edges are rounded to pixels."""
     left, top, right, bottom = (round(edge) for edge in area)
@@ -138,45 +113,24 @@ class Lettering:
 
     def width(self, text: str) -> int:
         """Pixels that ``text`` takes in one line."""
-        font, text = self._set(text)
-        return -(-int(font.get_width_height()[0]) // 64) if text else 0
+        return ceil(self._advance(text) / 64)
 
     def write(
         self, plate: Image.Image, text: str, left: int, top: int, colour: Colour, end: int
     ) -> int:
         """Write one line on a plate, shortened to end before ``end``; returns its right edge."""
         text = self.shortened(text, end - left)
-        cover, above = self.render(text)
-        _paint(plate, Image.fromarray(cover), left, top + above, colour)
+        if text:
+            font = self._set(text)
+            font.draw_glyphs_to_bitmap(antialiased=True)
+            cover = Image.fromarray(np.array(font.get_image(), np.uint8))
+            below = int(font.get_descent()) // 64
+            _paint(plate, cover, left, top + self.ascent + below - cover.height, colour)
         return left + self.width(text)
 
-    def render(self, text: str) -> tuple[NDArray[np.uint8], int]:
-        """Opacity 0 to 255 [height, width], and the distance of the first row from the top of the
-        line (may be negative)."""
-        font, text = self._set(text)
-        if not text.strip():
-            return np.zeros((1, max(1, self.width(text))), np.uint8), 0
-        font.draw_glyphs_to_bitmap(antialiased=True)
-        cover = np.array(font.get_image(), np.uint8)
-        below = int(font.get_descent()) // 64
-        return cover, self.ascent + below - cover.shape[0]
-
     def wrap(self, text: str, width: int) -> list[str]:
-        """``text`` in lines of at most ``width`` pixels, broken between words; words that are too
-        wide, or of scripts without blanks, are broken inside."""
-        lines: list[str] = []
-        line = ""
-        for word in one_line(text).split(" "):
-            joined = f"{line} {word}" if line else word
-            if self.width(joined) <= width:
-                line = joined
-            elif line and self.width(word) <= width:
-                lines.append(line)
-                line = word
-            else:
-                *full, line = self._cut(joined, width)
-                lines += full
-        return [*lines, line] if line else lines
+        """``text`` in lines of at most ``width`` pixels."""
+        return wrap(one_line(text), 64 * width, measure=self._advance, even=False)
 
     def shortened(self, text: str, width: int) -> str:
         """``text`` in one line of at most ``width`` pixels, with an ellipsis if cut."""
@@ -187,37 +141,22 @@ class Lettering:
             text = text[:-1].rstrip()
         return text + ELLIPSIS
 
-    def _cut(self, word: str, width: int) -> list[str]:
-        """The longest pieces of ``word`` that fit, of at least one character."""
-        pieces = []
-        while self.width(word) > width and len(word) > 1:
-            # Break at a blank, unless that leaves most of the line empty.
-            lengths = range(1, len(word))
-            length = max(1, bisect_right(lengths, width, key=lambda n: self.width(word[:n])))
-            while length > 1 and word[length] in _NO_LINE_START:
-                length -= 1
-            blank = word.rfind(" ", 1, length)
-            length = blank if blank > length // 2 else length
-            pieces.append(word[:length].rstrip())
-            word = word[length:].lstrip()
-        return [*pieces, word]
+    def _advance(self, text: str) -> int:
+        """Width of ``text`` in 1/64 pixels."""
+        return int(self._set(text).get_width_height()[0])
 
-    def _set(self, text: str) -> tuple[Any, str]:
-        """The font with ``text`` set, and ``text`` with missing letters replaced."""
-        text = one_line(text)
+    def _set(self, text: str) -> Any:
+        """The font with ``text`` set, in which letters that no font has are replaced."""
         font = self._font
-        lacking = frozenset(c for c in text if not font.get_char_index(ord(c)))
-        if lacking:
-            found = {c: _font_with(c) for c in lacking}
-            text = "".join(_MISSING if found.get(c, "") is None else c for c in text)
-            more = sorted({file for file in found.values() if file is not None})
-            if more:
-                from matplotlib.font_manager import get_font
+        others = {c: _font_with(c) for c in text if not font.get_char_index(ord(c))}
+        text = "".join(_MISSING if others.get(c, "") is None else c for c in text)
+        if files := sorted(filter(None, set(others.values()))):
+            from matplotlib.font_manager import get_font
 
-                font = get_font([self._path, *more])
-                font.set_size(self.size, 72)
+            font = get_font([self._path, *files])
+            font.set_size(self.size, 72)
         font.set_text(text, 0.0)
-        return font, text
+        return font
 
 
 @cache
@@ -225,18 +164,13 @@ def _system_fonts() -> tuple[str, ...]:
     """Files of the system's fonts, those that likely cover whole scripts first."""
     from matplotlib.font_manager import fontManager  # takes seconds the first time on a system
 
-    files = {
-        entry.fname
-        for entry in fontManager.ttflist
-        if entry.style == "normal" and "emoji" not in entry.fname.lower()
-    }
-
-    def place(file: str) -> tuple[int, bool, str]:
+    def rank(file: str) -> tuple[list[bool], bool, str]:
         name = Path(file).name.lower().replace("-", "")
-        ranks = [rank for rank, start in enumerate(_PREFERRED) if name.startswith(start)]
-        return ranks[0] if ranks else len(_PREFERRED), "regular" not in name, file
+        return [not name.startswith(start) for start in _PREFERRED], "regular" not in name, file
 
-    return tuple(sorted(files, key=place)[:_MAX_FONTS])
+    upright = {entry.fname for entry in fontManager.ttflist if entry.style == "normal"}
+    files = sorted((file for file in upright if "emoji" not in file.lower()), key=rank)
+    return tuple(files[:_MAX_FONTS])
 
 
 @lru_cache(maxsize=20_000)
@@ -258,20 +192,20 @@ class Style:
 
     def __init__(self, width: int, height: int, labels: Sequence[str]) -> None:
         self.width, self.height = width, height
-        self.unit = unit = min(height, _WIDEST * width) / _BASE_HEIGHT
+        self.unit = unit = min(height, _MAX_HEIGHT_SHARE * width) / _BASE_HEIGHT
         self.line, self.margin, self.timeline = even(2 * unit), even(10 * unit), even(6 * unit)
         self.padding = even(8 * unit)
         letters = max(_MIN_LETTERS_PX, 14.5 * unit)
         self.text, self.heading = Lettering(letters), Lettering(letters, bold=True)
         self.label = Lettering(max(_MIN_LETTERS_PX, 12 * unit), bold=True)
-        self._colours = dict(zip(labels, map(rgb, colours_of(labels)), strict=True))
+        self._colours = dict(zip(labels, colours_of(labels), strict=True))
         self.has_words = min(width, height) >= MIN_SIDE_PX
         """Whether there is room for anything besides boxes."""
 
     def colour(self, label: str) -> Colour:
         """The colour of a label's plates."""
-        return self._colours.get(label) or rgb(colour_of(label))
+        return ImageColor.getrgb(self._colours.get(label) or colour_of(label))
 
     def line_colour(self, label: str) -> Colour:
         """A label's colour for thin lines and letters on dark: a little lighter."""
-        return mixed(self.colour(label), WHITE, 0.3)
+        return tuple(round(part + 0.3 * (255 - part)) for part in self.colour(label))

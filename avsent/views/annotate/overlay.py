@@ -1,13 +1,12 @@
 """What is drawn at which time: boxes and labels at the faces, the card with the current utterances,
 and the timeline of the whole video at the bottom."""
 
-import dataclasses
 import statistics
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from PIL.Image import Image
@@ -15,21 +14,7 @@ from PIL.Image import Image
 from avsent.extraction.faces.geometry import Box, Sighting
 from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.text import score_text
-from avsent.views.annotate.drawing import (
-    NEUTRAL_BOX,
-    PANEL,
-    PANEL_ALPHA,
-    SOFT,
-    WHITE,
-    Colour,
-    PixelArea,
-    Style,
-    blend,
-    blend_frame,
-    even,
-    new_plate,
-    round_box,
-)
+from avsent.views.annotate.drawing import Area, Colour, Style, even, outline, panel, round_box
 
 MAX_GAP_S = 0.35
 """No box is drawn across a longer gap between two sightings: the face was away."""
@@ -41,12 +26,18 @@ _GAP_IN_INTERVALS = 1.75  # of analysed frames, if they are far apart: one missi
 _TIME_TOLERANCE_S = 0.002  # times in result files are rounded
 _MAX_CARD_SHARE = 0.4  # of the picture's height
 _BAR_SHARE, _WORDS_SHARE = 0.34, 0.6  # of the card's width
-_BAR_RAIL: Colour = (71, 85, 105)
-_TIMELINE_RAIL: Colour = (51, 65, 85)
+_WHITE, _SOFT, _PANEL = (255, 255, 255), (203, 213, 225), (15, 23, 42)
+_NO_UTTERANCE: Colour = (226, 232, 240)  # boxes of faces without a current utterance
+_BAR_RAIL, _TIMELINE_RAIL = (71, 85, 105), (51, 65, 85)
+_PANEL_ALPHA = 0.78
 _MAX_BOXES_COMPARED = 400
+_time_of = attrgetter("time_s")
 
 Pages = tuple[tuple[str, ...], ...]
 """The text of one utterance, in pages of a few lines"""
+
+Scale = tuple[float, float]
+"""Pixels of a picture to draw on for each analysed one, across and down"""
 
 
 class Overlay:
@@ -55,26 +46,20 @@ class Overlay:
     def __init__(
         self, style: Style, result: Result, sightings: Sequence[Sighting], duration_s: float
     ) -> None:
-        self._style = style
-        self._faces = FaceBoxes(sightings)
-        self._utterances = result.utterances
-        self._duration_s = duration_s
+        self._style, self._duration_s = style, duration_s
+        self._faces, self._utterances = FaceBoxes(sightings), Utterances(result.utterances)
         self._strip = draw_strip(style, result.utterances, duration_s)
         self._strip_top = style.height - self._strip.height
-        self._label = lru_cache(maxsize=128)(draw_label)
-        # The card keeps its place as long as the current utterances are the same.
-        self._current: list[UtteranceResult] = []
-        self._pages: list[Pages] = []
-        self._page_numbers: list[int] | None = None
-        self._card, self._card_top = new_plate(1, 1), 0
+        self._label, self._pages = lru_cache(128)(draw_label), lru_cache(128)(pages_of)
+        # The card is drawn again only when its content changes.
+        self._rows: list[CardRow] = []
+        self._card, self._card_top = self._strip, 0
 
-    def draw(self, picture: Image, time_s: float, scale: tuple[float, float]) -> None:
-        """Draw what belongs to ``time_s`` on an RGBA picture; ``scale``: pixels of this picture
-        for each analysed one, across and down."""
-        current = utterances_at(self._utterances, time_s)
-        faces = {
-            track: _scaled(box, scale) for track, box in sorted(self._faces.at(time_s).items())
-        }
+    def draw(self, picture: Image, time_s: float, scale: Scale) -> None:
+        """Draw what belongs to ``time_s`` on an RGBA picture."""
+        current = self._utterances.at(time_s)
+        found = sorted(self._faces.at(time_s).items())
+        faces = {track: _scaled(box, scale) for track, box in found}
         speaking = {u.track: u for u in current if u.track is not None and u.track in faces}
         for track in sorted(faces, key=lambda track: track in speaking):
             self._draw_box(picture, faces[track], speaking.get(track))
@@ -83,30 +68,7 @@ class Overlay:
         blocked = []
         if current:
             self._draw_card(picture, current, time_s, scale)
-            left, top = self._style.margin, self._card_top
-            blocked.append((left, top, left + self._card.width, top + self._card.height))
-        self._draw_labels(picture, faces, speaking, blocked)
-        self._draw_timeline(picture, time_s)
-
-    def _draw_box(self, picture: Image, box: Box, utterance: UtteranceResult | None) -> None:
-        style = self._style
-        left, top, right, bottom = (round(edge) for edge in box)
-        line, colour, alpha = max(1, style.line // 2), NEUTRAL_BOX, 0.75
-        if utterance is not None:
-            line, colour, alpha = style.line, style.line_colour(utterance.sentiment), 1.0
-        blend_frame(picture, (left, top, right, bottom), line, colour, alpha)
-        # A dark edge outside sets the line off from any background.
-        edge = max(1, round(style.unit / 2))
-        outer = (left - edge, top - edge, right + edge, bottom + edge)
-        blend_frame(picture, outer, edge, PANEL, 0.5 * alpha)
-
-    def _draw_labels(
-        self,
-        picture: Image,
-        faces: dict[int, Box],
-        speaking: dict[int, UtteranceResult],
-        blocked: Sequence[PixelArea],
-    ) -> None:
+            blocked.append(_area(self._card, self._style.margin, self._card_top))
         wanted = []
         for track in sorted(faces, key=lambda track: (track not in speaking, track)):
             utterance = speaking.get(track)
@@ -117,40 +79,42 @@ class Overlay:
         room = (0, 0, self._style.width, self._strip_top)
         for plate, left, top in place_labels(wanted, room, blocked):
             picture.paste(plate, (left, top), plate)
+        self._draw_timeline(picture, time_s)
+
+    def _draw_box(self, picture: Image, box: Box, utterance: UtteranceResult | None) -> None:
+        style = self._style
+        left, top, right, bottom = map(round, box)
+        line, colour, alpha = max(1, style.line // 2), _NO_UTTERANCE, 0.75
+        if utterance is not None:
+            line, colour, alpha = style.line, style.line_colour(utterance.sentiment), 1.0
+        outline(picture, (left, top, right, bottom), line, colour, alpha)
+        # A dark edge outside makes the line visible on any background.
+        edge = max(1, round(style.unit / 2))
+        outer = (left - edge, top - edge, right + edge, bottom + edge)
+        outline(picture, outer, edge, _PANEL, 0.5 * alpha)
 
     def _draw_card(
-        self,
-        picture: Image,
-        current: list[UtteranceResult],
-        time_s: float,
-        scale: tuple[float, float],
+        self, picture: Image, current: list[UtteranceResult], time_s: float, scale: Scale
     ) -> None:
-        changed = current != self._current
-        if changed:
-            self._current = current
-            self._pages = [pages_of(u.text, self._style) for u in _without_repeated_text(current)]
-            self._page_numbers = None
-        numbers = [
-            page_at(pages, (time_s - u.start_s) / max(1e-6, u.end_s - u.start_s))
-            for u, pages in zip(current, self._pages, strict=True)
-        ]
-        if numbers != self._page_numbers:
-            self._page_numbers = numbers
-            rows = [
-                CardRow(u, pages[number] if pages else (), max(map(len, pages), default=0))
-                for u, pages, number in zip(current, self._pages, numbers, strict=True)
-            ]
-            self._card = draw_card(self._style, rows)
-        if changed:
-            self._card_top = self._place_card(scale)
+        # Utterances of the same time (one for each face) may share a text: only the last shows it.
+        last = {(u.text, u.start_s, u.end_s): u for u in current}
+        rows = []
+        for u in current:
+            text = u.text if last[u.text, u.start_s, u.end_s] is u else None
+            pages = self._pages(text, self._style)
+            number = page_at(pages, (time_s - u.start_s) / max(1e-6, u.end_s - u.start_s))
+            page = pages[number] if pages else ()
+            rows.append(CardRow(u, page, max(map(len, pages), default=0)))
+        if rows != self._rows:
+            self._rows, self._card = rows, draw_card(self._style, rows)
+            self._card_top = self._place_card(current, scale)
         picture.paste(self._card, (self._style.margin, self._card_top), self._card)
 
-    def _place_card(self, scale: tuple[float, float]) -> int:
+    def _place_card(self, current: list[UtteranceResult], scale: Scale) -> int:
         """The top of the card: below, or above where it would cover less of the faces."""
         margin, height = even(self._style.margin * 0.6), self._card.height
         below, above = self._strip_top - margin - height, margin
-        start_s, end_s = min(u.start_s for u in self._current), max(u.end_s for u in self._current)
-        boxes = self._faces.between(start_s, end_s)
+        boxes = self._faces.between(min(u.start_s for u in current), max(u.end_s for u in current))
         boxes = boxes[:: 1 + len(boxes) // _MAX_BOXES_COMPARED]
 
         def covered(top: int) -> float:
@@ -166,67 +130,66 @@ class Overlay:
         x = play_head_x(self._style, time_s, self._duration_s)
         half = max(1, round(self._style.unit))
         top, bottom = self._strip_top + half, self._strip_top + self._strip.height - half
-        blend(picture, (x - 2 * half, top, x + 2 * half, bottom), PANEL)
-        blend(picture, (x - half, top, x + half, bottom), WHITE)
+        picture.paste(_PANEL, (x - 2 * half, top, x + 2 * half, bottom))
+        picture.paste(_WHITE, (x - half, top, x + half, bottom))
+
+
+class Utterances:
+    """Finds the utterances of a time."""
+
+    def __init__(self, utterances: Sequence[UtteranceResult]) -> None:
+        self._ordered = sorted(utterances, key=lambda u: (u.start_s, u.end_s, u.index))
+        # Latest end of the first 1, 2, ... utterances: ascending, so that it can be bisected.
+        self._ends_s = list(accumulate((u.end_s for u in self._ordered), max))
+
+    def at(self, time_s: float) -> list[UtteranceResult]:
+        """Utterances that last at ``time_s``, the earliest first."""
+        ended = bisect_right(self._ends_s, time_s)
+        begun = bisect_right(self._ordered, time_s, key=lambda u: u.start_s)
+        return [u for u in self._ordered[ended:begun] if time_s < u.end_s]
 
 
 class FaceBoxes:
     """Boxes of all tracks over time, interpolated between two sightings of a face."""
 
     def __init__(self, sightings: Sequence[Sighting]) -> None:
-        self._tracks: dict[int, tuple[list[float], list[Box]]] = defaultdict(lambda: ([], []))
-        for sighting in sorted(sightings, key=lambda sighting: sighting.time_s):
-            times, boxes = self._tracks[sighting.track]
-            times.append(sighting.time_s)
-            boxes.append(sighting.box)
-        gaps_s = [b - a for times, _ in self._tracks.values() for a, b in pairwise(times)]
-        usual_s = statistics.median(gaps_s) if gaps_s else 0.0
-        self.max_gap_s = max(MAX_GAP_S, _GAP_IN_INTERVALS * usual_s)
+        self._tracks: dict[int, list[Sighting]] = {}
+        for sighting in sorted(sightings, key=_time_of):
+            self._tracks.setdefault(sighting.track, []).append(sighting)
+        gaps_s = [b.time_s - a.time_s for seen in self._tracks.values() for a, b in pairwise(seen)]
+        self.max_gap_s = max(MAX_GAP_S, _GAP_IN_INTERVALS * statistics.median(gaps_s or [0.0]))
 
     def at(self, time_s: float) -> dict[int, Box]:
         """Box of every face in the picture at ``time_s``, by track."""
-        found = {track: self._box(*tracked, time_s) for track, tracked in self._tracks.items()}
+        found = {track: self._box(seen, time_s) for track, seen in self._tracks.items()}
         return {track: box for track, box in found.items() if box is not None}
 
     def between(self, start_s: float, end_s: float) -> list[Box]:
         """All boxes found from ``start_s`` to ``end_s``, of all faces."""
-        return [
-            box
-            for times, boxes in self._tracks.values()
-            for box in boxes[bisect_right(times, start_s) : bisect_right(times, end_s)]
-        ]
+        seen = [sighting for track in self._tracks.values() for sighting in track]
+        return [sighting.box for sighting in seen if start_s < sighting.time_s <= end_s]
 
-    def _box(self, times: list[float], boxes: list[Box], time_s: float) -> Box | None:
-        after = bisect_right(times, time_s)
-        for near in (after - 1, after):
-            if 0 <= near < len(times) and abs(time_s - times[near]) <= _TIME_TOLERANCE_S:
-                return boxes[near]
-        if after in (0, len(times)) or times[after] - times[after - 1] > self.max_gap_s:
+    def _box(self, seen: list[Sighting], time_s: float) -> Box | None:
+        after = bisect_right(seen, time_s, key=_time_of)
+        near = seen[max(0, after - 1) : after + 1]
+        for sighting in near:
+            if abs(time_s - sighting.time_s) <= _TIME_TOLERANCE_S:
+                return sighting.box
+        if len(near) < 2 or near[1].time_s - near[0].time_s > self.max_gap_s:
             return None
-        share = (time_s - times[after - 1]) / (times[after] - times[after - 1])
+        share = (time_s - near[0].time_s) / (near[1].time_s - near[0].time_s)
         left, top, right, bottom = (
-            a + share * (b - a) for a, b in zip(boxes[after - 1], boxes[after], strict=True)
+            a + share * (b - a) for a, b in zip(near[0].box, near[1].box, strict=True)
         )
         return left, top, right, bottom
 
 
-def utterances_at(utterances: Sequence[UtteranceResult], time_s: float) -> list[UtteranceResult]:
-    """Utterances that last at ``time_s``, the earliest first."""
-    current = [u for u in utterances if u.start_s <= time_s < u.end_s]
-    return sorted(current, key=lambda u: (u.start_s, u.end_s, u.index))
-
-
-def _without_repeated_text(current: Sequence[UtteranceResult]) -> list[UtteranceResult]:
-    """Keep a text that utterances of the same time share (one for each face) only in the last."""
-    last = {(u.text, u.start_s, u.end_s): number for number, u in enumerate(current)}
-    return [
-        u if last[u.text, u.start_s, u.end_s] == number else dataclasses.replace(u, text=None)
-        for number, u in enumerate(current)
-    ]
-
-
-def _scaled(box: Box, scale: tuple[float, float]) -> Box:
+def _scaled(box: Box, scale: Scale) -> Box:
     return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
+
+
+def _area(plate: Image, left: int, top: int) -> Area:
+    return left, top, left + plate.width, top + plate.height
 
 
 # Labels at the faces
@@ -240,21 +203,20 @@ def score_label(score: float) -> str:
 
 def label_text(track: int, utterance: UtteranceResult | None, *, short: bool) -> str:
     """The label of a face: ``track 1 · positive +0.63``; short: ``1 · +0.63``."""
+    name = f"{track}" if short else f"track {track}"
     if utterance is None:
-        return f"{track}" if short else f"track {track}"
-    if short:
-        return f"{track} · {score_label(utterance.score)}"
-    return f"track {track} · {utterance.sentiment} {score_label(utterance.score)}"
+        return name
+    return f"{name} · {'' if short else utterance.sentiment + ' '}{score_label(utterance.score)}"
 
 
 def draw_label(style: Style, text: str, colour: Colour | None) -> Image:
     """Plate with ``text``; no colour: the face has no utterance at the time."""
     text = style.label.shortened(text, round(0.9 * style.width))
     pad = even(5 * style.unit)
-    plate = new_plate(style.label.width(text) + 2 * pad, style.label.line_height + pad)
-    ground, alpha = (PANEL, 0.6) if colour is None else (colour, 0.94)
-    round_box(plate, (0, 0, *plate.size), 3 * style.unit, ground, alpha)
-    style.label.write(plate, text, pad, pad // 2, WHITE, plate.width)
+    ground, alpha = (_PANEL, 0.6) if colour is None else (colour, 0.94)
+    size = (style.label.width(text) + 2 * pad, style.label.line_height + pad)
+    plate = panel(size, 3 * style.unit, ground, alpha)
+    style.label.write(plate, text, pad, pad // 2, _WHITE, plate.width)
     return plate
 
 
@@ -268,7 +230,7 @@ class WantedLabel(NamedTuple):
 
 
 def place_labels(
-    wanted: Sequence[WantedLabel], room: PixelArea, blocked: Sequence[PixelArea] = ()
+    wanted: Sequence[WantedLabel], room: Area, blocked: Sequence[Area] = ()
 ) -> list[tuple[Image, int, int]]:
     """Left and top of each label that has a free place, in one of its forms.
 
@@ -284,21 +246,19 @@ def place_labels(
         options = []
         for plate in (label.short, label.long) if crowded else (label.long, label.short):
             left = min(max(box_left, room[0]), max(room[0], room[2] - plate.width))
+            lowest = room[3] - plate.height
             outside = (box_top - plate.height - 2, box_bottom + 2)
-            tops = [top for top in outside if room[1] <= top <= room[3] - plate.height]
-            tops.append(min(max(box_top + 2, room[1]), room[3] - plate.height))
+            tops = [top for top in outside if room[1] <= top <= lowest]
+            tops.append(min(max(box_top + 2, room[1]), lowest))
             options += [(plate, left, top) for top in tops]
-        for number, (plate, left, top) in enumerate(options, start=1):
-            area = (left, top, left + plate.width, top + plate.height)
-            free = not any(overlap(area, other) for other in taken)
-            if free or (label.needed and number == len(options)):
-                taken.append(area)
-                places.append((plate, left, top))
-                break
+        free = [one for one in options if not any(overlap(_area(*one), area) for area in taken)]
+        chosen = (free or (options[-1:] if label.needed else []))[:1]
+        taken += [_area(*place) for place in chosen]
+        places += chosen
     return places
 
 
-def overlap(one: PixelArea, other: PixelArea) -> bool:
+def overlap(one: Area, other: Area) -> bool:
     """Whether two areas have a pixel in common."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
@@ -309,19 +269,14 @@ def overlap(one: PixelArea, other: PixelArea) -> bool:
 def pages_of(text: str | None, style: Style) -> Pages:
     """``text`` in pages that fit on the card; none without text."""
     lines = style.text.wrap(text or "", style.width - 2 * (style.margin + style.padding))
-    starts = range(0, len(lines), LINES_AT_ONCE)
-    return tuple(tuple(lines[start : start + LINES_AT_ONCE]) for start in starts)
+    return tuple(tuple(lines[n : n + LINES_AT_ONCE]) for n in range(0, len(lines), LINES_AT_ONCE))
 
 
 def page_at(pages: Pages, share: float) -> int:
     """Number of the page to show after a ``share`` of the utterance's time; each page takes time
     in proportion to its letters."""
-    letters = [sum(map(len, page)) for page in pages]
-    due, number = share * sum(letters), 0
-    while number < len(letters) - 1 and due >= letters[number]:
-        due -= letters[number]
-        number += 1
-    return number
+    ends = list(accumulate(sum(map(len, page)) for page in pages))
+    return min(bisect_right(ends, share * ends[-1]), len(pages) - 1) if pages else 0
 
 
 class CardRow(NamedTuple):
@@ -343,20 +298,19 @@ def draw_card(style: Style, rows: Sequence[CardRow]) -> Image:
     if len(rows) > 1 and len(rows) * row_height + lines * text.line_height > room:
         lines = 0
     inside = min(len(rows), most_rows) * row_height + lines * text.line_height
-    card = new_plate(style.width - 2 * style.margin, even(inside + 2 * pad))
-    round_box(card, (0, 0, *card.size), 6 * style.unit, PANEL, PANEL_ALPHA)
+    size = (style.width - 2 * style.margin, even(inside + 2 * pad))
+    card = panel(size, 6 * style.unit, _PANEL, _PANEL_ALPHA)
     top = pad
     for number, row in enumerate(rows):
         if number == most_rows - 1 and len(rows) > most_rows:
             more = f"and {len(rows) - number} more at the same time"
-            text.write(card, more, pad, top, SOFT, card.width)
+            text.write(card, more, pad, top, _SOFT, card.width)
             break
         _draw_heading(card, style, row.utterance, top)
         top += row_height
         if lines:
-            for line_number, line in enumerate(row.page):
-                line_top = top + line_number * text.line_height
-                text.write(card, line, pad, line_top, WHITE, card.width)
+            for place, line in enumerate(row.page):
+                text.write(card, line, pad, top + place * text.line_height, _WHITE, card.width)
             top += row.lines * text.line_height
     return card
 
@@ -371,10 +325,10 @@ def _draw_heading(card: Image, style: Style, utterance: UtteranceResult, top: in
     left += dot + round(0.45 * size)
     end = round(_WORDS_SHARE * card.width)
     label = f"{utterance.sentiment} {score_label(utterance.score)}"
-    left = style.heading.write(card, label, left, top, WHITE, end) + round(0.6 * size)
+    left = style.heading.write(card, label, left, top, _WHITE, end) + round(0.6 * size)
     who = "voice alone" if utterance.track is None else f"track {utterance.track}"
     if left + style.text.width(who) <= end:
-        style.text.write(card, who, left, top, SOFT, card.width)
+        style.text.write(card, who, left, top, _SOFT, card.width)
     _draw_bar(card, style, colour, utterance.score, top)
 
 
@@ -387,8 +341,8 @@ def _draw_bar(card: Image, style: Style, colour: Colour, score: float, text_top:
     knob = 1.1 * thick
     gap = round(0.3 * style.heading.size + knob)
     right -= style.text.width("+1")
-    style.text.write(card, "+1", right, text_top, SOFT, card.width)
-    left = style.text.write(card, "−1", left, text_top, SOFT, card.width) + gap
+    style.text.write(card, "+1", right, text_top, _SOFT, card.width)
+    left = style.text.write(card, "−1", left, text_top, _SOFT, card.width) + gap
     right -= gap
     round_box(card, (left, middle - thick / 2, right, middle + thick / 2), thick / 2, _BAR_RAIL)
     centre = (left + right) / 2
@@ -396,8 +350,8 @@ def _draw_bar(card: Image, style: Style, colour: Colour, score: float, text_top:
     start, end = sorted((centre, at))
     round_box(card, (start, middle - thick / 2, end, middle + thick / 2), 0, colour)
     tick = max(1.0, style.unit) / 2
-    round_box(card, (centre - tick, middle - thick, centre + tick, middle + thick), 0, SOFT)
-    for radius, disc in ((knob, WHITE), (0.62 * knob, colour)):
+    round_box(card, (centre - tick, middle - thick, centre + tick, middle + thick), 0, _SOFT)
+    for radius, disc in ((knob, _WHITE), (0.62 * knob, colour)):
         area = (at - radius, middle - radius, at + radius, middle + radius)
         round_box(card, area, radius, disc)
 
@@ -414,8 +368,7 @@ def play_head_x(style: Style, time_s: float, duration_s: float) -> int:
 def draw_strip(style: Style, utterances: Sequence[UtteranceResult], duration_s: float) -> Image:
     """The strip as wide as the picture, without the play head."""
     gap = even(4 * style.unit)
-    strip = new_plate(style.width, even(style.timeline + 2 * gap))
-    strip.paste((*PANEL, round(255 * PANEL_ALPHA)), (0, 0, *strip.size))
+    strip = panel((style.width, even(style.timeline + 2 * gap)), 0, _PANEL, _PANEL_ALPHA)
     left, right = (play_head_x(style, time_s, 1.0) for time_s in (0.0, 1.0))
     strip.paste(_TIMELINE_RAIL, (left, gap, right, gap + style.timeline))
     spans = [(utterance.start_s, utterance.end_s) for utterance in utterances]

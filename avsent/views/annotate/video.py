@@ -7,27 +7,21 @@ or encoded as AAC if the container does not take it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
-from av.container import OutputContainer
-from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from avsent.errors import InputError, MediaError, OutputError
 from avsent.extraction.faces.geometry import Sighting
-from avsent.extraction.media.audio import DRIFT_TOLERANCE_S
-from avsent.extraction.media.events import MAX_SILENCE_S, SILENCE_SHARE, StreamClock, seconds
-from avsent.extraction.media.reader import MediaReader
+from avsent.extraction.media import audio, events
+from avsent.extraction.media.reader import MediaReader, SoundSink
 from avsent.extraction.media.video import DecodedFrame, quarter_turns
 from avsent.files import atomic_path, check_target
 from avsent.progress import Progress, ProgressHook, ignore_progress
@@ -36,8 +30,9 @@ from avsent.text import printable
 from avsent.views.annotate.drawing import Style
 from avsent.views.annotate.overlay import Overlay
 
-_STEP = "annotate"
-_REPORT_EVERY_S = 0.5
+_MP4_OPTIONS = {"movflags": "+faststart"}  # the index comes first: the file plays while it loads
+# By default FFmpeg shifts all times of the file if the sound begins a little before 0.
+_MATROSKA_OPTIONS = {"avoid_negative_ts": "disabled"}
 
 _HD_LINES = 720  # from this height on, videos without a colour matrix are BT.709
 # Matrices between YUV and RGB, as FFmpeg numbers them
@@ -46,18 +41,11 @@ _KNOWN_MATRICES = frozenset({_BT709, 4, 5, _BT601, 7, _BT2020})
 # Bilinear, rounded, full chroma: without these flags pictures get 1/255 darker.
 _EXACT_COLOURS = 0x2 | 0x40000 | 0x2000
 
-_FINE_HZ = (1000, 1_000_000)
 _STANDARD_BASE = Fraction(1, 90_000)  # exact for the usual frame rates, also 30000/1001
-_MPEG4_BASE = Fraction(1, 60_000)  # MPEG-4 counts to 65535
 _MAX_RATE_HZ = 240
 _KEY_FRAME_S = 2.0  # players seek to key frames
-# The first one in this build of FFmpeg is used. veryfast: 720p faster than real time on two
-# cores. crf 20: no visible loss.
-_ENCODERS = {
-    "libx264": {"preset": "veryfast", "crf": "20"},
-    "libopenh264": {"b": "4M"},
-    "mpeg4": {"qscale": "3", "flags": "+qscale"},
-}
+# veryfast: 720p faster than real time on two cores. crf 20: no visible loss.
+_X264 = {"preset": "veryfast", "crf": "20"}
 
 # Sound that players decode in these containers, by FFmpeg's names.
 _MP4_SOUND = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"})
@@ -97,57 +85,48 @@ def annotate(
                 f"{printable(source)} has no picture to draw on; leave --annotate out, or "
                 "take --report to look at sound"
             )
-        first = next(_pictures(reader, None), None)
+        pictures = (event for event in reader.in_colour() if isinstance(event, DecodedFrame))
+        first = next(pictures, None)
     if first is None:
         raise MediaError(
             f"{printable(source)} has no picture that can be decoded; check that it plays, "
             "or leave --annotate out"
         )
+    container, options = "mp4", _MP4_OPTIONS
+    if target.suffix.lower() == ".mkv":
+        container, options = "matroska", _MATROSKA_OPTIONS
     try:
         with (
             atomic_path(target) as temporary,
             MediaReader(source) as reader,
-            _open_output(temporary, matroska=target.suffix.lower() == ".mkv") as out,
+            av.open(f"file:{temporary.absolute()}", "w", container, options) as out,
         ):
             duration_s = result.duration_s or reader.media.duration_s or 0.0
             encoder = _PictureEncoder(out, reader.media.video, first.frame)
             style = Style(encoder.width, encoder.height, result.model.labels)
             overlay = Overlay(style, result, sightings, duration_s)
-            sound = _sound_sink(out, reader.media.audio, reader.media.origin_s)
-            reported_s = -_REPORT_EVERY_S
-            for picture in _pictures(reader, sound):
-                encoder.write(picture, overlay)
-                if picture.time_s - reported_s >= _REPORT_EVERY_S:
-                    reported_s = picture.time_s
-                    on_progress(Progress(_STEP, str(source), reported_s, duration_s or None))
+            sound: SoundSink | None = None
+            if (stream := reader.media.audio) is not None:
+                copied = stream.codec_context.name in _COPIED_SOUND[container]
+                sink = _CopiedSound if copied else _EncodedSound
+                sound = sink(out, stream, reader.media.origin_s)
+            for event in reader.in_colour(sound=sound):
+                if isinstance(event, DecodedFrame):
+                    encoder.write(event, overlay)
+                    on_progress(Progress("annotate", str(source), event.time_s, duration_s or None))
             encoder.finish()
-            on_progress(Progress(_STEP, str(source), duration_s, duration_s or None))
+            on_progress(Progress("annotate", str(source), duration_s, duration_s or None))
     except av.FFmpegError as error:  # errors of reading are handled in the reader
         reason = error.strerror or "the encoder failed"
         raise OutputError(f"cannot write {target}: {reason}") from error
 
 
-def _pictures(reader: MediaReader, sound: _SoundSink | None) -> Iterator[DecodedFrame]:
-    """All that decode. Raises av.FFmpegError if sound cannot be written."""
-    events = reader.in_colour(sound=sound)
-    return (event for event in events if isinstance(event, DecodedFrame))
-
-
-# Pictures
-
-
-def _open_output(path: Path, *, matroska: bool) -> OutputContainer:
-    # faststart: the index comes first, so the file plays while it loads. By default FFmpeg would
-    # shift all times of a Matroska file if the sound begins a little before 0.
-    options = {"avoid_negative_ts": "disabled"} if matroska else {"movflags": "+faststart"}
-    name = f"file:{path.absolute()}"
-    return av.open(name, "w", format="matroska" if matroska else "mp4", options=options)
-
-
 class _PictureEncoder:
     """Draws on pictures and encodes them into ``out``; ``first`` sets size and colours of all."""
 
-    def __init__(self, out: OutputContainer, source: Any, first: VideoFrame) -> None:
+    def __init__(
+        self, out: av.container.OutputContainer, source: Any, first: av.VideoFrame
+    ) -> None:
         self._out = out
         self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
         turned = quarter_turns(first) % 2 == 1
@@ -157,21 +136,17 @@ class _PictureEncoder:
         self._matrix = _BT2020 if matrix == _BT2020_CONSTANT else matrix
         if self._matrix not in _KNOWN_MATRICES:
             self._matrix = usual
-
-        name = next((name for name in _ENCODERS if name in av.codecs_available), "mpeg4")
         rate = source.average_rate or source.guessed_rate or Fraction(25)
         rate = Fraction(min(max(rate, 1), _MAX_RATE_HZ)).limit_denominator(1001)
-        self._stream = cast(Any, out.add_stream(name, rate=rate, options=_ENCODERS[name]))
+        self._stream: Any = out.add_stream("libx264", rate=rate, options=_X264)
         # yuv420p has pairs of columns and rows.
         self.width, self.height = (side + side % 2 for side in self._size)
         self._stream.width, self._stream.height = self.width, self.height
         self._stream.pix_fmt = "yuv420p"
         # The source's own clock where it is fine enough and can be written.
         base = source.time_base or Fraction(0)
-        fine = base.numerator == 1 and _FINE_HZ[0] < base.denominator <= _FINE_HZ[1]
+        fine = base.numerator == 1 and 1000 < base.denominator <= 1_000_000
         self._base = base if fine else _STANDARD_BASE
-        if name == "mpeg4":
-            self._base = _MPEG4_BASE
         context = self._stream.codec_context
         context.time_base = self._stream.time_base = self._base
         context.gop_size = max(1, round(_KEY_FRAME_S * rate))
@@ -196,14 +171,14 @@ class _PictureEncoder:
         image.readonly = 0  # draw into the array itself: two copies at 1080p take 4 ms
         overlay.draw(image, picture.time_s, scale)
         frame = self._to_yuv.reformat(
-            VideoFrame.from_numpy_buffer(pixels, "rgba"),
+            av.VideoFrame.from_numpy_buffer(pixels, "rgba"),
             format="yuv420p",
             dst_colorspace=self._matrix,
             dst_color_range=ColorRange.MPEG,
         )
         frame.pts, frame.time_base = stamp, self._base
         if picture.frame.duration and picture.frame.time_base:
-            length_s = seconds(picture.frame.duration, picture.frame.time_base)
+            length_s = events.seconds(picture.frame.duration, picture.frame.time_base)
             frame.duration = round(length_s / self._base)
         self._out.mux(self._stream.encode(frame))
 
@@ -211,7 +186,7 @@ class _PictureEncoder:
         """Flush the encoder."""
         self._out.mux(self._stream.encode(None))
 
-    def _upright(self, frame: VideoFrame) -> tuple[NDArray[Any], tuple[float, float]]:
+    def _upright(self, frame: av.VideoFrame) -> tuple[NDArray[Any], tuple[float, float]]:
         """``frame`` as RGBA of the size to write, and its scale across and down."""
         turns = quarter_turns(frame)
         width, height = self._size[::-1] if turns % 2 else self._size
@@ -232,71 +207,26 @@ class _PictureEncoder:
         return np.ascontiguousarray(pixels), scale[::-1] if turns % 2 else scale
 
 
-# Sound
-
-
-def _sound_sink(out: OutputContainer, stream: Any, origin_s: float) -> _SoundSink | None:
-    """What writes the sound of ``stream`` into ``out``; None if there is none."""
-    if stream is None:
-        return None
-    copied = stream.codec_context.name in _COPIED_SOUND[out.format.name]
-    return (_CopiedSound if copied else _EncodedSound)(out, stream, origin_s)
-
-
-class _SoundSink:
-    """Writes a sound stream by the rules of the reader's SoundTrack, so that sound has the same
+class _CopiedSound:
+    """Copies packets unchanged, by the rules of the reader's SoundTrack, so that sound has the same
     times as in the result even if the clock jumps.
 
     The reader calls ``feed`` and ``finish`` as those of SoundTrack; they yield nothing and raise
-    av.FFmpegError if sound cannot be written. Undecodable sound is left out.
+    av.FFmpegError if sound cannot be written.
     """
 
-    def __init__(self, out: OutputContainer, stream: Any, origin_s: float) -> None:
-        self._out = out
-        self._stream = stream
-        self._clock = StreamClock(origin_s)
-        self._silence_left_s = MAX_SILENCE_S
+    def __init__(self, out: av.container.OutputContainer, stream: Any, origin_s: float) -> None:
+        self._out, self._stream = out, stream
+        self._copy = out.add_stream_from_template(stream)
+        self._clock = events.StreamClock(origin_s)
+        self._silence_left_s = events.MAX_SILENCE_S
+        self._last_dts: int | None = None
         self.position_s: float | None = None
         """End of the sound written, None before the first."""
 
     def feed(self, packet: Any, other_s: float | None) -> tuple[()]:
         """Write one packet; ``other_s`` is the position of the picture, if there is one."""
-        raise NotImplementedError
-
-    def finish(self) -> tuple[()]:
-        return ()
-
-    def _place(self, item: Any, length_s: float, other_s: float | None) -> float | None:
-        """Presentation time of a packet or frame; None if it ends before the start."""
-        stamp = item.pts if item.pts is not None else item.dts
-        base = item.time_base or self._stream.time_base
-        end_s = self.position_s
-        time_s = (end_s or 0.0) if stamp is None else self._clock.time_s(seconds(stamp, base))
-        if end_s is None:
-            time_s = self._clock.begin(time_s)
-            if self._clock.jumped(time_s, max(time_s, 0.0), None):
-                time_s = 0.0
-            return None if time_s + length_s < -_BEFORE_START_S else time_s
-        if self._clock.jumped(time_s, end_s, other_s):
-            time_s = end_s
-        hole_s = max(0.0, time_s - end_s) if length_s else 0.0  # 0: the length is unknown
-        if hole_s > self._silence_left_s:
-            self._clock.shift(-hole_s)
-            time_s, hole_s = end_s, 0.0
-        self._silence_left_s += SILENCE_SHARE * length_s - hole_s
-        return time_s
-
-
-class _CopiedSound(_SoundSink):
-    """Copies packets unchanged."""
-
-    def __init__(self, out: OutputContainer, stream: Any, origin_s: float) -> None:
-        super().__init__(out, stream, origin_s)
-        self._copy = out.add_stream_from_template(stream)
-        self._last_dts: int | None = None
-
-    def feed(self, packet: Any, other_s: float | None) -> tuple[()]:
-        length_s = seconds(packet.duration or 0, packet.time_base)
+        length_s = events.seconds(packet.duration or 0, packet.time_base)
         time_s = None if packet.is_corrupt else self._place(packet, length_s, other_s)
         if time_s is None:
             return ()
@@ -309,79 +239,64 @@ class _CopiedSound(_SoundSink):
             self._out.mux(packet)
         return ()
 
-
-class _EncodedSound(_SoundSink):
-    """Encodes sound as AAC of the same rate and channels."""
-
-    def __init__(self, out: OutputContainer, stream: Any, origin_s: float) -> None:
-        super().__init__(out, stream, origin_s)
-        given_hz = stream.codec_context.sample_rate or _AAC_RATES_HZ[-1]
-        higher = [rate for rate in _AAC_RATES_HZ if rate >= given_hz]
-        self._rate_hz = min(higher, default=_AAC_RATES_HZ[-1])
-        layout = stream.codec_context.layout
-        self._layout = layout.name if layout.name in _AAC_LAYOUTS else "stereo"
-        self._encoder: Any = out.add_stream("aac", rate=self._rate_hz, layout=self._layout)
-        self._channels = self._encoder.layout.nb_channels
-        self._encoder.bit_rate = _BITS_PER_CHANNEL * self._channels
-        self._resampler = AudioResampler("fltp", self._layout, self._rate_hz)
-        self._next = 0  # sample due, from the origin
-
-    def feed(self, packet: Any, other_s: float | None) -> tuple[()]:
-        try:
-            frames = self._stream.decode(packet)
-        except (av.FFmpegError, ValueError):
-            frames = []
-        for frame in frames:
-            self._add(frame, other_s)
+    def finish(self) -> tuple[()]:
         return ()
 
+    def _place(self, packet: Any, length_s: float, other_s: float | None) -> float | None:
+        """Presentation time of a packet; None if it ends before the start."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        base = packet.time_base or self._stream.time_base
+        end_s = self.position_s
+        time_s = end_s or 0.0
+        if stamp is not None:
+            time_s = self._clock.time_s(events.seconds(stamp, base))
+        if end_s is None:
+            time_s = self._clock.begin(time_s)
+            if self._clock.jumped(time_s, max(time_s, 0.0), None):
+                time_s = 0.0
+            return None if time_s + length_s < -_BEFORE_START_S else time_s
+        if self._clock.jumped(time_s, end_s, other_s):
+            time_s = end_s
+        hole_s = max(0.0, time_s - end_s) if length_s else 0.0  # 0: the length is unknown
+        if hole_s > self._silence_left_s:
+            self._clock.shift(-hole_s)
+            time_s, hole_s = end_s, 0.0
+        self._silence_left_s += events.SILENCE_SHARE * length_s - hole_s
+        return time_s
+
+
+class _EncodedSound:
+    """Decodes sound with the reader's SoundTrack and encodes it as AAC of the same rate and
+    channels; called as :class:`_CopiedSound`."""
+
+    def __init__(self, out: av.container.OutputContainer, stream: Any, origin_s: float) -> None:
+        given_hz = stream.codec_context.sample_rate or _AAC_RATES_HZ[-1]
+        self._rate_hz = next((r for r in _AAC_RATES_HZ if r >= given_hz), _AAC_RATES_HZ[-1])
+        layout = stream.codec_context.layout.name
+        self._layout = layout if layout in _AAC_LAYOUTS else "stereo"
+        self._track = audio.SoundTrack(stream, origin_s, self._rate_hz, self._layout)
+        self._out = out
+        self._encoder: Any = out.add_stream("aac", rate=self._rate_hz, layout=self._layout)
+        self._encoder.bit_rate = _BITS_PER_CHANNEL * self._encoder.layout.nb_channels
+
+    @property
+    def position_s(self) -> float | None:
+        return self._track.position_s
+
+    def feed(self, packet: Any, other_s: float | None) -> tuple[()]:
+        return self._write(self._track.feed(packet, other_s))
+
     def finish(self) -> tuple[()]:
-        self.feed(None, None)
-        self._write(self._resample(None))
+        self._write(self._track.finish())
         self._out.mux(self._encoder.encode(None))
         return ()
 
-    def _add(self, frame: AudioFrame, other_s: float | None) -> None:
-        if not frame.samples or not frame.sample_rate:
-            return
-        length_s = frame.samples / frame.sample_rate
-        end_s = self.position_s
-        time_s = self._place(frame, length_s, other_s)
-        if time_s is None:
-            return
-        if end_s is None:
-            self._next = round(time_s * self._rate_hz)
-        elif time_s - end_s > DRIFT_TOLERANCE_S:
-            self._write(self._resample(None))
-            self._write_silence(round(time_s * self._rate_hz))
-        elif end_s - time_s > max(DRIFT_TOLERANCE_S, length_s):
-            return  # written already
-        frame.pts = None
-        self._write(self._resample(frame))
-
-    def _resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
-        """``frame`` as the encoder takes it; None drains the resampler."""
-        ready: list[AudioFrame] = []
-        with suppress(av.FFmpegError, ValueError):
-            ready = self._resampler.resample(frame)
-            if frame is not None:
-                return ready
-        # Drained, or rate or layout of the sound have changed.
-        self._resampler = AudioResampler("fltp", self._layout, self._rate_hz)
-        return ready if frame is None else self._resampler.resample(frame)
-
-    def _write_silence(self, until: int) -> None:
-        """Fill a gap with silence, so that later sound stays in time."""
-        while self._next < until:
-            samples = min(until - self._next, self._rate_hz)
-            quiet = np.zeros((self._channels, samples), np.float32)
-            frame = AudioFrame.from_ndarray(quiet, format="fltp", layout=self._layout)
-            frame.sample_rate = self._rate_hz
-            self._write([frame])
-
-    def _write(self, frames: list[AudioFrame]) -> None:
-        for frame in frames:
-            frame.pts, frame.time_base = self._next, Fraction(1, self._rate_hz)
-            self._next += frame.samples
-            self.position_s = self._next / self._rate_hz
-            self._out.mux(self._encoder.encode(frame))
+    def _write(self, decoded: Iterable[events.Sound | events.Damage]) -> tuple[()]:
+        for event in decoded:
+            if isinstance(event, events.Sound):
+                samples = np.ascontiguousarray(event.samples)
+                frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
+                frame.sample_rate, frame.time_base = self._rate_hz, Fraction(1, self._rate_hz)
+                frame.pts = round(event.start_s * self._rate_hz)
+                self._out.mux(self._encoder.encode(frame))
+        return ()

@@ -21,7 +21,7 @@ from avsent.extraction.buffers import RecentSound
 from avsent.extraction.extractor import Extraction, FeatureConfig
 from avsent.extraction.faces.geometry import Box, Sighting
 from avsent.extraction.features.voice import AudioConfig, mel_power, normalised_log
-from avsent.extraction.media.events import SAMPLE_RATE_HZ, Sound
+from avsent.extraction.media import events
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.media.video import DecodedFrame, upright
 from avsent.options import PredictOptions
@@ -101,14 +101,13 @@ def gather(
     result: Result,
     sightings: Sequence[Sighting] | None,
     on_progress: ProgressHook = ignore_progress,
-    sizes: Sizes | None = None,
 ) -> Gathered:
     """Read the file once for all pictures of its report. Raises MediaError.
 
     ``sightings``: boxes of the faces from the analysis; None to detect them again, which takes as
     long as the analysis.
     """
-    sizes = sizes or sizes_for(len(result.utterances))
+    sizes = sizes_for(len(result.utterances))
     if sightings is None:
         wanted = any(utterance.attention.face_frames for utterance in result.utterances)
         sightings = find_sightings(path, result, on_progress) if wanted else ()
@@ -116,7 +115,7 @@ def gather(
     crops = sorted(_planned_crops(result, sightings, sizes.faces))
     times_s = [time_s for time_s, *_ in crops]
     reformatter = VideoReformatter()
-    heard = RecentSound(SAMPLE_RATE_HZ)
+    heard = RecentSound(events.SAMPLE_RATE_HZ)
     waiting = sorted((one.end_s, one.start_s, n) for n, one in enumerate(result.utterances))
     # Earliest start of the last 0, 1, 2, ... utterances: sound before it can be dropped.
     starts_s = (start_s for _, start_s, _ in reversed(waiting))
@@ -143,7 +142,7 @@ def gather(
         for event in reader.in_colour(times_s):
             if isinstance(event, DecodedFrame):
                 take_picture(event)
-            if not isinstance(event, Sound):  # the analysis has reported what cannot be read
+            if not isinstance(event, events.Sound):  # the analysis has reported what cannot be read
                 continue
             heard.add(event.start_s, event.samples)
             while waiting and waiting[0][0] <= heard.end_s:

@@ -137,15 +137,13 @@ const MAX_HEIGHT = 8e6; // of an element, in pixels: above some ten million brow
 const SPARE_ROWS = 6; // beyond either edge, so that the keyboard has them
 
 class Table {
-  /* `name`: id of the element with the role "grid"; `columns`: {title, kind, keys, hint, make(cell),
-     fill(cell, row)}, where `keys` gives the numbers to sort by; `filter`: gives a function that
-     tells whether to show a row; `onOpen`: called with a row that is clicked or entered. */
+  /* `name`: id of the element with the role "grid"; `columns`: {title, kind, keys, hint, fill(cell,
+     row)}, where `keys` gives the numbers to sort by; `filter`: gives a function that tells whether
+     to show a row; `onOpen`: called with a row that is clicked or entered. */
   constructor(name, { total, columns, filter, onOpen, onShow = () => {}, selected = () => false }) {
     Object.assign(this, { name, total, columns, filter, onOpen, onShow, selected });
     this.root = byId(name);
     this.rows = new Map(); // by place in the view
-    this.spare = [];
-    this.made = 0;
     this.active = -1;
     this.headers = columns.map((column) => this.makeHeader(column));
     const row = make("div.row", { role: "row", "aria-rowindex": 1 }, ...this.headers);
@@ -214,17 +212,11 @@ class Table {
     this.refresh();
   }
 
-  /* Fills all rows in view anew. */
+  /* Makes all rows in view anew. */
   refresh() {
-    for (const place of this.rows.keys()) this.release(place);
+    this.rows.clear();
+    this.body.replaceChildren();
     this.render();
-  }
-
-  release(place) {
-    const row = this.rows.get(place);
-    this.rows.delete(place);
-    row.hidden = true;
-    this.spare.push(row);
   }
 
   render() {
@@ -238,34 +230,31 @@ class Table {
     const top = scrollTop * this.pace;
     const first = Math.max(0, Math.floor(top / rowHeight) - SPARE_ROWS);
     const end = Math.min(view.length, Math.ceil((top + window) / rowHeight) + SPARE_ROWS);
-    for (const place of this.rows.keys()) if (place < first || place >= end) this.release(place);
+    for (const [place, row] of this.rows) {
+      if (place >= first && place < end) continue;
+      row.remove();
+      this.rows.delete(place);
+    }
     for (let place = first; place < end; place++) {
-      const row = this.rows.get(place) ?? this.fill(this.spare.shift() ?? this.makeRow(), place);
+      const row = this.rows.get(place) ?? this.makeRow(place);
       row.style.transform = `translateY(${place * rowHeight - (top - scrollTop)}px)`;
     }
     this.mark();
   }
 
-  makeRow() {
-    const row = make("div.row", { role: "row", id: `${this.name}-row-${++this.made}` });
-    row.cells = this.columns.map((column, number) => {
-      const options = { class: `cell ${column.kind}`, role: "gridcell", "aria-colindex": number + 1 };
-      const cell = make("div", options);
-      column.make?.(cell);
+  makeRow(place) {
+    const one = this.view[place];
+    const cells = this.columns.map(({ kind, fill }, number) => {
+      const cell = make("div", { class: `cell ${kind}`, role: "gridcell", "aria-colindex": number + 1 });
+      fill(cell, one);
       return cell;
     });
-    row.append(...row.cells);
-    this.body.append(row);
-    return row;
-  }
-
-  fill(row, place) {
-    this.rows.set(place, row);
-    row.hidden = false;
+    const selected = String(this.selected(one));
+    const options = { role: "row", id: `${this.name}-row-${place}`, "aria-selected": selected };
+    const row = make("div.row", { ...options, "aria-rowindex": place + 2 }, ...cells);
     row.place = place;
-    row.setAttribute("aria-rowindex", place + 2);
-    row.setAttribute("aria-selected", this.selected(this.view[place]));
-    this.columns.forEach((column, number) => column.fill(row.cells[number], this.view[place]));
+    this.rows.set(place, row);
+    this.body.append(row);
     return row;
   }
 
@@ -316,33 +305,27 @@ class Table {
   }
 }
 
-/* --- Columns: a cell is made once, and filled whenever its row changes ------------------------- */
+/* --- Columns ----------------------------------------------------------------------------------- */
 
 /* A column of texts. */
 function textColumn(title, kind, keys, text, hint = "") {
   const fill = (cell, row) => {
-    const now = text(row);
-    if (cell.textContent === now) return;
-    cell.textContent = now;
-    cell.title = now;
+    if (kind === "text") cell.dir = "auto";
+    cell.textContent = cell.title = text(row);
   };
-  return { title, kind, keys, hint, fill, make: (cell) => kind === "text" && (cell.dir = "auto") };
+  return { title, kind, keys, hint, fill };
 }
 
 /* A name; if it is too long, its folders are cut first. */
 function nameColumn(keys, fileOf) {
-  return {
-    title: "File", kind: "name", keys,
-    make: (cell) => cell.append(...["folder", "last"].map((part) => make(`span.${part}`, { dir: "auto" }))),
-    fill(cell, row) {
-      const name = files.name[fileOf(row)];
-      if (cell.title === name) return;
-      const cut = name.lastIndexOf("/") + 1;
-      cell.firstChild.textContent = name.slice(0, cut);
-      cell.lastChild.textContent = name.slice(cut);
-      cell.title = name;
-    },
+  const fill = (cell, row) => {
+    const name = files.name[fileOf(row)];
+    const cut = name.lastIndexOf("/") + 1;
+    const dir = "auto";
+    cell.append(make("span.folder", { dir }, name.slice(0, cut)), make("span.last", { dir }, name.slice(cut)));
+    cell.title = name;
   };
+  return { title: "File", kind: "name", keys, fill };
 }
 
 function scoreColour(score) {
@@ -352,35 +335,28 @@ function scoreColour(score) {
 
 /* A score as a number and a bar from zero. */
 function scoreColumn(title, scores) {
-  return {
-    title, kind: "number score", keys: () => scores,
-    make: (cell) => cell.append(make("span.score-bar", { "aria-hidden": "true" }), make("span.figure")),
-    fill(cell, row) {
-      const score = scores[row];
-      cell.lastChild.textContent = signed(score);
-      cell.firstChild.hidden = Number.isNaN(score);
-      set(cell.firstChild, { share: score, hue: scoreColour(score) });
-    },
+  const fill = (cell, row) => {
+    const score = scores[row];
+    const options = { share: score, hue: scoreColour(score), hidden: Number.isNaN(score) };
+    const bar = make("span.score-bar", { "aria-hidden": "true", ...options });
+    cell.append(bar, make("span.figure", signed(score)));
   };
+  return { title, kind: "number score", keys: () => scores, fill };
 }
 
 /* Links to the page and the result; of an utterance, the page shows more than the result. */
 function linkColumn(fileOf, anchorOf) {
-  return {
-    title: "Open", kind: "links",
-    make: (cell) => cell.append(make("a", "page"), " ", make("a", "result")),
-    fill(cell, row) {
-      const file = fileOf(row);
-      const anchor = anchorOf(row);
-      const [page, result] = cell.children;
-      page.hidden = !files.page[file];
-      result.hidden = !files.result[file] || (!page.hidden && anchor !== "");
-      if (files.page[file]) page.href = files.page[file] + anchor;
-      if (files.result[file]) result.href = files.result[file];
-      page.setAttribute("aria-label", `page of ${files.name[file]}`);
-      result.setAttribute("aria-label", `result of ${files.name[file]}`);
-    },
+  const fill = (cell, row) => {
+    const file = fileOf(row);
+    const anchor = anchorOf(row);
+    const link = (words, href) => {
+      const options = { href: href || null, "aria-label": `${words} of ${files.name[file]}`, hidden: !href };
+      return make("a", options, words);
+    };
+    const page = files.page[file] && files.page[file] + anchor;
+    cell.append(link("page", page), " ", link("result", page && anchor ? "" : files.result[file]));
   };
+  return { title: "Open", kind: "links", fill };
 }
 
 /* The share of each label in a file, or why it has no utterances. */
@@ -389,23 +365,18 @@ const labelsColumn = {
   hint: LABELS.length ? `Sort by the share of ${LABELS.at(-1)}` : "",
   keys: once(() => Float64Array.from(files.count, (all, file) =>
     all ? files.labels[(file + 1) * LABELS.length - 1] / all : NaN)),
-  make(cell) {
-    cell.parts = LABELS.map((_, label) => make("span", { hue: data.labelColours[label] }));
-    const reason = make("span.reason", { dir: "auto" });
-    cell.append(make("span.stack", { role: "img" }, ...cell.parts), reason);
-  },
   fill(cell, file) {
-    const [stack, reason] = cell.children;
-    const state = files.state[file];
     const counts = files.labels.subarray(file * LABELS.length, (file + 1) * LABELS.length);
-    stack.hidden = !files.count[file];
-    reason.hidden = !stack.hidden;
-    reason.textContent = state === "done" ? "no utterances" : files.error[file] || state;
-    reason.classList.toggle("failed", state === "failed");
-    cell.parts.forEach((part, label) => set(part, { share: counts[label] }));
-    const words = LABELS.map((name, label) => `${name} ${counts[label]}`).join(", ");
-    cell.title = stack.hidden ? reason.textContent : words;
-    stack.setAttribute("aria-label", words);
+    const state = files.state[file];
+    if (!files.count[file]) {
+      cell.title = state === "done" ? "no utterances" : files.error[file] || state;
+      const kind = state === "failed" ? "span.reason.failed" : "span.reason";
+      cell.append(make(kind, { dir: "auto" }, cell.title));
+      return;
+    }
+    const parts = LABELS.map((_, label) => make("span", { share: counts[label], hue: data.labelColours[label] }));
+    cell.title = LABELS.map((name, label) => `${name} ${counts[label]}`).join(", ");
+    cell.append(make("span.stack", { role: "img", "aria-label": cell.title }, ...parts));
   },
 };
 
@@ -441,11 +412,10 @@ const utteranceColumns = [
   {
     title: "Sentiment", kind: "label",
     keys: once(() => Float64Array.from(utterances.label, (label) => (label < 0 ? NaN : label))),
-    make: (cell) => cell.append(make("span.swatch"), make("span")),
     fill(cell, one) {
       const label = utterances.label[one];
-      set(cell.firstChild, { hue: data.labelColours[label] ?? "#888888" });
-      cell.lastChild.textContent = LABELS[label] ?? "–";
+      const swatch = make("span.swatch", { hue: data.labelColours[label] ?? "#888888" });
+      cell.append(swatch, make("span", LABELS[label] ?? "–"));
     },
   },
   scoreColumn("Score", utterances.score),

@@ -214,10 +214,7 @@ async function embeddedUrl(type) {
   await new Promise((done) => document.addEventListener("DOMContentLoaded", done));
   const parts = [];
   for (const block of document.querySelectorAll("script.media")) {
-    const text = atob(block.textContent);
-    const bytes = new Uint8Array(text.length);
-    for (let place = 0; place < text.length; place++) bytes[place] = text.charCodeAt(place);
-    parts.push(bytes);
+    parts.push(Uint8Array.from(atob(block.textContent), (byte) => byte.charCodeAt(0)));
     block.remove(); // not in memory twice
     await new Promise((done) => setTimeout(done)); // the page stays responsive
   }
