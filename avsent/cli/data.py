@@ -20,7 +20,7 @@ from avsent.options import FaceChoice
 
 if TYPE_CHECKING:
     from avsent.training.data.corpus import Corpus
-    from avsent.training.data.feature_cache import CorpusOptions
+    from avsent.training.data.feature_files import CorpusOptions
 
 MEDIA = typer.Argument(..., metavar="DATA", help=f"A manifest, or {options.LAYOUTS}")
 
@@ -142,8 +142,7 @@ def extract(
     check_target(output, [data, *filter(None, [landmarks])])
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.training.data.feature_cache import CorpusOptions
-    from avsent.training.data.feature_files import write_features
+    from avsent.training.data.feature_files import CorpusOptions, write_features
 
     corpus_options = CorpusOptions(cache=cache, face=face, landmarks=landmarks)
     corpus = open_data(data, corpus_options, quiet=quiet)

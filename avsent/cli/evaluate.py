@@ -58,7 +58,7 @@ def evaluate(
     # Imported here, so that mistakes above are reported at once.
     from avsent.machine import torch_device
     from avsent.model.checkpoint import load_config
-    from avsent.training.data.feature_cache import CorpusOptions
+    from avsent.training.data.feature_files import CorpusOptions
     from avsent.training.evaluation import evaluate_checkpoint
     from avsent.training.plots import save_confusion
 

@@ -182,7 +182,7 @@ def train(
     from avsent.machine import torch_device
     from avsent.model.networks.config import FusionConfig
     from avsent.training import settings
-    from avsent.training.data.feature_cache import CorpusOptions
+    from avsent.training.data.feature_files import CorpusOptions
     from avsent.training.data.text import read_text_corpus
     from avsent.training.run import Request, check_settings, run
     from avsent.training.run_folder import RunFolder

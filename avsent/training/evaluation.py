@@ -369,11 +369,9 @@ def evaluate_checkpoint(
     """Predict every labelled utterance of a part of ``corpus``, in the context of its video.
 
     ``part``: "train", "valid", "test", "all" or "auto", which is test if the corpus has a test
-    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU.
-
-    Raises:
-        CheckpointError: it is damaged, or needs other features than the corpus has.
-        DatasetError: the part is empty, or a label is none of the model's.
+    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU. Raises
+    CheckpointError if it is damaged, or needs other features than the corpus has; DatasetError if
+    the part is empty, or a label is none of the model's.
     """
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model

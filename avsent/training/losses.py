@@ -19,8 +19,6 @@ target learns with both of them frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,32 +34,28 @@ from avsent.training.settings import OptimiserSettings, TransferSettings
 ENCODER_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SourceEmbeddings:
-    """The source's ``embeddings`` [B, U, D], and where it has one: ``present`` [B, U] bool."""
+    """The source's ``embeddings`` [B, U, D], and where it has one: ``present`` [B, U] bool.
+
+    A source that saw the utterances of the target teaches with them as they are, in every epoch.
+    """
 
     embeddings: Tensor
     present: Tensor
+
+    @property
+    def size(self) -> int:
+        return int(self.embeddings.shape[-1])
+
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        return self
 
     def batch(self, rows: list[int], longest: int, device: torch.device) -> SourceEmbeddings:
         """Those of the videos ``rows``, for at most ``longest`` utterances each."""
         return SourceEmbeddings(
             self.embeddings[rows, :longest].to(device), self.present[rows, :longest].to(device)
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairedTeacher:
-    """A source that saw the same utterances; its embeddings [V, U, D] never change."""
-
-    source: SourceEmbeddings
-
-    @property
-    def size(self) -> int:
-        return int(self.source.embeddings.shape[-1])
-
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        return self.source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +89,7 @@ class UnpairedTeacher:
         return SourceEmbeddings(self.embeddings[rows], present)
 
 
-Teacher = PairedTeacher | UnpairedTeacher
+Teacher = SourceEmbeddings | UnpairedTeacher
 """A frozen source model, as the training of the target sees it."""
 
 
@@ -237,15 +231,16 @@ class Updates:
     ) -> Tensor:
         """``β·L_dec + γ·L_adv``, with gradients for the embedding networks alone."""
         objective = torch.zeros((), device=output.logits.device)
-        with _frozen(transfer):
-            if self._weights.decoder:
-                objective = objective + self._weights.decoder * transfer.decoder_losses(
-                    output.embeddings, output.present, source.embeddings, source.present
-                )
-            if self._weights.adversarial:
-                loss = transfer.adversarial_losses(output.embeddings, output.present)
-                losses["adversarial"] = loss.item()
-                objective = objective + self._weights.adversarial * loss
+        transfer.requires_grad_(False)  # gradients only pass through it
+        if self._weights.decoder:
+            objective = objective + self._weights.decoder * transfer.decoder_losses(
+                output.embeddings, output.present, source.embeddings, source.present
+            )
+        if self._weights.adversarial:
+            loss = transfer.adversarial_losses(output.embeddings, output.present)
+            losses["adversarial"] = loss.item()
+            objective = objective + self._weights.adversarial * loss
+        transfer.requires_grad_(True)
         return objective
 
     def _apply(self, name: str, module: nn.Module, loss: Tensor) -> None:
@@ -328,16 +323,6 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     weights = torch.zeros(classes)
     weights[occurring] = counts.sum() / (occurring.sum() * counts[occurring])
     return weights
-
-
-@contextmanager
-def _frozen(transfer: Transfer) -> Iterator[None]:
-    """Gradients pass through ``transfer``, its own parameters get none."""
-    transfer.requires_grad_(False)
-    try:
-        yield
-    finally:
-        transfer.requires_grad_(True)
 
 
 def one_cycle(progress: float, peak: float) -> float:

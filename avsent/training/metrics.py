@@ -85,12 +85,8 @@ class Interval:
 
 
 def class_indices(truth: NDArray[Any], classes: int) -> Indices:
-    """``truth`` [N] as class indices.
-
-    Raises:
-        ValueError: one of them is no whole number from 0 to ``classes`` − 1. Without this check,
-            an index of −1 ("no label") would count as the last class.
-    """
+    """``truth`` [N] as class indices. Raises ValueError for one that is no whole number from 0 to
+    ``classes`` − 1: an index of −1 ("no label") would count as the last class."""
     indices = np.asarray(truth)
     wrong = ~((indices >= 0) & (indices < classes)) | (indices != np.floor(indices))
     if wrong.any():

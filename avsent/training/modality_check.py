@@ -8,7 +8,7 @@ ratio of 0.01, or by that of another utterance in its place. The use of proxies 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -152,11 +152,11 @@ def outliers(vectors: Tensor) -> Tensor:
     return outside
 
 
-def with_noise(videos: Videos, seed: int, snr: float = SNR) -> Videos:
+def with_noise(videos: Videos, seed: int) -> Videos:
     """``videos`` with noise in every modality of every utterance: on ready-made vectors (by their
     deviations over ``videos``), on the mel power of voices, on the landmarks of faces."""
     rng = np.random.default_rng([seed, 409])
-    strength = float(np.sqrt(1 / snr))
+    strength = float(np.sqrt(1 / SNR))
     vectors = {}
     for modality, values in videos.vectors.items():
         there = videos.present[modality]
@@ -167,24 +167,21 @@ def with_noise(videos: Videos, seed: int, snr: float = SNR) -> Videos:
             there[..., None], values + strength * deviation * noise, values
         )
     samples = tuple(
-        tuple(_noisy_sample(sample, vectors, snr, rng) for sample in video)
-        for video in videos.samples
+        tuple(_noisy_sample(sample, vectors, rng) for sample in video) for video in videos.samples
     )
     return dataclasses.replace(videos, samples=samples, vectors=vectors)
 
 
-def _noisy_sample(
-    sample: Sample, vectors: Mapping[str, Tensor], snr: float, rng: np.random.Generator
-) -> Sample:
+def _noisy_sample(sample: Sample, vectors: Collection[str], rng: np.random.Generator) -> Sample:
     """A raw ``sample`` with noise; modalities in ``vectors`` stay as they are."""
     changed = sample
     if sample.audio is not None and "audio" not in vectors:
         noise = rng.gamma(NOISE_SHAPE, 1 / NOISE_SHAPE, sample.audio.shape)
-        power = (sample.audio + sample.audio.mean() / snr * noise).astype(np.float32)
+        power = (sample.audio + sample.audio.mean() / SNR * noise).astype(np.float32)
         # The prosody of a changed voice is not known.
         changed = dataclasses.replace(changed, audio=power, prosody=None)
     if sample.face is not None and "face" not in vectors:
-        landmarks = noisy_landmarks(sample.face, snr, rng)
+        landmarks = noisy_landmarks(sample.face, SNR, rng)
         changed = dataclasses.replace(changed, face=landmarks, pictures=None)
     return changed
 

@@ -41,11 +41,8 @@ def save_loss_curves(
     ``epochs``: one record per epoch: ``epoch`` (from 1; by default counted), any of ``LOSS_PARTS``,
     and ``metric``. Values that are absent, None or not finite leave a gap; a part that never occurs
     gets no panel. ``best_epoch``: the epoch that was kept, by default the first with the best
-    ``metric``.
-
-    Raises:
-        ValueError: there are no epochs, or the suffix is none of ``SUFFIXES``.
-        OutputError: the file cannot be written.
+    ``metric``. Raises ValueError for no epochs or a suffix that is none of ``SUFFIXES``,
+    OutputError if the file cannot be written.
     """
     if not epochs:
         raise ValueError("there are no epochs to draw")
@@ -64,9 +61,8 @@ def save_loss_curves(
         axes = figure.add_subplot(rows, columns, place + 1)
         values = _series(epochs, name)
         last = name == metric and place == len(parts)
-        axes.plot(
-            at, values, color=figures.BLUE if last else figures.BLACK, lw=1.4, marker="o", ms=2.5
-        )
+        colour = figures.BLUE if last else figures.BLACK
+        axes.plot(at, values, color=colour, lw=1.4, marker="o", ms=2.5)
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
@@ -74,12 +70,9 @@ def save_loss_curves(
         if best_epoch is not None:
             axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
         if last and best_epoch in at and np.isfinite(value := values[at.index(best_epoch)]):
-            axes.plot(
-                [best_epoch], [value], marker="o", ms=6, color=figures.VERMILLION, clip_on=False
-            )
-            axes.set_title(
-                f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}", fontsize=10, parse_math=False
-            )
+            axes.plot([best_epoch], [value], "o", ms=6, color=figures.VERMILLION, clip_on=False)
+            kept = f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}"
+            axes.set_title(kept, fontsize=10, parse_math=False)
     figures.save_figure(figure, path)
 
 
@@ -87,12 +80,9 @@ def save_loss_curves(
 def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
-    """Draw counts [C, C] (rows: truth, columns: decision) with their share of the row.
-
-    Raises:
-        ValueError: counts and labels do not match, or a suffix of another kind.
-        OutputError: the file cannot be written.
-    """
+    """Draw counts [C, C] (rows: truth, columns: decision) with their share of the row. Raises
+    ValueError if counts and labels do not match, or for a suffix of another kind, OutputError if
+    the file cannot be written."""
     counts = np.asarray(confusion)
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(f"confusion {counts.shape} for {len(labels)} labels")
@@ -131,12 +121,9 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
     ``names`` [C] of the classes. Both panels share one basis, the first two principal components
     of all embeddings together: a frozen source stays where it is, and what differs between the
     panels has moved in the space itself. At most 400 utterances are drawn (evenly chosen); all are
-    used for the basis and for the mean distance in the full space, given above each panel.
-
-    Raises:
-        ValueError: shapes that do not match, fewer than two dimensions, no utterances, or a suffix
-            that is none of ``SUFFIXES``.
-        OutputError: the file cannot be written.
+    used for the basis and for the mean distance in the full space, given above each panel. Raises
+    ValueError for shapes that do not match, fewer than two dimensions, no utterances, or a suffix
+    that is none of ``SUFFIXES``; OutputError if the file cannot be written.
     """
     source, before, after = (
         np.asarray(points, dtype=float) for points in (space.source, space.before, space.after)

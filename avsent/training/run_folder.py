@@ -92,12 +92,9 @@ class RunFolder:
         return _best({seed: one or {} for seed, one in values.items()})
 
     def begin(self, config: Mapping[str, Any], *, fresh: bool) -> bool:
-        """Make the folder, or resume the run in it; returns whether there was one.
-
-        Raises:
-            UsageError: it holds a run with another ``config``. OutputError: it cannot be written,
-            or holds something else. InputError: its config cannot be read.
-        """
+        """Make the folder, or resume the run in it; returns whether there was one. Raises
+        UsageError if it holds a run with another ``config``, OutputError if it cannot be written or
+        holds something else, InputError if its config cannot be read."""
         file = self.path / "config.json"
         if file.is_file() and not fresh:
             for name, old, new in _differences(read_run_file(file), json.loads(json.dumps(config))):

@@ -19,15 +19,12 @@ from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
 from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal, packed, result_of, rows_of
 from avsent.errors import BoundariesError, DatasetError, InputError, OutputError
-from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.utterances import boundaries
 from avsent.extraction.utterances.boundaries import read_boundaries
-from avsent.options import FaceChoice
 from avsent.result.record import Result
 from avsent.training.data import arrays, manifest
 from avsent.training.data.arrays import load_arrays
-from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
-from avsent.training.data.feature_files import read_features
+from avsent.training.data.feature_files import CorpusOptions, FeatureCache, read_features
 from avsent.training.data.manifest import read_manifest, read_table
 from avsent.views.timeline import save_timeline
 
@@ -134,7 +131,7 @@ def test_a_damaged_cache_counts_as_missing(about: object, tmp_path: Path) -> Non
     saved = io.BytesIO()
     np.savez(saved, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
     (tmp_path / "a.npz").write_bytes(saved.getvalue())
-    cache = FeatureCache(tmp_path, CorpusOptions(FeatureConfig(), FaceChoice.speaking))
+    cache = FeatureCache(CorpusOptions(cache=tmp_path))
     assert cache.load(tmp_path / "a.npz", 1) is None
 
 

@@ -420,6 +420,13 @@ def _meld_row(cells: TableRow, split: str, folders: list[Path]) -> Row:
     )
 
 
+def emotion_labels(emotion: str) -> dict[str, str]:
+    """Labels of a clip of RAVDESS; surprise has no sentiment."""
+    polarity = polarity_of(emotion)
+    sentiment = "" if polarity is None else POLARITY_LABELS[polarity]
+    return {"label": emotion, "emotion": emotion, "sentiment": sentiment}
+
+
 def _read_ravdess(folder: Path) -> list[Row]:
     """One row for each speech clip below the folder, in the order of actors and clips.
 
@@ -440,13 +447,10 @@ def _read_ravdess(folder: Path) -> list[Row]:
 
 
 def _ravdess_row(name: re.Match[str], media: Path, root: Path) -> Row:
-    emotion = EMOTIONS[int(name["emotion"]) - 1]
-    polarity = polarity_of(emotion)
-    sentiment = "" if polarity is None else POLARITY_LABELS[polarity]
     return Row(
         media=media,
         speaker=f"actor{name['actor']}",
-        labels={"label": emotion, "emotion": emotion, "sentiment": sentiment},
+        labels=emotion_labels(EMOTIONS[int(name["emotion"]) - 1]),
         text=STATEMENTS[int(name["statement"])],
         context=default_context(media),
         where=media.relative_to(root).as_posix(),

@@ -18,19 +18,12 @@ from avsent.extraction.extractor import Extraction
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.labels import POLARITY_LABELS
 from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.training.data import feature_files
 from avsent.training.data.corpus import Corpus, Row, Sample
-from avsent.training.data.feature_cache import (
-    PARTS,
-    CorpusOptions,
-    FeatureCache,
-    MediaFeatures,
-    default_cache,
-)
-from avsent.training.data.feature_files import read_features
-from avsent.training.data.manifest import MANIFEST_NAME, default_context, read_rows
+from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
+from avsent.training.data.manifest import MANIFEST_NAME, default_context, emotion_labels, read_rows
 from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
 
 OnWarning = Callable[[str], None]
@@ -50,52 +43,40 @@ def open_corpus(
     """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
     or known layout of raw media (see ``avsent.training.data.manifest``).
 
-    ``on_warning`` takes lines for the user, such as the number of utterances left out.
-
-    Raises:
-        DatasetError: there is nothing of the kind, or it cannot be read.
-        OutputError: the cache cannot be written. UsageError: the options make no sense.
+    ``on_warning`` takes lines for the user, such as the number of utterances left out. Raises
+    DatasetError if there is nothing of the kind, or it cannot be read; OutputError if the cache
+    cannot be written; UsageError if the options make no sense.
     """
     options = options or CorpusOptions()
     if data.suffix.lower() == ".npz" and not data.is_dir():
-        return read_features(data)
+        return feature_files.read_features(data)
     if not data.exists():
         raise DatasetError(f"{data}: no such file or folder; check the name")
     if (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
         return _ravdess(data, options, on_progress)
-    cache = options.cache or default_cache()
-    return extract_rows(data, read_rows(data), options, cache, on_progress, on_warning)
+    return extract_rows(data, read_rows(data), options, on_progress, on_warning)
 
 
 def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) -> Corpus:
     """Each clip is a video of its own, as the clips were acted one by one."""
-
-    def report(done_s: float, total_s: float) -> None:
-        on_progress(Progress("analyse", str(folder), done_s, total_s))
-
-    clips = cached_ravdess(
-        folder, options.cache or default_cache(), options.features, on_progress_s=report
-    )
+    clips = cached_ravdess(folder, options.cache_folder, options.features, on_progress=on_progress)
     said = statements(folder)
-    samples = []
-    for clip in clips:
-        # Surprise has no sentiment.
-        sentiment = "" if clip.polarity is None else POLARITY_LABELS[clip.polarity]
-        samples.append(
-            Sample(
-                key=clip.clip_id,
-                video=clip.clip_id,
-                speaker=f"actor{clip.actor:02d}",
-                labels={"label": clip.emotion, "emotion": clip.emotion, "sentiment": sentiment},
-                text=said.get(clip.clip_id, ""),
-                audio=clip.mel_power,
-                prosody=clip.prosody,
-                face=None if clip.face is None else clip.face.landmarks,
-                neutral=None if clip.face is None else clip.face.neutral,
-            )
+    samples = tuple(
+        Sample(
+            key=clip.clip_id,
+            video=clip.clip_id,
+            speaker=f"actor{clip.actor:02d}",
+            labels=emotion_labels(clip.emotion),
+            text=said.get(clip.clip_id, ""),
+            audio=clip.mel_power,
+            prosody=clip.prosody,
+            face=None if clip.face is None else clip.face.landmarks,
+            neutral=None if clip.face is None else clip.face.neutral,
         )
+        for clip in clips
+    )
     licence = "CC BY-NC-SA 4.0"
-    return Corpus("RAVDESS", tuple(samples), features=options.features, licence=licence)
+    return Corpus("RAVDESS", samples, features=options.features, licence=licence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +93,19 @@ def extract_rows(
     data: Path,
     rows: Sequence[Row],
     settings: CorpusOptions,
-    cache: Path,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
 ) -> Corpus:
-    """Features of ``rows``, which were read from ``data``; kept in the folder ``cache``.
+    """Features of ``rows``, which were read from ``data``; kept in the cache.
 
     Rows without voice and face are left out, with a warning. If files cannot be read, the others
-    are analysed (and kept) before the error is raised.
-
-    Raises:
-        DatasetError: files cannot be read, or an utterance is longer than ``MAX_GIVEN_S``.
-        UsageError: every face of an utterance is asked for.
-        OutputError: the cache cannot be written.
+    are analysed (and kept) before the error is raised. Raises DatasetError for such files and for
+    an utterance longer than ``MAX_GIVEN_S``, UsageError if every face of an utterance is asked for,
+    OutputError if the cache cannot be written.
     """
     if settings.face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
-    kept = FeatureCache(cache, settings)
+    kept = FeatureCache(settings)
     files = _files(data, rows)
     features: dict[Path, MediaFeatures] = {}
     failures: list[str] = []
