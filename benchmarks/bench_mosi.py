@@ -104,7 +104,7 @@ class Mosi:
             )
             target, transfer = "+".join(settings.target), settings.transfer
             progress(f"seed {seed}  {target}  {settings.fusion.name}  β {transfer.decoder}")
-            parts = {"valid": trained.valid, "test": trained.test}
+            parts = trained.predictions
             found: Figures = {"best_epoch": trained.progress.best_epoch}
             return found | {p: _figures(o.class_truth(), o.probabilities) for p, o in parts.items()}
 

@@ -166,8 +166,8 @@ class Laboratory:
         if teaching is not None:
             given = teaching.predictions.items()
             found["source"] = {part: _scores(p) for part, p in given if test or part == "valid"}
-        if test and trained.test is not None:
-            found["test"] = _scores(trained.test)
+        if test and "test" in trained.predictions:
+            found["test"] = _scores(trained.predictions["test"])
         return found
 
     def _teaching(self, trial: Trial, material: SeedData) -> PretrainedSource:

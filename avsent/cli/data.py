@@ -17,6 +17,7 @@ from avsent.cli.progress import ProgressBar
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.files import check_target
 from avsent.options import FaceChoice
+from avsent.text import counted
 
 if TYPE_CHECKING:
     from avsent.training.data.corpus import Corpus
@@ -55,7 +56,7 @@ def check(
     The list goes to standard output, tab-separated if that is no terminal, and a summary to
     standard error. Exits with code 3 if anything is wrong. Utterances without text are only noted.
     """
-    from avsent.training.data.check import LabelCheck, counted, find_problems, probe_files, summary
+    from avsent.training.data.check import LabelCheck, find_problems, probe_files, summary
     from avsent.training.data.manifest import read_rows
 
     rows = read_rows(data)
@@ -97,7 +98,6 @@ def import_(
 
     The media files stay where they are and are not checked.
     """
-    from avsent.training.data.check import counted
     from avsent.training.data.manifest import MANIFEST_NAME, read_rows, write_manifest
 
     options.check_ending("-o", output, (".csv",))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from avsent.training.data.corpus import SPLITS, Corpus
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import ClassScores, Interval
 from avsent.training.run_folder import PARTS_FILE, read_run_file
-from avsent.training.splits import encode_labels
+from avsent.training.splits import SeedData, encode_labels
 
 LEVEL = 0.95
 SPEAKER_METRICS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
@@ -118,15 +118,6 @@ class SpeakerScores:
     metrics: _Figures
 
 
-class TableRow(NamedTuple):
-    """A figure as text: "balanced accuracy", ".612", ".580 – .644", ".333"."""
-
-    name: str
-    value: str
-    interval: str
-    baseline: str
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``).
@@ -155,11 +146,11 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, dicts, numbers and None, ready for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
+        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
-    def table_rows(self) -> list[TableRow]:
-        """One row per figure, "–" for what is undefined."""
+    def table_rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, value, interval and baseline of each figure, such as "AUC", "0.612",
+        "0.580 – 0.644", "0.333"; "–" for what is undefined."""
 
         def text(*values: float | None) -> str:
             return "–" if None in values else " – ".join(f"{value:.3f}" for value in values)
@@ -169,7 +160,7 @@ class Evaluation:
             interval = self.intervals.get(name)
             ends = (None,) if interval is None else (interval.low, interval.high)
             baseline = text(self.baseline.get(name))
-            rows.append(TableRow(metrics.TITLES[name], text(value), text(*ends), baseline))
+            rows.append((metrics.TITLES[name], text(value), text(*ends), baseline))
         return rows
 
 
@@ -296,10 +287,7 @@ def validation(
 
 
 def predictions_of(
-    model: TargetModel,
-    videos: Videos,
-    device: torch.device,
-    calibration: Calibration | None = None,
+    model: TargetModel, videos: Videos, device: torch.device, calibration: Calibration | None = None
 ) -> Predictions:
     """Predictions on every utterance with a label and one of the model's modalities."""
     model.to(device)
@@ -316,6 +304,17 @@ def predictions_of(
         probabilities=probabilities_of(outputs, calibration or Calibration(), real=real),
         values=outputs[:, 0].numpy() if real else None,
     )
+
+
+def held_out_predictions(
+    model: TargetModel, data: SeedData, device: torch.device, calibration: Calibration | None = None
+) -> dict[str, Predictions]:
+    """Predictions on "valid" and "test", as far as these have utterances to predict."""
+    return {
+        part: predictions_of(model, videos, device, calibration)
+        for part, videos in (("valid", data.valid), ("test", data.test))
+        if videos.usable(model.config.modalities).any()
+    }
 
 
 def calibrate(model: TargetModel, videos: Videos, device: torch.device) -> Calibration:
@@ -341,8 +340,7 @@ def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> fl
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float64] = weight / weight.sum(axis=-1, keepdims=True)
-    return probabilities
+    return np.asarray(weight / weight.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ class EncoderHeads(nn.Module):
     def __init__(self, model: TargetModel) -> None:
         super().__init__()
         config = model.config
+        self.real = config.real
         outputs = 1 if config.real else len(config.labels)
         self.linear = nn.ModuleDict(
             {
@@ -113,12 +114,7 @@ class EncoderHeads(nn.Module):
         )
 
     def loss(
-        self,
-        model: TargetModel,
-        utterances: Utterances,
-        labels: Tensor,
-        class_weights: Tensor | None,
-        label_smoothing: float,
+        self, utterances: Utterances, labels: Tensor, weights: Tensor | None, smoothing: float
     ) -> Tensor:
         """Sum over the modalities of the classification loss by each alone."""
         losses = []
@@ -126,11 +122,7 @@ class EncoderHeads(nn.Module):
             used = ~labels.isnan() & utterances.present[name]
             if bool(used.any()):
                 logits = linear(utterances.values[name][used])
-                losses.append(
-                    _label_loss(
-                        logits, labels[used], model.config.real, class_weights, label_smoothing
-                    )
-                )
+                losses.append(_label_loss(logits, labels[used], self.real, weights, smoothing))
         return torch.stack(losses).sum() if losses else labels.new_zeros(())
 
 
@@ -195,7 +187,7 @@ class Updates:
         losses = {"classification": classification.item()}
         if self.encoder_heads.linear:
             alone = self.encoder_heads.loss(
-                self.model, utterances, labels, self._class_weights, settings.label_smoothing
+                utterances, labels, self._class_weights, settings.label_smoothing
             )
             classification = classification + ENCODER_SHARE * alone
         total = self._weights.classification * classification
@@ -291,9 +283,7 @@ def _label_loss(
     """Loss of ``logits`` [N, C] (numbers: [N, 1]) for ``labels`` [N]."""
     if real:
         return functional.smooth_l1_loss(logits[:, 0], labels.float())
-    return functional.cross_entropy(
-        logits, labels.long(), weight=weights, label_smoothing=smoothing
-    )
+    return functional.cross_entropy(logits, labels.long(), weights, label_smoothing=smoothing)
 
 
 def drop_inputs(utterances: Utterances, inputs: float, modality: float) -> Utterances:

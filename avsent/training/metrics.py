@@ -57,10 +57,6 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
     """Rows: truth; columns: decision."""
 
-    @property
-    def count(self) -> int:
-        return sum(map(sum, self.confusion))
-
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:

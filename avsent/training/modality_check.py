@@ -9,7 +9,6 @@ ratio of 0.01, or by that of another utterance in its place. The use of proxies 
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -120,9 +119,7 @@ def _whitened(rows: Matrix, ridge: float) -> tuple[Matrix, Matrix]:
     return mean, whitening
 
 
-def without_outliers(
-    videos: Videos, modalities: tuple[str, ...] = MODALITIES
-) -> tuple[Videos, dict[str, int]]:
+def without_outliers(videos: Videos, modalities: Sequence[str]) -> tuple[Videos, dict[str, int]]:
     """``videos`` without outlier vectors, and the number of these by modality."""
     present, found = dict(videos.present), {}
     for modality in modalities:
@@ -194,12 +191,10 @@ def noisy_landmarks(
     movement = np.sqrt(np.mean(np.var(landmarks, axis=0))) + MIN_MOVEMENT
     noise = rng.normal(size=landmarks.shape) * movement / np.sqrt(snr)
     points = torch.from_numpy((landmarks + noise).astype(np.float32))
-    found: NDArray[np.float32] = upright(points).numpy()
-    return found
+    return np.asarray(upright(points).numpy())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedPart:
+class EncodedPart(NamedTuple):
     """All utterances of a part, encoded as one batch, and their ``labels`` [V, U]."""
 
     utterances: Utterances
@@ -210,8 +205,7 @@ class EncodedPart:
         return self.utterances.present["audio"] & self.utterances.present["face"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GuardData:
+class GuardData(NamedTuple):
     """``train``: videos whose pairs the projections are fitted on, labelled or not; ``valid``: the
     thresholds are chosen on them; ``noisy``: the same videos with noise in both modalities."""
 
@@ -230,12 +224,10 @@ def fit_guard(
     distance_limits: Sequence[float] = DISTANCE_LIMITS,
     false_alarms: Sequence[float] = FALSE_ALARMS,
 ) -> ModalityCheck | None:
-    """A guard for ``model``; None for a model of one modality, or with too few pairs.
+    """A guard for ``model``, which has voice and face; None with too few pairs of these.
 
     ``distance_limits`` and ``false_alarms``: the thresholds to choose from.
     """
-    if model.config.modalities != MODALITIES:
-        return None
     model.to(device).eval()
     model.set_modality_check(None)
     train = _encoded_part(model, data.train, device)
@@ -246,7 +238,7 @@ def fit_guard(
     noisy = _encoded_part(model, data.noisy, device).utterances
     rng = np.random.default_rng([seed, 411])
     mixed = [
-        EncodedPart(damaged(valid.utterances, noisy, rng), valid.labels)
+        valid._replace(utterances=damaged(valid.utterances, noisy, rng))
         for _ in range(DAMAGED_COPIES)
     ]
     choices = _thresholds(guard, valid, distance_limits, false_alarms)
@@ -352,7 +344,6 @@ def _best_thresholds(
 ) -> ModalityCheckConfig:
     """The thresholds with the least loss on ``mixed``, of those that do not raise the loss on
     ``valid``; of equal ones the first."""
-    model.set_modality_check(None)
     most = _loss(model, valid)
     best, least = guard.config, np.inf
     for config in choices:

@@ -27,7 +27,7 @@ from avsent.model.networks.target import TargetModel
 from avsent.training import modality_check, run_folder, source
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
-from avsent.training.evaluation import Predictions, calibrate, evaluate, predictions_of
+from avsent.training.evaluation import Predictions, calibrate, evaluate, held_out_predictions
 from avsent.training.metrics import majority_class
 from avsent.training.plots import SeedRecord, draw_figures
 from avsent.training.run_folder import RunFolder
@@ -164,7 +164,7 @@ def _write_seed(
     folder: Path, name: str, data: SeedData, trained: Trained, baseline: Trained | None
 ) -> None:
     """Write all files of a seed; ``evaluation.json`` last, as it marks the seed as finished."""
-    corpus = data.task.corpus
+    corpus, labels = data.task.corpus, data.task.labels
     save_checkpoint(
         folder / "checkpoint",
         trained.model,
@@ -177,13 +177,13 @@ def _write_seed(
     run_folder.write_json(
         folder / "checkpoint" / run_folder.PARTS_FILE, {"sha256": corpus.digest(), **parts}
     )
-    found = _predictions(trained)
+    found = trained.predictions
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))
     train = data.train.labels[data.train.known()].numpy()
     known: dict[str, Any] = (
         {"train_mean": float(train.mean())}
-        if data.task.labels.real
-        else {"majority_class": majority_class(train.astype(np.int64), len(trained.valid.labels))}
+        if labels.real
+        else {"majority_class": majority_class(train.astype(np.int64), len(labels.names))}
     )
 
     def figures(parts: dict[str, Predictions]) -> dict[str, Any]:
@@ -200,16 +200,11 @@ def _write_seed(
     if trained.pretrained is not None:
         evaluation["source"] = figures(trained.pretrained.predictions)
     if baseline is not None:
-        evaluation[run_folder.BASELINE] = figures(_predictions(baseline))
+        evaluation[run_folder.BASELINE] = figures(baseline.predictions)
     source.write_spaces(folder / run_folder.SPACES_FILE, trained.spaces)
     record = SeedRecord(trained.progress.history, evaluation, trained.spaces)
     draw_figures(folder / "plots", record)
     run_folder.write_json(folder / "evaluation.json", evaluation)
-
-
-def _predictions(trained: Trained) -> dict[str, Predictions]:
-    parts = {"valid": trained.valid, "test": trained.test}
-    return {name: predictions for name, predictions in parts.items() if predictions is not None}
 
 
 def _sizes(samples: Sequence[Sample]) -> dict[str, int]:
@@ -258,14 +253,14 @@ def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's target model, and its calibrated predictions on the held-out parts."""
+    """One seed's target model, and its calibrated ``predictions`` by held-out part: "valid", and
+    "test" if it has labels."""
 
     seed: int
     model: TargetModel
     calibration: Calibration
     progress: Progress
-    valid: Predictions
-    test: Predictions | None
+    predictions: dict[str, Predictions]
     pretrained: source.PretrainedSource | None
     spaces: dict[str, source.EmbeddingSpace]
 
@@ -307,16 +302,12 @@ def train_seed(
         guard = modality_check.fit_guard(model, guard_data, context.device, seed)
         model.set_modality_check(guard)
     calibration = calibrate(model, data.valid, context.device)
-    test = None
-    if data.test.usable(config.modalities).any():
-        test = predictions_of(model, data.test, context.device, calibration)
     return Trained(
         seed=seed,
         model=model,
         calibration=calibration,
         progress=progress,
-        valid=predictions_of(model, data.valid, context.device, calibration),
-        test=test,
+        predictions=held_out_predictions(model, data, context.device, calibration),
         pretrained=pretrained,
         spaces=source.embedding_spaces(model, data.train, before, teacher, context.device),
     )

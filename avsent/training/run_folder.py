@@ -76,8 +76,8 @@ class RunFolder:
 
     def finished(self) -> list[int]:
         """The finished seeds, sorted."""
-        found = (path.parent.name for path in self.path.glob("seed-*/evaluation.json"))
-        seeds = (name.removeprefix("seed-") for name in found)
+        found = self.path.glob("seed-*/evaluation.json")
+        seeds = (path.parent.name.removeprefix("seed-") for path in found)
         return sorted(int(seed) for seed in seeds if seed.isdecimal())
 
     def best(self) -> int:
@@ -145,10 +145,8 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, batches, check_parts, encoded
-from avsent.training.evaluation import Predictions, predictions_of
+from avsent.training.evaluation import Predictions, held_out_predictions, predictions_of
 from avsent.training.losses import SourceEmbeddings, Teacher, UnpairedTeacher
 from avsent.training.settings import TrainSettings
 from avsent.training.splits import SeedData, make_text_videos
@@ -29,7 +30,6 @@ from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_mo
 
 FOLD_SEED_STRIDE = 1_000_000_007
 """Gives the models of folds other initial weights than the source."""
-_FIELDS = ("before", "after", "source", "classes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,12 +75,7 @@ def pretrain_source(
     setup = context.setup("source", data.train, data.valid, settings, seed)
     model = train_source(config, setup)
     teacher = paired_teacher(model, setup, data.groups, settings.transfer.cross_fit, on_fold)
-    predictions = {
-        part: predictions_of(model, videos, context.device)
-        for part, videos in (("valid", data.valid), ("test", data.test))
-        if videos.usable(config.modalities).any()
-    }
-    return PretrainedSource(teacher, model, predictions)
+    return PretrainedSource(teacher, model, held_out_predictions(model, data, context.device))
 
 
 def train_source(config: TargetConfig, setup: FitSetup) -> TargetModel:
@@ -180,8 +175,7 @@ def videos_at(videos: Videos, rows: list[int]) -> Videos:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddingSpace:
+class EmbeddingSpace(NamedTuple):
     """Embeddings [N, D] of the same N training utterances: of the target ``before`` and ``after``
     training, of the ``source``; and the class of each [N]."""
 
@@ -239,9 +233,9 @@ def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
     if not spaces:
         return
     arrays = {
-        f"{modality}/{name}": np.ascontiguousarray(getattr(space, name))
+        f"{modality}/{name}": np.ascontiguousarray(values)
         for modality, space in spaces.items()
-        for name in _FIELDS
+        for name, values in space._asdict().items()
     }
     write_bytes(path, save(arrays))
 
@@ -254,7 +248,8 @@ def read_spaces(path: Path) -> dict[str, EmbeddingSpace] | None:
     try:
         arrays = load(path.read_bytes())
         names = sorted({key.partition("/")[0] for key in arrays})
-        spaces = {n: EmbeddingSpace(*(arrays[f"{n}/{field}"] for field in _FIELDS)) for n in names}
+        fields = EmbeddingSpace._fields
+        spaces = {n: EmbeddingSpace(*(arrays[f"{n}/{field}"] for field in fields)) for n in names}
         for space in spaces.values():
             shapes = {space.before.shape, space.after.shape, space.source.shape}
             if len(shapes) != 1 or len(space.before) != len(space.classes):

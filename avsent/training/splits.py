@@ -102,11 +102,7 @@ def _check_parts(samples: Sequence[Sample], by: str) -> None:
 
 
 def _draw(
-    free: list[str],
-    groups: Sequence[str],
-    classes: NDArray[np.float64],
-    share: float,
-    seed: int,
+    free: list[str], groups: Sequence[str], classes: NDArray[np.float64], share: float, seed: int
 ) -> list[str]:
     """A ``share`` of the ``free`` groups; of ``DRAWS`` the one most like the rest in labels."""
     if share <= 0:

@@ -87,7 +87,7 @@ def test_the_baseline_is_that_of_the_training_part() -> None:
     assert found.baseline[metrics.CALIBRATION_ERROR] is None
     unknown = evaluate(predictions, draws=5)
     assert (unknown.baseline, unknown.baseline_class) == ({}, None)
-    assert {row.baseline for row in unknown.table_rows()} == {"–"}
+    assert {baseline for *_, baseline in unknown.table_rows()} == {"–"}
     for wrong in (-1, 3):
         with pytest.raises(ValueError, match="no index of a label"):
             evaluate(predictions, majority_class=wrong, draws=5)
@@ -167,19 +167,19 @@ def test_one_class_only_is_still_reported() -> None:
     assert found.intervals[metrics.AUC] is None
     assert found.baseline[metrics.ACCURACY] == 1
     json.dumps(found.to_dict(), allow_nan=False)
-    row = next(row for row in found.table_rows() if row.name == "AUC")
+    row = next(row for row in found.table_rows() if row[0] == "AUC")
     assert row[1:] == ("–", "–", "–")
 
 
 def test_table_rows() -> None:
     rows = evaluate(classes_of(), majority_class=0, draws=50).table_rows()
-    assert [row.name for row in rows] == [
+    assert [name for name, *_ in rows] == [
         *("accuracy", "balanced accuracy", "weighted F1", "macro F1", "AUC", "calibration error")
     ]
-    accuracy = rows[0]
-    low, high = map(float, accuracy.interval.split(" – "))
-    assert low < float(accuracy.value) < high
-    assert float(accuracy.baseline) < float(accuracy.value)
+    _, accuracy, interval, baseline = rows[0]
+    low, high = map(float, interval.split(" – "))
+    assert low < float(accuracy) < high
+    assert float(baseline) < float(accuracy)
 
 
 @pytest.mark.parametrize(

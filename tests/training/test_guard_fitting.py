@@ -198,7 +198,7 @@ def test_training_logs_the_number_of_outliers() -> None:
     noisy = vectors["face"].clone()
     noisy[0] *= 1000
     dirty = dataclasses.replace(data.train, vectors={**vectors, "face": noisy})
-    cleaned, found = without_outliers(dirty)
+    cleaned, found = without_outliers(dirty, MODALITIES)
     count = int(dirty.present["face"][0].sum())
     assert found == {"audio": 0, "face": count}
     assert not cleaned.present["face"][0].any()

@@ -118,34 +118,29 @@ def _read_own(path: Path, fields: Sequence[str]) -> Corpus:
 
 def _check_shapes(corpus: Corpus) -> None:
     """Raise ValueError if a sample's features do not have the shapes that the corpus states."""
+    # Without raw features, 0 fits no array.
+    raw = corpus.features
+    bands, points = (0, 0) if raw is None else (raw.audio.mel_bands, raw.face.points)
+
+    def fits(array: NDArray[np.float32], modality: str) -> bool:
+        if modality in corpus.vectors:
+            return array.shape == (corpus.vectors[modality],)
+        if modality == "audio":
+            return voice_fits(array, None, bands)
+        return modality == "face" and faces_fit(array, None, None, points)
+
     for sample in corpus.samples:
+        audio, prosody, face = sample.audio, sample.prosody, sample.face
         for field, modality in MODALITY_OF_FIELD.items():
             array = getattr(sample, field)
-            if array is not None and not _fits(array, modality, corpus):
+            if array is not None and not fits(array, modality):
                 raise ValueError(f"{field} of {sample.key} has the shape {list(array.shape)}")
-        if sample.prosody is not None and (
-            sample.audio is None
-            or corpus.features is None
-            or not voice_fits(sample.audio, sample.prosody, corpus.features.audio.mel_bands)
-        ):
+        if prosody is not None and (audio is None or not voice_fits(audio, prosody, bands)):
             raise ValueError(f"the prosody of {sample.key} does not fit its voice")
         if sample.neutral is None and sample.pictures is None:
             continue
-        points = 0 if corpus.features is None else corpus.features.face.points
-        if sample.face is None or not faces_fit(
-            sample.face, sample.neutral, sample.pictures, points
-        ):
+        if face is None or not faces_fit(face, sample.neutral, sample.pictures, points):
             raise ValueError(f"the neutral or the pictures of {sample.key} do not fit its face")
-
-
-def _fits(array: NDArray[np.float32], modality: str, corpus: Corpus) -> bool:
-    if modality in corpus.vectors:
-        return array.shape == (corpus.vectors[modality],)
-    if corpus.features is None or modality == "text":
-        return False
-    if modality == "audio":
-        return voice_fits(array, None, corpus.features.audio.mel_bands)
-    return faces_fit(array, None, None, corpus.features.face.points)
 
 
 def _text(value: Any) -> str:
@@ -253,13 +248,6 @@ class CorpusOptions:
     def cache_folder(self) -> Path:
         return self.cache or default_cache()
 
-    def digest(self) -> str:
-        """In hex. Raises OSError if the landmark file cannot be read."""
-        landmarks = None if self.landmarks is None else file_sha256(self.landmarks)
-        features = dataclasses.asdict(self.features)
-        values = [FEATURE_VERSION, features, self.face, landmarks, self.check]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MediaFeatures:
@@ -282,13 +270,17 @@ class FeatureCache:
 
     def __init__(self, settings: CorpusOptions) -> None:
         self.folder = settings.cache_folder / "features"
-        self._features = settings.features
+        self.options = settings
+        landmarks = settings.landmarks
         try:
-            self._settings = settings.digest()
+            digest = None if landmarks is None else file_sha256(landmarks)
         except OSError as error:
             raise DatasetError(
-                f"{settings.landmarks}: cannot be read ({error.strerror}); check --landmarks"
+                f"{landmarks}: cannot be read ({error.strerror}); check --landmarks"
             ) from error
+        features = dataclasses.asdict(settings.features)
+        values = [FEATURE_VERSION, features, settings.face, digest, settings.check]
+        self._settings = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def place(self, media: Path, segments: Sequence[Segment]) -> Path:
         """The cache file for these segments. Raises OSError if ``media`` cannot be read."""
@@ -335,7 +327,8 @@ class FeatureCache:
             raise OutputError(f"cannot write in {self.folder}: choose a folder with --cache")
 
     def _fits(self, kept: MediaFeatures) -> bool:
-        bands, points = self._features.audio.mel_bands, self._features.face.points
+        features = self.options.features
+        bands, points = features.audio.mel_bands, features.face.points
         faces = zip(kept.face, kept.neutral, kept.pictures, strict=True)
         voices = zip(kept.audio, kept.prosody, strict=True)
         return all(

@@ -29,7 +29,7 @@ from pathlib import Path
 from avsent.errors import DatasetError, OutputError
 from avsent.files import atomic_text
 from avsent.labels import EMOTIONS, LABEL_COLUMNS, POLARITY_LABELS, polarity_of
-from avsent.text import csv_rows, number, printable, quoted, read_text
+from avsent.text import csv_rows, number, printable, quoted, read_text, valid_utf8
 from avsent.training.data.corpus import SPLITS, Row
 
 MANIFEST_NAME = "manifest.csv"
@@ -225,7 +225,7 @@ def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
     if not given:
         return None, None
     if len(given) == 1:
-        present = next(iter(given))
+        (present,) = given
         absent = "end_s" if present == "start_s" else "start_s"
         raise DatasetError(
             f"{cells.place}: {present} without {absent}; give both, or none for the whole file"
@@ -285,12 +285,7 @@ def _line(cells: Iterable[str]) -> str:
 
 def _check_cells(cells: Iterable[str], row: Row, path: Path) -> None:
     for cell in cells:
-        try:
-            cell.encode()
-            valid = "\0" not in cell and len(cell) <= csv.field_size_limit()
-        except UnicodeEncodeError:
-            valid = False
-        if not valid:
+        if cell != valid_utf8(cell) or "\0" in cell or len(cell) > csv.field_size_limit():
             raise OutputError(
                 f"cannot write {path}: {quoted(cell)} is no valid text; "
                 f"rename the file, or mend {row.where or 'its row'}"

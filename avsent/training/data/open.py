@@ -20,6 +20,7 @@ from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.text import counted
 from avsent.training.data import feature_files
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
@@ -105,7 +106,7 @@ def extract_rows(
     """
     if settings.face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
-    kept = FeatureCache(settings)
+    cache = FeatureCache(settings)
     files = _files(data, rows)
     features: dict[Path, MediaFeatures] = {}
     failures: list[str] = []
@@ -113,7 +114,7 @@ def extract_rows(
         step = f"[{number}/{len(files)}] {file.media.name}"
         where = file.rows[0].where or data
         try:
-            features[file.media] = _features(file, settings, kept, step, on_progress)
+            features[file.media] = _features(file, cache, step, on_progress)
         except (MediaError, DatasetError) as error:
             # Only the first half of "what is wrong; what to do": the advice is given once for all.
             failures.append(f"{where}: {str(error).partition('; ')[0]}")
@@ -122,9 +123,16 @@ def extract_rows(
             failures.append(f"{where}: {file.media}: {reason}")
     if failures:
         more = len(failures) - 1
-        others = f" (and {more} other file{'s' if more > 1 else ''})" if more else ""
+        others = f" (and {counted(more, 'other file')})" if more else ""
         raise DatasetError(f"{failures[0]}{others}; {CHECK}")
-    return _assembled(data, rows, files, features, settings, on_warning)
+    samples = _samples(data, rows, files, features, on_warning)
+    for file in files:
+        for warning in filter(_DAMAGE.match, features[file.media].warnings):
+            on_warning(f"{file.name}: {warning}")
+    named = data.resolve()
+    if not data.is_dir():
+        named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
+    return Corpus(named.name, samples, features=settings.features)
 
 
 def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
@@ -153,21 +161,21 @@ def _segment(row: Row) -> Segment:
 
 
 def _features(
-    file: _File, settings: CorpusOptions, kept: FeatureCache, step: str, on_progress: ProgressHook
+    file: _File, cache: FeatureCache, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     _check_lengths(file, None)
-    place = kept.place(file.media, file.segments)
-    found = kept.load(place, len(file.segments))
+    place = cache.place(file.media, file.segments)
+    found = cache.load(place, len(file.segments))
     if found is None:
-        kept.prepare()
-        found = _analysed(file, settings, step, on_progress)
-        kept.save(place, found)
+        cache.prepare()
+        found = _analysed(file, cache.options, step, on_progress)
+        cache.save(place, found)
     _check_lengths(file, found.duration_s)
     return found
 
 
 def _analysed(
-    file: _File, settings: CorpusOptions, step: str, on_progress: ProgressHook
+    file: _File, options: CorpusOptions, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     with MediaReader(file.media) as reader:
         _check_lengths(file, reader.info.duration_s)  # early, if the container states it
@@ -177,8 +185,8 @@ def _analysed(
 
     extraction = Extraction(
         file.media,
-        settings.features,
-        PredictOptions(face=settings.face, landmarks=settings.landmarks, check=settings.check),
+        options.features,
+        PredictOptions(face=options.face, landmarks=options.landmarks, check=options.check),
         report,
         segments=file.segments,
     )
@@ -216,20 +224,20 @@ def _check_lengths(file: _File, duration_s: float | None) -> None:
             )
 
 
-def _assembled(
+def _samples(
     data: Path,
     rows: Sequence[Row],
     files: Sequence[_File],
     features: dict[Path, MediaFeatures],
-    settings: CorpusOptions,
     on_warning: OnWarning,
-) -> Corpus:
+) -> tuple[Sample, ...]:
+    """One for each row with a voice or a face; ``on_warning`` gets the number of the others."""
     by_media = {file.media: file for file in files}
-    counted: dict[Path, int] = {}
+    last: dict[Path, int] = {}
     samples, empty = [], []
     for row in rows:
         file, found = by_media[row.media], features[row.media]
-        index = counted[row.media] = counted.get(row.media, -1) + 1
+        index = last[row.media] = last.get(row.media, -1) + 1
         place = file.segments.index(_segment(row))
         if found.audio[place] is None and found.face[place] is None:
             empty.append(row.where or f"{file.name}#{index}")
@@ -257,13 +265,6 @@ def _assembled(
         (faceless, "without a face"),
     ):
         if which:
-            plural = "s" if len(which) > 1 else ""
-            more = " …" if plural else ""
-            on_warning(f"{len(which)} utterance{plural} {what}: {which[0]}{more}")
-    for file in files:
-        for warning in filter(_DAMAGE.match, features[file.media].warnings):
-            on_warning(f"{file.name}: {warning}")
-    named = data.resolve()
-    if not data.is_dir():
-        named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
-    return Corpus(named.name, tuple(samples), features=settings.features)
+            more = " …" if len(which) > 1 else ""
+            on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
+    return tuple(samples)

@@ -198,7 +198,8 @@ def _unpacked(arrays: Arrays) -> list[RavdessClip]:
         face = None
         if times_s is not None and landmarks is not None:
             face = FaceFeatures(times_s, landmarks, None, neutral)
-        clips.append(RavdessClip(*fact, mel_power=power, face=face, prosody=prosody, speech=speech))
+        clip_id, actor, emotion, polarity = fact
+        clips.append(RavdessClip(clip_id, actor, emotion, polarity, power, face, prosody, speech))
     return clips
 
 
