@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from avsent.errors import InputError
 from avsent.files import prepare_folder
-from avsent.training.metrics import LOWER_IS_BETTER, TITLES
+from avsent.training.metrics import TITLES
 from avsent.training.run_folder import SPACES_FILE, RunFolder
 from avsent.training.source import EmbeddingSpace, read_spaces
 from avsent.views import figures
@@ -30,28 +30,19 @@ _MAX_PAIRS = 400
 
 @figures.settings()
 def save_loss_curves(
-    path: Path,
-    epochs: Sequence[Mapping[str, Any]],
-    *,
-    metric: str = "balanced_accuracy",
-    best_epoch: int | None = None,
+    path: Path, epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int
 ) -> None:
     """Draw the training losses, a panel each as their scales differ, and the validation figure.
 
     ``epochs``: one record per epoch: ``epoch`` (from 1; by default counted), any of ``LOSS_PARTS``,
     and ``metric``. Values that are absent, None or not finite leave a gap; a part that never occurs
-    gets no panel. ``best_epoch``: the epoch that was kept, by default the first with the best
-    ``metric``. Raises ValueError for no epochs or a suffix that is none of ``SUFFIXES``,
-    OutputError if the file cannot be written.
+    gets no panel. ``best_epoch``: the epoch that was kept. Raises ValueError for no epochs or a
+    suffix that is none of ``SUFFIXES``, OutputError if the file cannot be written.
     """
     if not epochs:
         raise ValueError("there are no epochs to draw")
     at = [float(record.get("epoch", place)) for place, record in enumerate(epochs, start=1)]
     parts = [part for part in LOSS_PARTS if np.isfinite(_series(epochs, part)).any()]
-    chosen = _series(epochs, metric)
-    if best_epoch is None and np.isfinite(chosen).any():
-        best = np.nanargmin(chosen) if metric in LOWER_IS_BETTER else np.nanargmax(chosen)
-        best_epoch = int(at[int(best)])
     shown = TITLES.get(metric, metric.replace("_", " "))
     titles = [*(f"{part} loss (training)" for part in parts), f"{shown} (validation)"]
     columns = min(len(titles), 3)
@@ -67,8 +58,7 @@ def save_loss_curves(
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
         figures.plain_frame(axes, grid="both")
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
+        axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
         if last and best_epoch in at and np.isfinite(value := values[at.index(best_epoch)]):
             axes.plot([best_epoch], [value], "o", ms=6, color=figures.VERMILLION, clip_on=False)
             kept = f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}"
@@ -246,11 +236,7 @@ def _history(log: Path) -> list[dict[str, Any]]:
         raise InputError(f"{log}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{log}: damaged; restore it, or remove it") from error
-    return [
-        {name: value for name, value in epoch.items() if name != "stage"}
-        for epoch in found
-        if isinstance(epoch, dict) and epoch.get("stage") == "target"
-    ]
+    return [e for e in found if isinstance(e, dict) and e.pop("stage", None) == "target"]
 
 
 def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Path]:

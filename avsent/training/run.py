@@ -21,7 +21,6 @@ from avsent.files import atomic_text
 from avsent.labels import MODALITIES
 from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, save_checkpoint
-from avsent.model.folders import RUN_FORMAT
 from avsent.model.networks.fusion import PAIRS_ONLY
 from avsent.model.networks.target import TargetModel
 from avsent.training import modality_check, run_folder, source
@@ -76,7 +75,6 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     }
     # Everything that decides the result of a run, as in ``config.json``.
     config = {
-        "format": RUN_FORMAT,
         "settings": dataclasses.asdict(request.settings),
         "seeds": list(request.seeds),
         "baseline": request.baseline,

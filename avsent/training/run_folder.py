@@ -95,7 +95,7 @@ class RunFolder:
         """Make the folder, or resume the run in it; returns whether there was one. Raises
         UsageError if it holds a run with another ``config``, OutputError if it cannot be written or
         holds something else, InputError if its config cannot be read."""
-        file = self.path / "config.json"
+        file, config = self.path / "config.json", {"format": RUN_FORMAT, **config}
         if file.is_file() and not fresh:
             for name, old, new in _differences(read_run_file(file), json.loads(json.dumps(config))):
                 raise UsageError(
