@@ -42,10 +42,10 @@ class Predictions:
 
     ``keys``, ``videos``, ``speakers`` [N]: the utterance, its video, its speaker ("": unknown).
     ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
-    ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head.
-    With both, ``labels`` are the three polarities, and the true class is the sign of the number.
-    Raises ValueError for lengths that differ, no utterances, neither probabilities nor values, a
-    truth that is no class index or no finite number, probabilities that do not sum to 1.
+    ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head,
+    whose ``labels`` are the three polarities; the true class is the sign of the number. Raises
+    ValueError for lengths that differ, no utterances, a truth that is no class index or no finite
+    number, probabilities that do not sum to 1.
     """
 
     keys: tuple[str, ...]
@@ -53,7 +53,7 @@ class Predictions:
     speakers: tuple[str, ...]
     labels: tuple[str, ...]
     truth: NDArray[Any]
-    probabilities: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float64]
     values: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
@@ -67,21 +67,18 @@ class Predictions:
                 raise ValueError("a number is missing or infinite; leave such utterances out")
         if shapes != {(count,)}:
             raise ValueError(f"{count} keys, but arrays of {sorted(shapes)}")
-        if self.probabilities is not None:
-            if self.probabilities.shape != (count, len(self.labels)) or len(self.labels) < 2:
-                raise ValueError(
-                    f"probabilities {self.probabilities.shape} for {count} utterances and "
-                    f"{len(self.labels)} labels"
-                )
-            off = np.abs(self.probabilities.sum(axis=1) - 1).max()
-            if not (self.probabilities >= 0).all() or off > 1e-3:
-                raise ValueError("probabilities must be 0 or more and sum to 1 for each utterance")
-            if self.values is not None and self.labels != POLARITY_LABELS:
-                names = ", ".join(POLARITY_LABELS)
-                raise ValueError(f"beside numbers, the classes must be {names}")
-            self.class_truth()
-        elif self.values is None:
-            raise ValueError("predictions need probabilities, values or both")
+        if self.probabilities.shape != (count, len(self.labels)) or len(self.labels) < 2:
+            raise ValueError(
+                f"probabilities {self.probabilities.shape} for {count} utterances and "
+                f"{len(self.labels)} labels"
+            )
+        off = np.abs(self.probabilities.sum(axis=1) - 1).max()
+        if not (self.probabilities >= 0).all() or off > 1e-3:
+            raise ValueError("probabilities must be 0 or more and sum to 1 for each utterance")
+        if self.values is not None and self.labels != POLARITY_LABELS:
+            names = ", ".join(POLARITY_LABELS)
+            raise ValueError(f"beside numbers, the classes must be {names}")
+        self.class_truth()
 
     def class_truth(self, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """The true class index of ``rows``; of numbers, that of their polarity."""
@@ -95,16 +92,11 @@ class Predictions:
         found: _Figures = {}
         if self.values is not None:
             found |= metrics.regression_metrics(self.truth[rows], self.values[rows])
-        if self.probabilities is not None:
-            found |= metrics.classification_metrics(
-                self.class_truth(rows), self.probabilities[rows]
-            )
-        return found
+        truth = self.class_truth(rows)
+        return found | metrics.classification_metrics(truth, self.probabilities[rows])
 
-    def confusion(self) -> NDArray[np.int64] | None:
-        """Counts [C, C] (rows: truth, columns: decision); None without probabilities."""
-        if self.probabilities is None:
-            return None
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts [C, C] (rows: truth, columns: decision)."""
         decided = self.probabilities.argmax(axis=1)
         return metrics.confusion_counts(self.class_truth(), decided, len(self.labels))
 
@@ -124,9 +116,8 @@ class Evaluation:
 
     ``metrics``: None if undefined; ``intervals``: by bootstrap over videos, None if there is none;
     ``baseline``: of always deciding for the training part's commonest class, or mean number:
-    ``baseline_class`` and ``baseline_value``; empty if these are unknown. ``per_class`` and
-    ``confusion`` (rows: truth, columns: decision) are empty without probabilities, ``per_speaker``
-    without known speakers.
+    ``baseline_class`` and ``baseline_value``; empty if these are unknown. ``confusion``: rows are
+    truth, columns decisions. ``per_speaker`` is empty without known speakers.
     """
 
     labels: tuple[str, ...]
@@ -202,9 +193,9 @@ def evaluate(
         baseline=_baseline(predictions, majority_class, train_mean),
         baseline_class=None if majority_class is None else predictions.labels[majority_class],
         baseline_value=None if train_mean is None else float(train_mean),
-        per_class=() if confusion is None else metrics.class_scores(confusion, predictions.labels),
+        per_class=metrics.class_scores(confusion, predictions.labels),
         per_speaker=_per_speaker(predictions),
-        confusion=() if confusion is None else tuple(map(tuple, confusion.tolist())),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )
 
 
@@ -215,7 +206,7 @@ def _baseline(
     if predictions.values is not None and train_mean is not None:
         constant = np.full(len(predictions.keys), float(train_mean))
         found |= metrics.regression_metrics(predictions.truth, constant)
-    if predictions.probabilities is not None and majority_class is not None:
+    if majority_class is not None:
         certain = np.zeros_like(predictions.probabilities)
         certain[:, majority_class] = 1
         found |= metrics.classification_metrics(predictions.class_truth(), certain)

@@ -44,10 +44,6 @@ class SourceEmbeddings:
     embeddings: Tensor
     present: Tensor
 
-    @property
-    def size(self) -> int:
-        return int(self.embeddings.shape[-1])
-
     def for_epoch(self, epoch: int) -> SourceEmbeddings:
         return self
 
@@ -71,10 +67,6 @@ class UnpairedTeacher:
     labels: Tensor
     wanted: Tensor
     seed: int
-
-    @property
-    def size(self) -> int:
-        return int(self.embeddings.shape[-1])
 
     def for_epoch(self, epoch: int) -> SourceEmbeddings:
         rng = np.random.default_rng([self.seed, epoch])

@@ -214,8 +214,7 @@ def _sizes(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _write_predictions(path: Path, predictions: Predictions) -> None:
-    probabilities, values = predictions.probabilities, predictions.values
-    assert probabilities is not None
+    values = predictions.values
     with atomic_text(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         numbers = [] if values is None else ["value"]
@@ -227,7 +226,7 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
             else:
                 told = [str(float(number)), f"{values[index]:.4f}"]
             whose = (column[index] for column in columns)
-            rows.writerow([*whose, *told, *(f"{p:.4f}" for p in probabilities[index])])
+            rows.writerow([*whose, *told, *(f"{p:.4f}" for p in predictions.probabilities[index])])
 
 
 def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Corpus and settings → videos to learn from: encoded labels, parts, text vectors."""
+"""Splits a corpus into training, validation and test part; encodes labels and texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ Split = dict[str, list[Sample]]
 """The samples of "train", "valid" and "test", in corpus order."""
 
 DRAWS = 200
-"""Random divisions tried; the one whose parts are most alike in labels is taken."""
+"""Random splits tried; the one whose parts have the most similar labels is used."""
 TEST_SEED = 0
 """The test part is the same for all seeds; they differ in the validation part."""
 
 
 def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
-    """For each sample, the group that must not be divided.
+    """The group of each sample: all samples of a group belong into the same part.
 
-    By "video" its video. By "speaker" its speaker, if known, together with all speakers who share
-    a video with that speaker: a conversation must not be context across parts.
+    By "video" it is the video. By "speaker" it is the speaker, if known, together with all speakers
+    who share a video with that speaker, so that no conversation lies in two parts.
     """
     if by != "speaker":
         return [sample.video for sample in samples]
@@ -50,7 +50,7 @@ def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
 def split_samples(
     samples: Sequence[Sample], classes: NDArray[np.float64], settings: SplitSettings, seed: int
 ) -> Split:
-    """The corpus' own parts if it names any; missing ones are drawn by group.
+    """Split as the corpus' split column says; parts that it does not name are drawn by group.
 
     ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
     distributions of them. The test part is always the same, the validation part depends on
@@ -104,7 +104,8 @@ def _check_parts(samples: Sequence[Sample], by: str) -> None:
 def _draw(
     free: list[str], groups: Sequence[str], classes: NDArray[np.float64], share: float, seed: int
 ) -> list[str]:
-    """A ``share`` of the ``free`` groups; of ``DRAWS`` the one most like the rest in labels."""
+    """A random ``share`` of the groups ``free``: of ``DRAWS`` tries, the one whose labels are most
+    similar to those of the other groups."""
     if share <= 0:
         return []
     wanted = max(1, round(share * len(free)))
@@ -119,7 +120,7 @@ def _draw(
     def difference(order: NDArray[np.int64]) -> float:
         taken, left = (counts[rows].sum(axis=0) for rows in np.split(order, [wanted]))
         shares = [part / max(1.0, part.sum()) for part in (taken, left)]
-        # Large if a class is missing from what is left.
+        # Penalise a class that occurs in the drawn groups only.
         missing = np.sum((left == 0) & (taken > 0))
         return float(np.abs(shares[0] - shares[1]).sum() + 10.0 * missing)
 
@@ -150,9 +151,8 @@ class Task:
     encoded: dict[str, float | None]
 
     def known(self, samples: Sequence[Sample]) -> NDArray[np.float64]:
-        """Labels [N] of ``samples``, NaN for none."""
-        found = [self.encoded[sample.key] for sample in samples]
-        return np.array([np.nan if label is None else label for label in found])
+        """Labels [N] of ``samples``, NaN for None."""
+        return np.array([self.encoded[sample.key] for sample in samples], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,8 +215,8 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
 
 
 def make_seed_data(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> SeedData:
-    """Divide the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
-    fitted on the training part only. Raises DatasetError if a part would be empty, speakers lie in
+    """Split the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
+    fitted on the training part only. Raises DatasetError if a part would be empty, a speaker is in
     two parts, or there are no texts."""
     corpus = task.corpus
     split = split_samples(corpus.samples, task.known(corpus.samples), settings.split, seed)
@@ -256,7 +256,7 @@ def make_text_videos(
     ]
     found = [_label_of(item, labels, column) for item in items]
     encoded = {sample.key: label for sample, label in zip(samples, found, strict=True)}
-    classes = np.array([np.nan if v is None else v for v in found], dtype=np.float64)
+    classes = np.array(found, dtype=np.float64)  # NaN for None
     if np.isnan(classes).all():
         raise DatasetError(f"no text has one of the labels {', '.join(labels.names)}")
     by_video = SplitSettings(by="video", validation=0.15, test=0.0)

@@ -157,9 +157,9 @@ def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
     torch.manual_seed(setup.seed)
     if setup.teacher is None:
         return None
-    target = 2 * model.config.context.second_gru
+    source, target = setup.teacher.embeddings.shape[-1], 2 * model.config.context.second_gru
     networks = setup.transfer.networks
-    return Transfer(model.config.modalities, setup.teacher.size, target, networks).to(setup.device)
+    return Transfer(model.config.modalities, source, target, networks).to(setup.device)
 
 
 def one_epoch(

@@ -31,11 +31,11 @@ from avsent.training.data.feature_files import FEATURE_VERSION
 from avsent.training.data.manifest import STATEMENTS
 
 CLIP_VERSION = 4
-"""To be raised when equal clips and settings give other features, or another file format."""
+"""Part of the cache key: to be raised with every change of the features or of the file format."""
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 frames per second."""
 FULL_SCALE = 32_767
-KEPT = {
+CACHED_ARRAYS = {
     **dict.fromkeys(("mel_power", "prosody", "landmarks", "neutral"), np.float32),
     "times_s": np.float64,
     "speech": np.int16,
@@ -134,7 +134,7 @@ def cached_ravdess(
     """:func:`read_ravdess`, cached as arrays in the folder ``cache``.
 
     The file's name holds a digest of the feature settings, the landmarks and the names and sizes
-    of the sound files. A damaged file is made again. Raises DatasetError if a file of the corpus is
+    of the sound files. A damaged file is replaced. Raises DatasetError if a file of the corpus is
     missing or unreadable, OutputError if the cache cannot be written.
     """
     config = config or FeatureConfig()
@@ -181,7 +181,7 @@ def _packed(clips: Sequence[RavdessClip]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "clips": pack_json([(c.clip_id, c.actor, c.emotion, c.polarity) for c in clips])
     }
-    for name, dtype in KEPT.items():
+    for name, dtype in CACHED_ARRAYS.items():
         of_face = name in ("times_s", "landmarks", "neutral")
         holders = [clip.face if of_face else clip for clip in clips]
         arrays |= pack(name, [getattr(holder, name, None) for holder in holders], dtype)
@@ -190,7 +190,7 @@ def _packed(clips: Sequence[RavdessClip]) -> dict[str, NDArray[Any]]:
 
 def _unpacked(arrays: Arrays) -> list[RavdessClip]:
     facts = json.loads(arrays["clips"].tobytes())
-    columns = [unpack(name, arrays, dtype) for name, dtype in KEPT.items()]
+    columns = [unpack(name, arrays, dtype) for name, dtype in CACHED_ARRAYS.items()]
     clips = []
     for fact, power, prosody, landmarks, neutral, times_s, speech in zip(
         facts, *columns, strict=True
@@ -206,7 +206,8 @@ def _unpacked(arrays: Arrays) -> list[RavdessClip]:
 def _speech_span(
     samples: NDArray[np.float32], rate_hz: int, detector: segmentation.SpeechDetector
 ) -> tuple[float, float]:
-    """First start and last end of speech in seconds; the whole clip if none is found."""
+    """Start of the first and end of the last speech segment in seconds; the whole clip if there is
+    none."""
     segmenter = segmentation.SpeechSegmenter(detector)
     segments = segmenter.push(0.0, samples) + segmenter.flush()
     if not segments:
