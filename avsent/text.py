@@ -52,6 +52,11 @@ def quoted(cell: str) -> str:
     return f"“{text if len(text) <= 40 else text[:39] + '…'}”"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def clock(seconds: float) -> str:
     """A time to a tenth of a second: ``0:07.5``, ``1:02:03.0``."""
     tenths = round(abs(seconds) * 10)

@@ -19,11 +19,11 @@ from avsent.model.networks.config import FusionConfig
 from avsent.training.data.open import open_corpus
 from avsent.training.losses import Updates, balanced_weights
 from avsent.training.metrics import ACCURACY, AUC, BALANCED_ACCURACY, classification_metrics
-from avsent.training.run import PretrainedSource, SeedContext, pretrain_source, train_seed
+from avsent.training.run import train_seed
 from avsent.training.settings import TrainSettings, for_source
-from avsent.training.source import make_model
-from avsent.training.splits import Material, make_material, make_task
-from avsent.training.trainer import FitSetup, make_transfer, one_epoch
+from avsent.training.source import PretrainedSource, pretrain_source
+from avsent.training.splits import SeedData, make_seed_data, make_task
+from avsent.training.trainer import FitSetup, SeedContext, make_model, make_transfer, one_epoch
 
 METRICS = (ACCURACY, BALANCED_ACCURACY, AUC)
 SEEDS = tuple(range(10))
@@ -91,7 +91,7 @@ class Mosi:
         self.sha256 = hashlib.sha256(data.read_bytes()).hexdigest()
         self.task = make_task(open_corpus(data), "label", "2")
         self._cache = kept
-        self._materials: dict[Any, Material] = {}
+        self._materials: dict[Any, SeedData] = {}
         self._teachings: dict[Any, PretrainedSource] = {}
 
     def target(self, settings: TrainSettings, seed: int) -> Figures:
@@ -104,7 +104,7 @@ class Mosi:
             )
             target, transfer = "+".join(settings.target), settings.transfer
             progress(f"seed {seed}  {target}  {settings.fusion.name}  β {transfer.decoder}")
-            parts = {"valid": trained.valid, "test": trained.test}
+            parts = trained.predictions
             found: Figures = {"best_epoch": trained.progress.best_epoch}
             return found | {p: _figures(o.class_truth(), o.probabilities) for p, o in parts.items()}
 
@@ -134,11 +134,11 @@ class Mosi:
         key = {"kind": kind, "data": self.sha256[:16], "seed": seed}
         return {**key, "settings": dataclasses.asdict(settings)}
 
-    def material(self, settings: TrainSettings, seed: int) -> Material:
+    def material(self, settings: TrainSettings, seed: int) -> SeedData:
         """The parts of ``seed``, with vectors of the texts."""
         name = settings.text.encoder, seed
         if name not in self._materials:
-            made = make_material(self.task, settings, seed, words=True)
+            made = make_seed_data(self.task, settings, seed, words=True)
             self._materials = {name: made}
         return self._materials[name]
 

@@ -50,8 +50,9 @@ from avsent.training.modality_check import (
     noisy_landmarks,
     with_noise,
 )
-from avsent.training.run import SeedContext, train_seed
-from avsent.training.splits import Material, make_material
+from avsent.training.run import train_seed
+from avsent.training.splits import SeedData, make_seed_data
+from avsent.training.trainer import SeedContext
 from recipes.corpora import TEST_ACTORS, load_clips, of_actors
 from recipes.default_models import GROUPS, STILLS_HELD, VALIDATION, held_out_posteriors
 from recipes.fusion import (
@@ -403,7 +404,7 @@ def measure_mosi(mosi: Mosi, seed: int) -> Figures:
     progress(f"MOSI, seed {seed}")
     plain = changed(STRONG, check=False)
     dropout = changed(plain, optimiser={"modality_dropout": MODALITY_DROPOUT})
-    material = make_material(mosi.task, plain, seed, words=False)
+    material = make_seed_data(mosi.task, plain, seed, words=False)
     own = GuardData(material.train, material.valid, with_noise(material.valid, seed))
     systems = {
         name: guard(train_seed(material, settings, seed, SeedContext(CPU)).model, own, seed)
@@ -425,7 +426,7 @@ def measure_mosi(mosi: Mosi, seed: int) -> Figures:
     found = judge_all(systems, {kind: (v, v, no_faults) for kind, v in tests.items()})
     rng = np.random.default_rng([seed, 2])
     parts = {p: _noisy(getattr(material, p), 2000 + seed, rng) for p in ("train", "valid")}
-    dirty: Material = dataclasses.replace(material, **parts)
+    dirty: SeedData = dataclasses.replace(material, **parts)
     found["noise in training"] = {}
     for name, check, way in (
         ("unprotected", False, "unprotected"),

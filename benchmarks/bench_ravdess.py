@@ -23,14 +23,16 @@ from ravdess_vectors import adapted, ravdess_vectors
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.text import read_text_corpus
 from avsent.training.evaluation import Predictions, evaluate
-from avsent.training.run import PretrainedSource, SeedContext, pretrain_source, train_seed
+from avsent.training.run import train_seed
 from avsent.training.settings import (
     OptimiserSettings,
     SplitSettings,
     TrainSettings,
     TransferSettings,
 )
-from avsent.training.splits import Material, Task, make_material, make_task
+from avsent.training.source import PretrainedSource, pretrain_source
+from avsent.training.splits import SeedData, Task, make_seed_data, make_task
+from avsent.training.trainer import SeedContext
 from recipes.corpora import FOLDS
 
 VERSION = 1
@@ -136,11 +138,11 @@ class Laboratory:
         )
         return make_task(parts, "emotion", "auto")
 
-    def material(self, trial: Trial) -> Material:
+    def material(self, trial: Trial) -> SeedData:
         """Parts of a trial; its seed draws the validation actors."""
         split = SplitSettings(validation=VALIDATION_ACTORS / (24 - len(FOLDS[trial.fold])))
         settings, task = changed(trial.settings, split=split), self._task(trial.corpus, trial.fold)
-        return make_material(task, settings, trial.seed, words=False)
+        return make_seed_data(task, settings, trial.seed, words=False)
 
     def measure(self, trial: Trial, *, test: bool) -> Figures:
         """Figures of a trial, kept. Tuning asks for no ``test`` figures: none are computed."""
@@ -164,11 +166,11 @@ class Laboratory:
         if teaching is not None:
             given = teaching.predictions.items()
             found["source"] = {part: _scores(p) for part, p in given if test or part == "valid"}
-        if test and trained.test is not None:
-            found["test"] = _scores(trained.test)
+        if test and "test" in trained.predictions:
+            found["test"] = _scores(trained.predictions["test"])
         return found
 
-    def _teaching(self, trial: Trial, material: Material) -> PretrainedSource:
+    def _teaching(self, trial: Trial, material: SeedData) -> PretrainedSource:
         """The source of a trial, kept for trials that share it. A text source depends on neither
         fold nor target: one for each seed, and only what it teaches whom is the fold's."""
         transfer = trial.settings.transfer

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from avsent.extraction.features.voice import FLOOR_DB, HOP_SAMPLES, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.feature_cache import CorpusOptions
+from avsent.training.data.feature_files import CorpusOptions
 from avsent.training.data.open import open_corpus
 
 Array = NDArray[np.float64]

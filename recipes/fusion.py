@@ -43,9 +43,11 @@ from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.metrics import Scores
 from avsent.training.modality_check import SNR, GuardData, noisy_landmarks
-from avsent.training.run import SeedContext, Trained, pretrain_source, train_seed
+from avsent.training.run import Trained, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
-from avsent.training.splits import make_material, make_task
+from avsent.training.source import pretrain_source
+from avsent.training.splits import make_seed_data, make_task
+from avsent.training.trainer import SeedContext
 from recipes.corpora import (
     Stills,
     another_microphone,
@@ -484,7 +486,7 @@ def fuse(
         check=settings.check,
     )
     task = make_task(corpus, train_settings.label, train_settings.labels)
-    material = make_material(task, train_settings, seed, words=False)
+    material = make_seed_data(task, train_settings, seed, words=False)
     context = SeedContext(torch.device("cpu"))
     source = None
     if settings.transfer.active:

@@ -38,7 +38,7 @@ from avsent.training.settings import (
     TrainSettings,
     TransferSettings,
 )
-from avsent.training.splits import Material, make_material, make_task
+from avsent.training.splits import SeedData, make_seed_data, make_task
 
 AUDIO, FACE, WORDS = 6, 5, 4
 SIZES = {"audio": AUDIO, "face": FACE, "text": WORDS}
@@ -124,9 +124,9 @@ def small_settings(
     )
 
 
-def material_of(corpus: Corpus, settings: TrainSettings, *, words: bool = True) -> Material:
-    """The material of seed 0."""
-    return make_material(
+def seed_data_of(corpus: Corpus, settings: TrainSettings, *, words: bool = True) -> SeedData:
+    """The parts of seed 0."""
+    return make_seed_data(
         make_task(corpus, settings.label, settings.labels), settings, 0, words=words
     )
 

@@ -14,9 +14,10 @@ from avsent.cli import options, outcome, progress
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.files import check_target
 from avsent.options import FaceChoice
+from avsent.text import counted
 
 if TYPE_CHECKING:
-    from avsent.training.data import corpus, feature_cache
+    from avsent.training.data import corpus, feature_files
 
 MEDIA = options.argument("DATA", f"A manifest, or {options.LAYOUTS}")
 
@@ -69,8 +70,8 @@ def check_(
     notes = sum(problem.is_note for problem in problems)
     wrong = len(problems) - notes
     if not quiet:
-        found = [check.counted(wrong, "problem") if wrong else "nothing wrong"]
-        found += [check.counted(notes, "note")] if notes else []
+        found = [counted(wrong, "problem") if wrong else "nothing wrong"]
+        found += [counted(notes, "note")] if notes else []
         outcome.say(
             "", f"{check.summary(rows, files, label, label_check.label_set)}; {', '.join(found)}"
         )
@@ -94,7 +95,7 @@ def import_(
 
     The media files stay where they are and are not checked.
     """
-    from avsent.training.data import check, manifest
+    from avsent.training.data import manifest
 
     options.check_ending("-o", output, (".csv",))
     rows = manifest.read_rows(data)
@@ -103,7 +104,7 @@ def import_(
         raise OutputError(f"{output} is there already; choose another name, or give --force")
     manifest.write_manifest(output, rows)
     if not quiet:
-        outcome.say("", f"wrote {output}: {check.counted(len(rows), 'utterance')}")
+        outcome.say("", f"wrote {output}: {counted(len(rows), 'utterance')}")
 
 
 def extract(
@@ -138,9 +139,9 @@ def extract(
     check_target(output, [data, *filter(None, [landmarks])])
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.training.data import feature_cache, feature_files
+    from avsent.training.data import feature_files
 
-    corpus_options = feature_cache.CorpusOptions(cache=cache, face=face, landmarks=landmarks)
+    corpus_options = feature_files.CorpusOptions(cache=cache, face=face, landmarks=landmarks)
     corpus = open_data(data, corpus_options, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
@@ -152,7 +153,7 @@ def extract(
 
 
 def open_data(
-    data: Path, corpus_options: feature_cache.CorpusOptions, *, quiet: bool
+    data: Path, corpus_options: feature_files.CorpusOptions, *, quiet: bool
 ) -> corpus.Corpus:
     """The corpus in ``data``, behind a progress bar, with its warnings printed."""
     from avsent.training.data.open import open_corpus

@@ -55,7 +55,7 @@ def evaluate(
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.checkpoint import load_config
     from avsent.training import evaluation, plots
-    from avsent.training.data.feature_cache import CorpusOptions
+    from avsent.training.data.feature_files import CorpusOptions
 
     where = machine.torch_device(device)
     corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)

@@ -177,7 +177,7 @@ def train(
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.networks.config import FusionConfig
     from avsent.training import run, run_folder
-    from avsent.training.data import feature_cache, text
+    from avsent.training.data import feature_files, text
 
     chosen = settings.TrainSettings(
         target=tuple(target.split(",")),
@@ -216,7 +216,7 @@ def train(
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
     request = run.Request(
-        corpus=open_data(data, feature_cache.CorpusOptions(cache=cache, check=check), quiet=quiet),
+        corpus=open_data(data, feature_files.CorpusOptions(cache=cache, check=check), quiet=quiet),
         settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,

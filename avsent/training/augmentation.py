@@ -91,8 +91,7 @@ def _stretched(power: NDArray[np.float32], rng: np.random.Generator) -> NDArray[
     warp = rng.uniform(1 - MEL_WARP, 1 + MEL_WARP)
     columns = (np.arange(new_frames, dtype=np.float32) + 0.5) * (frames / new_frames) - 0.5
     rows = np.arange(bands, dtype=np.float32) * np.float32(warp)
-    grid_x = np.broadcast_to(columns[None], (bands, new_frames)).astype(np.float32)
-    grid_y = np.broadcast_to(rows[:, None], (bands, new_frames)).astype(np.float32)
+    grid_x, grid_y = np.meshgrid(columns.astype(np.float32), rows)
     return np.maximum(
         cv2.remap(power, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), 0.0
     )

@@ -45,8 +45,7 @@ class Videos:
     def usable(self, modalities: Sequence[str]) -> NDArray[np.bool_]:
         """Where there is a label and one of the ``modalities`` [V, U]."""
         present = torch.stack([self.present[name] for name in modalities]).any(dim=0)
-        both: NDArray[np.bool_] = (self.known() & present).numpy()
-        return both
+        return np.asarray((self.known() & present).numpy())
 
 
 def make_videos(
@@ -160,47 +159,39 @@ def _raw(
     # In training the batch norms need all utterances together.
     step = len(chosen) if model.training else CHUNK
     parts = [
-        _encode_voices(model, batch, videos.floor_db, device, rng)
-        if modality == "audio"
-        else _encode_faces(model, batch, device, rng)
+        _encode(model, modality, batch, videos.floor_db, device, rng)
         for batch in (chosen[i : i + step] for i in range(0, len(chosen), step))
     ]
     representations = torch.cat(parts).to(result.dtype)  # mixed precision gives bfloat16
     return result.index_put((places[:, 0].to(device), places[:, 1].to(device)), representations)
 
 
-def _encode_voices(
+def _encode(
     model: TargetModel,
+    modality: str,
     samples: Sequence[Sample],
     floor_db: float,
     device: torch.device,
     rng: np.random.Generator | None,
 ) -> Tensor:
-    powers = [sample.audio for sample in samples if sample.audio is not None]
-    if rng is None:
-        log_mels = [normalised_log(power, floor_db) for power in powers]
-    else:
+    """Representations [N, R] of raw utterances. The prosody, neutral face and pictures of augmented
+    ones are not known."""
+    unknown = [None] * len(samples)
+    if modality == "audio":
+        powers = [sample.audio for sample in samples if sample.audio is not None]
+        if rng is None:
+            log_mels = [normalised_log(power, floor_db) for power in powers]
+            return encode_voices(model, log_mels, [sample.prosody for sample in samples], device)[0]
         log_mels = [augmented_log_mel(power, rng, floor_db) for power in powers]
-    # The prosody of an augmented voice is not known.
-    prosody = [sample.prosody if rng is None else None for sample in samples]
-    return encode_voices(model, log_mels, prosody, device)[0]
-
-
-def _encode_faces(
-    model: TargetModel,
-    samples: Sequence[Sample],
-    device: torch.device,
-    rng: np.random.Generator | None,
-) -> Tensor:
+        return encode_voices(model, log_mels, unknown, device)[0]
     sequences = [sample.face for sample in samples if sample.face is not None]
     if rng is None:
         neutrals = [sample.neutral for sample in samples]
-        looks = [look_at(model, [sample.pictures], device)[0] for sample in samples]
-        return encode_faces(model, sequences, neutrals, looks, device)[0]
+        pixels = [look_at(model, [sample.pictures], device)[0] for sample in samples]
+        return encode_faces(model, sequences, neutrals, pixels, device)[0]
     drawn = torch.from_numpy(np.stack([draw_frames(sequence, rng) for sequence in sequences]))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     changed = list(augmented_landmarks(drawn, generator).numpy())
-    unknown = [None] * len(changed)
     return encode_faces(model, changed, unknown, unknown, device)[0]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from avsent.training.data.corpus import SPLITS, Corpus
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import ClassScores, Interval
 from avsent.training.run_folder import PARTS_FILE, read_run_file
-from avsent.training.splits import encode_labels
+from avsent.training.splits import SeedData, encode_labels
 
 LEVEL = 0.95
 SPEAKER_METRICS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
@@ -42,10 +42,10 @@ class Predictions:
 
     ``keys``, ``videos``, ``speakers`` [N]: the utterance, its video, its speaker ("": unknown).
     ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
-    ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head.
-    With both, ``labels`` are the three polarities, and the true class is the sign of the number.
-    Raises ValueError for lengths that differ, no utterances, neither probabilities nor values, a
-    truth that is no class index or no finite number, probabilities that do not sum to 1.
+    ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head,
+    whose ``labels`` are the three polarities; the true class is the sign of the number. Raises
+    ValueError for lengths that differ, no utterances, a truth that is no class index or no finite
+    number, probabilities that do not sum to 1.
     """
 
     keys: tuple[str, ...]
@@ -53,7 +53,7 @@ class Predictions:
     speakers: tuple[str, ...]
     labels: tuple[str, ...]
     truth: NDArray[Any]
-    probabilities: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float64]
     values: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
@@ -67,21 +67,18 @@ class Predictions:
                 raise ValueError("a number is missing or infinite; leave such utterances out")
         if shapes != {(count,)}:
             raise ValueError(f"{count} keys, but arrays of {sorted(shapes)}")
-        if self.probabilities is not None:
-            if self.probabilities.shape != (count, len(self.labels)) or len(self.labels) < 2:
-                raise ValueError(
-                    f"probabilities {self.probabilities.shape} for {count} utterances and "
-                    f"{len(self.labels)} labels"
-                )
-            off = np.abs(self.probabilities.sum(axis=1) - 1).max()
-            if not (self.probabilities >= 0).all() or off > 1e-3:
-                raise ValueError("probabilities must be 0 or more and sum to 1 for each utterance")
-            if self.values is not None and self.labels != POLARITY_LABELS:
-                names = ", ".join(POLARITY_LABELS)
-                raise ValueError(f"beside numbers, the classes must be {names}")
-            self.class_truth()
-        elif self.values is None:
-            raise ValueError("predictions need probabilities, values or both")
+        if self.probabilities.shape != (count, len(self.labels)) or len(self.labels) < 2:
+            raise ValueError(
+                f"probabilities {self.probabilities.shape} for {count} utterances and "
+                f"{len(self.labels)} labels"
+            )
+        off = np.abs(self.probabilities.sum(axis=1) - 1).max()
+        if not (self.probabilities >= 0).all() or off > 1e-3:
+            raise ValueError("probabilities must be 0 or more and sum to 1 for each utterance")
+        if self.values is not None and self.labels != POLARITY_LABELS:
+            names = ", ".join(POLARITY_LABELS)
+            raise ValueError(f"beside numbers, the classes must be {names}")
+        self.class_truth()
 
     def class_truth(self, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.int64]:
         """The true class index of ``rows``; of numbers, that of their polarity."""
@@ -95,16 +92,11 @@ class Predictions:
         found: _Figures = {}
         if self.values is not None:
             found |= metrics.regression_metrics(self.truth[rows], self.values[rows])
-        if self.probabilities is not None:
-            found |= metrics.classification_metrics(
-                self.class_truth(rows), self.probabilities[rows]
-            )
-        return found
+        truth = self.class_truth(rows)
+        return found | metrics.classification_metrics(truth, self.probabilities[rows])
 
-    def confusion(self) -> NDArray[np.int64] | None:
-        """Counts [C, C] (rows: truth, columns: decision); None without probabilities."""
-        if self.probabilities is None:
-            return None
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts [C, C] (rows: truth, columns: decision)."""
         decided = self.probabilities.argmax(axis=1)
         return metrics.confusion_counts(self.class_truth(), decided, len(self.labels))
 
@@ -118,24 +110,14 @@ class SpeakerScores:
     metrics: _Figures
 
 
-class TableRow(NamedTuple):
-    """A figure as text: "balanced accuracy", ".612", ".580 – .644", ".333"."""
-
-    name: str
-    value: str
-    interval: str
-    baseline: str
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``).
 
     ``metrics``: None if undefined; ``intervals``: by bootstrap over videos, None if there is none;
     ``baseline``: of always deciding for the training part's commonest class, or mean number:
-    ``baseline_class`` and ``baseline_value``; empty if these are unknown. ``per_class`` and
-    ``confusion`` (rows: truth, columns: decision) are empty without probabilities, ``per_speaker``
-    without known speakers.
+    ``baseline_class`` and ``baseline_value``; empty if these are unknown. ``confusion``: rows are
+    truth, columns decisions. ``per_speaker`` is empty without known speakers.
     """
 
     labels: tuple[str, ...]
@@ -155,11 +137,11 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, dicts, numbers and None, ready for JSON."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain
+        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
-    def table_rows(self) -> list[TableRow]:
-        """One row per figure, "–" for what is undefined."""
+    def table_rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, value, interval and baseline of each figure, such as "AUC", "0.612",
+        "0.580 – 0.644", "0.333"; "–" for what is undefined."""
 
         def text(*values: float | None) -> str:
             return "–" if None in values else " – ".join(f"{value:.3f}" for value in values)
@@ -169,7 +151,7 @@ class Evaluation:
             interval = self.intervals.get(name)
             ends = (None,) if interval is None else (interval.low, interval.high)
             baseline = text(self.baseline.get(name))
-            rows.append(TableRow(metrics.TITLES[name], text(value), text(*ends), baseline))
+            rows.append((metrics.TITLES[name], text(value), text(*ends), baseline))
         return rows
 
 
@@ -211,9 +193,9 @@ def evaluate(
         baseline=_baseline(predictions, majority_class, train_mean),
         baseline_class=None if majority_class is None else predictions.labels[majority_class],
         baseline_value=None if train_mean is None else float(train_mean),
-        per_class=() if confusion is None else metrics.class_scores(confusion, predictions.labels),
+        per_class=metrics.class_scores(confusion, predictions.labels),
         per_speaker=_per_speaker(predictions),
-        confusion=() if confusion is None else tuple(map(tuple, confusion.tolist())),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )
 
 
@@ -224,7 +206,7 @@ def _baseline(
     if predictions.values is not None and train_mean is not None:
         constant = np.full(len(predictions.keys), float(train_mean))
         found |= metrics.regression_metrics(predictions.truth, constant)
-    if predictions.probabilities is not None and majority_class is not None:
+    if majority_class is not None:
         certain = np.zeros_like(predictions.probabilities)
         certain[:, majority_class] = 1
         found |= metrics.classification_metrics(predictions.class_truth(), certain)
@@ -296,10 +278,7 @@ def validation(
 
 
 def predictions_of(
-    model: TargetModel,
-    videos: Videos,
-    device: torch.device,
-    calibration: Calibration | None = None,
+    model: TargetModel, videos: Videos, device: torch.device, calibration: Calibration | None = None
 ) -> Predictions:
     """Predictions on every utterance with a label and one of the model's modalities."""
     model.to(device)
@@ -316,6 +295,17 @@ def predictions_of(
         probabilities=probabilities_of(outputs, calibration or Calibration(), real=real),
         values=outputs[:, 0].numpy() if real else None,
     )
+
+
+def held_out_predictions(
+    model: TargetModel, data: SeedData, device: torch.device, calibration: Calibration | None = None
+) -> dict[str, Predictions]:
+    """Predictions on "valid" and "test", as far as these have utterances to predict."""
+    return {
+        part: predictions_of(model, videos, device, calibration)
+        for part, videos in (("valid", data.valid), ("test", data.test))
+        if videos.usable(model.config.modalities).any()
+    }
 
 
 def calibrate(model: TargetModel, videos: Videos, device: torch.device) -> Calibration:
@@ -341,8 +331,7 @@ def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> fl
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     weight = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float64] = weight / weight.sum(axis=-1, keepdims=True)
-    return probabilities
+    return np.asarray(weight / weight.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,11 +358,9 @@ def evaluate_checkpoint(
     """Predict every labelled utterance of a part of ``corpus``, in the context of its video.
 
     ``part``: "train", "valid", "test", "all" or "auto", which is test if the corpus has a test
-    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU.
-
-    Raises:
-        CheckpointError: it is damaged, or needs other features than the corpus has.
-        DatasetError: the part is empty, or a label is none of the model's.
+    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU. Raises
+    CheckpointError if it is damaged, or needs other features than the corpus has; DatasetError if
+    the part is empty, or a label is none of the model's.
     """
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model

@@ -19,8 +19,6 @@ target learns with both of them frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,32 +34,24 @@ from avsent.training.settings import OptimiserSettings, TransferSettings
 ENCODER_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SourceEmbeddings:
-    """The source's ``embeddings`` [B, U, D], and where it has one: ``present`` [B, U] bool."""
+    """The source's ``embeddings`` [B, U, D], and where it has one: ``present`` [B, U] bool.
+
+    A source that saw the utterances of the target teaches with them as they are, in every epoch.
+    """
 
     embeddings: Tensor
     present: Tensor
+
+    def for_epoch(self, epoch: int) -> SourceEmbeddings:
+        return self
 
     def batch(self, rows: list[int], longest: int, device: torch.device) -> SourceEmbeddings:
         """Those of the videos ``rows``, for at most ``longest`` utterances each."""
         return SourceEmbeddings(
             self.embeddings[rows, :longest].to(device), self.present[rows, :longest].to(device)
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairedTeacher:
-    """A source that saw the same utterances; its embeddings [V, U, D] never change."""
-
-    source: SourceEmbeddings
-
-    @property
-    def size(self) -> int:
-        return int(self.source.embeddings.shape[-1])
-
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        return self.source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +68,6 @@ class UnpairedTeacher:
     wanted: Tensor
     seed: int
 
-    @property
-    def size(self) -> int:
-        return int(self.embeddings.shape[-1])
-
     def for_epoch(self, epoch: int) -> SourceEmbeddings:
         rng = np.random.default_rng([self.seed, epoch])
         rows = torch.zeros(self.wanted.shape, dtype=torch.long)
@@ -95,7 +81,7 @@ class UnpairedTeacher:
         return SourceEmbeddings(self.embeddings[rows], present)
 
 
-Teacher = PairedTeacher | UnpairedTeacher
+Teacher = SourceEmbeddings | UnpairedTeacher
 """A frozen source model, as the training of the target sees it."""
 
 
@@ -109,6 +95,7 @@ class EncoderHeads(nn.Module):
     def __init__(self, model: TargetModel) -> None:
         super().__init__()
         config = model.config
+        self.real = config.real
         outputs = 1 if config.real else len(config.labels)
         self.linear = nn.ModuleDict(
             {
@@ -119,12 +106,7 @@ class EncoderHeads(nn.Module):
         )
 
     def loss(
-        self,
-        model: TargetModel,
-        utterances: Utterances,
-        labels: Tensor,
-        class_weights: Tensor | None,
-        label_smoothing: float,
+        self, utterances: Utterances, labels: Tensor, weights: Tensor | None, smoothing: float
     ) -> Tensor:
         """Sum over the modalities of the classification loss by each alone."""
         losses = []
@@ -132,11 +114,7 @@ class EncoderHeads(nn.Module):
             used = ~labels.isnan() & utterances.present[name]
             if bool(used.any()):
                 logits = linear(utterances.values[name][used])
-                losses.append(
-                    _label_loss(
-                        logits, labels[used], model.config.real, class_weights, label_smoothing
-                    )
-                )
+                losses.append(_label_loss(logits, labels[used], self.real, weights, smoothing))
         return torch.stack(losses).sum() if losses else labels.new_zeros(())
 
 
@@ -201,7 +179,7 @@ class Updates:
         losses = {"classification": classification.item()}
         if self.encoder_heads.linear:
             alone = self.encoder_heads.loss(
-                self.model, utterances, labels, self._class_weights, settings.label_smoothing
+                utterances, labels, self._class_weights, settings.label_smoothing
             )
             classification = classification + ENCODER_SHARE * alone
         total = self._weights.classification * classification
@@ -237,15 +215,16 @@ class Updates:
     ) -> Tensor:
         """``β·L_dec + γ·L_adv``, with gradients for the embedding networks alone."""
         objective = torch.zeros((), device=output.logits.device)
-        with _frozen(transfer):
-            if self._weights.decoder:
-                objective = objective + self._weights.decoder * transfer.decoder_losses(
-                    output.embeddings, output.present, source.embeddings, source.present
-                )
-            if self._weights.adversarial:
-                loss = transfer.adversarial_losses(output.embeddings, output.present)
-                losses["adversarial"] = loss.item()
-                objective = objective + self._weights.adversarial * loss
+        transfer.requires_grad_(False)  # gradients only pass through it
+        if self._weights.decoder:
+            objective = objective + self._weights.decoder * transfer.decoder_losses(
+                output.embeddings, output.present, source.embeddings, source.present
+            )
+        if self._weights.adversarial:
+            loss = transfer.adversarial_losses(output.embeddings, output.present)
+            losses["adversarial"] = loss.item()
+            objective = objective + self._weights.adversarial * loss
+        transfer.requires_grad_(True)
         return objective
 
     def _apply(self, name: str, module: nn.Module, loss: Tensor) -> None:
@@ -296,9 +275,7 @@ def _label_loss(
     """Loss of ``logits`` [N, C] (numbers: [N, 1]) for ``labels`` [N]."""
     if real:
         return functional.smooth_l1_loss(logits[:, 0], labels.float())
-    return functional.cross_entropy(
-        logits, labels.long(), weight=weights, label_smoothing=smoothing
-    )
+    return functional.cross_entropy(logits, labels.long(), weights, label_smoothing=smoothing)
 
 
 def drop_inputs(utterances: Utterances, inputs: float, modality: float) -> Utterances:
@@ -328,16 +305,6 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     weights = torch.zeros(classes)
     weights[occurring] = counts.sum() / (occurring.sum() * counts[occurring])
     return weights
-
-
-@contextmanager
-def _frozen(transfer: Transfer) -> Iterator[None]:
-    """Gradients pass through ``transfer``, its own parameters get none."""
-    transfer.requires_grad_(False)
-    try:
-        yield
-    finally:
-        transfer.requires_grad_(True)
 
 
 def one_cycle(progress: float, peak: float) -> float:

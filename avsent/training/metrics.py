@@ -24,8 +24,6 @@ REGRESSION_METRICS = (
 )
 MAE, CORRELATION, ACC_7, ACC_5, ACC_2_HAS0, F1_HAS0, ACC_2_NON0, F1_NON0 = REGRESSION_METRICS
 
-LOWER_IS_BETTER = frozenset({CALIBRATION_ERROR, MAE})
-
 TITLES = {
     ACCURACY: "accuracy",
     BALANCED_ACCURACY: "balanced accuracy",
@@ -57,10 +55,6 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
     """Rows: truth; columns: decision."""
 
-    @property
-    def count(self) -> int:
-        return sum(map(sum, self.confusion))
-
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
@@ -85,12 +79,8 @@ class Interval:
 
 
 def class_indices(truth: NDArray[Any], classes: int) -> Indices:
-    """``truth`` [N] as class indices.
-
-    Raises:
-        ValueError: one of them is no whole number from 0 to ``classes`` − 1. Without this check,
-            an index of −1 ("no label") would count as the last class.
-    """
+    """``truth`` [N] as class indices. Raises ValueError for one that is no whole number from 0 to
+    ``classes`` − 1: an index of −1 ("no label") would count as the last class."""
     indices = np.asarray(truth)
     wrong = ~((indices >= 0) & (indices < classes)) | (indices != np.floor(indices))
     if wrong.any():

@@ -8,8 +8,7 @@ ratio of 0.01, or by that of another utterance in its place. The use of proxies 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -120,9 +119,7 @@ def _whitened(rows: Matrix, ridge: float) -> tuple[Matrix, Matrix]:
     return mean, whitening
 
 
-def without_outliers(
-    videos: Videos, modalities: tuple[str, ...] = MODALITIES
-) -> tuple[Videos, dict[str, int]]:
+def without_outliers(videos: Videos, modalities: Sequence[str]) -> tuple[Videos, dict[str, int]]:
     """``videos`` without outlier vectors, and the number of these by modality."""
     present, found = dict(videos.present), {}
     for modality in modalities:
@@ -152,11 +149,11 @@ def outliers(vectors: Tensor) -> Tensor:
     return outside
 
 
-def with_noise(videos: Videos, seed: int, snr: float = SNR) -> Videos:
+def with_noise(videos: Videos, seed: int) -> Videos:
     """``videos`` with noise in every modality of every utterance: on ready-made vectors (by their
     deviations over ``videos``), on the mel power of voices, on the landmarks of faces."""
     rng = np.random.default_rng([seed, 409])
-    strength = float(np.sqrt(1 / snr))
+    strength = float(np.sqrt(1 / SNR))
     vectors = {}
     for modality, values in videos.vectors.items():
         there = videos.present[modality]
@@ -167,24 +164,21 @@ def with_noise(videos: Videos, seed: int, snr: float = SNR) -> Videos:
             there[..., None], values + strength * deviation * noise, values
         )
     samples = tuple(
-        tuple(_noisy_sample(sample, vectors, snr, rng) for sample in video)
-        for video in videos.samples
+        tuple(_noisy_sample(sample, vectors, rng) for sample in video) for video in videos.samples
     )
     return dataclasses.replace(videos, samples=samples, vectors=vectors)
 
 
-def _noisy_sample(
-    sample: Sample, vectors: Mapping[str, Tensor], snr: float, rng: np.random.Generator
-) -> Sample:
+def _noisy_sample(sample: Sample, vectors: Collection[str], rng: np.random.Generator) -> Sample:
     """A raw ``sample`` with noise; modalities in ``vectors`` stay as they are."""
     changed = sample
     if sample.audio is not None and "audio" not in vectors:
         noise = rng.gamma(NOISE_SHAPE, 1 / NOISE_SHAPE, sample.audio.shape)
-        power = (sample.audio + sample.audio.mean() / snr * noise).astype(np.float32)
+        power = (sample.audio + sample.audio.mean() / SNR * noise).astype(np.float32)
         # The prosody of a changed voice is not known.
         changed = dataclasses.replace(changed, audio=power, prosody=None)
     if sample.face is not None and "face" not in vectors:
-        landmarks = noisy_landmarks(sample.face, snr, rng)
+        landmarks = noisy_landmarks(sample.face, SNR, rng)
         changed = dataclasses.replace(changed, face=landmarks, pictures=None)
     return changed
 
@@ -197,12 +191,10 @@ def noisy_landmarks(
     movement = np.sqrt(np.mean(np.var(landmarks, axis=0))) + MIN_MOVEMENT
     noise = rng.normal(size=landmarks.shape) * movement / np.sqrt(snr)
     points = torch.from_numpy((landmarks + noise).astype(np.float32))
-    found: NDArray[np.float32] = upright(points).numpy()
-    return found
+    return np.asarray(upright(points).numpy())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedPart:
+class EncodedPart(NamedTuple):
     """All utterances of a part, encoded as one batch, and their ``labels`` [V, U]."""
 
     utterances: Utterances
@@ -213,8 +205,7 @@ class EncodedPart:
         return self.utterances.present["audio"] & self.utterances.present["face"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GuardData:
+class GuardData(NamedTuple):
     """``train``: videos whose pairs the projections are fitted on, labelled or not; ``valid``: the
     thresholds are chosen on them; ``noisy``: the same videos with noise in both modalities."""
 
@@ -233,12 +224,10 @@ def fit_guard(
     distance_limits: Sequence[float] = DISTANCE_LIMITS,
     false_alarms: Sequence[float] = FALSE_ALARMS,
 ) -> ModalityCheck | None:
-    """A guard for ``model``; None for a model of one modality, or with too few pairs.
+    """A guard for ``model``, which has voice and face; None with too few pairs of these.
 
     ``distance_limits`` and ``false_alarms``: the thresholds to choose from.
     """
-    if model.config.modalities != MODALITIES:
-        return None
     model.to(device).eval()
     model.set_modality_check(None)
     train = _encoded_part(model, data.train, device)
@@ -249,7 +238,7 @@ def fit_guard(
     noisy = _encoded_part(model, data.noisy, device).utterances
     rng = np.random.default_rng([seed, 411])
     mixed = [
-        EncodedPart(damaged(valid.utterances, noisy, rng), valid.labels)
+        valid._replace(utterances=damaged(valid.utterances, noisy, rng))
         for _ in range(DAMAGED_COPIES)
     ]
     choices = _thresholds(guard, valid, distance_limits, false_alarms)
@@ -355,7 +344,6 @@ def _best_thresholds(
 ) -> ModalityCheckConfig:
     """The thresholds with the least loss on ``mixed``, of those that do not raise the loss on
     ``valid``; of equal ones the first."""
-    model.set_modality_check(None)
     most = _loss(model, valid)
     best, least = guard.config, np.inf
     for config in choices:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from avsent.errors import InputError
 from avsent.files import prepare_folder
-from avsent.training.metrics import LOWER_IS_BETTER, TITLES
+from avsent.training.metrics import TITLES
 from avsent.training.run_folder import SPACES_FILE, RunFolder
 from avsent.training.source import EmbeddingSpace, read_spaces
 from avsent.views import figures
@@ -30,31 +30,19 @@ _MAX_PAIRS = 400
 
 @figures.settings()
 def save_loss_curves(
-    path: Path,
-    epochs: Sequence[Mapping[str, Any]],
-    *,
-    metric: str = "balanced_accuracy",
-    best_epoch: int | None = None,
+    path: Path, epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int
 ) -> None:
     """Draw the training losses, a panel each as their scales differ, and the validation figure.
 
     ``epochs``: one record per epoch: ``epoch`` (from 1; by default counted), any of ``LOSS_PARTS``,
     and ``metric``. Values that are absent, None or not finite leave a gap; a part that never occurs
-    gets no panel. ``best_epoch``: the epoch that was kept, by default the first with the best
-    ``metric``.
-
-    Raises:
-        ValueError: there are no epochs, or the suffix is none of ``SUFFIXES``.
-        OutputError: the file cannot be written.
+    gets no panel. ``best_epoch``: the epoch that was kept. Raises ValueError for no epochs or a
+    suffix that is none of ``SUFFIXES``, OutputError if the file cannot be written.
     """
     if not epochs:
         raise ValueError("there are no epochs to draw")
     at = [float(record.get("epoch", place)) for place, record in enumerate(epochs, start=1)]
     parts = [part for part in LOSS_PARTS if np.isfinite(_series(epochs, part)).any()]
-    chosen = _series(epochs, metric)
-    if best_epoch is None and np.isfinite(chosen).any():
-        best = np.nanargmin(chosen) if metric in LOWER_IS_BETTER else np.nanargmax(chosen)
-        best_epoch = int(at[int(best)])
     shown = TITLES.get(metric, metric.replace("_", " "))
     titles = [*(f"{part} loss (training)" for part in parts), f"{shown} (validation)"]
     columns = min(len(titles), 3)
@@ -64,22 +52,17 @@ def save_loss_curves(
         axes = figure.add_subplot(rows, columns, place + 1)
         values = _series(epochs, name)
         last = name == metric and place == len(parts)
-        axes.plot(
-            at, values, color=figures.BLUE if last else figures.BLACK, lw=1.4, marker="o", ms=2.5
-        )
+        colour = figures.BLUE if last else figures.BLACK
+        axes.plot(at, values, color=colour, lw=1.4, marker="o", ms=2.5)
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set_xlabel("epoch", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
         figures.plain_frame(axes, grid="both")
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
+        axes.axvline(best_epoch, color=figures.VERMILLION, lw=1.2, ls="--", zorder=1)
         if last and best_epoch in at and np.isfinite(value := values[at.index(best_epoch)]):
-            axes.plot(
-                [best_epoch], [value], marker="o", ms=6, color=figures.VERMILLION, clip_on=False
-            )
-            axes.set_title(
-                f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}", fontsize=10, parse_math=False
-            )
+            axes.plot([best_epoch], [value], "o", ms=6, color=figures.VERMILLION, clip_on=False)
+            kept = f"{title}\nkept: epoch {best_epoch:g}, {value:.3f}"
+            axes.set_title(kept, fontsize=10, parse_math=False)
     figures.save_figure(figure, path)
 
 
@@ -87,12 +70,9 @@ def save_loss_curves(
 def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
-    """Draw counts [C, C] (rows: truth, columns: decision) with their share of the row.
-
-    Raises:
-        ValueError: counts and labels do not match, or a suffix of another kind.
-        OutputError: the file cannot be written.
-    """
+    """Draw counts [C, C] (rows: truth, columns: decision) with their share of the row. Raises
+    ValueError if counts and labels do not match, or for a suffix of another kind, OutputError if
+    the file cannot be written."""
     counts = np.asarray(confusion)
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(f"confusion {counts.shape} for {len(labels)} labels")
@@ -131,12 +111,9 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
     ``names`` [C] of the classes. Both panels share one basis, the first two principal components
     of all embeddings together: a frozen source stays where it is, and what differs between the
     panels has moved in the space itself. At most 400 utterances are drawn (evenly chosen); all are
-    used for the basis and for the mean distance in the full space, given above each panel.
-
-    Raises:
-        ValueError: shapes that do not match, fewer than two dimensions, no utterances, or a suffix
-            that is none of ``SUFFIXES``.
-        OutputError: the file cannot be written.
+    used for the basis and for the mean distance in the full space, given above each panel. Raises
+    ValueError for shapes that do not match, fewer than two dimensions, no utterances, or a suffix
+    that is none of ``SUFFIXES``; OutputError if the file cannot be written.
     """
     source, before, after = (
         np.asarray(points, dtype=float) for points in (space.source, space.before, space.after)
@@ -259,11 +236,7 @@ def _history(log: Path) -> list[dict[str, Any]]:
         raise InputError(f"{log}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{log}: damaged; restore it, or remove it") from error
-    return [
-        {name: value for name, value in epoch.items() if name != "stage"}
-        for epoch in found
-        if isinstance(epoch, dict) and epoch.get("stage") == "target"
-    ]
+    return [e for e in found if isinstance(e, dict) and e.pop("stage", None) == "target"]
 
 
 def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Path]:

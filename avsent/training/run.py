@@ -21,34 +21,18 @@ from avsent.files import atomic_text
 from avsent.labels import MODALITIES
 from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, save_checkpoint
-from avsent.model.folders import RUN_FORMAT
-from avsent.model.networks.config import VectorSizes
 from avsent.model.networks.fusion import PAIRS_ONLY
 from avsent.model.networks.target import TargetModel
-from avsent.training import run_folder
-from avsent.training.data.corpus import SPLITS, Corpus
+from avsent.training import modality_check, run_folder, source
+from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
-from avsent.training.dataset import Videos
-from avsent.training.evaluation import Predictions, calibrate, evaluate, predictions_of
-from avsent.training.losses import Teacher
+from avsent.training.evaluation import Predictions, calibrate, evaluate, held_out_predictions
 from avsent.training.metrics import majority_class
-from avsent.training.modality_check import GuardData, fit_guard, with_noise, without_outliers
 from avsent.training.plots import SeedRecord, draw_figures
 from avsent.training.run_folder import RunFolder
 from avsent.training.settings import TrainSettings, for_source
-from avsent.training.source import (
-    EmbeddingSpace,
-    SourceSetup,
-    embedding_spaces,
-    embeddings_of,
-    make_model,
-    paired_teacher,
-    train_source,
-    unpaired_teacher,
-    write_spaces,
-)
-from avsent.training.splits import Material, Task, make_material, make_task, make_text_material
-from avsent.training.trainer import FitSetup, OnEpoch, Progress, fit
+from avsent.training.splits import SeedData, Task, make_seed_data, make_task
+from avsent.training.trainer import Progress, SeedContext, fit, make_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,37 +60,32 @@ class Hooks:
 
 
 def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
-    """Train all seeds that are not finished; returns the content of ``summary.json``.
-
-    Raises:
-        DatasetError: the corpus does not suit. UsageError: the settings do not, or the folder
-        holds another run. OutputError: the folder cannot be written.
-    """
+    """Train all seeds that are not finished; returns the content of ``summary.json``. Raises
+    DatasetError if the corpus does not suit, UsageError if the settings do not or the folder holds
+    another run, OutputError if the folder cannot be written."""
     hooks = hooks or Hooks()
     check_settings(request.settings, texts=request.texts is not None, baseline=request.baseline)
     task = make_task(request.corpus, request.settings.label, request.settings.labels)
-    data = {
-        "name": request.corpus.name,
-        "sha256": request.corpus.digest(),
-        "utterances": len(request.corpus.samples),
-        "licence": request.corpus.licence,
-        "text_corpus": request.texts_name,
-        "texts": len(request.texts or ()),
-    }
     # All faults of the data are found before the folder is touched.
     if task.labels.real and request.settings.fusion.name == "multiplicative":
         raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
     words = request.settings.transfer.source == "text" and request.texts is None
-    materials = {
-        seed: make_material(task, request.settings, seed, words=words) for seed in request.seeds
+    data = {
+        seed: make_seed_data(task, request.settings, seed, words=words) for seed in request.seeds
     }
     # Everything that decides the result of a run, as in ``config.json``.
     config = {
-        "format": RUN_FORMAT,
         "settings": dataclasses.asdict(request.settings),
         "seeds": list(request.seeds),
         "baseline": request.baseline,
-        "data": data,
+        "data": {
+            "name": request.corpus.name,
+            "sha256": request.corpus.digest(),
+            "utterances": len(request.corpus.samples),
+            "licence": request.corpus.licence,
+            "text_corpus": request.texts_name,
+            "texts": len(request.texts or ()),
+        },
     }
     if request.folder.begin(config, fresh=request.fresh):
         hooks.say(f"taking up the run in {request.folder.path}")
@@ -114,7 +93,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
         if request.folder.evaluation(seed) is None:
             # Networks on ready-made vectors are small: a second thread makes them no faster.
             with one_torch_thread() if request.corpus.vectors else nullcontext():
-                _train(request, materials[seed], seed, hooks)
+                _train(request, data[seed], seed, hooks)
     found = {seed: request.folder.evaluation(seed) for seed in request.seeds}
     summary = run_folder.summarise({seed: one for seed, one in found.items() if one is not None})
     # The summary is written last: if it exists, everything else does.
@@ -141,7 +120,7 @@ def check_settings(settings: TrainSettings, *, texts: bool = False, baseline: bo
         raise UsageError("--cross-fit is for texts of the data itself, not for --text-corpus")
 
 
-def _train(request: Request, material: Material, seed: int, hooks: Hooks) -> None:
+def _train(request: Request, data: SeedData, seed: int, hooks: Hooks) -> None:
     folder = request.folder.seed(seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,11 +140,11 @@ def _train(request: Request, material: Material, seed: int, hooks: Hooks) -> Non
             hooks.on_epoch(seed, stage, measured)
 
         context = SeedContext(request.device, folder, say, on_epoch)
-        source = None
+        pretrained = None
         if request.settings.transfer.source is not None:
             settings = for_source(request.settings)
-            source = pretrain_source(material, settings, seed, context, request.texts)
-        trained = train_seed(material, request.settings, seed, context, source)
+            pretrained = source.pretrain_source(data, settings, seed, context, request.texts)
+        trained = train_seed(data, request.settings, seed, context, pretrained)
         baseline = None
         if request.baseline:
             say("the same without transfer")
@@ -175,15 +154,15 @@ def _train(request: Request, material: Material, seed: int, hooks: Hooks) -> Non
                 on_epoch=lambda stage, measured: on_epoch(run_folder.BASELINE, measured),
             )
             (folder / run_folder.BASELINE).mkdir(exist_ok=True)
-            baseline = train_seed(material, request.settings, seed, apart)
-        _write_seed(folder, request.folder.path.resolve().name, material, trained, baseline)
+            baseline = train_seed(data, request.settings, seed, apart)
+        _write_seed(folder, request.folder.path.resolve().name, data, trained, baseline)
 
 
 def _write_seed(
-    folder: Path, name: str, material: Material, trained: Trained, baseline: Trained | None
+    folder: Path, name: str, data: SeedData, trained: Trained, baseline: Trained | None
 ) -> None:
     """Write all files of a seed; ``evaluation.json`` last, as it marks the seed as finished."""
-    corpus = material.task.corpus
+    corpus, labels = data.task.corpus, data.task.labels
     save_checkpoint(
         folder / "checkpoint",
         trained.model,
@@ -192,17 +171,17 @@ def _write_seed(
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
     )
-    parts = {part: [sample.key for sample in material.split.part(part)] for part in SPLITS}
+    parts = {part: [sample.key for sample in samples] for part, samples in data.split.items()}
     run_folder.write_json(
         folder / "checkpoint" / run_folder.PARTS_FILE, {"sha256": corpus.digest(), **parts}
     )
-    found = _predictions(trained)
+    found = trained.predictions
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))
-    train = material.train.labels[material.train.known()].numpy()
+    train = data.train.labels[data.train.known()].numpy()
     known: dict[str, Any] = (
         {"train_mean": float(train.mean())}
-        if material.task.labels.real
-        else {"majority_class": majority_class(train.astype(np.int64), len(trained.valid.labels))}
+        if labels.real
+        else {"majority_class": majority_class(train.astype(np.int64), len(labels.names))}
     )
 
     def figures(parts: dict[str, Predictions]) -> dict[str, Any]:
@@ -213,36 +192,29 @@ def _write_seed(
         "best_epoch": trained.progress.best_epoch,
         "epochs": trained.progress.epoch,
         "validation_value": trained.progress.best_value,
-        "parts": {part: _sizes(material, part) for part in SPLITS},
+        "parts": {part: _sizes(samples) for part, samples in data.split.items()},
         "target": figures(found),
     }
-    if trained.source is not None:
-        evaluation["source"] = figures(trained.source.predictions)
+    if trained.pretrained is not None:
+        evaluation["source"] = figures(trained.pretrained.predictions)
     if baseline is not None:
-        evaluation[run_folder.BASELINE] = figures(_predictions(baseline))
-    write_spaces(folder / run_folder.SPACES_FILE, trained.spaces)
+        evaluation[run_folder.BASELINE] = figures(baseline.predictions)
+    source.write_spaces(folder / run_folder.SPACES_FILE, trained.spaces)
     record = SeedRecord(trained.progress.history, evaluation, trained.spaces)
     draw_figures(folder / "plots", record)
     run_folder.write_json(folder / "evaluation.json", evaluation)
 
 
-def _predictions(trained: Trained) -> dict[str, Predictions]:
-    parts = {"valid": trained.valid, "test": trained.test}
-    return {name: predictions for name, predictions in parts.items() if predictions is not None}
-
-
-def _sizes(material: Material, name: str) -> dict[str, int]:
-    part = material.split.part(name)
+def _sizes(samples: Sequence[Sample]) -> dict[str, int]:
     return {
-        "utterances": len(part),
-        "videos": len({sample.video for sample in part}),
-        "speakers": len({sample.speaker for sample in part if sample.speaker}),
+        "utterances": len(samples),
+        "videos": len({sample.video for sample in samples}),
+        "speakers": len({sample.speaker for sample in samples if sample.speaker}),
     }
 
 
 def _write_predictions(path: Path, predictions: Predictions) -> None:
-    probabilities, values = predictions.probabilities, predictions.values
-    assert probabilities is not None
+    values = predictions.values
     with atomic_text(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         numbers = [] if values is None else ["value"]
@@ -254,7 +226,7 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
             else:
                 told = [str(float(number)), f"{values[index]:.4f}"]
             whose = (column[index] for column in columns)
-            rows.writerow([*whose, *told, *(f"{p:.4f}" for p in probabilities[index])])
+            rows.writerow([*whose, *told, *(f"{p:.4f}" for p in predictions.probabilities[index])])
 
 
 def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
@@ -277,144 +249,62 @@ def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PretrainedSource:
-    """A pretrained source ``model``, what it teaches, and its own predictions by part: "valid",
-    and "test" if it reads the same utterances as the target."""
-
-    teacher: Teacher
-    model: TargetModel
-    predictions: dict[str, Predictions]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's target model, and its calibrated predictions on the held-out parts."""
+    """One seed's target model, and its calibrated ``predictions`` by held-out part: "valid", and
+    "test" if it has labels."""
 
     seed: int
     model: TargetModel
     calibration: Calibration
     progress: Progress
-    valid: Predictions
-    test: Predictions | None
-    source: PretrainedSource | None
-    spaces: dict[str, EmbeddingSpace]
-
-
-@dataclass(frozen=True, slots=True)
-class SeedContext:
-    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks."""
-
-    device: torch.device
-    folder: Path | None = None
-    say: Callable[[str], None] = lambda line: None
-    on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
-
-    def hook(self, stage: str) -> OnEpoch:
-        """The hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
-        return lambda measured: self.on_epoch(stage, measured)
-
-    def setup(
-        self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
-    ) -> FitSetup:
-        """Training on ``train`` that keeps its state in the file of ``stage``."""
-        return FitSetup(
-            train=train,
-            valid=valid,
-            optimiser=settings.optimiser,
-            transfer=settings.transfer,
-            seed=seed,
-            device=self.device,
-            state=None if self.folder is None else self.folder / f"{stage}.safetensors",
-            on_epoch=self.hook(stage),
-        )
-
-
-def pretrain_source(
-    material: Material,
-    settings: TrainSettings,
-    seed: int,
-    context: SeedContext,
-    texts: Sequence[TextItem] | None = None,
-) -> PretrainedSource:
-    """Pretrain the source that ``settings`` name; on ``texts``, or on the corpus' own
-    utterances."""
-    source = settings.transfer.source
-    assert source is not None
-    context.say(f"source model ({source})")
-    # The source always has HMTL's own fusion: the head to be compared is the target's.
-    plain = dataclasses.replace(settings.fusion, name="hmtl")
-    config = material.config(dataclasses.replace(settings, fusion=plain, votes=()), (source,))
-    train, valid = material.train, material.valid
-    if texts is not None:
-        labels = material.task.labels
-        train, valid = make_text_material(texts, labels, settings.label, settings, seed)
-        size = train.vectors["text"].shape[-1]
-        config = dataclasses.replace(config, vectors=VectorSizes(text=size))
-    setup = SourceSetup(
-        config, context.setup("source", train, valid, settings, seed), material.groups
-    )
-    model = train_source(setup)
-    if texts is not None:
-        teacher: Teacher = unpaired_teacher(model, train, material.train, context.device, seed)
-        valid_predictions = predictions_of(model, valid, context.device)
-        return PretrainedSource(teacher, model, {"valid": valid_predictions})
-
-    def on_fold(fold: int) -> OnEpoch:
-        context.say(f"source model ({source}), fold {fold + 1}")
-        return context.hook(f"source-fold{fold + 1}")
-
-    teacher = paired_teacher(model, setup, settings.transfer.cross_fit, on_fold)
-    predictions = {
-        name: predictions_of(model, videos, context.device)
-        for name, videos in (("valid", material.valid), ("test", material.test))
-        if videos.usable(model.config.modalities).any()
-    }
-    return PretrainedSource(teacher, model, predictions)
+    predictions: dict[str, Predictions]
+    pretrained: source.PretrainedSource | None
+    spaces: dict[str, source.EmbeddingSpace]
 
 
 def train_seed(
-    material: Material,
+    data: SeedData,
     settings: TrainSettings,
     seed: int,
     context: SeedContext,
-    source: PretrainedSource | None = None,
-    guard_data: GuardData | None = None,
+    pretrained: source.PretrainedSource | None = None,
+    guard_data: modality_check.GuardData | None = None,
 ) -> Trained:
-    """Train one target model; ``source``: teaches it, None for no transfer; ``guard_data``: what
-    its guard is fitted on, by default the material's own parts. Raises ValueError if the fusion
-    head does not suit the target."""
+    """Train one target model.
+
+    ``pretrained``: the source that teaches it, None for no transfer; ``guard_data``: what its guard
+    is fitted on, by default the parts of ``data``. Raises ValueError if the fusion head does not
+    suit the target.
+    """
     if settings.check:
-        train, outliers = without_outliers(material.train, settings.target)
+        train, outliers = modality_check.without_outliers(data.train, settings.target)
         for modality, count in outliers.items():
             if count:
-                of = int(material.train.present[modality].sum())
+                of = int(data.train.present[modality].sum())
                 without = f"{count} of {of} training utterances without their {modality}"
                 context.say(f"{without}: damaged")
-        material = dataclasses.replace(material, train=train)
-    config = material.config(settings, settings.target)
-    model = make_model(config, material.train, seed)
+        data = dataclasses.replace(data, train=train)
+    config = data.config(settings, settings.target)
+    model = make_model(config, data.train, seed)
     context.say(f"target model ({' + '.join(settings.target)})")
-    teacher = source.teacher if source is not None and settings.transfer.active else None
+    teacher = pretrained.teacher if pretrained and settings.transfer.active else None
     # A pass over all training data, needed for the figure of the spaces only.
-    before = embeddings_of(model, material.train, context.device) if teacher else {}
-    setup = context.setup("target", material.train, material.valid, settings, seed)
+    before = source.embeddings_of(model, data.train, context.device) if teacher else {}
+    setup = context.setup("target", data.train, data.valid, settings, seed)
     progress = fit(model, dataclasses.replace(setup, teacher=teacher))
     if settings.check and config.modalities == MODALITIES:
-        guard_data = guard_data or GuardData(
-            material.train, material.valid, with_noise(material.valid, seed)
+        guard_data = guard_data or modality_check.GuardData(
+            data.train, data.valid, modality_check.with_noise(data.valid, seed)
         )
-        model.set_modality_check(fit_guard(model, guard_data, context.device, seed))
-    calibration = calibrate(model, material.valid, context.device)
-    test = None
-    if material.test.usable(config.modalities).any():
-        test = predictions_of(model, material.test, context.device, calibration)
+        guard = modality_check.fit_guard(model, guard_data, context.device, seed)
+        model.set_modality_check(guard)
+    calibration = calibrate(model, data.valid, context.device)
     return Trained(
         seed=seed,
         model=model,
         calibration=calibration,
         progress=progress,
-        valid=predictions_of(model, material.valid, context.device, calibration),
-        test=test,
-        source=source,
-        spaces=embedding_spaces(model, material.train, before, teacher, context.device),
+        predictions=held_out_predictions(model, data, context.device, calibration),
+        pretrained=pretrained,
+        spaces=source.embedding_spaces(model, data.train, before, teacher, context.device),
     )

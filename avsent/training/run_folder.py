@@ -76,8 +76,8 @@ class RunFolder:
 
     def finished(self) -> list[int]:
         """The finished seeds, sorted."""
-        found = (path.parent.name for path in self.path.glob("seed-*/evaluation.json"))
-        seeds = (name.removeprefix("seed-") for name in found)
+        found = self.path.glob("seed-*/evaluation.json")
+        seeds = (path.parent.name.removeprefix("seed-") for path in found)
         return sorted(int(seed) for seed in seeds if seed.isdecimal())
 
     def best(self) -> int:
@@ -92,13 +92,10 @@ class RunFolder:
         return _best({seed: one or {} for seed, one in values.items()})
 
     def begin(self, config: Mapping[str, Any], *, fresh: bool) -> bool:
-        """Make the folder, or resume the run in it; returns whether there was one.
-
-        Raises:
-            UsageError: it holds a run with another ``config``. OutputError: it cannot be written,
-            or holds something else. InputError: its config cannot be read.
-        """
-        file = self.path / "config.json"
+        """Make the folder, or resume the run in it; returns whether there was one. Raises
+        UsageError if it holds a run with another ``config``, OutputError if it cannot be written or
+        holds something else, InputError if its config cannot be read."""
+        file, config = self.path / "config.json", {"format": RUN_FORMAT, **config}
         if file.is_file() and not fresh:
             for name, old, new in _differences(read_run_file(file), json.loads(json.dumps(config))):
                 raise UsageError(
@@ -148,10 +145,8 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

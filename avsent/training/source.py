@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,59 +18,86 @@ from torch import Tensor
 
 from avsent.errors import DatasetError, InputError
 from avsent.files import write_bytes
-from avsent.model.networks.config import TargetConfig
-from avsent.model.networks.encoders import VectorEncoder
+from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.model.networks.target import TargetModel
+from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, batches, check_parts, encoded
-from avsent.training.losses import PairedTeacher, SourceEmbeddings, Teacher, UnpairedTeacher
-from avsent.training.trainer import FitSetup, OnEpoch, fit
+from avsent.training.evaluation import Predictions, held_out_predictions, predictions_of
+from avsent.training.losses import SourceEmbeddings, Teacher, UnpairedTeacher
+from avsent.training.settings import TrainSettings
+from avsent.training.splits import SeedData, make_text_videos
+from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
 FOLD_SEED_STRIDE = 1_000_000_007
 """Gives the models of folds other initial weights than the source."""
-_FIELDS = ("before", "after", "source", "classes")
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSetup:
-    """Training of a source: ``setup`` with its own videos, its ``config`` and, for cross-fitting,
-    the group (speaker or video) of each training video."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PretrainedSource:
+    """A pretrained source ``model``, what it teaches, and its own predictions by part: "valid",
+    and "test" if it reads the same utterances as the target."""
 
-    config: TargetConfig
-    setup: FitSetup
-    groups: tuple[str, ...] = ()
-
-
-def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
-    """A new model; its vector encoders are fitted to the scale of the training data."""
-    torch.manual_seed(seed)
-    model = TargetModel(config)
-    for modality in config.modalities:
-        encoder = model.encoder(modality)
-        if isinstance(encoder, VectorEncoder):
-            found = train.vectors[modality][train.present[modality]]
-            if len(found):
-                encoder.fit(found)
-    return model
+    teacher: Teacher
+    model: TargetModel
+    predictions: dict[str, Predictions]
 
 
-def train_source(source: SourceSetup) -> TargetModel:
+def pretrain_source(
+    data: SeedData,
+    settings: TrainSettings,
+    seed: int,
+    context: SeedContext,
+    texts: Sequence[TextItem] | None = None,
+) -> PretrainedSource:
+    """Pretrain the source that ``settings`` name; on ``texts``, or on the corpus' own
+    utterances."""
+    name = settings.transfer.source
+    assert name is not None
+    context.say(f"source model ({name})")
+    # The source always has HMTL's own fusion: the head to be compared is the target's.
+    plain = dataclasses.replace(settings.fusion, name="hmtl")
+    config = data.config(dataclasses.replace(settings, fusion=plain, votes=()), (name,))
+    if texts is not None:
+        train, valid = make_text_videos(texts, data.task.labels, settings.label, settings, seed)
+        size = train.vectors["text"].shape[-1]
+        config = dataclasses.replace(config, vectors=VectorSizes(text=size))
+        model = train_source(config, context.setup("source", train, valid, settings, seed))
+        return PretrainedSource(
+            unpaired_teacher(model, train, data.train, context.device, seed),
+            model,
+            {"valid": predictions_of(model, valid, context.device)},
+        )
+
+    def on_fold(fold: int) -> OnEpoch:
+        context.say(f"source model ({name}), fold {fold + 1}")
+        return context.hook(f"source-fold{fold + 1}")
+
+    setup = context.setup("source", data.train, data.valid, settings, seed)
+    model = train_source(config, setup)
+    teacher = paired_teacher(model, setup, data.groups, settings.transfer.cross_fit, on_fold)
+    return PretrainedSource(teacher, model, held_out_predictions(model, data, context.device))
+
+
+def train_source(config: TargetConfig, setup: FitSetup) -> TargetModel:
     """The source model, trained on its own labels and frozen. Raises DatasetError if no utterance
     to learn from (in a fold, say) has a label."""
-    setup = source.setup
-    check_parts(setup.train, setup.valid, source.config.modalities)
-    model = make_model(source.config, setup.train, setup.seed)
+    check_parts(setup.train, setup.valid, config.modalities)
+    model = make_model(config, setup.train, setup.seed)
     fit(model, setup)
     return model.requires_grad_(False).eval()
 
 
 def paired_teacher(
     model: TargetModel,
-    source: SourceSetup,
+    setup: FitSetup,
+    groups: Sequence[str],
     folds: int,
     on_fold: Callable[[int], OnEpoch] = lambda fold: lambda measured: None,
-) -> PairedTeacher:
+) -> SourceEmbeddings:
     """Embeddings of the training utterances by ``model``; with ``folds`` > 1 out-of-fold, by
     models that did not train on their video.
+
+    ``setup``: that of ``model``'s training; ``groups``: speaker or video of each training video.
 
     A source is more certain about its training data than about any other, and a target that copies
     this certainty generalises badly. The model of each fold has its own initial weights, so its
@@ -77,19 +105,18 @@ def paired_teacher(
     common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs. Raises
     DatasetError if there are no two groups to divide, or a fold has nothing to learn from.
     """
-    setup = source.setup
-    if folds >= 2 and len(set(source.groups)) < 2:
+    if folds >= 2 and len(set(groups)) < 2:
         raise DatasetError(
             "the training part is of one speaker or video, which cannot be divided; leave "
             "--cross-fit away"
         )
-    (modality,) = source.config.modalities
+    (modality,) = model.config.modalities
     embeddings = embeddings_of(model, setup.train, setup.device)[modality]
     present = setup.train.present[modality]
     if folds < 2:
-        return PairedTeacher(SourceEmbeddings(embeddings, present))
+        return SourceEmbeddings(embeddings, present)
     out_of_fold = embeddings.clone()
-    for fold, held_out in enumerate(grouped_folds(source.groups, folds)):
+    for fold, held_out in enumerate(grouped_folds(groups, folds)):
         kept = sorted(set(range(len(setup.train.samples))) - set(held_out))
         state = setup.state
         part = dataclasses.replace(
@@ -99,12 +126,12 @@ def paired_teacher(
             state=state and state.with_name(f"{state.stem}-fold{fold}{state.suffix}"),
             on_epoch=on_fold(fold),
         )
-        other = train_source(SourceSetup(source.config, part))
+        other = train_source(model.config, part)
         found = embeddings_of(other, setup.train, setup.device)[modality]
         common = torch.zeros_like(present)
         common[kept] = present[kept]
         out_of_fold[held_out] = found[held_out] @ rotation(found[common], embeddings[common])
-    return PairedTeacher(SourceEmbeddings(out_of_fold * present[..., None], present))
+    return SourceEmbeddings(out_of_fold * present[..., None], present)
 
 
 def unpaired_teacher(
@@ -148,8 +175,7 @@ def videos_at(videos: Videos, rows: list[int]) -> Videos:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbeddingSpace:
+class EmbeddingSpace(NamedTuple):
     """Embeddings [N, D] of the same N training utterances: of the target ``before`` and ``after``
     training, of the ``source``; and the class of each [N]."""
 
@@ -207,9 +233,9 @@ def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
     if not spaces:
         return
     arrays = {
-        f"{modality}/{name}": np.ascontiguousarray(getattr(space, name))
+        f"{modality}/{name}": np.ascontiguousarray(values)
         for modality, space in spaces.items()
-        for name in _FIELDS
+        for name, values in space._asdict().items()
     }
     write_bytes(path, save(arrays))
 
@@ -222,7 +248,8 @@ def read_spaces(path: Path) -> dict[str, EmbeddingSpace] | None:
     try:
         arrays = load(path.read_bytes())
         names = sorted({key.partition("/")[0] for key in arrays})
-        spaces = {n: EmbeddingSpace(*(arrays[f"{n}/{field}"] for field in _FIELDS)) for n in names}
+        fields = EmbeddingSpace._fields
+        spaces = {n: EmbeddingSpace(*(arrays[f"{n}/{field}"] for field in fields)) for n in names}
         for space in spaces.values():
             shapes = {space.before.shape, space.after.shape, space.source.shape}
             if len(shapes) != 1 or len(space.before) != len(space.classes):

@@ -1,6 +1,5 @@
-"""Corpus and settings → videos to learn from: encoded labels, parts, text vectors."""
+"""Splits a corpus into training, validation and test part; encodes labels and texts."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,31 +15,20 @@ from avsent.training.dataset import Videos, check_parts, make_videos
 from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
 
 Vectors = dict[str, NDArray[np.float32]]
+Split = dict[str, list[Sample]]
+"""The samples of "train", "valid" and "test", in corpus order."""
 
 DRAWS = 200
-"""Random divisions tried; the one whose parts are most alike in labels is taken."""
+"""Random splits tried; the one whose parts have the most similar labels is used."""
 TEST_SEED = 0
 """The test part is the same for all seeds; they differ in the validation part."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Split:
-    """The samples of each part, in corpus order."""
-
-    train: tuple[Sample, ...]
-    valid: tuple[Sample, ...]
-    test: tuple[Sample, ...]
-
-    def part(self, name: str) -> tuple[Sample, ...]:
-        """One of "train", "valid", "test"."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
-
-
 def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
-    """For each sample, the group that must not be divided.
+    """The group of each sample: all samples of a group belong into the same part.
 
-    By "video" its video. By "speaker" its speaker, if known, together with all speakers who share
-    a video with that speaker: a conversation must not be context across parts.
+    By "video" it is the video. By "speaker" it is the speaker, if known, together with all speakers
+    who share a video with that speaker, so that no conversation lies in two parts.
     """
     if by != "speaker":
         return [sample.video for sample in samples]
@@ -62,7 +50,7 @@ def groups_of(samples: Sequence[Sample], by: str) -> list[str]:
 def split_samples(
     samples: Sequence[Sample], classes: NDArray[np.float64], settings: SplitSettings, seed: int
 ) -> Split:
-    """The corpus' own parts if it names any; missing ones are drawn by group.
+    """Split as the corpus' split column says; parts that it does not name are drawn by group.
 
     ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
     distributions of them. The test part is always the same, the validation part depends on
@@ -83,12 +71,13 @@ def split_samples(
         train = sorted(group for group, part in part_of.items() if part == "train")
         valid = _draw(train, groups, classes, settings.validation, seed)
         part_of.update(dict.fromkeys(valid, "valid"))
-    parts: dict[str, list[Sample]] = defaultdict(list)
+    split: Split = {part: [] for part in SPLITS}
     for sample, group in zip(samples, groups, strict=True):
-        parts[part_of[group]].append(sample)
-    if not parts["valid"]:
+        if part := part_of[group]:
+            split[part].append(sample)
+    if not split["valid"]:
         raise DatasetError("no utterances to validate on; hold some back")
-    return Split(tuple(parts["train"]), tuple(parts["valid"]), tuple(parts["test"]))
+    return split
 
 
 def _check_parts(samples: Sequence[Sample], by: str) -> None:
@@ -113,13 +102,10 @@ def _check_parts(samples: Sequence[Sample], by: str) -> None:
 
 
 def _draw(
-    free: list[str],
-    groups: Sequence[str],
-    classes: NDArray[np.float64],
-    share: float,
-    seed: int,
+    free: list[str], groups: Sequence[str], classes: NDArray[np.float64], share: float, seed: int
 ) -> list[str]:
-    """A ``share`` of the ``free`` groups; of ``DRAWS`` the one most like the rest in labels."""
+    """A random ``share`` of the groups ``free``: of ``DRAWS`` tries, the one whose labels are most
+    similar to those of the other groups."""
     if share <= 0:
         return []
     wanted = max(1, round(share * len(free)))
@@ -134,7 +120,7 @@ def _draw(
     def difference(order: NDArray[np.int64]) -> float:
         taken, left = (counts[rows].sum(axis=0) for rows in np.split(order, [wanted]))
         shares = [part / max(1.0, part.sum()) for part in (taken, left)]
-        # Large if a class is missing from what is left.
+        # Penalise a class that occurs in the drawn groups only.
         missing = np.sum((left == 0) & (taken > 0))
         return float(np.abs(shares[0] - shares[1]).sum() + 10.0 * missing)
 
@@ -165,15 +151,14 @@ class Task:
     encoded: dict[str, float | None]
 
     def known(self, samples: Sequence[Sample]) -> NDArray[np.float64]:
-        """Labels [N] of ``samples``, NaN for none."""
-        found = [self.encoded[sample.key] for sample in samples]
-        return np.array([np.nan if label is None else label for label in found])
+        """Labels [N] of ``samples``, NaN for None."""
+        return np.array([self.encoded[sample.key] for sample in samples], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Material:
-    """One seed's parts. ``vectors``: sizes of ready-made vectors, including text if the source
-    reads it; ``groups``: speaker or video of each training video."""
+class SeedData:
+    """The training, validation and test part of one seed. ``vectors``: sizes of ready-made vectors,
+    including text if the source reads it; ``groups``: speaker or video of each training video."""
 
     task: Task
     split: Split
@@ -184,7 +169,7 @@ class Material:
     groups: tuple[str, ...]
 
     def config(self, settings: TrainSettings, modalities: tuple[str, ...]) -> TargetConfig:
-        """Configuration of a network over ``modalities`` for this material."""
+        """Configuration of a network over ``modalities`` of these data."""
         sizes = {name: self.vectors.of(name) for name in modalities if self.vectors.of(name)}
         return TargetConfig(
             labels=self.task.labels.names,
@@ -229,9 +214,9 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
     return {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
 
 
-def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> Material:
-    """Divide the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
-    fitted on the training part only. Raises DatasetError if a part would be empty, speakers lie in
+def make_seed_data(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> SeedData:
+    """Split the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
+    fitted on the training part only. Raises DatasetError if a part would be empty, a speaker is in
     two parts, or there are no texts."""
     corpus = task.corpus
     split = split_samples(corpus.samples, task.known(corpus.samples), settings.split, seed)
@@ -240,25 +225,24 @@ def make_material(task: Task, settings: TrainSettings, seed: int, *, words: bool
     if words:
         texts, sizes["text"] = _text_vectors(corpus, split, settings.text)
     for modality in settings.target:
-        if not any(getattr(sample, modality) is not None for sample in split.train):
+        if not any(getattr(sample, modality) is not None for sample in split["train"]):
             raise DatasetError(
                 f"{corpus.name}: no {modality} in the training part; choose another --target"
             )
     train, valid, test = (
-        make_videos(part, task.encoded, sizes, texts, corpus.features)
-        for part in (split.train, split.valid, split.test)
+        make_videos(part, task.encoded, sizes, texts, corpus.features) for part in split.values()
     )
     check_parts(train, valid, settings.target)
     source = settings.transfer.source
     if source in MODALITIES or words:
         check_parts(train, valid, (source or "text",))
-    found = groups_of(split.train, settings.split.by)
-    group_of = {sample.video: group for sample, group in zip(split.train, found, strict=True)}
+    found = groups_of(split["train"], settings.split.by)
+    group_of = {sample.video: group for sample, group in zip(split["train"], found, strict=True)}
     groups = tuple(group_of[video[0].video] for video in train.samples)
-    return Material(task, split, train, valid, test, VectorSizes(**sizes), groups)
+    return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups)
 
 
-def make_text_material(
+def make_text_videos(
     items: Sequence[TextItem], labels: LabelSet, column: str, settings: TrainSettings, seed: int
 ) -> tuple[Videos, Videos]:
     """The parts of a text corpus as vectors; texts of one context are one "video".
@@ -272,15 +256,14 @@ def make_text_material(
     ]
     found = [_label_of(item, labels, column) for item in items]
     encoded = {sample.key: label for sample, label in zip(samples, found, strict=True)}
-    classes = np.array([np.nan if v is None else v for v in found], dtype=np.float64)
+    classes = np.array(found, dtype=np.float64)  # NaN for None
     if np.isnan(classes).all():
         raise DatasetError(f"no text has one of the labels {', '.join(labels.names)}")
-    parts = split_samples(
-        samples, classes, SplitSettings(by="video", validation=0.15, test=0.0), seed
-    )
-    vectors, size = _encoded_texts([s.text for s in parts.train], samples, settings.text)
+    by_video = SplitSettings(by="video", validation=0.15, test=0.0)
+    split = split_samples(samples, classes, by_video, seed)
+    vectors, size = _encoded_texts([s.text for s in split["train"]], samples, settings.text)
     train, valid = (
-        make_videos(part, encoded, {"text": size}, vectors) for part in (parts.train, parts.valid)
+        make_videos(split[part], encoded, {"text": size}, vectors) for part in ("train", "valid")
     )
     check_parts(train, valid, ("text",))
     return train, valid
@@ -302,7 +285,7 @@ def _text_vectors(corpus: Corpus, split: Split, settings: TextSettings) -> tuple
     if settings.encoder == "auto" and corpus.vectors.get("text"):
         ready = {s.key: s.words for s in corpus.samples if s.words is not None}
         return ready, corpus.vectors["text"]
-    train = [sample.text for sample in split.train if sample.text.strip()]
+    train = [sample.text for sample in split["train"] if sample.text.strip()]
     if not train:
         raise DatasetError(
             f"{corpus.name}: no text to teach with; fill the text column, or give --text-corpus"

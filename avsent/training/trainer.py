@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from avsent.errors import DatasetError, UsageError
 from avsent.files import write_bytes
+from avsent.model.networks.config import TargetConfig
+from avsent.model.networks.encoders import VectorEncoder
 from avsent.model.networks.target import TargetModel
 from avsent.model.networks.transfer import Transfer
 from avsent.training.dataset import Videos, batches, encoded
 from avsent.training.evaluation import validation
 from avsent.training.losses import Teacher, Updates, balanced_weights, one_cycle
-from avsent.training.settings import OptimiserSettings, TransferSettings
+from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
 
 Weights = dict[str, Tensor]
 OnEpoch = Callable[[dict[str, float]], None]
@@ -59,15 +61,54 @@ class FitSetup:
     on_epoch: OnEpoch = lambda measured: None
 
 
+@dataclass(frozen=True, slots=True)
+class SeedContext:
+    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks."""
+
+    device: torch.device
+    folder: Path | None = None
+    say: Callable[[str], None] = lambda line: None
+    on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
+
+    def hook(self, stage: str) -> OnEpoch:
+        """The hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
+        return lambda measured: self.on_epoch(stage, measured)
+
+    def setup(
+        self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
+    ) -> FitSetup:
+        """Training on ``train`` that keeps its state in the file of ``stage``."""
+        return FitSetup(
+            train=train,
+            valid=valid,
+            optimiser=settings.optimiser,
+            transfer=settings.transfer,
+            seed=seed,
+            device=self.device,
+            state=None if self.folder is None else self.folder / f"{stage}.safetensors",
+            on_epoch=self.hook(stage),
+        )
+
+
+def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
+    """A new model; its vector encoders are fitted to the scale of the training data."""
+    torch.manual_seed(seed)
+    model = TargetModel(config)
+    for modality in config.modalities:
+        encoder = model.encoder(modality)
+        if isinstance(encoder, VectorEncoder):
+            found = train.vectors[modality][train.present[modality]]
+            if len(found):
+                encoder.fit(found)
+    return model
+
+
 def fit(model: TargetModel, setup: FitSetup) -> Progress:
     """Train ``model`` in place; it ends with the weights of its best epoch on validation.
 
     An interrupted run resumes after its last complete epoch. Each epoch has its own random
-    generator, so the result equals that of an uninterrupted run.
-
-    Raises:
-        OutputError: the state cannot be written. DatasetError: the state cannot be read.
-        UsageError: the loss was never finite.
+    generator, so the result equals that of an uninterrupted run. Raises OutputError if the state
+    cannot be written, DatasetError if it cannot be read, UsageError if the loss was never finite.
     """
     model.to(setup.device)
     transfer = make_transfer(model, setup)
@@ -116,9 +157,9 @@ def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
     torch.manual_seed(setup.seed)
     if setup.teacher is None:
         return None
-    target = 2 * model.config.context.second_gru
+    source, target = setup.teacher.embeddings.shape[-1], 2 * model.config.context.second_gru
     networks = setup.transfer.networks
-    return Transfer(model.config.modalities, setup.teacher.size, target, networks).to(setup.device)
+    return Transfer(model.config.modalities, source, target, networks).to(setup.device)
 
 
 def one_epoch(

@@ -9,15 +9,26 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import psutil
 import pytest
 from batching import source_file
+from handmade import make_result
 
 from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
-from avsent.batch.journal import FILE_NAME, FOLDER_NAME, FileState, Journal, JournalEntry, Stored
+from avsent.batch.journal import (
+    FILE_NAME,
+    FOLDER_NAME,
+    FileState,
+    Journal,
+    JournalEntry,
+    Stored,
+    packed,
+    result_of,
+)
 from avsent.errors import OutputError
 
 NO_UTF8 = os.fsdecode(b"sub/caf\xe9.mp4")
@@ -267,6 +278,7 @@ def test_a_transaction_that_raises_changes_nothing(out: Path) -> None:
 
 WRITER = """
 import sys
+import zlib
 from pathlib import Path
 from avsent.batch.engines.base import FileResult
 from avsent.batch.folders import SourceFile
@@ -320,3 +332,111 @@ def test_an_unusable_journal_is_closed(tmp_path: Path) -> None:
         Journal(tmp_path, write=True)
     assert str(file_of(tmp_path)) not in {file.path for file in psutil.Process().open_files()}
     assert str(error.value)  # which keeps what was alive where it was raised
+
+
+# --- the journal of a batch that somebody else wrote ---------------------------------------------
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A batch of one file."""
+    with Journal(tmp_path, write=True) as journal:
+        journal.survey({"a.mp4": "a.mp4"})
+        result = FileResult("content", 3.0, 1, *packed(make_result()))
+        journal.succeed(SourceFile("a.mp4", tmp_path / "a.mp4", 1, 2), "config", result, 3.0)
+        journal.keep_fact("options", {"adapt": "none"})
+    return tmp_path
+
+
+def change(foreign: Path, *statements: str) -> None:
+    with sqlite3.connect(file_of(foreign)) as db:
+        db.execute("PRAGMA ignore_check_constraints = 1")
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+
+
+@pytest.mark.parametrize("column", ["name", "stem"])
+@pytest.mark.parametrize(
+    "value", ["'../up'", "'/etc/up'", "'a/../../up'", "'..'", "''", "'a'||char(0)", "7", "1e308"]
+)
+def test_paths_in_a_journal_stay_below_its_folder(column: str, value: str, foreign: Path) -> None:
+    change(foreign, f"UPDATE files SET {column} = {value}")
+    with (
+        Journal(foreign, write=True) as journal,
+        pytest.raises(OutputError, match="damaged; remove"),
+    ):
+        journal.entries()
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["state = 'odd'", "size = 'much'", "duration_s = 9e999", "error = x'00'", "utterances = 'few'"],
+)
+def test_journal_values_that_avsent_never_writes(assignment: str, foreign: Path) -> None:
+    change(foreign, f"UPDATE files SET {assignment}")
+    with (
+        Journal(foreign, write=False) as journal,
+        pytest.raises(OutputError, match="damaged; remove"),
+    ):
+        journal.entries()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER UPDATE ON files BEGIN DELETE FROM results; END",
+        "CREATE VIEW v AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n FROM c) "
+        "SELECT n FROM c",
+        "ALTER TABLE files ADD COLUMN more TEXT",
+        "DROP TABLE outputs",
+    ],
+)
+def test_a_journal_with_another_schema_is_refused(statement: str, foreign: Path) -> None:
+    change(foreign, statement)
+    for write in (False, True):
+        with pytest.raises(OutputError, match="none of its journals"):
+            Journal(foreign, write=write)
+
+
+@pytest.mark.parametrize("value", ["'{'", "replace(hex(zeroblob(50000)), '0', '[')", "x'00'"])
+def test_journal_facts_that_are_no_json(value: str, foreign: Path) -> None:
+    change(foreign, f"UPDATE meta SET value = {value}")
+    with (
+        Journal(foreign, write=False) as journal,
+        pytest.raises(OutputError, match="damaged; remove"),
+    ):
+        journal.fact("options")
+
+
+def test_journal_results_of_another_type(foreign: Path) -> None:
+    change(foreign, "UPDATE results SET result = 'text'")
+    with (
+        Journal(foreign, write=False) as journal,
+        pytest.raises(OutputError, match="damaged; remove"),
+    ):
+        journal.stored("a.mp4")
+
+
+def test_journal_outputs_of_an_unknown_format(foreign: Path) -> None:
+    change(foreign, "INSERT INTO outputs VALUES ('a.mp4', '../x', 1)")
+    with (
+        Journal(foreign, write=False) as journal,
+        pytest.raises(OutputError, match="damaged; remove"),
+    ):
+        journal.outputs()
+
+
+@pytest.mark.parametrize("rows", ["{", "[" * 90_000, "5", "[[1]]", '[{"a": 1}]'])
+def test_journal_rows_that_are_no_rows(rows: str) -> None:
+    with pytest.raises(OutputError, match="damaged"):
+        Stored(b"", rows).table_rows()
+    assert len(Stored(*packed(make_result())).table_rows()) == 3
+
+
+def test_a_result_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avsent.result.record.MAX_FILE_BYTES", 1000)
+    with pytest.raises(OutputError, match="damaged"):
+        result_of(zlib.compress(b" " * 1001))
+    with pytest.raises(OutputError, match="damaged"):
+        result_of(zlib.compress(b"[" * 900))

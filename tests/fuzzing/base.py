@@ -16,9 +16,8 @@ from avsent.extraction.extractor import FeatureConfig
 from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.networks import config as sizes
 from avsent.model.networks.target import TargetModel
-from avsent.options import FaceChoice
 from avsent.result.record import Result
-from avsent.training.data.feature_cache import CorpusOptions, FeatureCache, MediaFeatures
+from avsent.training.data.feature_files import CorpusOptions, FeatureCache, MediaFeatures
 from tests.fuzzing.media import bomb_png, bomb_video, media_seeds
 from tests.small_runs import SIZES, SMALL, feature_file, small_corpus
 
@@ -141,5 +140,5 @@ def _cache(folder: Path) -> Path:
         duration_s=3.0,
     )
     place = folder / "cache.npz"
-    FeatureCache(folder, CorpusOptions(FeatureConfig(), FaceChoice.speaking)).save(place, found)
+    FeatureCache(CorpusOptions(cache=folder)).save(place, found)
     return place

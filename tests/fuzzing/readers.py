@@ -42,12 +42,9 @@ def text_corpus(path: str) -> None:
 
 def cache(path: str) -> None:
     """Read kept features; damage is as good as absence."""
-    from avsent.extraction.extractor import FeatureConfig
-    from avsent.options import FaceChoice
-    from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
+    from avsent.training.data.feature_files import CorpusOptions, FeatureCache
 
-    settings = CorpusOptions(FeatureConfig(), FaceChoice.speaking)
-    FeatureCache(Path(path).parent, settings).load(Path(path), 3)
+    FeatureCache(CorpusOptions(cache=Path(path).parent)).load(Path(path), 3)
 
 
 def index(folder: str) -> None:

@@ -352,7 +352,7 @@ def test_the_loss_by_each_alone_against_a_loop() -> None:
             total -= (STEP_WEIGHTS[int(label)] * logs[int(label)]).item()
             weight += float(STEP_WEIGHTS[int(label)])
         expected += total / weight
-    found = heads.loss(updates.model, batch, videos.labels, STEP_WEIGHTS, 0.0)
+    found = heads.loss(batch, videos.labels, STEP_WEIGHTS, 0.0)
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -376,7 +376,7 @@ def test_they_add_their_share_to_the_encoders_gradient() -> None:
     encoder = updates.model.encoder("audio")
     weight = encoder.out.weight
     updates.model.zero_grad()
-    alone = updates.encoder_heads.loss(updates.model, batch, videos.labels, STEP_WEIGHTS, 0.0)
+    alone = updates.encoder_heads.loss(batch, videos.labels, STEP_WEIGHTS, 0.0)
     (by_heads,) = torch.autograd.grad(alone, weight, retain_graph=True)
     assert by_heads.abs().sum() > 0
     plain = small_updates(1.0, vectors=VectorSizes())

@@ -26,7 +26,7 @@ from avsent.options import FaceChoice
 from avsent.progress import Progress
 from avsent.training.data.arrays import load_arrays, save_arrays
 from avsent.training.data.corpus import Corpus, Row
-from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
+from avsent.training.data.feature_files import CorpusOptions, FeatureCache
 from avsent.training.data.open import extract_rows, open_corpus
 from avsent.training.data.ravdess_landmarks import FULL_SCALE, cached_ravdess, read_ravdess
 
@@ -230,7 +230,10 @@ def test_files_that_are_no_corpus_are_refused(name: str, tmp_path: Path) -> None
 # --- raw media -----------------------------------------------------------------------------------
 
 
-SETTINGS = CorpusOptions(FeatureConfig(), FaceChoice.speaking)
+def kept_by(cache: Path) -> CorpusOptions:
+    return CorpusOptions(cache=cache)
+
+
 NEUTRAL, HAPPY = "talk_neutral_zh.mp4", "talk_happy_zh.mp4"
 
 
@@ -284,7 +287,7 @@ def made(media: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, C
     cache = tmp_path_factory.mktemp("cache")
     steps = Steps()
     warnings = list[str]()
-    corpus = extract_rows(media, rows_in(media), SETTINGS, cache, steps, warnings.append)
+    corpus = extract_rows(media, rows_in(media), kept_by(cache), steps, warnings.append)
     assert steps.seen == [f"[1/2] {NEUTRAL}", f"[2/2] {HAPPY}"]
     assert warnings == ["1 utterance without a voice or a face, left out: list.csv:6"]
     return cache, corpus
@@ -342,7 +345,7 @@ def test_features_are_those_of_a_prediction(media: Path, made: tuple[Path, Corpu
 def test_cached_features_are_not_computed_again(media: Path, made: tuple[Path, Corpus]) -> None:
     cache, corpus = made
     before, steps = kept_in(cache), Steps()
-    again = extract_rows(media, rows_in(media)[::-1], SETTINGS, cache, steps)
+    again = extract_rows(media, rows_in(media)[::-1], kept_by(cache), steps)
     assert steps.seen == []
     assert kept_in(cache) == before
     assert len(before) == 2
@@ -355,7 +358,7 @@ def test_a_renamed_file_is_found_in_the_cache(
 ) -> None:
     shutil.copy(media / NEUTRAL, tmp_path / "renamed.mp4")
     steps = Steps()
-    corpus = extract_rows(tmp_path, [Row(tmp_path / "renamed.mp4")], SETTINGS, made[0], steps)
+    corpus = extract_rows(tmp_path, [Row(tmp_path / "renamed.mp4")], kept_by(made[0]), steps)
     assert steps.seen == []
     assert [sample.key for sample in corpus.samples] == ["renamed.mp4#0"]
 
@@ -365,10 +368,10 @@ def test_an_interrupted_run_continues(
 ) -> None:
     rows = rows_in(media)
     with pytest.raises(KeyboardInterrupt):
-        extract_rows(media, rows, SETTINGS, tmp_path, StopAt(f"[2/2] {HAPPY}"))
+        extract_rows(media, rows, kept_by(tmp_path), StopAt(f"[2/2] {HAPPY}"))
     before, steps = kept_in(tmp_path), Steps()
     assert len(before) == 1  # and no unfinished file beside it
-    corpus = extract_rows(media, rows, SETTINGS, tmp_path, steps)
+    corpus = extract_rows(media, rows, kept_by(tmp_path), steps)
     assert steps.seen == [f"[2/2] {HAPPY}"]
     assert before.items() <= kept_in(tmp_path).items()
     assert corpus.digest() == made[1].digest()
@@ -398,11 +401,11 @@ def test_a_damaged_cache_file_is_computed_again(
     media: Path, made: tuple[Path, Corpus], tmp_path: Path
 ) -> None:
     cache = copied(made[0], tmp_path / "cache")
-    place = FeatureCache(cache, SETTINGS).place(media / NEUTRAL, [Segment(0.0, 300.0)])
+    place = FeatureCache(kept_by(cache)).place(media / NEUTRAL, [Segment(0.0, 300.0)])
     whole = place.read_bytes()
     place.write_bytes(whole[: len(whole) // 2])
     steps = Steps()
-    corpus = extract_rows(media, rows_in(media), SETTINGS, cache, steps)
+    corpus = extract_rows(media, rows_in(media), kept_by(cache), steps)
     assert steps.seen == [f"[1/2] {NEUTRAL}"]
     assert corpus.digest() == made[1].digest()
     assert place.read_bytes() == whole
@@ -420,7 +423,7 @@ def test_all_unreadable_files_in_one_line(
     ]
     cache = tmp_path / "cache"
     with pytest.raises(DatasetError) as caught:
-        extract_rows(media, rows, SETTINGS, cache)
+        extract_rows(media, rows, kept_by(cache))
     message = str(caught.value)
     assert message.startswith("list.csv:2: ")
     assert message.endswith("(and 1 other file); run 'avsent data check'")
@@ -440,21 +443,21 @@ def test_utterances_that_are_too_long(tmp_path: Path) -> None:
         Row(sound, 0.0, 300.5, where="list.csv:7"),
     ):
         with pytest.raises(DatasetError, match=r"^list\.csv:7: the utterance is 30\d s long"):
-            extract_rows(tmp_path, [row], SETTINGS, tmp_path / "cache")
+            extract_rows(tmp_path, [row], kept_by(tmp_path / "cache"))
     silent = Row(sound, 1.0, 2.0, where="list.csv:8")
     with pytest.raises(DatasetError, match="no utterance has a voice or a face"):
-        extract_rows(tmp_path, [silent], SETTINGS, tmp_path / "cache")
+        extract_rows(tmp_path, [silent], kept_by(tmp_path / "cache"))
 
 
 def test_face_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--face all is for prediction"):
-        extract_rows(tmp_path, [], CorpusOptions(FeatureConfig(), FaceChoice.all), tmp_path)
+        extract_rows(tmp_path, [], CorpusOptions(face=FaceChoice.all, cache=tmp_path))
 
 
 def test_a_cache_that_cannot_be_written(media: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot make the folder .*; choose one with --cache"):
-        extract_rows(media, rows_in(media), SETTINGS, tmp_path / "file")
+        extract_rows(media, rows_in(media), kept_by(tmp_path / "file"))
 
 
 # --- avsent extract ------------------------------------------------------------------------------

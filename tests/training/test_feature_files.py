@@ -22,19 +22,20 @@ from avsent.extraction.features.face import FaceConfig
 from avsent.extraction.features.voice import SIZE, AudioConfig
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice
-from avsent.training.data import feature_cache
+from avsent.training.data import feature_files
 from avsent.training.data.arrays import load_arrays, pack_json, save_arrays
 from avsent.training.data.corpus import ARRAYS, Corpus, Sample
-from avsent.training.data.feature_cache import (
+from avsent.training.data.feature_files import (
     PARTS,
     CorpusOptions,
     FeatureCache,
     MediaFeatures,
     default_cache,
     faces_fit,
+    read_features,
     voice_fits,
+    write_features,
 )
-from avsent.training.data.feature_files import read_features, write_features
 
 # --- feature files -------------------------------------------------------------------------------
 
@@ -316,7 +317,7 @@ KEPT = MediaFeatures(
 
 @pytest.fixture
 def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path, SETTINGS)
+    return FeatureCache(dataclasses.replace(SETTINGS, cache=tmp_path))
 
 
 def test_cached_features_come_back(cache: FeatureCache) -> None:
@@ -406,7 +407,7 @@ def test_the_name_of_a_cache_file_depends_on_content_and_settings(
     segments = [Segment(0.0, 1.0)]
 
     def place(settings: CorpusOptions = SETTINGS, segments: list[Segment] = segments) -> Path:
-        return FeatureCache(tmp_path, settings).place(medium, segments)
+        return FeatureCache(dataclasses.replace(settings, cache=tmp_path)).place(medium, segments)
 
     slow = FeatureConfig(face=FaceConfig(analysis_rate_hz=5.0))
     places = [
@@ -420,11 +421,11 @@ def test_the_name_of_a_cache_file_depends_on_content_and_settings(
     assert place() == places[0]
     medium.write_bytes(b"changed")
     places.append(place())
-    monkeypatch.setattr(feature_cache, "FEATURE_VERSION", feature_cache.FEATURE_VERSION + 1)
+    monkeypatch.setattr(feature_files, "FEATURE_VERSION", feature_files.FEATURE_VERSION + 1)
     places.append(place())
     assert len(set(places)) == len(places)
     with pytest.raises(DatasetError, match=r"gone\.dat: cannot be read .*check --landmarks"):
-        FeatureCache(tmp_path, dataclasses.replace(SETTINGS, landmarks=tmp_path / "gone.dat"))
+        FeatureCache(dataclasses.replace(SETTINGS, landmarks=tmp_path / "gone.dat"))
 
 
 def test_the_default_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

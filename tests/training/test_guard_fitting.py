@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from small_runs import material_of, small_corpus, small_settings
+from small_runs import seed_data_of, small_corpus, small_settings
 
 from avsent.labels import MODALITIES
 from avsent.training.data.corpus import Corpus
@@ -24,9 +24,10 @@ from avsent.training.modality_check import (
     with_noise,
     without_outliers,
 )
-from avsent.training.run import SeedContext, Trained, train_seed
+from avsent.training.run import Trained, train_seed
 from avsent.training.settings import TrainSettings
-from avsent.training.splits import Material
+from avsent.training.splits import SeedData
+from avsent.training.trainer import SeedContext
 from recipes.fusion import noisy_pictures, noisy_sound
 
 CPU = torch.device("cpu")
@@ -44,19 +45,19 @@ def corpus() -> Corpus:
 
 
 @cache
-def trained() -> tuple[Material, Trained]:
-    material = material_of(corpus(), guard_settings(), words=False)
-    return material, train_seed(material, guard_settings(), 0, SeedContext(CPU))
+def trained() -> tuple[SeedData, Trained]:
+    data = seed_data_of(corpus(), guard_settings(), words=False)
+    return data, train_seed(data, guard_settings(), 0, SeedContext(CPU))
 
 
 def test_a_fitted_guard_finds_noise_and_accepts_clean_utterances() -> None:
-    material, found = trained()
+    data, found = trained()
     guard = found.model.guard
     assert guard is not None
     assert guard.config == found.model.config.guard
-    clean = encoded(found.model, material.test, range(len(material.test.samples)), CPU)
-    noisy = with_noise(material.test, 5)
-    rows = range(len(material.test.samples))
+    clean = encoded(found.model, data.test, range(len(data.test.samples)), CPU)
+    noisy = with_noise(data.test, 5)
+    rows = range(len(data.test.samples))
     hit = encoded(found.model, noisy, rows, CPU)
     for modality in MODALITIES:
         other = {**clean.values, modality: hit.values[modality]}
@@ -70,11 +71,11 @@ def test_a_fitted_guard_finds_noise_and_accepts_clean_utterances() -> None:
 
 def test_evaluation_uses_the_guard() -> None:
     """``avsent evaluate`` and the figures of a run are those of the guarded model."""
-    material, found = trained()
+    data, found = trained()
     model = found.model
-    noisy = with_noise(material.test, 5)
+    noisy = with_noise(data.test, 5)
     face_only = dataclasses.replace(
-        noisy, vectors={**material.test.vectors, "audio": noisy.vectors["audio"]}
+        noisy, vectors={**data.test.vectors, "audio": noisy.vectors["audio"]}
     )
     guarded = outputs_of(model, face_only, CPU)
     guard = model.guard
@@ -92,7 +93,7 @@ def test_evaluation_uses_the_guard() -> None:
         CPU,
     )
     model.set_modality_check(guard)
-    known = material.test.known().numpy()
+    known = data.test.known().numpy()
     assert guard is not None
     assert np.abs(guarded - unchecked)[known].max() > 1e-3
     if not guard.config.stand_in:
@@ -102,26 +103,24 @@ def test_evaluation_uses_the_guard() -> None:
 
 def test_a_model_of_one_modality_has_no_guard() -> None:
     settings = guard_settings(target=("audio",))
-    material = material_of(corpus(), settings, words=False)
-    assert train_seed(material, settings, 0, SeedContext(CPU)).model.guard is None
+    data = seed_data_of(corpus(), settings, words=False)
+    assert train_seed(data, settings, 0, SeedContext(CPU)).model.guard is None
 
 
 def test_no_check_no_guard() -> None:
-    material, _ = trained()
-    assert (
-        train_seed(material, guard_settings(check=False), 0, SeedContext(CPU)).model.guard is None
-    )
+    data, _ = trained()
+    assert train_seed(data, guard_settings(check=False), 0, SeedContext(CPU)).model.guard is None
 
 
 def test_too_few_pairs_give_no_guard() -> None:
-    material, found = trained()
+    data, found = trained()
     few = GuardData(
         dataclasses.replace(
-            material.train,
-            present={m: torch.zeros_like(p) for m, p in material.train.present.items()},
+            data.train,
+            present={m: torch.zeros_like(p) for m, p in data.train.present.items()},
         ),
-        material.valid,
-        with_noise(material.valid, 0),
+        data.valid,
+        with_noise(data.valid, 0),
     )
     model = found.model
     guard = model.guard
@@ -130,10 +129,10 @@ def test_too_few_pairs_give_no_guard() -> None:
 
 
 def test_damage_hits_one_modality_of_three_quarters() -> None:
-    material, found = trained()
-    rows = range(len(material.train.samples))
-    clean = encoded(found.model, material.train, rows, CPU)
-    noisy = encoded(found.model, with_noise(material.train, 1), rows, CPU)
+    data, found = trained()
+    rows = range(len(data.train.samples))
+    clean = encoded(found.model, data.train, rows, CPU)
+    noisy = encoded(found.model, with_noise(data.train, 1), rows, CPU)
     mixed = damaged(clean, noisy, np.random.default_rng(0))
     changed = {
         m: ((mixed.values[m] != clean.values[m]).any(dim=-1) & clean.present[m]) for m in MODALITIES
@@ -157,13 +156,13 @@ def test_noise_has_the_wanted_power() -> None:
 
 
 def test_noise_on_vectors_and_raw_samples() -> None:
-    material, _ = trained()
-    noisy = with_noise(material.train, 0)
-    there = material.train.present["audio"]
-    before, after = (v.vectors["audio"][there] for v in (material.train, noisy))
+    data, _ = trained()
+    noisy = with_noise(data.train, 0)
+    there = data.train.present["audio"]
+    before, after = (v.vectors["audio"][there] for v in (data.train, noisy))
     ratio = (after - before).square().mean(dim=0) / before.var(dim=0)
     assert ratio.mean().item() == pytest.approx(1 / SNR, rel=0.1)
-    raw = material_of(small_corpus(raw=True), guard_settings(), words=False).train
+    raw = seed_data_of(small_corpus(raw=True), guard_settings(), words=False).train
     noisy = with_noise(raw, 0)
     for old, new in zip(raw.samples[0], noisy.samples[0], strict=True):
         assert old.audio is not None
@@ -194,18 +193,18 @@ def test_clean_data_has_no_outliers() -> None:
 
 
 def test_training_logs_the_number_of_outliers() -> None:
-    material, _ = trained()
-    vectors = dict(material.train.vectors)
+    data, _ = trained()
+    vectors = dict(data.train.vectors)
     noisy = vectors["face"].clone()
     noisy[0] *= 1000
-    dirty = dataclasses.replace(material.train, vectors={**vectors, "face": noisy})
-    cleaned, found = without_outliers(dirty)
+    dirty = dataclasses.replace(data.train, vectors={**vectors, "face": noisy})
+    cleaned, found = without_outliers(dirty, MODALITIES)
     count = int(dirty.present["face"][0].sum())
     assert found == {"audio": 0, "face": count}
     assert not cleaned.present["face"][0].any()
     said: list[str] = []
     train_seed(
-        dataclasses.replace(material, train=dirty),
+        dataclasses.replace(data, train=dirty),
         guard_settings(),
         0,
         SeedContext(CPU, say=said.append),
@@ -215,10 +214,10 @@ def test_training_logs_the_number_of_outliers() -> None:
 
 def test_noise_beside_an_unknown_value() -> None:
     """An unknown value of one utterance must not keep noise from the others."""
-    material, _ = trained()
-    vectors = material.train.vectors["audio"].clone()
+    data, _ = trained()
+    vectors = data.train.vectors["audio"].clone()
     vectors[0, 0, 2] = torch.nan
-    some = dataclasses.replace(material.train, vectors={**material.train.vectors, "audio": vectors})
+    some = dataclasses.replace(data.train, vectors={**data.train.vectors, "audio": vectors})
     noisy = with_noise(some, 0).vectors["audio"]
     assert noisy.isnan().sum() == 1
     there = some.present["audio"]

@@ -1,13 +1,11 @@
-"""Hostile tables, arrays, results and journals: refused in one line before memory is taken."""
+"""Hostile tables, arrays and results: refused in one line before memory is taken."""
 
 from __future__ import annotations
 
 import io
 import json
-import sqlite3
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +13,13 @@ import pytest
 from handmade import make_result
 from small_runs import feature_file
 
-from avsent.batch.engines.base import FileResult
-from avsent.batch.folders import SourceFile
-from avsent.batch.journal import FILE_NAME, FOLDER_NAME, Journal, Stored, packed, result_of
-from avsent.errors import BoundariesError, DatasetError, InputError, OutputError
-from avsent.extraction.extractor import FeatureConfig
+from avsent.errors import BoundariesError, DatasetError, InputError
 from avsent.extraction.utterances import boundaries
 from avsent.extraction.utterances.boundaries import read_boundaries
-from avsent.options import FaceChoice
 from avsent.result.record import Result
 from avsent.training.data import arrays, manifest
 from avsent.training.data.arrays import load_arrays
-from avsent.training.data.feature_cache import CorpusOptions, FeatureCache
-from avsent.training.data.feature_files import read_features
+from avsent.training.data.feature_files import CorpusOptions, FeatureCache, read_features
 from avsent.training.data.manifest import read_manifest, read_table
 from avsent.views.timeline import save_timeline
 
@@ -134,7 +126,7 @@ def test_a_damaged_cache_counts_as_missing(about: object, tmp_path: Path) -> Non
     saved = io.BytesIO()
     np.savez(saved, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
     (tmp_path / "a.npz").write_bytes(saved.getvalue())
-    cache = FeatureCache(tmp_path, CorpusOptions(FeatureConfig(), FaceChoice.speaking))
+    cache = FeatureCache(CorpusOptions(cache=tmp_path))
     assert cache.load(tmp_path / "a.npz", 1) is None
 
 
@@ -171,96 +163,3 @@ def test_json_that_is_too_deep_or_invalid(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(InputError, match=r"r\.json: is not JSON"):
         Result.load(tmp_path / "r.json")
-
-
-# --- the journal of a batch that somebody else wrote ---------------------------------------------
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """A batch of one file."""
-    with Journal(tmp_path, write=True) as journal:
-        journal.survey({"a.mp4": "a.mp4"})
-        result = FileResult("content", 3.0, 1, *packed(make_result()))
-        journal.succeed(SourceFile("a.mp4", tmp_path / "a.mp4", 1, 2), "config", result, 3.0)
-        journal.keep_fact("options", {"adapt": "none"})
-    return tmp_path
-
-
-def change(out: Path, *statements: str) -> None:
-    with sqlite3.connect(out / FOLDER_NAME / FILE_NAME) as db:
-        db.execute("PRAGMA ignore_check_constraints = 1")
-        for statement in statements:
-            db.execute(statement)
-    db.close()
-
-
-@pytest.mark.parametrize("column", ["name", "stem"])
-@pytest.mark.parametrize(
-    "value", ["'../up'", "'/etc/up'", "'a/../../up'", "'..'", "''", "'a'||char(0)", "7", "1e308"]
-)
-def test_paths_in_a_journal_stay_below_its_folder(column: str, value: str, out: Path) -> None:
-    change(out, f"UPDATE files SET {column} = {value}")
-    with Journal(out, write=True) as journal, pytest.raises(OutputError, match="damaged; remove"):
-        journal.entries()
-
-
-@pytest.mark.parametrize(
-    "assignment",
-    ["state = 'odd'", "size = 'much'", "duration_s = 9e999", "error = x'00'", "utterances = 'few'"],
-)
-def test_journal_values_that_avsent_never_writes(assignment: str, out: Path) -> None:
-    change(out, f"UPDATE files SET {assignment}")
-    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
-        journal.entries()
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "CREATE TRIGGER t AFTER UPDATE ON files BEGIN DELETE FROM results; END",
-        "CREATE VIEW v AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n FROM c) "
-        "SELECT n FROM c",
-        "ALTER TABLE files ADD COLUMN more TEXT",
-        "DROP TABLE outputs",
-    ],
-)
-def test_a_journal_with_another_schema_is_refused(statement: str, out: Path) -> None:
-    change(out, statement)
-    for write in (False, True):
-        with pytest.raises(OutputError, match="none of its journals"):
-            Journal(out, write=write)
-
-
-@pytest.mark.parametrize("value", ["'{'", "replace(hex(zeroblob(50000)), '0', '[')", "x'00'"])
-def test_journal_facts_that_are_no_json(value: str, out: Path) -> None:
-    change(out, f"UPDATE meta SET value = {value}")
-    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
-        journal.fact("options")
-
-
-def test_journal_results_of_another_type(out: Path) -> None:
-    change(out, "UPDATE results SET result = 'text'")
-    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
-        journal.stored("a.mp4")
-
-
-def test_journal_outputs_of_an_unknown_format(out: Path) -> None:
-    change(out, "INSERT INTO outputs VALUES ('a.mp4', '../x', 1)")
-    with Journal(out, write=False) as journal, pytest.raises(OutputError, match="damaged; remove"):
-        journal.outputs()
-
-
-@pytest.mark.parametrize("rows", ["{", "[" * 90_000, "5", "[[1]]", '[{"a": 1}]'])
-def test_journal_rows_that_are_no_rows(rows: str) -> None:
-    with pytest.raises(OutputError, match="damaged"):
-        Stored(b"", rows).table_rows()
-    assert len(Stored(*packed(make_result())).table_rows()) == 3
-
-
-def test_a_result_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avsent.result.record.MAX_FILE_BYTES", 1000)
-    with pytest.raises(OutputError, match="damaged"):
-        result_of(zlib.compress(b" " * 1001))
-    with pytest.raises(OutputError, match="damaged"):
-        result_of(zlib.compress(b"[" * 900))

@@ -23,9 +23,9 @@ from small_runs import (
     STEP_WEIGHTS,
     UNCLIPPED,
     changed,
-    material_of,
     parameters,
     random,
+    seed_data_of,
     small_corpus,
     small_settings,
     small_updates,
@@ -41,7 +41,6 @@ from avsent.model.networks.transfer import Transfer
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import encoded, make_videos
 from avsent.training.losses import (
-    PairedTeacher,
     SourceEmbeddings,
     UnpairedTeacher,
     balanced_weights,
@@ -49,18 +48,18 @@ from avsent.training.losses import (
     drop_inputs,
     one_cycle,
 )
-from avsent.training.run import SeedContext, pretrain_source, train_seed
+from avsent.training.run import train_seed
 from avsent.training.settings import TrainSettings, TransferSettings
 from avsent.training.source import (
-    SourceSetup,
     grouped_folds,
     paired_teacher,
+    pretrain_source,
     rotation,
     train_source,
     unpaired_teacher,
 )
-from avsent.training.splits import Material, make_task, make_text_material
-from avsent.training.trainer import FitSetup
+from avsent.training.splits import SeedData, make_task, make_text_videos
+from avsent.training.trainer import FitSetup, SeedContext
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -378,9 +377,9 @@ def test_shares_of_transfer_over_the_epochs(schedule: str, shares: list[float]) 
 # --- the source -----------------------------------------------------------------------------------
 
 
-def source_setup(material: Material, chosen: TrainSettings) -> SourceSetup:
-    setup = FitSetup(material.train, material.valid, chosen.optimiser, chosen.transfer, 0, CPU)
-    return SourceSetup(material.config(chosen, ("text",)), setup, material.groups)
+def text_source(data: SeedData, chosen: TrainSettings) -> tuple[TargetModel, FitSetup]:
+    setup = FitSetup(data.train, data.valid, chosen.optimiser, chosen.transfer, 0, CPU)
+    return train_source(data.config(chosen, ("text",)), setup), setup
 
 
 # --- paired -------------------------------------------------------------------------------------
@@ -388,16 +387,14 @@ def source_setup(material: Material, chosen: TrainSettings) -> SourceSetup:
 
 def test_a_paired_teacher_is_the_frozen_source_in_evaluation() -> None:
     chosen = small_settings(transfer={"source": "text"})
-    material = material_of(small_corpus(gaps=True), chosen)
-    source = source_setup(material, chosen)
-    model = train_source(source)
+    data = seed_data_of(small_corpus(gaps=True), chosen)
+    model, setup = text_source(data, chosen)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
-    teacher = paired_teacher(model, source, 0)
+    teacher = paired_teacher(model, setup, data.groups, 0)
     embedded = teacher.for_epoch(0)
     assert teacher.for_epoch(5) is embedded
-    assert teacher.size == embedded.embeddings.shape[-1]
-    train = material.train
+    train = data.train
     assert torch.equal(embedded.present, train.present["text"])
     assert not embedded.present.all()
     assert embedded.embeddings[~embedded.present].eq(0).all()
@@ -411,14 +408,14 @@ def test_a_paired_teacher_is_the_frozen_source_in_evaluation() -> None:
 
 def test_the_source_does_not_move_while_the_target_learns() -> None:
     chosen = small_settings(transfer={"source": "text", "adversarial": 1.0})
-    material = material_of(small_corpus(), chosen)
-    source = pretrain_source(material, chosen, 0, SeedContext(CPU))
+    data = seed_data_of(small_corpus(), chosen)
+    source = pretrain_source(data, chosen, 0, SeedContext(CPU))
     before = {name: value.clone() for name, value in source.model.state_dict().items()}
     embedded = source.teacher.for_epoch(0).embeddings.clone()
-    trained = train_seed(material, chosen, 0, SeedContext(CPU), source)
+    trained = train_seed(data, chosen, 0, SeedContext(CPU), source)
     assert all(torch.equal(value, before[n]) for n, value in source.model.state_dict().items())
     assert torch.equal(source.teacher.for_epoch(0).embeddings, embedded)
-    alone = train_seed(material, chosen, 0, SeedContext(CPU))
+    alone = train_seed(data, chosen, 0, SeedContext(CPU))
     assert any(
         not torch.equal(value, alone.model.state_dict()[name])
         for name, value in trained.model.state_dict().items()
@@ -427,11 +424,11 @@ def test_the_source_does_not_move_while_the_target_learns() -> None:
 
 def test_transfer_with_all_weights_0_equals_no_transfer() -> None:
     chosen = small_settings(transfer={"source": "text", "decoder": 0.0, "adversarial": 0.0})
-    material = material_of(small_corpus(), chosen)
-    source = pretrain_source(material, chosen, 0, SeedContext(CPU))
-    off = train_seed(material, chosen, 0, SeedContext(CPU), source).model.state_dict()
+    data = seed_data_of(small_corpus(), chosen)
+    source = pretrain_source(data, chosen, 0, SeedContext(CPU))
+    off = train_seed(data, chosen, 0, SeedContext(CPU), source).model.state_dict()
     alone = small_settings()
-    never = train_seed(material_of(small_corpus(), alone, words=False), alone, 0, SeedContext(CPU))
+    never = train_seed(seed_data_of(small_corpus(), alone, words=False), alone, 0, SeedContext(CPU))
     assert all(torch.equal(value, off[n]) for n, value in never.model.state_dict().items())
 
 
@@ -499,16 +496,16 @@ def texts(count: int = 16) -> list[TextItem]:
 
 def test_an_unpaired_teacher_knows_training_texts_alone() -> None:
     chosen = small_settings(transfer={"source": "text"}, encoder="tfidf")
-    material = material_of(small_corpus(), chosen, words=False)
-    train, valid = make_text_material(texts(), material.task.labels, "label", chosen, 0)
+    data = seed_data_of(small_corpus(), chosen, words=False)
+    train, valid = make_text_videos(texts(), data.task.labels, "label", chosen, 0)
     assert int(train.lengths.sum()) + int(valid.lengths.sum()) == 16
     setup = FitSetup(train, valid, chosen.optimiser, chosen.transfer, 0, CPU)
-    vectors = dataclasses.replace(material.vectors, text=train.vectors["text"].shape[-1])
-    config = dataclasses.replace(material, vectors=vectors).config(chosen, ("text",))
-    model = train_source(SourceSetup(config, setup))
-    teacher = unpaired_teacher(model, train, material.train, CPU, 0)
+    vectors = dataclasses.replace(data.vectors, text=train.vectors["text"].shape[-1])
+    config = dataclasses.replace(data, vectors=vectors).config(chosen, ("text",))
+    model = train_source(config, setup)
+    teacher = unpaired_teacher(model, train, data.train, CPU, 0)
     assert len(teacher.embeddings) == int(train.lengths.sum())
-    assert teacher.for_epoch(0).present.tolist() == material.train.known().tolist()
+    assert teacher.for_epoch(0).present.tolist() == data.train.known().tolist()
 
 
 def test_texts_with_other_labels() -> None:
@@ -521,7 +518,7 @@ def test_texts_with_other_labels() -> None:
         TextItem("a film", {"label": "tired"}),
         TextItem("a film", {"label": "surprise"}),
     ]
-    parts = make_text_material(items, names, "label", chosen, 0)
+    parts = make_text_videos(items, names, "label", chosen, 0)
     found = {
         sample.key: float(label)
         for videos in parts
@@ -531,7 +528,7 @@ def test_texts_with_other_labels() -> None:
     assert (found["text 8"], found["text 9"]) == (2.0, 0.0)
     assert np.isnan([found["text 10"], found["text 11"]]).all()
     with pytest.raises(DatasetError, match="no text has one of the labels negative, neutral"):
-        make_text_material(items[10:], names, "label", chosen, 0)
+        make_text_videos(items[10:], names, "label", chosen, 0)
 
 
 # --- cross-fit ----------------------------------------------------------------------------------
@@ -547,7 +544,7 @@ def test_folds_hold_whole_groups(groups: list[str], folds: int) -> None:
         assert sum(any(groups[row] == group for row in part) for part in parts) == 1
 
 
-def angles(teacher: PairedTeacher, row: int) -> Tensor:
+def angles(teacher: SourceEmbeddings, row: int) -> Tensor:
     """Inner products of a video's embeddings: the same however the space is turned."""
     embeddings = teacher.for_epoch(0).embeddings[row]
     return embeddings @ embeddings.T
@@ -568,13 +565,14 @@ def test_no_video_is_represented_by_a_source_that_saw_its_group() -> None:
             for one in corpus.samples
         ),
     )
-    found: dict[int, list[PairedTeacher]] = {}
+    found: dict[int, list[SourceEmbeddings]] = {}
     for folds in (0, 4):
-        for data in (corpus, other):
-            material = material_of(data, chosen)
-            assert material.groups[:3] == ("s0", "s0", "s2")
-            source = source_setup(material, chosen)
-            found.setdefault(folds, []).append(paired_teacher(train_source(source), source, folds))
+        for labelled in (corpus, other):
+            data = seed_data_of(labelled, chosen)
+            assert data.groups[:3] == ("s0", "s0", "s2")
+            model, setup = text_source(data, chosen)
+            teacher = paired_teacher(model, setup, data.groups, folds)
+            found.setdefault(folds, []).append(teacher)
     for row in (0, 1):
         torch.testing.assert_close(angles(found[4][0], row), angles(found[4][1], row))
         assert (angles(found[0][0], row) - angles(found[0][1], row)).abs().max() > 1e-3
@@ -585,13 +583,12 @@ def test_no_video_is_represented_by_a_source_that_saw_its_group() -> None:
 def test_folds_keep_the_space_of_the_source() -> None:
     """Turned onto it, fold embeddings lie nearer to the source's own than unturned ones."""
     chosen = small_settings(epochs=6, learning_rate=0.02)
-    material = material_of(small_corpus(speakers=16), chosen)
-    source = source_setup(material, chosen)
-    model = train_source(source)
-    whole = paired_teacher(model, source, 0).for_epoch(0)
+    data = seed_data_of(small_corpus(speakers=16), chosen)
+    model, setup = text_source(data, chosen)
+    whole = paired_teacher(model, setup, data.groups, 0).for_epoch(0)
     epochs: dict[int, list[dict[str, float]]] = {}
     hook = lambda fold: epochs.setdefault(fold, []).append  # noqa: E731
-    fitted = paired_teacher(model, source, 4, hook).for_epoch(0)
+    fitted = paired_teacher(model, setup, data.groups, 4, hook).for_epoch(0)
     assert list(epochs) == [0, 1, 2, 3]
     assert all(len(measured) >= 1 for measured in epochs.values())
     assert torch.equal(fitted.present, whole.present)
@@ -603,11 +600,10 @@ def test_folds_keep_the_space_of_the_source() -> None:
 
 def test_one_group_cannot_be_divided() -> None:
     chosen = small_settings()
-    material = material_of(small_corpus(), chosen)
-    one = dataclasses.replace(material, groups=("s0",) * len(material.groups))
-    source = source_setup(one, chosen)
+    data = seed_data_of(small_corpus(), chosen)
+    model, setup = text_source(data, chosen)
     with pytest.raises(DatasetError, match="leave --cross-fit away"):
-        paired_teacher(train_source(source), source, 3)
+        paired_teacher(model, setup, ("s0",) * len(data.groups), 3)
 
 
 @given(st.integers(2, 8), st.integers(0, 10**6))

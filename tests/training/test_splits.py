@@ -11,13 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import SMALL, changed, material_of, small_corpus, small_settings
+from small_runs import SMALL, changed, seed_data_of, small_corpus, small_settings
 
 from avsent.errors import DatasetError
 from avsent.training.data.corpus import SPLITS, Sample
 from avsent.training.settings import SplitSettings, for_source
-from avsent.training.source import make_model
 from avsent.training.splits import Split, groups_of, split_samples
+from avsent.training.trainer import make_model
 
 
 def sample(number: int, speaker: str = "", split: str = "", video: str = "") -> Sample:
@@ -35,7 +35,7 @@ def divided(
 
 
 def names(split: Split, part: str) -> set[str]:
-    return {one.key for one in split.part(part)}
+    return {one.key for one in split[part]}
 
 
 @st.composite
@@ -65,19 +65,19 @@ def test_no_group_is_in_two_parts_and_nothing_is_lost(
     split = divided(samples, classes, seed, settings)
     parts_of: dict[str, set[str]] = {}
     for part in SPLITS:
-        for one in split.part(part):
+        for one in split[part]:
             if by == "speaker" and one.speaker:
                 parts_of.setdefault(f"speaker {one.speaker}", set()).add(part)
             parts_of.setdefault(f"video {one.video}", set()).add(part)
     assert all(len(parts) == 1 for parts in parts_of.values())
-    assert sum(len(split.part(part)) for part in SPLITS) == len(samples)
-    assert all(split.part(part) for part in SPLITS)
+    assert sum(len(split[part]) for part in SPLITS) == len(samples)
+    assert all(split[part] for part in SPLITS)
     order = {one.key: number for number, one in enumerate(samples)}
     for part in SPLITS:
-        numbers = [order[one.key] for one in split.part(part)]
+        numbers = [order[one.key] for one in split[part]]
         assert numbers == sorted(numbers)
     again = divided(samples, classes, seed, settings)
-    assert all(split.part(part) == again.part(part) for part in SPLITS)
+    assert all(split[part] == again[part] for part in SPLITS)
 
 
 def test_seeds_differ_in_what_they_validate_on_and_not_in_the_test_part() -> None:
@@ -97,7 +97,7 @@ def test_parts_are_alike_in_labels() -> None:
     for part in SPLITS:
         shares = [value[key] for key in names(split, part)]
         assert np.mean(shares) == pytest.approx(0.5)
-    assert (len(split.test), len(split.valid)) == (12, 12)
+    assert (len(split["test"]), len(split["valid"])) == (12, 12)
 
 
 def test_parts_of_the_corpus_are_kept() -> None:
@@ -111,13 +111,13 @@ def test_a_missing_validation_part_is_drawn_from_training_groups() -> None:
     samples = [sample(n, f"s{n // 2}", "train" if n < 20 else "test") for n in range(24)]
     split = divided(samples)
     assert names(split, "test") == {f"k{n}" for n in range(20, 24)}
-    assert len(split.valid) == 4
-    assert not {one.speaker for one in split.valid} & {one.speaker for one in split.train}
+    assert len(split["valid"]) == 4
+    assert not {one.speaker for one in split["valid"]} & {one.speaker for one in split["train"]}
 
 
 def test_no_test_part_is_drawn_where_the_corpus_names_others() -> None:
     samples = [sample(n, f"s{n}", "train" if n < 6 else "valid") for n in range(8)]
-    assert divided(samples).test == ()
+    assert divided(samples)["test"] == []
 
 
 def test_samples_without_a_part_are_left_out() -> None:
@@ -162,12 +162,12 @@ def test_divisions_that_are_impossible(samples: list[Sample], message: str) -> N
 
 def test_three_groups_are_enough() -> None:
     split = divided([sample(n, f"s{n}") for n in range(3)])
-    assert [len(split.part(part)) for part in SPLITS] == [1, 1, 1]
+    assert [len(split[part]) for part in SPLITS] == [1, 1, 1]
 
 
 def test_no_test_part_on_demand() -> None:
     split = divided([sample(n) for n in range(4)], settings=SplitSettings(test=0.0))
-    assert (len(split.train), len(split.valid), len(split.test)) == (3, 1, 0)
+    assert (len(split["train"]), len(split["valid"]), len(split["test"])) == (3, 1, 0)
 
 
 def test_a_conversation_ties_its_speakers_together() -> None:
@@ -185,34 +185,34 @@ def test_texts_of_other_parts_change_no_vector() -> None:
     corpus = small_corpus()
     new = {f"v{n}": {"text": "bad zebra zebra unheard film"} for n in range(6, 8)}
     plain = {f"v{n}": {"text": "bad film"} for n in range(6, 8)}
-    one = material_of(changed(corpus, plain), settings)
-    other = material_of(changed(corpus, new), settings)
+    one = seed_data_of(changed(corpus, plain), settings)
+    other = seed_data_of(changed(corpus, new), settings)
     assert torch.equal(one.train.vectors["text"], other.train.vectors["text"])
     assert torch.equal(one.valid.vectors["text"], other.valid.vectors["text"])
     assert one.vectors == other.vectors
     # The same words in a training text do change them.
-    seen = material_of(changed(corpus, {"v0": new["v6"]}), settings)
+    seen = seed_data_of(changed(corpus, {"v0": new["v6"]}), settings)
     assert not torch.equal(one.train.vectors["text"][1:], seen.train.vectors["text"][1:])
 
 
 def test_text_vectors_of_the_corpus_are_used() -> None:
     corpus = small_corpus(gaps=True)
-    material = material_of(corpus, small_settings(transfer={"source": "text"}))
-    first: Sample = material.train.samples[0][0]
+    data = seed_data_of(corpus, small_settings(transfer={"source": "text"}))
+    first: Sample = data.train.samples[0][0]
     assert first.words is not None
-    assert torch.equal(material.train.vectors["text"][0, 0], torch.from_numpy(first.words))
-    missing = [s.words is None for video in material.train.samples for s in video]
+    assert torch.equal(data.train.vectors["text"][0, 0], torch.from_numpy(first.words))
+    missing = [s.words is None for video in data.train.samples for s in video]
     assert any(missing)
-    assert int((~material.train.present["text"]).sum()) >= sum(missing)
+    assert int((~data.train.present["text"]).sum()) >= sum(missing)
 
 
 def test_scales_are_fitted_on_present_vectors() -> None:
     """Missing vectors are zeros in the batch and must not enter the scale."""
     settings = small_settings()
-    material = material_of(small_corpus(gaps=True), settings, words=False)
-    model = make_model(material.config(settings, ("audio", "face")), material.train, 0)
-    voices = [s.audio for video in material.train.samples for s in video if s.audio is not None]
-    assert len(voices) < int(material.train.lengths.sum())
+    data = seed_data_of(small_corpus(gaps=True), settings, words=False)
+    model = make_model(data.config(settings, ("audio", "face")), data.train, 0)
+    voices = [s.audio for video in data.train.samples for s in video if s.audio is not None]
+    assert len(voices) < int(data.train.lengths.sum())
     mean = model.state_dict()["audio_encoder.mean"]
     torch.testing.assert_close(mean, torch.from_numpy(np.mean(voices, axis=0)))
 
@@ -242,7 +242,7 @@ def test_nothing_to_learn_from(missing: dict[str, str], transfer: str | None, me
     videos = {one.video for one in corpus.samples if one.split == part}
     settings = small_settings(target=("audio",), labels="2", transfer={"source": transfer})
     with pytest.raises(DatasetError, match=message):
-        material_of(
+        seed_data_of(
             changed(corpus, dict.fromkeys(videos, without)), settings, words=transfer == "text"
         )
 

@@ -197,7 +197,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_from_a_folder(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    encoder: TextEncoder = make_text_encoder(str(model), 100, device="cpu")
+    encoder: TextEncoder = make_text_encoder(str(model), 100)
     encoder.fit(TEXTS)
     assert encoder.size == 3  # the model's own, whatever was asked for
     vectors = encoder.encode(["good", "fine", "bad film", "", "  "])

@@ -21,8 +21,8 @@ from small_runs import (
     POLARITIES,
     WEIGHTS,
     lines_of,
-    material_of,
     run_small,
+    seed_data_of,
     small_corpus,
     small_settings,
 )
@@ -40,11 +40,11 @@ from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, aug
 from avsent.training.data.ravdess_landmarks import RavdessClip, read_ravdess
 from avsent.training.evaluation import fit_temperature, outputs_of, softmax, validation
 from avsent.training.metrics import expected_calibration_error, majority, scores
-from avsent.training.run import SeedContext, Trained, pretrain_source, train_seed
+from avsent.training.run import Trained, train_seed
 from avsent.training.settings import TrainSettings
-from avsent.training.source import make_model
-from avsent.training.splits import Material
-from avsent.training.trainer import FitSetup, Progress, fit
+from avsent.training.source import pretrain_source
+from avsent.training.splits import SeedData
+from avsent.training.trainer import FitSetup, Progress, SeedContext, fit, make_model
 from recipes.corpora import NO_LABEL, TEST_ACTORS, polarities_of
 
 RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
@@ -212,10 +212,10 @@ TEXT_SOURCE = {"source": "text", "adversarial": 0.5}
 
 
 def plain_setup(settings: TrainSettings, **options: Any) -> tuple[TargetModel, FitSetup]:
-    material = material_of(small_corpus(), settings, words=False)
-    model = make_model(material.config(settings, settings.target), material.train, 0)
+    data = seed_data_of(small_corpus(), settings, words=False)
+    model = make_model(data.config(settings, settings.target), data.train, 0)
     return model, FitSetup(
-        material.train, material.valid, settings.optimiser, settings.transfer, 0, CPU, **options
+        data.train, data.valid, settings.optimiser, settings.transfer, 0, CPU, **options
     )
 
 
@@ -271,12 +271,12 @@ def test_a_training_that_diverges() -> None:
 
 def test_outputs_do_not_depend_on_how_many_videos_go_together() -> None:
     settings = small_settings()
-    material = material_of(small_corpus(gaps=True), settings, words=False)
-    model = make_model(material.config(settings, settings.target), material.train, 0)
-    one = outputs_of(model, material.train, CPU, videos_at_once=1)
-    there = np.arange(one.shape[1]) < material.train.lengths.numpy()[:, None]
+    data = seed_data_of(small_corpus(gaps=True), settings, words=False)
+    model = make_model(data.config(settings, settings.target), data.train, 0)
+    one = outputs_of(model, data.train, CPU, videos_at_once=1)
+    there = np.arange(one.shape[1]) < data.train.lengths.numpy()[:, None]
     assert not there.all()
-    ensemble = outputs_of(model, material.train, CPU)
+    ensemble = outputs_of(model, data.train, CPU)
     np.testing.assert_allclose(one[there], ensemble[there], atol=1e-6)
 
 
@@ -298,9 +298,9 @@ class Killed(BaseException):
     """Ends the training at any moment."""
 
 
-def trained(given: tuple[Material, TrainSettings], folder: Path, stop: int | None) -> Trained:
+def trained(given: tuple[SeedData, TrainSettings], folder: Path, stop: int | None) -> Trained:
     """Source and target of seed 0; ``stop``: it is killed after so many epochs of both."""
-    material, settings = given
+    data, settings = given
     epochs = itertools.count(1)
 
     def on_epoch(stage: str, measured: dict[str, float]) -> None:
@@ -311,8 +311,8 @@ def trained(given: tuple[Material, TrainSettings], folder: Path, stop: int | Non
     context = SeedContext(CPU, folder, on_epoch=on_epoch)
     source = None
     if settings.transfer.source is not None:
-        source = pretrain_source(material, settings, 0, context)
-    return train_seed(material, settings, 0, context, source)
+        source = pretrain_source(data, settings, 0, context)
+    return train_seed(data, settings, 0, context, source)
 
 
 def without_times(progress: Progress) -> list[dict[str, float]]:
@@ -351,7 +351,7 @@ def test_a_run_that_was_killed_after_any_epoch_ends_as_an_unbroken_one(
 ) -> None:
     options, settings = KINDS[kind]
     settings = small_settings(**settings)
-    given = material_of(small_corpus(**options), settings), settings
+    given = seed_data_of(small_corpus(**options), settings), settings
     whole = trained(given, tmp_path / "whole", None)
     # Three epochs of the source, of each fold's, and of the target.
     for epoch in (3, 5, 9, 11) if kind == "folds" else range(1, 7):
@@ -363,18 +363,18 @@ def test_a_run_that_was_killed_after_any_epoch_ends_as_an_unbroken_one(
         assert without_times(found.progress) == without_times(whole.progress)
         assert found.progress.best_epoch == whole.progress.best_epoch
         assert found.calibration == whole.calibration
-        assert found.source is not None
-        assert whole.source is not None
-        assert same_models(found.source.model, whole.source.model)
+        assert found.pretrained is not None
+        assert whole.pretrained is not None
+        assert same_models(found.pretrained.model, whole.pretrained.model)
 
 
 def test_a_run_that_was_killed_within_an_epoch(tmp_path: Path) -> None:
     """Two epochs are done, the third is repeated."""
     settings = small_settings(batch_videos=1)
-    given = material_of(small_corpus(), settings, words=False), settings
+    given = seed_data_of(small_corpus(), settings, words=False), settings
     whole = trained(given, tmp_path / "whole", None)
-    material = given[0]
-    model = make_model(material.config(settings, settings.target), material.train, 0)
+    data = given[0]
+    model = make_model(data.config(settings, settings.target), data.train, 0)
     steps = itertools.count(1)
 
     def kill(*arguments: object) -> None:
@@ -383,7 +383,7 @@ def test_a_run_that_was_killed_within_an_epoch(tmp_path: Path) -> None:
 
     model.register_forward_hook(kill)
     state = tmp_path / "target.safetensors"
-    setup = FitSetup(material.train, material.valid, settings.optimiser, settings.transfer, 0, CPU)
+    setup = FitSetup(data.train, data.valid, settings.optimiser, settings.transfer, 0, CPU)
     with pytest.raises(Killed):
         fit(model, dataclasses.replace(setup, state=state))
     assert load_file(state)
@@ -394,10 +394,10 @@ def test_a_run_that_was_killed_within_an_epoch(tmp_path: Path) -> None:
 
 def test_seeds_differ(tmp_path: Path) -> None:
     settings = small_settings()
-    material = material_of(small_corpus(), settings, words=False)
-    one, other = (train_seed(material, settings, seed, SeedContext(CPU)) for seed in (0, 1))
+    data = seed_data_of(small_corpus(), settings, words=False)
+    one, other = (train_seed(data, settings, seed, SeedContext(CPU)) for seed in (0, 1))
     assert not same_models(one.model, other.model)
-    assert same_models(one.model, train_seed(material, settings, 0, SeedContext(CPU)).model)
+    assert same_models(one.model, train_seed(data, settings, 0, SeedContext(CPU)).model)
 
 
 def _cut(path: Path) -> None:
@@ -424,7 +424,7 @@ def _of_another_network(path: Path) -> None:
 @pytest.mark.parametrize("damage", [_cut, _empty, _no_progress, _of_another_network])
 def test_a_damaged_state_is_reported_in_one_line(damage: Any, tmp_path: Path) -> None:
     settings = small_settings()
-    given = material_of(small_corpus(), settings, words=False), settings
+    given = seed_data_of(small_corpus(), settings, words=False), settings
     with pytest.raises(Killed):
         trained(given, tmp_path, 2)
     damage(tmp_path / "target.safetensors")

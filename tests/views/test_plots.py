@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
@@ -55,7 +54,7 @@ def space(count: int = 60, size: int = 8, classes: int = 3) -> EmbeddingSpace:
 
 
 def draw_losses(path: Path) -> None:
-    save_loss_curves(path, EPOCHS)
+    save_loss_curves(path, EPOCHS, metric="balanced_accuracy", best_epoch=3)
 
 
 def draw_confusion(path: Path) -> None:
@@ -152,14 +151,16 @@ def assert_no_overlap(figure: Figure) -> None:
 
 
 def test_losses(tmp_path: Path, drawn: list[Figure]) -> None:
-    save_loss_curves(tmp_path / "a.png", EPOCHS)
-    save_loss_curves(tmp_path / "b.png", EPOCHS, best_epoch=4)
+    draw_losses(tmp_path / "a.png")
+    accuracy = "balanced_accuracy"
+    save_loss_curves(tmp_path / "b.png", EPOCHS, metric=accuracy, best_epoch=4)
     save_loss_curves(
         tmp_path / "c.png",
         [{"classification": 0.5, "decoder": None, "mae": m} for m in (1.0, 0.75, math.nan, 0.9)],
         metric="mae",
+        best_epoch=2,
     )
-    save_loss_curves(tmp_path / "d.png", [{"classification": 0.5}])
+    save_loss_curves(tmp_path / "d.png", [{"classification": 0.5}], metric=accuracy, best_epoch=1)
     titles = [[axes.get_title() for axes in figure.axes] for figure in drawn]
     assert titles[0] == [
         *(f"{part} loss (training)" for part in plots.LOSS_PARTS),
@@ -174,7 +175,7 @@ def test_losses(tmp_path: Path, drawn: list[Figure]) -> None:
     line = drawn[0].axes[1].get_lines()[0]
     assert np.allclose(np.asarray(line.get_ydata()), [0.5, 0.25, 0.5 / 3, 0.125])
     with pytest.raises(ValueError, match="no epochs"):
-        save_loss_curves(tmp_path / "e.png", [])
+        save_loss_curves(tmp_path / "e.png", [], metric=accuracy, best_epoch=1)
 
 
 def test_confusion(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -189,7 +190,7 @@ def test_confusion(tmp_path: Path, drawn: list[Figure]) -> None:
 
 def test_spaces_share_one_basis(tmp_path: Path, drawn: list[Figure]) -> None:
     drawing = space()
-    drawing = dataclasses.replace(drawing, before=9 * drawing.before)  # beyond the other points
+    drawing = drawing._replace(before=9 * drawing.before)  # beyond the other points
     save_spaces(tmp_path / "a.png", drawing, POLARITY_LABELS)
     left, right = drawn[0].axes
     assert left.get_xlim() == right.get_xlim()
@@ -225,10 +226,8 @@ def test_spaces_that_do_not_fit(tmp_path: Path) -> None:
     drawing = space()
     for wrong in (drawing.before[:-1], drawing.classes):
         with pytest.raises(ValueError, match="embeddings of shapes"):
-            save_spaces(
-                tmp_path / "a.png", dataclasses.replace(drawing, before=wrong), POLARITY_LABELS
-            )
-    fewer = dataclasses.replace(drawing, classes=drawing.classes[1:])
+            save_spaces(tmp_path / "a.png", drawing._replace(before=wrong), POLARITY_LABELS)
+    fewer = drawing._replace(classes=drawing.classes[1:])
     with pytest.raises(ValueError, match="59 labels"):
         save_spaces(tmp_path / "a.png", fewer, POLARITY_LABELS)
     ones = np.ones((4, 2), np.float32)  # all in one place

@@ -112,12 +112,8 @@ def pack(
 
 
 def unpack(name: str, arrays: Arrays, dtype: DTypeLike = np.float32) -> list[NDArray[Any] | None]:
-    """The items given to :func:`pack`.
-
-    Raises:
-        ValueError: the three arrays do not fit each other, are not of type ``dtype``, or hold a
-            number that is not finite. KeyError: one of them is missing.
-    """
+    """The items given to :func:`pack`. Raises ValueError if the three arrays do not fit each other,
+    are not of type ``dtype``, or hold a number that is not finite; KeyError if one is missing."""
     flat, offsets, shapes = (arrays[f"{name}{part}"] for part in ("", "_offsets", "_shapes"))
     if flat.ndim != 1 or flat.dtype != dtype or offsets.ndim != 1 or offsets.dtype != np.int64:
         raise ValueError(f"{name} has the wrong type")

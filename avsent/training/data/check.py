@@ -15,7 +15,7 @@ from avsent.extraction.media.reader import MediaReader
 from avsent.files import file_sha256
 from avsent.labels import LABEL_COLUMNS, POLARITY_LABELS, LabelSet, canonical, label_set
 from avsent.progress import Progress, ProgressHook, ignore_progress
-from avsent.text import number, printable, quoted
+from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
 from avsent.training.data.manifest import default_context
 
@@ -38,8 +38,6 @@ Kind: TypeAlias = Literal[
     "shared_speaker",
     "no_text",
 ]
-NOTES: frozenset[Kind] = frozenset({"no_text"})
-"""Kinds that do not prevent training: audio and face need no text."""
 EVERY_ROW = "all"
 """``where`` of a problem of the whole corpus."""
 
@@ -54,7 +52,8 @@ class Problem:
 
     @property
     def is_note(self) -> bool:
-        return self.kind in NOTES
+        """Whether it does not prevent training: audio and face need no text."""
+        return self.kind == "no_text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,7 @@ def probe_files(
     facts: dict[Path, FileFacts] = {}
     workers = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
     try:
-        for path, found in zip(files, workers.map(_probe, files), strict=True):
-            duration_s, problem = found
+        for path, (duration_s, problem) in zip(files, workers.map(_probe, files), strict=True):
             missing = bool(problem) and not os.path.exists(path)
             facts[path] = FileFacts(duration_s, problem, missing, identities[path])
             on_progress(Progress("checking", path.name, len(facts), len(files)))
@@ -182,10 +180,7 @@ def _most_likely(given: Sequence[str]) -> LabelSet:
 
 
 def find_problems(
-    rows: Sequence[Row],
-    files: Mapping[Path, FileFacts],
-    label_check: LabelCheck,
-    split_by: str,
+    rows: Sequence[Row], files: Mapping[Path, FileFacts], label_check: LabelCheck, split_by: str
 ) -> list[Problem]:
     """All problems of ``rows``, in their order.
 
@@ -287,11 +282,6 @@ def summary(
         parts.append(", ".join(f"{name} {count}" for name, count in names))
     parts.append(_labels([row.labels.get(column, "") for row in rows], labels))
     return "; ".join(filter(None, parts))
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _time(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> str:

@@ -29,7 +29,7 @@ from pathlib import Path
 from avsent.errors import DatasetError, OutputError
 from avsent.files import atomic_text
 from avsent.labels import EMOTIONS, LABEL_COLUMNS, POLARITY_LABELS, polarity_of
-from avsent.text import csv_rows, number, printable, quoted, read_text
+from avsent.text import csv_rows, number, printable, quoted, read_text, valid_utf8
 from avsent.training.data.corpus import SPLITS, Row
 
 MANIFEST_NAME = "manifest.csv"
@@ -225,7 +225,7 @@ def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
     if not given:
         return None, None
     if len(given) == 1:
-        present = next(iter(given))
+        (present,) = given
         absent = "end_s" if present == "start_s" else "start_s"
         raise DatasetError(
             f"{cells.place}: {present} without {absent}; give both, or none for the whole file"
@@ -285,12 +285,7 @@ def _line(cells: Iterable[str]) -> str:
 
 def _check_cells(cells: Iterable[str], row: Row, path: Path) -> None:
     for cell in cells:
-        try:
-            cell.encode()
-            valid = "\0" not in cell and len(cell) <= csv.field_size_limit()
-        except UnicodeEncodeError:
-            valid = False
-        if not valid:
+        if cell != valid_utf8(cell) or "\0" in cell or len(cell) > csv.field_size_limit():
             raise OutputError(
                 f"cannot write {path}: {quoted(cell)} is no valid text; "
                 f"rename the file, or mend {row.where or 'its row'}"
@@ -420,6 +415,13 @@ def _meld_row(cells: TableRow, split: str, folders: list[Path]) -> Row:
     )
 
 
+def emotion_labels(emotion: str) -> dict[str, str]:
+    """Labels of a clip of RAVDESS; surprise has no sentiment."""
+    polarity = polarity_of(emotion)
+    sentiment = "" if polarity is None else POLARITY_LABELS[polarity]
+    return {"label": emotion, "emotion": emotion, "sentiment": sentiment}
+
+
 def _read_ravdess(folder: Path) -> list[Row]:
     """One row for each speech clip below the folder, in the order of actors and clips.
 
@@ -440,13 +442,10 @@ def _read_ravdess(folder: Path) -> list[Row]:
 
 
 def _ravdess_row(name: re.Match[str], media: Path, root: Path) -> Row:
-    emotion = EMOTIONS[int(name["emotion"]) - 1]
-    polarity = polarity_of(emotion)
-    sentiment = "" if polarity is None else POLARITY_LABELS[polarity]
     return Row(
         media=media,
         speaker=f"actor{name['actor']}",
-        labels={"label": emotion, "emotion": emotion, "sentiment": sentiment},
+        labels=emotion_labels(EMOTIONS[int(name["emotion"]) - 1]),
         text=STATEMENTS[int(name["statement"])],
         context=default_context(media),
         where=media.relative_to(root).as_posix(),

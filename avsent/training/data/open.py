@@ -18,19 +18,13 @@ from avsent.extraction.extractor import Extraction
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.labels import POLARITY_LABELS
 from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
+from avsent.text import counted
+from avsent.training.data import feature_files
 from avsent.training.data.corpus import Corpus, Row, Sample
-from avsent.training.data.feature_cache import (
-    PARTS,
-    CorpusOptions,
-    FeatureCache,
-    MediaFeatures,
-    default_cache,
-)
-from avsent.training.data.feature_files import read_features
-from avsent.training.data.manifest import MANIFEST_NAME, default_context, read_rows
+from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
+from avsent.training.data.manifest import MANIFEST_NAME, default_context, emotion_labels, read_rows
 from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
 
 OnWarning = Callable[[str], None]
@@ -50,52 +44,40 @@ def open_corpus(
     """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
     or known layout of raw media (see ``avsent.training.data.manifest``).
 
-    ``on_warning`` takes lines for the user, such as the number of utterances left out.
-
-    Raises:
-        DatasetError: there is nothing of the kind, or it cannot be read.
-        OutputError: the cache cannot be written. UsageError: the options make no sense.
+    ``on_warning`` takes lines for the user, such as the number of utterances left out. Raises
+    DatasetError if there is nothing of the kind, or it cannot be read; OutputError if the cache
+    cannot be written; UsageError if the options make no sense.
     """
     options = options or CorpusOptions()
     if data.suffix.lower() == ".npz" and not data.is_dir():
-        return read_features(data)
+        return feature_files.read_features(data)
     if not data.exists():
         raise DatasetError(f"{data}: no such file or folder; check the name")
     if (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
         return _ravdess(data, options, on_progress)
-    cache = options.cache or default_cache()
-    return extract_rows(data, read_rows(data), options, cache, on_progress, on_warning)
+    return extract_rows(data, read_rows(data), options, on_progress, on_warning)
 
 
 def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) -> Corpus:
     """Each clip is a video of its own, as the clips were acted one by one."""
-
-    def report(done_s: float, total_s: float) -> None:
-        on_progress(Progress("analyse", str(folder), done_s, total_s))
-
-    clips = cached_ravdess(
-        folder, options.cache or default_cache(), options.features, on_progress_s=report
-    )
+    clips = cached_ravdess(folder, options.cache_folder, options.features, on_progress=on_progress)
     said = statements(folder)
-    samples = []
-    for clip in clips:
-        # Surprise has no sentiment.
-        sentiment = "" if clip.polarity is None else POLARITY_LABELS[clip.polarity]
-        samples.append(
-            Sample(
-                key=clip.clip_id,
-                video=clip.clip_id,
-                speaker=f"actor{clip.actor:02d}",
-                labels={"label": clip.emotion, "emotion": clip.emotion, "sentiment": sentiment},
-                text=said.get(clip.clip_id, ""),
-                audio=clip.mel_power,
-                prosody=clip.prosody,
-                face=None if clip.face is None else clip.face.landmarks,
-                neutral=None if clip.face is None else clip.face.neutral,
-            )
+    samples = tuple(
+        Sample(
+            key=clip.clip_id,
+            video=clip.clip_id,
+            speaker=f"actor{clip.actor:02d}",
+            labels=emotion_labels(clip.emotion),
+            text=said.get(clip.clip_id, ""),
+            audio=clip.mel_power,
+            prosody=clip.prosody,
+            face=None if clip.face is None else clip.face.landmarks,
+            neutral=None if clip.face is None else clip.face.neutral,
         )
+        for clip in clips
+    )
     licence = "CC BY-NC-SA 4.0"
-    return Corpus("RAVDESS", tuple(samples), features=options.features, licence=licence)
+    return Corpus("RAVDESS", samples, features=options.features, licence=licence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +94,19 @@ def extract_rows(
     data: Path,
     rows: Sequence[Row],
     settings: CorpusOptions,
-    cache: Path,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
 ) -> Corpus:
-    """Features of ``rows``, which were read from ``data``; kept in the folder ``cache``.
+    """Features of ``rows``, which were read from ``data``; kept in the cache.
 
     Rows without voice and face are left out, with a warning. If files cannot be read, the others
-    are analysed (and kept) before the error is raised.
-
-    Raises:
-        DatasetError: files cannot be read, or an utterance is longer than ``MAX_GIVEN_S``.
-        UsageError: every face of an utterance is asked for.
-        OutputError: the cache cannot be written.
+    are analysed (and kept) before the error is raised. Raises DatasetError for such files and for
+    an utterance longer than ``MAX_GIVEN_S``, UsageError if every face of an utterance is asked for,
+    OutputError if the cache cannot be written.
     """
     if settings.face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
-    kept = FeatureCache(cache, settings)
+    cache = FeatureCache(settings)
     files = _files(data, rows)
     features: dict[Path, MediaFeatures] = {}
     failures: list[str] = []
@@ -136,7 +114,7 @@ def extract_rows(
         step = f"[{number}/{len(files)}] {file.media.name}"
         where = file.rows[0].where or data
         try:
-            features[file.media] = _features(file, settings, kept, step, on_progress)
+            features[file.media] = _features(file, cache, step, on_progress)
         except (MediaError, DatasetError) as error:
             # Only the first half of "what is wrong; what to do": the advice is given once for all.
             failures.append(f"{where}: {str(error).partition('; ')[0]}")
@@ -145,9 +123,16 @@ def extract_rows(
             failures.append(f"{where}: {file.media}: {reason}")
     if failures:
         more = len(failures) - 1
-        others = f" (and {more} other file{'s' if more > 1 else ''})" if more else ""
+        others = f" (and {counted(more, 'other file')})" if more else ""
         raise DatasetError(f"{failures[0]}{others}; {CHECK}")
-    return _assembled(data, rows, files, features, settings, on_warning)
+    samples = _samples(data, rows, files, features, on_warning)
+    for file in files:
+        for warning in filter(_DAMAGE.match, features[file.media].warnings):
+            on_warning(f"{file.name}: {warning}")
+    named = data.resolve()
+    if not data.is_dir():
+        named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
+    return Corpus(named.name, samples, features=settings.features)
 
 
 def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
@@ -176,21 +161,21 @@ def _segment(row: Row) -> Segment:
 
 
 def _features(
-    file: _File, settings: CorpusOptions, kept: FeatureCache, step: str, on_progress: ProgressHook
+    file: _File, cache: FeatureCache, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     _check_lengths(file, None)
-    place = kept.place(file.media, file.segments)
-    found = kept.load(place, len(file.segments))
+    place = cache.place(file.media, file.segments)
+    found = cache.load(place, len(file.segments))
     if found is None:
-        kept.prepare()
-        found = _analysed(file, settings, step, on_progress)
-        kept.save(place, found)
+        cache.prepare()
+        found = _analysed(file, cache.options, step, on_progress)
+        cache.save(place, found)
     _check_lengths(file, found.duration_s)
     return found
 
 
 def _analysed(
-    file: _File, settings: CorpusOptions, step: str, on_progress: ProgressHook
+    file: _File, options: CorpusOptions, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     with MediaReader(file.media) as reader:
         _check_lengths(file, reader.media.duration_s)  # early, if the container states it
@@ -200,8 +185,8 @@ def _analysed(
 
     extraction = Extraction(
         file.media,
-        settings.features,
-        PredictOptions(face=settings.face, landmarks=settings.landmarks, check=settings.check),
+        options.features,
+        PredictOptions(face=options.face, landmarks=options.landmarks, check=options.check),
         report,
         segments=file.segments,
     )
@@ -239,20 +224,20 @@ def _check_lengths(file: _File, duration_s: float | None) -> None:
             )
 
 
-def _assembled(
+def _samples(
     data: Path,
     rows: Sequence[Row],
     files: Sequence[_File],
     features: dict[Path, MediaFeatures],
-    settings: CorpusOptions,
     on_warning: OnWarning,
-) -> Corpus:
+) -> tuple[Sample, ...]:
+    """One for each row with a voice or a face; ``on_warning`` gets the number of the others."""
     by_media = {file.media: file for file in files}
-    counted: dict[Path, int] = {}
+    last: dict[Path, int] = {}
     samples, empty = [], []
     for row in rows:
         file, found = by_media[row.media], features[row.media]
-        index = counted[row.media] = counted.get(row.media, -1) + 1
+        index = last[row.media] = last.get(row.media, -1) + 1
         place = file.segments.index(_segment(row))
         if found.audio[place] is None and found.face[place] is None:
             empty.append(row.where or f"{file.name}#{index}")
@@ -280,13 +265,6 @@ def _assembled(
         (faceless, "without a face"),
     ):
         if which:
-            plural = "s" if len(which) > 1 else ""
-            more = " …" if plural else ""
-            on_warning(f"{len(which)} utterance{plural} {what}: {which[0]}{more}")
-    for file in files:
-        for warning in filter(_DAMAGE.match, features[file.media].warnings):
-            on_warning(f"{file.name}: {warning}")
-    named = data.resolve()
-    if not data.is_dir():
-        named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
-    return Corpus(named.name, tuple(samples), features=settings.features)
+            more = " …" if len(which) > 1 else ""
+            on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
+    return tuple(samples)

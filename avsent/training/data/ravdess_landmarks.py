@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,20 @@ from avsent.extraction.faces.landmarks import smooth_landmarks
 from avsent.extraction.features.face import FaceFeatures, NeutralFace, face_features
 from avsent.extraction.features.voice import audible_power, prosody_of
 from avsent.extraction.media.video import FrameSampler
-from avsent.extraction.utterances.segmentation import (
-    SpeechDetector,
-    SpeechSegmenter,
-    default_detector,
-)
+from avsent.extraction.utterances import segmentation
 from avsent.files import file_sha256
 from avsent.labels import EMOTIONS, polarity_of
+from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack
-from avsent.training.data.feature_cache import FEATURE_VERSION
+from avsent.training.data.feature_files import FEATURE_VERSION
 from avsent.training.data.manifest import STATEMENTS
 
 CLIP_VERSION = 4
-"""To be raised when equal clips and settings give other features, or another file format."""
+"""Part of the cache key: to be raised with every change of the features or of the file format."""
 FRAME_S = 1001 / 30_000
 """The corpus was filmed at a constant 29.97 frames per second."""
 FULL_SCALE = 32_767
-KEPT = {
+CACHED_ARRAYS = {
     **dict.fromkeys(("mel_power", "prosody", "landmarks", "neutral"), np.float32),
     "times_s": np.float64,
     "speech": np.int16,
@@ -73,12 +70,10 @@ def read_ravdess(
     folder: Path,
     config: FeatureConfig | None = None,
     *,
-    actors: tuple[int, ...] | None = None,
     shrink: float = 1.0,
-    on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
+    on_progress: ProgressHook = ignore_progress,
 ) -> list[RavdessClip]:
-    """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``, all or those of
-    some ``actors``. ``on_progress_s`` gets the seconds of film done, and in all.
+    """The clips of ``folder/landmarks.npz`` and ``folder/audio/<clip_id>.flac``.
 
     ``shrink``: landmarks are scaled by it and rounded to whole pixels, as in a smaller picture.
     Raises DatasetError if a file is missing or unreadable.
@@ -96,12 +91,11 @@ def read_ravdess(
     if shrink != 1:
         landmarks = np.round(landmarks.astype(np.float64) * shrink).astype(np.int16)
     starts = np.concatenate([[0], np.cumsum(data["n_frames"])])
-    detector = default_detector()
+    detector = segmentation.default_detector()
     clips = []
     for index, clip_id in enumerate(clip_ids):
-        on_progress_s(float(starts[index]) * FRAME_S, float(starts[-1]) * FRAME_S)
-        if actors is not None and int(actor_of[index]) not in actors:
-            continue
+        done_s, total_s = (float(starts[row]) * FRAME_S for row in (index, -1))
+        on_progress(Progress("analyse", str(folder), done_s, total_s))
         sound_file = folder / "audio" / f"{clip_id}.flac"
         try:
             samples, rate_hz = soundfile.read(sound_file, dtype="float32")
@@ -109,7 +103,7 @@ def read_ravdess(
             raise DatasetError(f"{sound_file}: cannot be read; restore the file") from error
         if rate_hz != config.audio.sample_rate_hz:
             raise DatasetError(f"{sound_file}: {rate_hz} Hz; resample it to 16000 Hz")
-        start_s, end_s = speech_span(samples, rate_hz, detector)
+        start_s, end_s = _speech_span(samples, rate_hz, detector)
         span = slice(round(start_s * rate_hz), round(end_s * rate_hz))
         speech = samples[span]
         audible = audible_power(speech, config.audio)
@@ -135,16 +129,13 @@ def cached_ravdess(
     config: FeatureConfig | None = None,
     *,
     shrink: float = 1.0,
-    on_progress_s: Callable[[float, float], None] = lambda done_s, total_s: None,
+    on_progress: ProgressHook = ignore_progress,
 ) -> list[RavdessClip]:
     """:func:`read_ravdess`, cached as arrays in the folder ``cache``.
 
     The file's name holds a digest of the feature settings, the landmarks and the names and sizes
-    of the sound files. A damaged file is made again.
-
-    Raises:
-        DatasetError: a file of the corpus is missing or unreadable.
-        OutputError: the cache cannot be written.
+    of the sound files. A damaged file is replaced. Raises DatasetError if a file of the corpus is
+    missing or unreadable, OutputError if the cache cannot be written.
     """
     config = config or FeatureConfig()
     size = "" if shrink == 1 else f"-{shrink:g}"
@@ -152,7 +143,7 @@ def cached_ravdess(
     if kept.is_file():
         with contextlib.suppress(DatasetError, LookupError, ValueError, TypeError, RecursionError):
             return _unpacked(load_arrays(kept))
-    clips = read_ravdess(folder, config, shrink=shrink, on_progress_s=on_progress_s)
+    clips = read_ravdess(folder, config, shrink=shrink, on_progress=on_progress)
     save_arrays(kept, _packed(clips))
     return clips
 
@@ -190,7 +181,7 @@ def _packed(clips: Sequence[RavdessClip]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {
         "clips": pack_json([(c.clip_id, c.actor, c.emotion, c.polarity) for c in clips])
     }
-    for name, dtype in KEPT.items():
+    for name, dtype in CACHED_ARRAYS.items():
         of_face = name in ("times_s", "landmarks", "neutral")
         holders = [clip.face if of_face else clip for clip in clips]
         arrays |= pack(name, [getattr(holder, name, None) for holder in holders], dtype)
@@ -198,33 +189,26 @@ def _packed(clips: Sequence[RavdessClip]) -> dict[str, NDArray[Any]]:
 
 
 def _unpacked(arrays: Arrays) -> list[RavdessClip]:
-    columns = {name: unpack(name, arrays, dtype) for name, dtype in KEPT.items()}
-    faces = [
-        None
-        if times_s is None or landmarks is None
-        else FaceFeatures(times_s, landmarks, None, neutral)
-        for times_s, landmarks, neutral in zip(
-            columns["times_s"], columns["landmarks"], columns["neutral"], strict=True
-        )
-    ]
-    return [
-        RavdessClip(*facts, *values)
-        for facts, *values in zip(
-            json.loads(arrays["clips"].tobytes()),
-            columns["mel_power"],
-            faces,
-            columns["prosody"],
-            columns["speech"],
-            strict=True,
-        )
-    ]
+    facts = json.loads(arrays["clips"].tobytes())
+    columns = [unpack(name, arrays, dtype) for name, dtype in CACHED_ARRAYS.items()]
+    clips = []
+    for fact, power, prosody, landmarks, neutral, times_s, speech in zip(
+        facts, *columns, strict=True
+    ):
+        face = None
+        if times_s is not None and landmarks is not None:
+            face = FaceFeatures(times_s, landmarks, None, neutral)
+        clip_id, actor, emotion, polarity = fact
+        clips.append(RavdessClip(clip_id, actor, emotion, polarity, power, face, prosody, speech))
+    return clips
 
 
-def speech_span(
-    samples: NDArray[np.float32], rate_hz: int, detector: SpeechDetector
+def _speech_span(
+    samples: NDArray[np.float32], rate_hz: int, detector: segmentation.SpeechDetector
 ) -> tuple[float, float]:
-    """First start and last end of speech in seconds; the whole clip if none is found."""
-    segmenter = SpeechSegmenter(detector)
+    """Start of the first and end of the last speech segment in seconds; the whole clip if there is
+    none."""
+    segmenter = segmentation.SpeechSegmenter(detector)
     segments = segmenter.push(0.0, samples) + segmenter.flush()
     if not segments:
         return 0.0, len(samples) / rate_hz

@@ -151,7 +151,7 @@ class SentenceEncoder:
     """A sentence-transformers model, by its name on the Hugging Face hub or by its folder. Raises
     UsageError if the package is not installed, or the model cannot be loaded."""
 
-    def __init__(self, name_or_path: str, *, device: str | None = None) -> None:
+    def __init__(self, name_or_path: str) -> None:
         try:
             _import_quietly()
         except ImportError as error:
@@ -160,7 +160,7 @@ class SentenceEncoder:
                 "pip install 'avsent[text]', or use tfidf"
             ) from error
         try:
-            self._model = _load_model(name_or_path, device)
+            self._model = _load_model(name_or_path)
             # Measured, as some models do not state their size.
             self.size = int(self._encoded(["size"]).shape[1])
         except Exception as error:  # hub, tokenizer and model files raise anything
@@ -189,27 +189,25 @@ class SentenceEncoder:
 TextEncoder = TfidfSvd | SentenceEncoder
 
 
-def make_text_encoder(
-    spec: str, size: int = DEFAULT_SIZE, *, device: str | None = None
-) -> TextEncoder:
+def make_text_encoder(spec: str, size: int = DEFAULT_SIZE) -> TextEncoder:
     """``tfidf``, with ``size`` numbers, or a sentence-transformers model's name or folder. Raises
     UsageError if the model cannot be loaded."""
-    return TfidfSvd(size) if spec == TFIDF else SentenceEncoder(spec, device=device)
+    return TfidfSvd(size) if spec == TFIDF else SentenceEncoder(spec)
 
 
-def _load_model(name_or_path: str, device: str | None) -> Any:
+def _load_model(name_or_path: str) -> Any:
     """The model, from disk if it is there, else from the hub."""
     from huggingface_hub import HfApi
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(name_or_path, device=device, local_files_only=True)
+        return SentenceTransformer(name_or_path, local_files_only=True)
     except Exception:
         if os.path.exists(name_or_path):
             raise
     # A request that fails soon: the download itself would retry for over a minute.
     HfApi().model_info(name_or_path, timeout=HUB_TIMEOUT_S)
-    return SentenceTransformer(name_or_path, device=device)
+    return SentenceTransformer(name_or_path)
 
 
 def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
