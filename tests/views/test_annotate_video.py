@@ -393,6 +393,16 @@ def test_a_file_without_picture_is_refused(clips: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_build_without_an_encoder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avsent.views.annotate.video._ENCODERS", {"no-such-encoder": {}})
+    source = write_clip(tmp_path / "a.mp4", [0, 40, 80])
+    with pytest.raises(OutputError, match=r"no encoder for H\.264; reinstall av"):
+        annotate(source, tmp_path / "out.mp4", ONE, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", [0, 40])
     (tmp_path / "same.mp4").symlink_to(source)

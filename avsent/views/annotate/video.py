@@ -45,7 +45,7 @@ _STANDARD_BASE = Fraction(1, 90_000)  # exact for the usual frame rates, also 30
 _MAX_RATE_HZ = 240
 _KEY_FRAME_S = 2.0  # players seek to key frames
 # veryfast: 720p faster than real time on two cores. crf 20: no visible loss.
-_X264 = {"preset": "veryfast", "crf": "20"}
+_ENCODERS = {"libx264": {"preset": "veryfast", "crf": "20"}, "libopenh264": {"b": "4M"}}
 
 # Sound that players decode in these containers, by FFmpeg's names.
 _MP4_SOUND = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"})
@@ -138,7 +138,10 @@ class _PictureEncoder:
             self._matrix = usual
         rate = source.average_rate or source.guessed_rate or Fraction(25)
         rate = Fraction(min(max(rate, 1), _MAX_RATE_HZ)).limit_denominator(1001)
-        self._stream: Any = out.add_stream("libx264", rate=rate, options=_X264)
+        name = next((name for name in _ENCODERS if name in av.codecs_available), None)
+        if name is None:
+            raise OutputError("this build of FFmpeg has no encoder for H.264; reinstall av")
+        self._stream: Any = out.add_stream(name, rate=rate, options=_ENCODERS[name])
         # yuv420p has pairs of columns and rows.
         self.width, self.height = (side + side % 2 for side in self._size)
         self._stream.width, self._stream.height = self.width, self.height
