@@ -55,6 +55,11 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
     """Rows: truth; columns: decision."""
 
+    @property
+    def count(self) -> int:
+        """Utterances judged."""
+        return sum(map(sum, self.confusion))
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:

@@ -37,7 +37,7 @@ TALKS = {
 }
 MAY_TALK = {
     "batch/engines/ray_cluster.py": {"socket", "subprocess"},
-    "cli/doctor.py": {"subprocess"},
+    "cli/checkup.py": {"subprocess"},
 }
 """Ray is started, or a cluster connected to, if ``--engine ray`` asks for it. ``doctor`` runs its
 checks in a second process of the same Python: a library that crashes when imported ends only it."""

@@ -116,6 +116,7 @@ def test_scores_by_hand() -> None:
     truth, decided = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 2])
     found = scores(truth, decided, 3)
     assert found.confusion == ((3, 1, 0), (0, 1, 1), (0, 0, 0))
+    assert found.count == 6
     assert found.accuracy == pytest.approx(4 / 6)
     assert found.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)  # class 2 never occurs
     empty = scores(truth[:0], decided[:0], 3)
