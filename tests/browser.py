@@ -38,7 +38,7 @@ class Opened:
         assert [url for url in self.requests if not url.startswith(LOCAL)] == []
 
 
-def until(page: Any, expression: str, patience_s: float = 30.0) -> None:
+def until(page: Any, expression: str, patience_s: float = 300.0) -> None:
     """Wait for ``expression`` to hold. Playwright's own way evaluates it inside the page, which
     the policy of our pages forbids."""
     end = time.monotonic() + patience_s

@@ -27,6 +27,8 @@ LONGEST_FIRST = (
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SAMPLE = ROOT / "samples" / "demo.mp4"
+HANG_S = 900.0
+"""After this a test has hung. It is far more than any needs, as none may depend on the load."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,5 +77,5 @@ def run_avsent(*arguments: str | Path, **options: object) -> subprocess.Complete
     """The installed command in a process of its own."""
     command = [str(Path(sys.executable).with_name("avsent")), *map(str, arguments)]
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        command, capture_output=True, text=True, timeout=500, check=False, **options
+        command, capture_output=True, text=True, timeout=HANG_S, check=False, **options
     )

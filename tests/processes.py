@@ -10,14 +10,14 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from conftest import ROOT
+from conftest import HANG_S, ROOT
 
 
 def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
-        [sys.executable, "-c", code], text=True, env=environment, timeout=60, **options
+        [sys.executable, "-c", code], text=True, env=environment, timeout=HANG_S, **options
     )
 
 

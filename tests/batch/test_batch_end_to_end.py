@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import hear_ctrl_c, run_avsent
+from conftest import HANG_S, hear_ctrl_c, run_avsent
 from processes import python
 
 from avsent.batch.journal import Journal, exclusive
@@ -161,7 +161,7 @@ def test_ctrl_c_is_a_clean_stop(folder: Path, tmp_path: Path) -> None:
         if json.loads(line)["event"] == "started":
             break
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=HANG_S)
     assert running.returncode == 130
     assert said == "avsent: interrupted\n"
     assert all(json.loads(content) for name, content in outputs(out).items() if "json" in name)

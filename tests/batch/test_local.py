@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from batching import BIG, SchedulerRun, ScriptedWorker
-from conftest import ROOT, hear_ctrl_c
+from conftest import HANG_S, ROOT, hear_ctrl_c
 
 from avsent.batch.engines import local
 from avsent.batch.engines.base import Job, Lost, Work, WorkersError
@@ -22,7 +22,6 @@ from avsent.batch.events import Advanced, FileFailed, Finished, Retried
 from avsent.batch.journal import FileState
 from avsent.errors import CheckpointError
 
-PATIENCE_S = 60.0
 """How long a busy machine may take for what should be there at once."""
 
 
@@ -43,7 +42,7 @@ def process_of(run: SchedulerRun, name: str, attempt: int = 1) -> int:
 
 def wait_until_gone(processes: list[psutil.Process]) -> None:
     """Orphans stay as zombies where process 1 is a plain program."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + HANG_S
     while living := [p for p in processes if p.is_running() and not is_zombie(p)]:
         if time.monotonic() > deadline:
             for process in living:
@@ -188,7 +187,7 @@ with local.LocalEngine(Work(), 60, ScriptedWorker) as engine:
         print(error)
 """
     with in_own_process(code, tmp_path) as running:
-        out, _ = running.communicate(timeout=PATIENCE_S)
+        out, _ = running.communicate(timeout=HANG_S)
     assert out.startswith("cannot start worker ")
     assert out.endswith("of 60: [Errno 24] Too many open files; try fewer --workers\n")
 
@@ -212,7 +211,7 @@ def test_worker_numbers_and_free_workers(tmp_path: Path) -> None:
 
 
 def until_events(pool: LocalEngine) -> list[object]:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + HANG_S
     while not (events := pool.wait(1.0)):
         assert time.monotonic() < deadline
     return list(events)
@@ -258,7 +257,7 @@ def in_own_process(code: str, folder: Path, *preload: str) -> subprocess.Popen[s
 
 def test_no_worker_outlives_a_killed_batch(tmp_path: Path) -> None:
     with in_own_process(PARENT, tmp_path, "batching") as parent:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + HANG_S
         while not all((tmp_path / f"sleep-{name}.try1").exists() for name in "ab"):
             assert time.monotonic() < deadline
             assert parent.poll() is None
@@ -277,13 +276,13 @@ def test_only_the_batch_reports_ctrl_c(tmp_path: Path, at_work: bool) -> None:
     preload = ["batching"] if at_work else []
     with in_own_process(PARENT, tmp_path, *preload) as parent:
         watched = psutil.Process(parent.pid)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + HANG_S
         while not ((tmp_path / "sleep-b.try1").exists() if at_work else serves_forks(watched)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         children = watched.children(recursive=True)
         os.killpg(parent.pid, signal.SIGINT)
-        _, err = parent.communicate(timeout=PATIENCE_S)
+        _, err = parent.communicate(timeout=HANG_S)
         assert err.count("Traceback") == 1, err  # that of the batch, which has no command line here
         assert err.rstrip().endswith("KeyboardInterrupt")
         wait_until_gone(children)

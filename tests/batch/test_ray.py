@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SHARED
+from conftest import HANG_S, ROOT, SHARED
 
 from avsent import __version__
 from avsent.batch.engines import ray_cluster
@@ -51,7 +51,6 @@ LOCKED = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """For the cluster of the tests, which listens on the network."""
 SOON = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 """A lost node is found out in seconds; by default it takes a quarter of a minute."""
-LIMIT_S = 150
 MARK = ">"
 
 
@@ -82,7 +81,7 @@ class Nodes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LIMIT_S,
+            timeout=HANG_S,
         )
         assert done.returncode == 0, done.stdout
 
@@ -146,7 +145,7 @@ def elsewhere(call: str, **options: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **options},
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=HANG_S,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, SAMPLE, run_avsent
+from conftest import HANG_S, ROOT, SAMPLE, run_avsent
 from small_models import CARD, LABELS, MODELS, edit, flip, save
 
 from avsent.errors import CheckpointError, OutputError
@@ -58,7 +58,7 @@ def run_copied(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from random import Random
 
-from conftest import ROOT
+from conftest import HANG_S, ROOT
 from fuzzing.mutate import boxes, drawn, mutated, spoilt
 from media_files import write_video
 
@@ -44,7 +44,7 @@ for number, reader in enumerate((crash, hang, fill, leave, half, raising, fine))
 def test_what_must_not_happen_is_seen(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, tmp_path],
-        cwd=ROOT, text=True, capture_output=True, timeout=900, check=True,
+        cwd=ROOT, text=True, capture_output=True, timeout=HANG_S, check=True,
     )  # fmt: skip
     told = {line.split("|")[0]: line.partition("|")[2] for line in done.stdout.splitlines()}
     assert "died of signal 6" in told["crash"]
@@ -60,7 +60,7 @@ def test_what_must_not_happen_is_seen(tmp_path: Path) -> None:
 def test_a_tiny_run() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzzing", "--count", "400", "--kind", "feature cache"],
-        cwd=ROOT, text=True, capture_output=True, timeout=900, check=False,
+        cwd=ROOT, text=True, capture_output=True, timeout=HANG_S, check=False,
     )  # fmt: skip
     last = done.stdout.splitlines()[-1]
     assert last.endswith(" passed, 0 failed"), done.stdout

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import av
 import pytest
-from conftest import ROOT, SAMPLE
+from conftest import HANG_S, ROOT, SAMPLE
 
 import avsent
 from avsent.errors import CheckpointError
@@ -179,7 +179,7 @@ def test_a_prediction_opens_no_network_starts_nothing_and_writes_its_output_alon
         [sys.executable, "-c", WATCHED, "-o", str(out / "r.json"), str(short)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
         check=False,

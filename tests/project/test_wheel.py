@@ -11,14 +11,14 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import SAMPLE
+from conftest import HANG_S, SAMPLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        [str(word) for word in command], capture_output=True, text=True, timeout=300, **options
+        [str(word) for word in command], capture_output=True, text=True, timeout=HANG_S, **options
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import hear_ctrl_c, run_avsent
+from conftest import HANG_S, hear_ctrl_c, run_avsent
 from published import MOSI, RAVDESS, needs_mosi, needs_ravdess
 
 from avsent.errors import DatasetError, OutputError, UsageError
@@ -390,7 +390,7 @@ def test_ctrl_c_keeps_finished_files(clips: Path, tmp_path: Path) -> None:
         while not list(cache.glob("features/*.npz")) and time.monotonic() < until_s:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, printed = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert printed == "avsent: interrupted\n"
     assert len(kept_in(cache)) == 1

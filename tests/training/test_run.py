@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SAMPLE, hear_ctrl_c, run_avsent
+from conftest import HANG_S, SAMPLE, hear_ctrl_c, run_avsent
 from small_runs import (
     TEXT_SOURCE,
     WEIGHTS,
@@ -223,7 +223,7 @@ def test_kill_and_sigint_of_the_installed_command(tmp_path: Path) -> None:
         )
         _wait_for(tmp_path / "broken/seed-0/metrics.jsonl", stage, lambda: process.poll() is None)
         process.send_signal(signal_number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANG_S)
         return process.returncode
 
     assert broken("source", signal.SIGKILL) == -signal.SIGKILL
@@ -295,7 +295,7 @@ def epochs_of(run: Path, stage: str) -> list[dict[str, float]]:
 
 
 def finished(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def test_train_kill_resume_predict(corpus: Path, tmp_path: Path) -> None:
