@@ -304,8 +304,9 @@ class Extraction:
         neither = not found and not self._given and not self.tracks
         if tracker is not None and not self.tracks and not neither:
             judged = ": judged by the voice alone" if found and not self.silent else ""
-            least = f"none under {tracker.search.smallest_px} pixels is looked for"
-            self.warnings.append(f"no face found ({least}; crop the video to smaller ones){judged}")
+            least = tracker.search.smallest_px
+            small = f" (under {least} pixels none is looked for: crop the video)" if least else ""
+            self.warnings.append(f"no face found{small}{judged}")
         if self.silent:
             what = "the sound is silent" if has_audio else "there is no sound"
             judged = ": judged by the face alone" if found and self.tracks else ""

@@ -303,7 +303,7 @@ def test_the_message_says_which_faces_are_not_looked_for(tmp_path: Path) -> None
     )
     list(extraction)
     (warning,) = (one for one in extraction.warnings if "no face found" in one)
-    assert "none under 37 pixels" in warning
+    assert "under 37 pixels" in warning
 
 
 # --- recordings ----------------------------------------------------------------------------------

@@ -56,9 +56,8 @@ class Sighting:
 class FaceObservation:
     """One face in one analysed frame.
 
-    ``box`` is in displayed pixels. ``landmarks`` [68, 2] float32 are smoothed, in pixels of the
-    frame in which the face stands upright; ``crop`` [96, 96] uint8 is aligned by a similarity
-    transform, so that the eyes lie on a fixed row.
+    ``landmarks`` [68, 2] float32 are smoothed, in pixels of the frame in which the face is upright;
+    ``crop`` [96, 96] uint8 is aligned by a similarity, so that the eyes lie on a fixed row.
     """
 
     track: int

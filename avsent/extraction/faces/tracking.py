@@ -1,6 +1,7 @@
 """Faces tracked through a video: by optical flow from frame to frame, checked by the detectors."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -269,16 +270,17 @@ class FaceTracker:
             self._turn_s, self._turn_wait_s = time_s + TURNED_AFTER_S, TURNED_AFTER_S
             return 0
         if new := [track.box for track in self._live if track.sure()]:
-            near = self._detector.near
-            looks = [[near(gray, box, turns * math.pi / 2) for box in new] for turns in range(4)]
+            look = self._detector.near
+            angles = [turns * math.pi / 2 for turns in range(4)]
+            scores = [_best(look(gray, box, angle) for box in new) for angle in angles]
         elif time_s >= self._turn_s:
             self._turn_s = time_s + self._turn_wait_s
             self._turn_wait_s = min(2 * self._turn_wait_s, TURNED_LONGEST_WAIT_S)
-            whole = self._detector.whole
-            looks = [[], *(whole(_turned(gray, turns), TURNED_PX) for turns in (1, 2, 3))]
+            copies = [_turned(gray, turns) for turns in (1, 2, 3)]
+            found = [_best(self._detector.whole(copy, TURNED_PX)) for copy in copies]
+            scores = [-math.inf, *found]
         else:
             return 0
-        scores = [max((f.score for f in look if f), default=-math.inf) for look in looks]
         best = int(np.argmax(scores))
         return best if scores[best] >= max(TURNED_SCORE, scores[0] + TURNED_MORE) else 0
 
@@ -342,6 +344,10 @@ class FaceTracker:
 def _turned(gray: Gray, turns: int) -> Gray:
     """``gray`` [H, W] turned by quarter turns counter-clockwise."""
     return np.ascontiguousarray(np.rot90(gray, turns))
+
+
+def _best(found: Iterable[Detection | None]) -> float:
+    return max((detection.score for detection in found if detection), default=-math.inf)
 
 
 def _may_be(track: FaceTrack, found: Detection) -> bool:

@@ -124,7 +124,7 @@ def annotate(
 class _PictureEncoder:
     """Draws on pictures and encodes them into ``out``; ``first`` sets size and colours of all."""
 
-    def __init__(self, out: av.container.OutputContainer, source: Any, first: DecodedFrame) -> None:
+    def __init__(self, out: Any, source: Any, first: DecodedFrame) -> None:
         self._out = out
         self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
         self._size = first.size
