@@ -77,7 +77,10 @@ def write_sound(path: Path, samples: np.ndarray, codec: str, layout: str = "mono
 class FakeStream:
     """A stream whose packets hold decoded frames, or an error to raise."""
 
-    codec_context = SimpleNamespace(name="fake", skip_frame="DEFAULT")
+    codec_context = SimpleNamespace(
+        name="fake", skip_frame="DEFAULT", sample_aspect_ratio=None, color_trc=2
+    )
+    sample_aspect_ratio = None
     average_rate = 25
     time_base = MS
 

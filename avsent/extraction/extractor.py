@@ -195,8 +195,10 @@ class Extraction:
                 self._waiting += [(segment, True) for segment in self._windows.flush()]
             yield from self._complete(np.inf)
             self.duration_s = reader.end_s if media.duration_s is None else media.duration_s
-            self.tracks = tracker.tracks if tracker is not None else []
-            self._warn_of_missing(has_audio, has_video)
+            if tracker is not None:
+                self.tracks = tracker.tracks
+                self.warnings += filter(None, (reader.warning, tracker.warning))
+            self._warn_of_missing(has_audio, tracker)
             self._report(self.duration_s, self.duration_s)
 
     def neutral(self, track: int | None) -> NDArray[np.float32] | None:
@@ -296,13 +298,15 @@ class Extraction:
             completed_s = min(completed_s, total_s)
         self._on_progress(Progress("analyse", str(self.path), completed_s, total_s))
 
-    def _warn_of_missing(self, has_audio: bool, has_video: bool) -> None:
+    def _warn_of_missing(self, has_audio: bool, tracker: FaceTracker | None) -> None:
         """Warn of faces, sound or utterances that the file as a whole lacks."""
         found = self._yielded[self.silent and not self._given]
         neither = not found and not self._given and not self.tracks
-        if has_video and not self.tracks and not neither:
+        if tracker is not None and not self.tracks and not neither:
             judged = ": judged by the voice alone" if found and not self.silent else ""
-            self.warnings.append(f"no face found{judged}")
+            least = tracker.search.smallest_px
+            small = f" (under {least} pixels none is looked for: crop the video)" if least else ""
+            self.warnings.append(f"no face found{small}{judged}")
         if self.silent:
             what = "the sound is silent" if has_audio else "there is no sound"
             judged = ": judged by the face alone" if found and self.tracks else ""

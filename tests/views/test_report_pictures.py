@@ -19,7 +19,7 @@ from avsent.errors import MediaError
 from avsent.extraction.faces.geometry import Sighting
 from avsent.extraction.media.events import Frame
 from avsent.extraction.media.reader import MediaReader
-from avsent.extraction.media.video import DecodedFrame, upright
+from avsent.extraction.media.video import DecodedFrame, displayed
 from avsent.result.record import Attention, Result, TimeWeight
 from avsent.views.report.page import context_rows
 from avsent.views.report.pictures import (
@@ -51,11 +51,11 @@ def result_of(times_s: list[float], *, track: int | None = 1, end_s: float = 2.0
 
 
 def pictures_at(path: Path, times_s: list[float]) -> dict[float, Picture]:
-    """The pictures of a file at these times, upright, in BGR."""
+    """The pictures of a file at these times, as displayed, in BGR."""
     reformatter = VideoReformatter()
     with MediaReader(path) as reader:
         events = [e for e in reader.in_colour(times_s) if isinstance(e, DecodedFrame)]
-        return {e.time_s: upright(e.frame, "bgr24", reformatter) for e in events}
+        return {e.time_s: displayed(e, "bgr24", reformatter) for e in events}
 
 
 # --- pictures at wanted times --------------------------------------------------------------------

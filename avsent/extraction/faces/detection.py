@@ -37,15 +37,19 @@ MAX_ENLARGEMENT = 2.0  # copies are at most this much larger than the frame
 TINY_PX, TINY_ENLARGEMENT = 160, 4.0  # of smaller frames, to find even a 48-pixel portrait
 
 SIDES_PX = (320, 640, 1280)  # long sides of the copies of the whole frame, in the order of search
-FIRST_WAIT_S = {320: 0.25, 640: 0.5, 1280: 1.0}
+FINER_PX, FINER_LINES, FINER_AFTER_S = 2560, 1080, 2.0
+"""One more size, of frames with so many lines and without a face for so long: it finds the tiles of
+a video call, and takes 0.2 s."""
+HOG_FACE_PX = 73  # the smallest face that HOG finds
+FIRST_WAIT_S = {320: 0.25, 640: 0.5, 1280: 1.0, FINER_PX: 4.0}
 # Without a face, a size that finds none waits twice as long each time, up to this.
-LONGEST_WAIT_S = {320: 0.25, 640: 2.0, 1280: 8.0}
+LONGEST_WAIT_S = {320: 0.25, 640: 2.0, 1280: 8.0, FINER_PX: 64.0}
 LIKELY_SCORE = 0.0  # a weaker detection may be by chance: larger copies are searched, too
 NETWORK_AFTER_S = 0.25  # the network runs when a shot has had no face for this long …
 # … and then ever more rarely, across cuts: it costs as much as 40 tracked frames.
 NETWORK_FIRST_WAIT_S, NETWORK_WAIT_AFTER_FACE_S, NETWORK_LONGEST_WAIT_S = 4.0, 2.0, 64.0
 # While faces are tracked, how often the size that found them searches for more …
-WATCH_EVERY_S = {320: 1.0, 640: 1.5, 1280: 3.0}
+WATCH_EVERY_S = {320: 1.0, 640: 1.5, 1280: 3.0, FINER_PX: 6.0}
 CLOSER_FIRST_WAIT_S, CLOSER_LONGEST_WAIT_S = 2.0, 16.0  # … and the next larger one
 
 
@@ -191,7 +195,8 @@ class FaceSearch:
         self._detector = detector
         self._sizes: list[_Search] = []
         self._shape: tuple[int, int] = (0, 0)
-        self._home = self._searched = 0
+        self._home = self._searched = self._usual = 0
+        self.smallest_px = 0  # width of the smallest faces found in such frames; 0 before the first
         self._closer = _Search(0, np.inf, CLOSER_FIRST_WAIT_S)
         self._network = _Search(0, -np.inf, NETWORK_FIRST_WAIT_S)
         self._empty_since_s: float | None = None
@@ -227,6 +232,10 @@ class FaceSearch:
         for px in SIDES_PX:
             scales.setdefault(copy_scale(shape, px), px)
         self._sizes = [_Search(px) for px in scales.values()]
+        self._usual = len(self._sizes)
+        if min(shape) >= FINER_LINES:
+            self._sizes.append(_Search(FINER_PX))
+        self.smallest_px = math.ceil(HOG_FACE_PX / copy_scale(shape, self._sizes[-1].px))
         self.new_shot()
 
     def _climb(self, time_s: float, gray: Gray) -> list[Detection]:
@@ -235,7 +244,8 @@ class FaceSearch:
             self._closer.next_s = np.inf
         weak: list[Detection] = []
         for index, size in enumerate(self._sizes):
-            if time_s < size.next_s:
+            finer = index >= self._usual
+            if time_s < max(size.next_s, self._empty_since_s + FINER_AFTER_S * finer):
                 continue
             found = self._detector.whole(gray, size.px)
             if any(detection.score >= LIKELY_SCORE for detection in found):
@@ -254,13 +264,13 @@ class FaceSearch:
         )
         network.next_s = time_s + network.wait_s
         if found:
-            self._settle(time_s, len(self._sizes) - 1)
+            self._settle(time_s, self._usual - 1)
         return found or weak
 
     def _watch(self, time_s: float, gray: Gray, urgent: bool) -> list[Detection]:
         closer, home = self._closer, self._sizes[self._home]
         above = self._home + 1
-        if above < len(self._sizes) and time_s >= closer.next_s:
+        if above < self._usual and time_s >= closer.next_s:
             closer.wait_s = min(2 * closer.wait_s, CLOSER_LONGEST_WAIT_S)
             closer.next_s = time_s + closer.wait_s
             home.next_s = time_s + WATCH_EVERY_S[home.px]

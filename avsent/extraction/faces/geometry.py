@@ -45,7 +45,7 @@ def eye_distance(landmarks: Points) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The box of the face of ``track`` at ``time_s``, in pixels of the frame."""
+    """The box of the face of ``track`` at ``time_s``, in displayed pixels."""
 
     track: int
     time_s: float
@@ -56,8 +56,8 @@ class Sighting:
 class FaceObservation:
     """One face in one analysed frame.
 
-    ``landmarks`` [68, 2] float32 are smoothed, in pixels of the upright frame; ``crop`` [96, 96]
-    uint8 is aligned by a similarity transform, so that the eyes lie on a fixed row.
+    ``landmarks`` [68, 2] float32 are smoothed, in pixels of the frame in which the face is upright;
+    ``crop`` [96, 96] uint8 is aligned by a similarity, so that the eyes lie on a fixed row.
     """
 
     track: int
@@ -97,6 +97,15 @@ def box_side(box: Box) -> float:
 def box_centre(box: Box) -> tuple[float, float]:
     """(x, y) of the middle."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def turned_back(box: Box, turns: int, shape: tuple[int, int]) -> Box:
+    """``box`` of a frame that np.rot90 made by ``turns``, in the frame before, of ``shape``."""
+    height, width = shape if turns % 2 == 0 else shape[::-1]
+    for _ in range(turns):
+        left, top, right, bottom = box
+        box, height, width = (height - bottom, left, height - top, right), width, height
+    return box
 
 
 def overlap(a: Box, b: Box) -> float:

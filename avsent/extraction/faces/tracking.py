@@ -1,7 +1,8 @@
 """Faces tracked through a video: by optical flow from frame to frame, checked by the detectors."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ MAX_FACES = 8  # most faces tracked at once; of more, the largest
 CERTAIN_SCORE = 0.7
 CONFIRMATIONS, CONFIRMED_SCORE = 3, 0.3  # … or after so many looks with this one
 REPLACES = 1.5  # times the size of the smallest face at which a new one replaces it
+# A face with this HOG score, and so much more than as it is, stands upright in a turned frame.
+TURNED_SCORE, TURNED_MORE = 1.0, 0.5
+TURNED_PX, TURNED_AFTER_S, TURNED_LONGEST_WAIT_S = 640, 1.0, 64.0  # search while there is no face
 SAME_SIZE = 1.6  # largest ratio of sizes of a face before and after it was hidden
 MIN_FRAME_PX = 24
 
@@ -81,6 +85,12 @@ class FaceTrack:
         else:
             self.visible = False
             self._flow.forget()
+
+    def sure(self) -> bool:
+        """Whether the face is in sight and was confirmed well enough to be reported."""
+        clear = self.confirmations >= 2 and self.score >= CERTAIN_SCORE
+        looked = self.confirmations >= CONFIRMATIONS and self.score >= CONFIRMED_SCORE
+        return self.visible and (self.certain or clear or looked)
 
     def gone(self, time_s: float) -> bool:
         """Whether no detector has confirmed the face for too long."""
@@ -205,25 +215,43 @@ class FaceTracker:
     def __init__(self, landmarks_path: Path | None = None) -> None:
         self._predictor = LandmarkPredictor(landmarks_path)
         self._detector = FaceDetector()
-        self._search = FaceSearch(self._detector)
+        self.search = FaceSearch(self._detector)
         self._cuts = CutDetector()
         self._shape: tuple[int, ...] | None = None
         self._live: list[FaceTrack] = []
         self.tracks: list[TrackSummary] = []
         """All faces reported so far, in order of appearance."""
+        self.warning = ""  # about faces that do not stand upright
+        self._turns = 0  # quarter turns counter-clockwise that put them upright
+        self._turn_s = self._turn_wait_s = TURNED_AFTER_S
 
     @property
     def live(self) -> frozenset[int]:
         """Tracks that have not ended."""
         return frozenset(track.number for track in self._live if track.number)
 
-    def push(self, time_s: float, gray: Gray) -> list[FaceObservation]:
-        """The faces in the frame ``gray`` [H, W] shown at ``time_s``, by track number."""
-        if min(gray.shape) < MIN_FRAME_PX:
+    def push(self, time_s: float, shown: Gray) -> list[FaceObservation]:
+        """The faces in the frame ``shown`` [H, W] at ``time_s``, by track number."""
+        if min(shown.shape) < MIN_FRAME_PX:
             return []
+        self._follow(time_s, _turned(shown, self._turns))
+        if turns := self._clearer_turns(time_s, _turned(shown, self._turns)):
+            self._turns = (self._turns + turns) % 4
+            self._shape = None  # begin again
+            self._follow(time_s, _turned(shown, self._turns))
+        found = self._report(time_s)
+        if self._turns and found and not self.warning:
+            how = "upside down" if self._turns == 2 else "sideways"
+            self.warning = f"faces are {how} from {time_s:.2f} s on: judged as if turned upright"
+        back = (geometry.turned_back(o.box, self._turns, shown.shape) for o in found)
+        return [replace(o, box=box) for o, box in zip(found, back, strict=True)]
+
+    def _follow(self, time_s: float, gray: Gray) -> None:
+        """Track the known faces in ``gray`` [H, W] and search for others."""
         if self._cuts.push(gray) or self._shape != gray.shape:
             self._live.clear()
-            self._search.new_shot()
+            self.search.new_shot()
+            self._turn_s, self._turn_wait_s = time_s + TURNED_AFTER_S, TURNED_AFTER_S
         else:
             for track in self._live:
                 track.follow(time_s, gray)
@@ -231,10 +259,30 @@ class FaceTracker:
         lost = any(not track.visible for track in self._live)
         self._live = [track for track in self._live if not track.gone(time_s)]
         followed = any(track.number for track in self._live)
-        found = self._search.search(time_s, gray, followed=followed, urgent=lost)
+        found = self.search.search(time_s, gray, followed=followed, urgent=lost)
         self._place(time_s, gray, found)
         self._drop_duplicates()
-        return self._report(time_s)
+
+    def _clearer_turns(self, time_s: float, gray: Gray) -> int:
+        """Quarter turns that put faces in ``gray`` [H, W] upright; checked when faces appear, and
+        now and then while there is none. Landmarks of an upside-down face are wrong."""
+        if self.live:
+            self._turn_s, self._turn_wait_s = time_s + TURNED_AFTER_S, TURNED_AFTER_S
+            return 0
+        if new := [track.box for track in self._live if track.sure()]:
+            look = self._detector.near
+            angles = [turns * math.pi / 2 for turns in range(4)]
+            scores = [_best(look(gray, box, angle) for box in new) for angle in angles]
+        elif time_s >= self._turn_s:
+            self._turn_s = time_s + self._turn_wait_s
+            self._turn_wait_s = min(2 * self._turn_wait_s, TURNED_LONGEST_WAIT_S)
+            copies = [_turned(gray, turns) for turns in (1, 2, 3)]
+            found = [_best(self._detector.whole(copy, TURNED_PX)) for copy in copies]
+            scores = [-math.inf, *found]
+        else:
+            return 0
+        best = int(np.argmax(scores))
+        return best if scores[best] >= max(TURNED_SCORE, scores[0] + TURNED_MORE) else 0
 
     def _place(self, time_s: float, gray: Gray, found: list[Detection]) -> None:
         """Assign each detection to the track whose face it shows, or begin a new track."""
@@ -266,7 +314,7 @@ class FaceTracker:
         if again is not None and geometry.same_place(again.box, track.box):
             track.confirm(time_s, again)
         self._live.append(track)
-        self._search.found_new(time_s)
+        self.search.found_new(time_s)
 
     def _drop_duplicates(self) -> None:
         """Keep the older of two tracks on one face."""
@@ -280,13 +328,9 @@ class FaceTracker:
     def _report(self, time_s: float) -> list[FaceObservation]:
         reported: list[FaceObservation] = []
         for track in self._live:
-            if not track.visible or track.end_s != time_s:
+            if not track.visible or not (track.number or track.sure()):
                 continue
             if track.number == 0:
-                sure = track.confirmations >= 2 and track.score >= CERTAIN_SCORE
-                looked = track.confirmations >= CONFIRMATIONS and track.score >= CONFIRMED_SCORE
-                if not (track.certain or sure or looked):
-                    continue
                 track.number = len(self.tracks) + 1
                 self.tracks.append(TrackSummary(track.number, time_s, time_s))
             summary = self.tracks[track.number - 1]
@@ -295,6 +339,15 @@ class FaceTracker:
                 FaceObservation(track.number, time_s, track.box, track.smoothed, track.crop)
             )
         return sorted(reported, key=lambda o: o.track)
+
+
+def _turned(gray: Gray, turns: int) -> Gray:
+    """``gray`` [H, W] turned by quarter turns counter-clockwise."""
+    return np.ascontiguousarray(np.rot90(gray, turns))
+
+
+def _best(found: Iterable[Detection | None]) -> float:
+    return max((detection.score for detection in found if detection), default=-math.inf)
 
 
 def _may_be(track: FaceTrack, found: Detection) -> bool:

@@ -40,7 +40,7 @@ MAX_DAMAGE_EVENTS = 20  # most damage reported of one stream
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture: ``gray`` is uint8 [H, W], contiguous, upright, full range 0 to 255."""
+    """One picture as displayed: ``gray`` is uint8 [H, W], contiguous, full range 0 to 255."""
 
     time_s: float
     gray: NDArray[np.uint8]

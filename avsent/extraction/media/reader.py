@@ -5,7 +5,7 @@
     with MediaReader("talk.mp4") as reader:
         for event in prefetch(reader):
             match event:
-                case Frame(): ...    # about 10 a second, grey, upright
+                case Frame(): ...    # about 10 a second, grey, as displayed
                 case Sound(): ...    # 16 kHz mono, each chunk begins where the last one ended
                 case Damage(): ...   # what could not be read; the rest still comes
 
@@ -331,6 +331,10 @@ class MediaReader:
         """Presentation time reached so far."""
         positions = [t.position_s for t in (self._picture, self._sound) if t is not None]
         return max([p for p in positions if p is not None], default=0.0)
+
+    @property
+    def warning(self) -> str:  # about how the pictures are shown
+        return self._picture.warning if self._picture is not None else ""
 
     @property
     def end_s(self) -> float:

@@ -22,7 +22,7 @@ from avsent.errors import InputError, MediaError, OutputError
 from avsent.extraction.faces.geometry import Sighting
 from avsent.extraction.media import audio, events
 from avsent.extraction.media.reader import MediaReader, SoundSink
-from avsent.extraction.media.video import DecodedFrame, quarter_turns
+from avsent.extraction.media.video import PQ, DecodedFrame, displayed
 from avsent.files import atomic_path, check_target
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.record import Result
@@ -72,7 +72,7 @@ def annotate(
     text and a timeline drawn in.
 
     Every picture keeps its presentation time; damaged parts are left out. ``sightings``: boxes of
-    the faces in pixels of the upright picture. ``target`` is written whole or not at all.
+    the faces in pixels of the displayed picture. ``target`` is written whole or not at all.
 
     Raises:
         InputError: there is no picture to draw on, or the source cannot be read.
@@ -102,7 +102,7 @@ def annotate(
             av.open(f"file:{temporary.absolute()}", "w", container, options) as out,
         ):
             duration_s = result.duration_s or reader.media.duration_s or 0.0
-            encoder = _PictureEncoder(out, reader.media.video, first.frame)
+            encoder = _PictureEncoder(out, reader.media.video, first)
             style = Style(encoder.width, encoder.height, result.model.labels)
             overlay = Overlay(style, result, sightings, duration_s)
             sound: SoundSink | None = None
@@ -124,15 +124,12 @@ def annotate(
 class _PictureEncoder:
     """Draws on pictures and encodes them into ``out``; ``first`` sets size and colours of all."""
 
-    def __init__(
-        self, out: av.container.OutputContainer, source: Any, first: av.VideoFrame
-    ) -> None:
+    def __init__(self, out: Any, source: Any, first: DecodedFrame) -> None:
         self._out = out
         self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
-        turned = quarter_turns(first) % 2 == 1
-        self._size = (first.height, first.width) if turned else (first.width, first.height)
+        self._size = first.size
         usual = _BT709 if min(self._size) >= _HD_LINES else _BT601
-        matrix = usual if first.format.is_rgb else int(first.colorspace)
+        matrix = usual if first.frame.format.is_rgb else int(first.frame.colorspace)
         self._matrix = _BT2020 if matrix == _BT2020_CONSTANT else matrix
         if self._matrix not in _KNOWN_MATRICES:
             self._matrix = usual
@@ -158,9 +155,8 @@ class _PictureEncoder:
         context.colorspace = usual if matrix == _RGB_MATRIX else matrix
         given = source.codec_context  # frames tell these only since PyAV 17
         context.color_primaries, context.color_trc = given.color_primaries, given.color_trc
-        aspect = given.sample_aspect_ratio
-        if aspect and aspect > 0 and aspect != 1:
-            context.sample_aspect_ratio = 1 / aspect if turned else aspect
+        if first.transfer == PQ:
+            context.color_trc = _BT709
         self._last_stamp = -1
 
     def write(self, picture: DecodedFrame, overlay: Overlay) -> None:
@@ -169,7 +165,7 @@ class _PictureEncoder:
         if stamp <= self._last_stamp:
             return
         self._last_stamp = stamp
-        pixels, scale = self._upright(picture.frame)
+        pixels, scale = self._displayed(picture)
         image = Image.frombuffer("RGBA", (self.width, self.height), pixels, "raw", "RGBA", 0, 1)
         image.readonly = 0  # draw into the array itself: two copies at 1080p take 4 ms
         overlay.draw(image, picture.time_s, scale)
@@ -189,25 +185,24 @@ class _PictureEncoder:
         """Flush the encoder."""
         self._out.mux(self._stream.encode(None))
 
-    def _upright(self, frame: av.VideoFrame) -> tuple[NDArray[Any], tuple[float, float]]:
-        """``frame`` as RGBA of the size to write, and its scale across and down."""
-        turns = quarter_turns(frame)
-        width, height = self._size[::-1] if turns % 2 else self._size
-        rgba = self._to_rgb.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgba",
-            src_colorspace=None if frame.format.is_rgb else self._matrix,
-            src_color_range=frame.color_range,
+    def _displayed(self, picture: DecodedFrame) -> tuple[NDArray[Any], tuple[float, float]]:
+        """``picture`` as RGBA of the size to write, and its scale. If size or pixel shape change in
+        mid-stream, it keeps its proportions; its edge fills the rest, right and below."""
+        scale = min(np.divide(self._size, picture.size).tolist())
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        pixels = displayed(
+            picture,
+            "rgba",
+            self._to_rgb,
+            (width, height),
+            src_colorspace=None if picture.frame.format.is_rgb else self._matrix,
+            src_color_range=picture.frame.color_range,
             interpolation=_EXACT_COLOURS,
         )
-        pixels: NDArray[Any] = np.rot90(rgba.to_ndarray(), turns)
-        if pixels.shape[:2] != (self.height, self.width):  # repeat the last row or column
-            more = [(0, self.height - self._size[1]), (0, self.width - self._size[0]), (0, 0)]
+        if pixels.shape[:2] != (self.height, self.width):
+            more = [(0, self.height - height), (0, self.width - width), (0, 0)]
             pixels = np.pad(pixels, more, mode="edge")
-        scale = (width / frame.width, height / frame.height)
-        return np.ascontiguousarray(pixels), scale[::-1] if turns % 2 else scale
+        return pixels, (scale, scale)
 
 
 class _CopiedSound:

@@ -23,13 +23,13 @@ from avsent.extraction.faces.geometry import Box, Sighting
 from avsent.extraction.features.voice import AudioConfig, mel_power, normalised_log
 from avsent.extraction.media import events
 from avsent.extraction.media.reader import MediaReader
-from avsent.extraction.media.video import DecodedFrame, upright
+from avsent.extraction.media.video import DecodedFrame, displayed
 from avsent.options import PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.record import Result, TimeWeight
 
 Picture: TypeAlias = NDArray[np.uint8]
-"""BGR [height, width, 3], upright"""
+"""BGR [height, width, 3], as displayed"""
 
 FACE_MARGIN = 0.3  # around a face's box, relative to its longer side: hair and chin
 SAME_TIME_S = 5e-4  # times closer than this are equal: results are rounded to microseconds
@@ -122,7 +122,7 @@ def gather(
     needed_s = list(accumulate(starts_s, min, initial=np.inf))
 
     def take_picture(decoded: DecodedFrame) -> None:
-        time_s, picture = decoded.time_s, upright(decoded.frame, "bgr24", reformatter)
+        time_s, picture = decoded.time_s, displayed(decoded, "bgr24", reformatter)
         first = int(np.searchsorted(times_s, time_s - SAME_TIME_S))
         last = int(np.searchsorted(times_s, time_s + SAME_TIME_S, side="right"))
         for _, weight, place, box in crops[first:last]:
