@@ -37,6 +37,8 @@ class BatchConfig:
     landmarks_sha256: str | None
     check: bool = True
     proxy: bool | None = None
+    audio_track: int | str | None = None
+    video_track: int | None = None
 
     def digest(self) -> str:
         """The SHA-256 of the configuration, as hex."""
@@ -44,6 +46,7 @@ class BatchConfig:
 
     def options(self) -> dict[str, Any]:
         """The options by their names, for people."""
+        tracks = {"audio_track": self.audio_track, "video_track": self.video_track}
         return {
             "avsent": self.avsent,
             "face": self.face,
@@ -52,6 +55,7 @@ class BatchConfig:
             "strict": self.strict,
             "check": self.check,
             "proxy": self.proxy,
+            **{name: track for name, track in tracks.items() if track is not None},
         }
 
 
@@ -93,6 +97,8 @@ def config_of(work: Work) -> BatchConfig:
         landmarks_sha256=landmarks_sha256,
         check=options.check,
         proxy=options.proxy,
+        audio_track=options.audio_track,
+        video_track=options.video_track,
     )
 
 
