@@ -37,8 +37,7 @@ class BatchConfig:
     landmarks_sha256: str | None
     check: bool = True
     proxy: bool | None = None
-    audio_track: int | str | None = None
-    video_track: int | None = None
+    tracks: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
     def digest(self) -> str:
         """The SHA-256 of the configuration, as hex."""
@@ -46,7 +45,6 @@ class BatchConfig:
 
     def options(self) -> dict[str, Any]:
         """The options by their names, for people."""
-        tracks = {"audio_track": self.audio_track, "video_track": self.video_track}
         return {
             "avsent": self.avsent,
             "face": self.face,
@@ -55,7 +53,7 @@ class BatchConfig:
             "strict": self.strict,
             "check": self.check,
             "proxy": self.proxy,
-            **{name: track for name, track in tracks.items() if track is not None},
+            **{f"{kind}_track": n[0] if n else "all" for kind, n in self.tracks.items()},
         }
 
 
@@ -97,8 +95,7 @@ def config_of(work: Work) -> BatchConfig:
         landmarks_sha256=landmarks_sha256,
         check=options.check,
         proxy=options.proxy,
-        audio_track=options.audio_track,
-        video_track=options.video_track,
+        tracks=options.asked_tracks,
     )
 
 

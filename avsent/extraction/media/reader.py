@@ -172,9 +172,7 @@ def _still_picture(path: Path) -> MediaError:
 def _choose(path: Path, container: InputContainer, threads: int | None, asked: Asked) -> OpenMedia:
     tracks = {kind: tracks_of(container, kind) for kind in WORDS}
     chosen = {kind: choose(path, tracks[kind], kind, asked.get(kind)) for kind in WORDS}
-    unknown_picture, unknown_sound = (
-        any(s.codec_context is None for s in some) for some in tracks.values()
-    )
+    unknown = [kind for kind in WORDS if any(s.codec_context is None for s in tracks[kind])]
     video = tracks["video"][chosen["video"][0] - 1] if chosen["video"] else None
     sounds = [tracks["audio"][number - 1] for number in chosen["audio"]]
     contexts = [s.codec_context for s in sounds]
@@ -186,13 +184,13 @@ def _choose(path: Path, container: InputContainer, threads: int | None, asked: A
     if video is None and not sounds:
         why = (
             "has picture or sound in a format that cannot be decoded; convert it to mp4"
-            if unknown_picture or unknown_sound
+            if unknown
             else "holds neither picture nor sound; give a video or sound file"
         )
         raise MediaError(f"{printable(path)} {why}")
-    if video is None and unknown_picture:
+    if video is None and "video" in unknown:
         notes.append(Damage("video", None, "no decoder for the format of the picture"))
-    if not sounds and unknown_sound:
+    if not sounds and "audio" in unknown:
         notes.append(Damage("audio", None, "no decoder for the format of the sound"))
 
     if video is not None:

@@ -164,10 +164,10 @@ def find_sightings(
 ) -> list[Sighting]:
     """Detect the faces of a video again, with the settings of its analysis, so that tracks get the
     same numbers. Raises MediaError."""
-    first = {kind: numbers[0] for kind, numbers in result.media_tracks.items() if numbers}
+    video = next(iter(result.media_tracks.get("video", ())), None)
     options = PredictOptions(
-        audio_track=first.get("audio"),
-        video_track=first.get("video"),
+        audio_track="all",  # whichever: none is searched for speech
+        video_track=video,
         sightings=True,
         analysis_rate_hz=analysis_rate_of(result),
     )
