@@ -331,3 +331,10 @@ def test_a_cut_file_ends_where_it_breaks_off(tmp_path: Path) -> None:
 def test_published_adts(name: str, length_s: float) -> None:
     read_s, found_s, _ = lengths(SHARED / "cases" / name)
     assert (read_s, found_s) == pytest.approx((length_s, length_s), abs=0.05)
+
+
+def test_options_as_the_command_line_gives_them() -> None:
+    assert PredictOptions().asked_tracks == {}
+    asked = PredictOptions(audio_track="all", video_track=2).asked_tracks
+    assert asked == {"audio": [], "video": [2]}
+    assert PredictOptions(audio_track="3").asked_tracks == {"audio": [3]}
