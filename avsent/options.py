@@ -26,6 +26,8 @@ class PredictOptions:
     """How a file is analysed.
 
     - ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them
+    - ``audio_track``, ``video_track``: their numbers, counted from 1; "all" mixes the sound tracks.
+      By default the first default track, else the first, but a sound track with speech
     - ``face``: which of several faces
     - ``analysis_rate_hz``: pictures per second in which faces are searched; by default as in
       training
@@ -39,6 +41,8 @@ class PredictOptions:
     """
 
     utterances: Path | None = None
+    audio_track: int | str | None = None
+    video_track: int | None = None
     face: FaceChoice = FaceChoice.speaking
     analysis_rate_hz: float | None = None
     strict: bool = False
@@ -48,3 +52,9 @@ class PredictOptions:
     sightings: bool = False
     check: bool = True
     proxy: bool | None = None
+
+    @property
+    def asked_tracks(self) -> dict[str, list[int]]:
+        """Numbers of the tracks asked for, by kind; an empty list stands for all."""
+        asked = {"audio": self.audio_track, "video": self.video_track}
+        return {kind: [] if n == "all" else [int(n)] for kind, n in asked.items() if n is not None}

@@ -41,6 +41,7 @@ class Analysis:
 
     source: str
     duration_s: float
+    media_tracks: dict[str, tuple[int, ...]]
     tracks: tuple[Track, ...]
     utterances: tuple[EncodedUtterance, ...]
     options: PredictOptions
@@ -70,6 +71,7 @@ def assemble(
     return Analysis(
         source=facts.source,
         duration_s=facts.duration_s,
+        media_tracks=facts.media_tracks,
         tracks=tuple(Track(t.track, t.start_s, t.end_s, t.frames) for t in facts.tracks),
         utterances=decider.encode_faces(items, facts.neutrals),
         options=options,
@@ -178,6 +180,7 @@ class Predictor:
         return Result(
             source=analysis.source,
             duration_s=analysis.duration_s,
+            media_tracks=analysis.media_tracks,
             model=self.model,
             tracks=analysis.tracks,
             utterances=tuple(self.decider.decide(analysis.utterances, check=check, proxy=proxy)),

@@ -51,6 +51,7 @@ def _analysis(stored: Stored, work: Work) -> Analysis:
     return Analysis(
         source=result.source,
         duration_s=result.duration_s,
+        media_tracks=result.media_tracks,
         tracks=result.tracks,
         utterances=tuple(utterances),
         options=work.options,

@@ -37,6 +37,7 @@ class BatchConfig:
     landmarks_sha256: str | None
     check: bool = True
     proxy: bool | None = None
+    tracks: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
     def digest(self) -> str:
         """The SHA-256 of the configuration, as hex."""
@@ -52,6 +53,7 @@ class BatchConfig:
             "strict": self.strict,
             "check": self.check,
             "proxy": self.proxy,
+            **{f"{kind}_track": n[0] if n else "all" for kind, n in self.tracks.items()},
         }
 
 
@@ -93,6 +95,7 @@ def config_of(work: Work) -> BatchConfig:
         landmarks_sha256=landmarks_sha256,
         check=options.check,
         proxy=options.proxy,
+        tracks=options.asked_tracks,
     )
 
 

@@ -70,6 +70,8 @@ def batch(
     ),
     face: FaceChoice = options.FACE,
     adapt: Adapt = options.ADAPT,
+    audio_track: str | None = options.AUDIO_TRACK,
+    video_track: int | None = options.VIDEO_TRACK,
     device: str = options.DEVICE,
     rate: float | None = options.RATE,
     landmarks: Path | None = options.LANDMARKS,
@@ -109,6 +111,8 @@ def batch(
 
     predict_options = PredictOptions(
         face=face,
+        audio_track=audio_track,
+        video_track=video_track,
         analysis_rate_hz=rate,
         strict=strict,
         landmarks=landmarks,

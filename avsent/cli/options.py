@@ -68,6 +68,12 @@ def _check_device(device: str) -> str:
     return device
 
 
+def _check_audio_track(track: str | None) -> str | None:
+    if track is not None and not re.fullmatch(r"all|0*[1-9]\d{0,3}", track):
+        raise typer.BadParameter(f"{track!r} is neither a number from 1 on nor all")
+    return track
+
+
 def _check_label(column: str) -> str:
     if column not in LABEL_COLUMNS:
         raise typer.BadParameter(f"{column!r} is none of {', '.join(LABEL_COLUMNS)}")
@@ -118,6 +124,15 @@ FACE = option(
     "--face",
     "Which of several faces: the most likely speaker, the largest, or each.",
     FaceChoice.speaking,
+)
+AUDIO_TRACK = option(
+    "--audio-track N|all",
+    "Which of several sound tracks, counted from 1, or all of them mixed. Default: the first "
+    "default track; another one if only that one has speech.",
+    callback=_check_audio_track,
+)
+VIDEO_TRACK = option(
+    "--video-track N", "Which of several picture tracks. Default: the first default track.", min=1
 )
 LANDMARKS = option("--landmarks PATH", "Your own dlib 68-point landmark model.")
 ADAPT = option(

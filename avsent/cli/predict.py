@@ -285,6 +285,8 @@ def predict(
     ),
     face: FaceChoice = options.FACE,
     adapt: Adapt = options.ADAPT,
+    audio_track: str | None = options.AUDIO_TRACK,
+    video_track: int | None = options.VIDEO_TRACK,
     device: str = options.DEVICE,
     attention: bool = options.option(
         "--attention",
@@ -328,6 +330,8 @@ def predict(
     predict_options = PredictOptions(
         utterances=utterances,
         face=face,
+        audio_track=audio_track,
+        video_track=video_track,
         analysis_rate_hz=rate,
         strict=strict,
         landmarks=landmarks,

@@ -6,8 +6,9 @@ memory does not grow with the length of the video.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from avsent.extraction.features.quality import face_fault, voice_fault
 from avsent.extraction.features.voice import AudioConfig, AudioFeatures, audio_features
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sound
 from avsent.extraction.media.reader import MediaReader, prefetch
+from avsent.extraction.media.tracks import WORDS, names
 from avsent.extraction.utterances import segmentation
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
 from avsent.extraction.utterances.segmentation import Segment, SpeechDetector
@@ -123,7 +125,8 @@ class Extraction:
 
     Attributes:
         silent: nothing was heard: no sound stream, or one without sound.
-        duration_s: as the container states it, else the end of the last picture or sound.
+        duration_s: length of what was read.
+        media_tracks: numbers of the tracks that were read, by kind, where the file has several.
         tracks: the faces seen. warnings: what a user should know about the file.
         sightings: where each face was, in order of time, if asked for.
 
@@ -145,6 +148,7 @@ class Extraction:
         self.path = path
         self.silent = True
         self.duration_s = 0.0
+        self.media_tracks: dict[str, tuple[int, ...]] = {}
         self.tracks: list[TrackSummary] = []
         self.warnings: list[str] = []
         self.sightings: list[Sighting] = []
@@ -166,9 +170,7 @@ class Extraction:
         self._live_tracks: set[int] = set()
 
     def __iter__(self) -> Generator[UtteranceFeatures, None, None]:
-        rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
-        threads = None if self._options.threads is None else 1
-        with MediaReader(self.path, analysis_rate_hz=rate_hz, threads=threads) as reader:
+        with self._open() as reader:
             media = reader.media
             has_audio, has_video = media.audio is not None, media.video is not None
             tracker = FaceTracker(self._options.landmarks) if has_video else None
@@ -194,12 +196,49 @@ class Extraction:
             if self._windows is not None and self.silent:
                 self._waiting += [(segment, True) for segment in self._windows.flush()]
             yield from self._complete(np.inf)
-            self.duration_s = reader.end_s if media.duration_s is None else media.duration_s
+            self.duration_s = reader.duration_s
             if tracker is not None:
                 self.tracks = tracker.tracks
                 self.warnings += filter(None, (reader.warning, tracker.warning))
             self._warn_of_missing(has_audio, tracker)
             self._report(self.duration_s, self.duration_s)
+
+    def _open(self) -> MediaReader:
+        """The file with the tracks asked for; by default with the first sound track with speech."""
+        rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
+        threads = None if self._options.threads is None else 1
+        opened = partial(MediaReader, self.path, analysis_rate_hz=rate_hz, threads=threads)
+        asked = self._options.asked_tracks
+        reader = opened(asked=asked)
+        several = {kind: t for kind, t in reader.media.tracks.items() if len(t) > 1}
+        for kind, tracks in several.items():
+            read = reader.media.chosen[kind]
+            if read and kind not in self._options.asked_tracks:
+                what = f"{len(tracks)} {WORDS[kind]} tracks"
+                if kind == "audio" and (spoken := self._spoken(read[0], len(tracks))) != read[0]:
+                    what = f"no speech in sound track {names(tracks, read)}"
+                    read = asked[kind] = [spoken]
+                others = names(tracks, [n for n in range(1, len(tracks) + 1) if n not in read])
+                judged = f"judged by {names(tracks, read)}, not by {others}"
+                self.warnings.append(f"{what}: {judged}; choose with --{kind}-track")
+            self.media_tracks[kind] = tuple(read)
+        if asked != self._options.asked_tracks:
+            reader.close()
+            reader = opened(asked=asked)
+        return reader
+
+    def _spoken(self, first: int, count: int) -> int:
+        """The first of ``count`` sound tracks with speech, beginning with ``first``; that one if
+        none has."""
+        self._detector = self._detector or segmentation.default_detector()
+        number: int
+        for number in (first, *range(1, first), *range(first + 1, count + 1)):
+            segmenter = segmentation.SpeechSegmenter(self._detector)
+            with suppress(MediaError), MediaReader(self.path, asked={"audio": [number]}) as reader:
+                sound = (e for e in reader.in_colour(()) if isinstance(e, Sound))
+                if any(segmenter.push(e.start_s, e.samples) for e in sound) or segmenter.flush():
+                    return number
+        return first
 
     def neutral(self, track: int | None) -> NDArray[np.float32] | None:
         """The face of ``track`` at rest [51, 2], from all frames so far."""
@@ -344,11 +383,12 @@ class FileFacts:
     """What is known of a file at its end, besides its utterances; small, and without tensors.
 
     ``silent``: nothing was heard in it, so provisional utterances count; ``neutrals``: the faces at
-    rest [51, 2] of the tracks that an utterance has.
+    rest [51, 2] of the tracks that an utterance has; the others as in :class:`Extraction`.
     """
 
     source: str
     duration_s: float
+    media_tracks: dict[str, tuple[int, ...]]
     tracks: tuple[TrackSummary, ...]
     silent: bool
     neutrals: dict[int, NDArray[np.float32]]
@@ -382,6 +422,7 @@ def extract_file(
     return FileFacts(
         source=str(path),
         duration_s=extraction.duration_s,
+        media_tracks=extraction.media_tracks,
         tracks=tuple(extraction.tracks),
         silent=extraction.silent,
         neutrals={track: face for track, face in neutrals.items() if face is not None},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -200,6 +200,7 @@ class UtteranceResult:
 class Result:
     """All decisions on one media file.
 
+    ``media_tracks``: numbers of the tracks that were read, by kind, where the file has several.
     A notebook shows it as a table, ``print`` in a few words; :meth:`to_dict` has all of it.
     """
 
@@ -209,14 +210,17 @@ class Result:
     tracks: tuple[Track, ...] = ()
     utterances: tuple[UtteranceResult, ...] = ()
     warnings: tuple[str, ...] = ()
+    media_tracks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON-ready types, keys in the order of the schema."""
+        tracks = {kind: list(numbers) for kind, numbers in self.media_tracks.items()}
         return {
             "schema": self.schema,
             "source": self.source,
             "duration_s": round_time(self.duration_s),
+            **({"media_tracks": tracks} if tracks else {}),
             "model": {**asdict(self.model), "labels": list(self.model.labels)},
             "tracks": [track.to_dict() for track in self.tracks],
             "utterances": [utterance.to_dict() for utterance in self.utterances],
@@ -236,7 +240,7 @@ class Result:
         if schema != SCHEMA:
             raise InputError(f"result.schema is {schema!r:.50}; this version reads {SCHEMA!r} only")
         try:
-            return build(cls, plain, "result", may_lack=("proxy", "text"))
+            return build(cls, plain, "result", may_lack=("proxy", "text", "media_tracks"))
         except ValueError as error:
             raise InputError(str(error)) from error
 

@@ -99,6 +99,7 @@ EXPECTED = [
     ("9", "too_short", "short.mov: 0.1 s, less than 0.2 s"),
     ("9", "bad_label", "label: “4” is a number, the other labels are not; mend it"),
     ("10", "unreadable", "empty.webm is empty (0 bytes); fetch or record it again"),
+    ("11", "out_of_file", "ends at 1000 s, endless.webm at 4.9"),
     ("12", "missing", "no such file: broken link.mp4"),
     ("13", "unreadable", "notes.mp4 is not a media file that avsent reads"),
     ("14", "unreadable", "folder.mp4 is a folder"),
@@ -231,7 +232,7 @@ def test_command_with_problems(bad_corpus: Path) -> None:
     ]
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("avsent: 13 utterances in 10 files")
-    assert done.stderr.endswith("; 14 problems, 1 note\n")
+    assert done.stderr.endswith("; 15 problems, 1 note\n")
     asked = run_avsent("data", "check", "manifest.csv", "--format", "json", "--quiet")
     assert (asked.returncode, asked.stderr) == (3, "")
     assert [item["detail"] for item in json.loads(asked.stdout)] == [line[2] for line in lines]

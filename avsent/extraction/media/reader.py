@@ -15,23 +15,23 @@ network protocols, playlists and file-name patterns are shut out.
 
 import os
 import threading
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections import defaultdict, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import av
 import av.logging
 from av.container import InputContainer
-from av.stream import Disposition
 
 from avsent.errors import MediaError
 from avsent.extraction.media import events
 from avsent.extraction.media.audio import SoundTrack
 from avsent.extraction.media.events import MAX_FRAME_PIXELS, Damage, DamageLog, Frame, Sound
+from avsent.extraction.media.tracks import WORDS, MixedSound, choose, tracks_of
 from avsent.extraction.media.video import DecodedFrame, FrameSampler, PictureTrack, TimesSampler
 from avsent.machine import usable_cores
 from avsent.text import printable
@@ -51,6 +51,15 @@ _PICTURE_SUFFIXES = {
 # The clocks of these formats start anywhere (in MP3, after the encoder's delay), and every player
 # counts from the first value.
 _FLOATING_CLOCK_FORMATS = {"mpegts", "mpeg", "mp3"}
+# A piece of a live stream that starts later counts from its first value, too.
+_LATE_START_S = 0.5
+_STREAMED_FORMATS = {"matroska", "flv"}
+_MOVIE_HEADER_BYTES = 256 * 1024
+# Formats of which FFmpeg guesses the duration from the bit rate.
+_GUESSED_FORMATS = {
+    *("aac", "loas", "ac3", "eac3", "dts", "dtshd", "truehd", "mlp", "amr", "amrnb", "amrwb"),
+    *("h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "obu", "dirac", "cavsvideo"),
+}
 # A clock that starts further below zero is rebased, too; less is codec delay.
 _NEGATIVE_START_S = 0.1
 _AV_TIME_BASE_HZ = 1_000_000
@@ -59,37 +68,44 @@ _MAX_DECODER_THREADS = 4
 # Each decoder thread holds pictures of its own: beyond 4K, two take enough memory.
 _MANY_PIXELS = 4096 * 2304
 
+Asked: TypeAlias = Mapping[str, Sequence[int]]
+
 
 @dataclass(frozen=True, slots=True)
 class OpenMedia:
     """An open container, its chosen streams, and what was noticed while opening.
 
-    ``duration_s``: as the container states it, None where it does not. ``origin_s``: raw time at
-    which presentation begins. ``stated_end_s``: where the container says that the chosen streams
-    end; None where it does not say or guesses from the file size.
+    ``audio`` is the first of ``sounds``. ``tracks``: all picture and sound tracks by kind,
+    ``chosen``: the numbers of those that are read. ``duration_s``: as the container states it, None
+    where it does not or where FFmpeg guesses. ``origin_s``: raw time at which presentation begins.
+    ``stated_end_s``: where the container says that the chosen streams end.
     """
 
     path: Path
     container: InputContainer
     video: av.VideoStream | None
     audio: av.AudioStream | None
+    sounds: list[av.AudioStream]
+    tracks: dict[str, list[Any]]
+    chosen: dict[str, list[int]]
     duration_s: float | None
     origin_s: float
     stated_end_s: float | None
     damage: tuple[Damage, ...]
 
 
-def open_media(path: Path, threads: int | None = None) -> OpenMedia:
-    """Open ``path`` and choose its best video and sound stream.
+def open_media(path: Path, threads: int | None = None, asked: Asked | None = None) -> OpenMedia:
+    """Open ``path`` and choose its tracks.
 
-    ``threads``: of the decoder, by default as many as help. Raises MediaError, one line, if the
+    ``threads``: of the decoder, by default as many as help. ``asked``: numbers of the tracks by
+    kind, see :func:`avsent.extraction.media.tracks.choose`. Raises MediaError, one line, if the
     file is missing, a folder, unreadable, empty, not media, a still picture, a playlist, too large
-    in pixels, or has no stream that can be decoded.
+    in pixels, or has no such track, or none that can be decoded.
     """
     _check_file(path)
     container = _open_container(path)
     try:
-        return _choose(path, container, threads)
+        return _choose(path, container, threads, asked or {})
     except BaseException:
         container.close()
         raise
@@ -153,54 +169,53 @@ def _still_picture(path: Path) -> MediaError:
     return MediaError(f"{name} is a still picture, not a video; give a video or sound file")
 
 
-def _best(container: InputContainer, kind: Literal["video", "audio"]) -> tuple[Any, bool]:
-    """The best stream of a kind that has a decoder (or None), and whether any lacked one."""
-    streams = [s for s in container.streams if s.type == kind]
-    streams = [s for s in streams if not s.disposition & Disposition.attached_pic]
-    usable = [s for s in streams if s.codec_context is not None]
-    best: Any = container.streams.best(kind)
-    if usable and best not in usable:
-        best = max(usable, key=lambda s: bool(s.disposition & Disposition.default))
-    return best if usable else None, len(usable) < len(streams)
-
-
-def _choose(path: Path, container: InputContainer, threads: int | None) -> OpenMedia:
-    video, unknown_picture = _best(container, "video")
-    audio, unknown_sound = _best(container, "audio")
-    notes = []
-    if audio is not None:
-        context = audio.codec_context
-        if wrong := events.impossible_sound(context.sample_rate or 0, context.channels or 0):
-            if video is None:
-                raise MediaError(f"{printable(path)} has {wrong}; convert it to 16000 Hz mono")
-            audio = None
-            notes.append(Damage("audio", None, wrong))
-    if video is None and audio is None:
+def _choose(path: Path, container: InputContainer, threads: int | None, asked: Asked) -> OpenMedia:
+    tracks = {kind: tracks_of(container, kind) for kind in WORDS}
+    chosen = {kind: choose(path, tracks[kind], kind, asked.get(kind)) for kind in WORDS}
+    unknown = [kind for kind in WORDS if any(s.codec_context is None for s in tracks[kind])]
+    video = tracks["video"][chosen["video"][0] - 1] if chosen["video"] else None
+    sounds = [tracks["audio"][number - 1] for number in chosen["audio"]]
+    contexts = [s.codec_context for s in sounds]
+    faults = [events.impossible_sound(c.sample_rate or 0, c.channels or 0) for c in contexts]
+    sounds = [s for s, fault in zip(sounds, faults, strict=True) if not fault]
+    notes = [Damage("audio", None, fault) for fault in faults if fault]
+    if notes and video is None:
+        raise MediaError(f"{printable(path)} has {notes[0].reason}; convert it to 16000 Hz mono")
+    if video is None and not sounds:
         why = (
             "has picture or sound in a format that cannot be decoded; convert it to mp4"
-            if unknown_picture or unknown_sound
+            if unknown
             else "holds neither picture nor sound; give a video or sound file"
         )
         raise MediaError(f"{printable(path)} {why}")
-    if video is None and unknown_picture:
+    if video is None and "video" in unknown:
         notes.append(Damage("video", None, "no decoder for the format of the picture"))
-    if audio is None and unknown_sound:
+    if not sounds and "audio" in unknown:
         notes.append(Damage("audio", None, "no decoder for the format of the sound"))
 
     if video is not None:
         _prepare_video(path, video, threads)
-    timed = [s for s in (video, audio) if s is not None and s.duration and s.time_base]
+    timed = [s for s in (video, *sounds[:1]) if s is not None and s.duration and s.time_base]
+    names = set(container.format.name.split(","))
     start_s = (container.start_time or 0) / _AV_TIME_BASE_HZ
-    floating = bool(_FLOATING_CLOCK_FORMATS & set(container.format.name.split(",")))
+    late = start_s > _LATE_START_S and _continues_a_stream(path, names)
+    floating = late or bool(_FLOATING_CLOCK_FORMATS & names)
     floating = floating or not -_NEGATIVE_START_S <= start_s <= events.MAX_START_S
+    # Matroska and FLV state no durations of streams, so these are guesses, too. A header of MP3
+    # that states the duration also states a delay.
+    guessed = late or bool(names & _GUESSED_FORMATS or (names & _STREAMED_FORMATS and timed))
+    guessed = guessed or ("mp3" in names and not start_s)
     return OpenMedia(
         path=path,
         container=container,
         video=video,
-        audio=audio,
-        duration_s=_duration_s(container, timed),
+        audio=sounds[0] if sounds else None,
+        sounds=sounds,
+        tracks=tracks,
+        chosen=chosen,
+        duration_s=None if guessed else _duration_s(container, timed),
         origin_s=start_s if floating else 0.0,
-        stated_end_s=_stated_end_s(container, timed),
+        stated_end_s=None if guessed else _stated_end_s(container, timed),
         damage=tuple(notes),
     )
 
@@ -247,6 +262,13 @@ def _stated_size(path: Path) -> tuple[int, int]:
         return 0, 0
 
 
+def _continues_a_stream(path: Path, names: set[str]) -> bool:
+    """Whether the clock of a piece of a live stream goes on from the piece before. (In MP4 without
+    fragments a late start is an edit: players show nothing until then.)"""
+    with path.open("rb") as file:
+        return bool(names & _STREAMED_FORMATS) or b"mvex" in file.read(_MOVIE_HEADER_BYTES)
+
+
 def _duration_s(container: InputContainer, timed: list[Any]) -> float | None:
     ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
     if not ends or ends[0] < 0:
@@ -273,6 +295,10 @@ _MAX_READ_FAILURES = 8
 # How much earlier than stated a file may end before it counts as cut off.
 _CUT_OFF_S = 1.0
 _CUT_OFF_SHARE = 0.02
+# A stated duration this close to what was read is kept: containers and codecs round.
+_SAME_LENGTH_S = 0.1
+# Formats in which the end can be read without all that comes before.
+_SEEKABLE_FORMATS = {"mov", "matroska", "avi", "wav", "flac", "ogg"}
 # Most that waits in `prefetch`: pictures larger than 4K would fill the memory.
 _MAX_WAITING_BYTES = 256 * 1024**2
 
@@ -299,21 +325,31 @@ class MediaReader:
     """
 
     def __init__(
-        self, path: str | Path, *, analysis_rate_hz: float = 10.0, threads: int | None = None
+        self,
+        path: str | Path,
+        *,
+        analysis_rate_hz: float = 10.0,
+        threads: int | None = None,
+        asked: Asked | None = None,
     ) -> None:
-        """Open ``path``; ``threads``: of the decoder, by default as many as help.
+        """Open ``path``; ``threads`` and ``asked`` as for :func:`open_media`.
 
         Raises MediaError, or ValueError for a rate that is not positive.
         """
         sampler = FrameSampler(analysis_rate_hz)  # checks the rate before the file is touched
-        self.media = media = open_media(Path(path), threads)
+        self.media = media = open_media(Path(path), threads, asked)
         self._started = False
+        # Where the last packet so far ends, and how long those of each stream last together.
+        self._packets_s = 0.0
+        self._lengths_s: defaultdict[Any, float] = defaultdict(float)
         self._picture: PictureTrack | None = None
         self._sound: SoundSink | None = None
         if media.video is not None:
             format = media.container.format.name
             self._picture = PictureTrack(media.video, format, media.origin_s, sampler)
-        if media.audio is not None:
+        if len(media.sounds) > 1:
+            self._sound = MixedSound(media.sounds, media.origin_s)
+        elif media.audio is not None:
             self._sound = SoundTrack(media.audio, media.origin_s)
 
     def __enter__(self) -> Self:
@@ -338,10 +374,32 @@ class MediaReader:
 
     @property
     def end_s(self) -> float:
-        """Latest end of a picture or of sound so far; after iteration, the true duration."""
+        """Latest end of a picture or of sound so far."""
         picture_s = None if self._picture is None else self._picture.end_s
         sound_s = None if self._sound is None else self._sound.position_s
         return max([end_s for end_s in (picture_s, sound_s) if end_s is not None], default=0.0)
+
+    @property
+    def duration_s(self) -> float:
+        """After iteration: where the last picture or sound ends, as the container states it if both
+        agree. What does not decode counts, too, up to the stated end."""
+        stated_s = self.media.duration_s or 0.0
+        end_s = max(self.end_s, min(max(self._lengths_s.values(), default=0.0), stated_s))
+        return stated_s if abs(stated_s - end_s) <= _SAME_LENGTH_S else end_s
+
+    def length_s(self) -> float | None:
+        """The duration, None if unknown; instead of iterating. Decodes nothing, and where the
+        format allows reads only the end."""
+        self._start()
+        container, stated_s = self.media.container, self.media.duration_s
+        if stated_s and _SEEKABLE_FORMATS & set(container.format.name.split(",")):
+            with suppress(av.FFmpegError):
+                container.seek(int(max(0.0, stated_s - 1.0) * _AV_TIME_BASE_HZ))
+        deque(self._packets(DamageLog("container")), maxlen=0)
+        # The sum is longer where the clock starts again, as in pieces that were joined.
+        read_s = max(self._packets_s, *self._lengths_s.values(), 0.0)
+        agree = stated_s and (not read_s or abs(stated_s - read_s) <= _SAME_LENGTH_S)
+        return stated_s if agree else read_s or None
 
     def __iter__(self) -> Iterator[Frame | Sound | Damage]:
         """Start the one pass. Raises RuntimeError at the second call, and MediaError at the end
@@ -404,8 +462,9 @@ class MediaReader:
 
     def _packets(self, log: DamageLog) -> Iterator[Any]:
         """Packets of the chosen streams, and Damage where the container cannot be read."""
-        tracks = (self.media.video, self._picture), (self.media.audio, self._sound)
-        streams = [stream for stream, track in tracks if stream is not None and track is not None]
+        streams: list[Any] = [] if self._picture is None else [self.media.video]
+        mixed = isinstance(self._sound, MixedSound)
+        streams += self.media.sounds if mixed else self.media.sounds[:1]
         failures = 0
         while failures < _MAX_READ_FAILURES:
             try:
@@ -414,6 +473,12 @@ class MediaReader:
                     if packet.size:
                         failures = 0
                         log.recovered()
+                        length_s = events.seconds(packet.duration or 0, packet.time_base)
+                        self._lengths_s[packet.stream] += length_s
+                        if packet.pts is not None:
+                            start_s = events.seconds(packet.pts, packet.time_base)
+                            end_s = start_s + length_s - self.media.origin_s
+                            self._packets_s = max(self._packets_s, end_s)
                         yield packet
             except (av.FFmpegError, OSError):
                 # Some containers go on after a bad stretch; others fail again, a few times.

@@ -58,7 +58,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """``duration_s``: as the container states it, None if it states none. ``problem``: why the file
+    """``duration_s``: where the last packet ends, None if unknown. ``problem``: why the file
     cannot be used ("": it can), ``missing`` if it does not exist. ``identity``: equal for files of
     equal content."""
 
@@ -71,7 +71,7 @@ class FileFacts:
 def probe_files(
     paths: Iterable[Path], on_progress: ProgressHook = ignore_progress
 ) -> dict[Path, FileFacts]:
-    """Open each file once, and decode it up to its first picture or sound."""
+    """Decode each file up to its first picture or sound, and find its end without decoding."""
     files = list(dict.fromkeys(paths))
     identities = _identities(files)
     facts: dict[Path, FileFacts] = {}
@@ -97,7 +97,8 @@ def _probe(path: Path) -> tuple[float | None, str]:
     try:
         with MediaReader(path) as reader:
             next(event for event in reader if not isinstance(event, Damage))
-            return reader.media.duration_s, ""
+        with MediaReader(path) as reader:
+            return reader.length_s(), ""
     except MediaError as error:
         return None, str(error).replace(printable(path), display_path(path))
 

@@ -178,7 +178,8 @@ def _analysed(
     file: _File, options: CorpusOptions, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
     with MediaReader(file.media) as reader:
-        _check_lengths(file, reader.media.duration_s)  # early, if the container states it
+        if any(row.end_s is None for row in file.rows):
+            _check_lengths(file, reader.length_s())  # before the analysis
 
     def report(progress: Progress) -> None:
         on_progress(Progress(step, progress.source, progress.completed, progress.total))

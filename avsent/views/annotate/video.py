@@ -79,7 +79,7 @@ def annotate(
         UsageError: the target is the source. OutputError: it cannot be written.
     """
     check_target(target, [source])
-    with MediaReader(source) as reader:
+    with MediaReader(source, asked=result.media_tracks) as reader:
         if reader.media.video is None:
             raise InputError(
                 f"{printable(source)} has no picture to draw on; leave --annotate out, or "
@@ -98,7 +98,7 @@ def annotate(
     try:
         with (
             atomic_path(target) as temporary,
-            MediaReader(source) as reader,
+            MediaReader(source, asked=result.media_tracks) as reader,
             av.open(f"file:{temporary.absolute()}", "w", container, options) as out,
         ):
             duration_s = result.duration_s or reader.media.duration_s or 0.0

@@ -137,7 +137,7 @@ def gather(
         drawn = spectrogram_of(samples, from_s, sizes.columns, sizes.quality)
         pictures[place].spectrogram = drawn
 
-    with MediaReader(path) as reader:
+    with MediaReader(path, asked=result.media_tracks) as reader:
         total_s = reader.media.duration_s
         for event in reader.in_colour(times_s):
             if isinstance(event, DecodedFrame):
@@ -154,7 +154,7 @@ def gather(
             draw_spectrogram()
         return Gathered(
             kind="audio" if reader.media.video is None else "video",
-            end_s=max(reader.end_s, total_s or 0.0),
+            end_s=min((reader.end_s, total_s or 0.0), key=lambda s: abs(s - result.duration_s)),
             pictures=pictures,
         )
 
@@ -164,7 +164,13 @@ def find_sightings(
 ) -> list[Sighting]:
     """Detect the faces of a video again, with the settings of its analysis, so that tracks get the
     same numbers. Raises MediaError."""
-    options = PredictOptions(sightings=True, analysis_rate_hz=analysis_rate_of(result))
+    video = next(iter(result.media_tracks.get("video", ())), None)
+    options = PredictOptions(
+        audio_track="all",  # whichever: none is searched for speech
+        video_track=video,
+        sightings=True,
+        analysis_rate_hz=analysis_rate_of(result),
+    )
     extraction = Extraction(path, FeatureConfig(), options, on_progress, segments=())
     for _ in extraction:
         pass
