@@ -2,6 +2,7 @@
 
 import fnmatch
 import hashlib
+import heapq
 import os
 import stat
 import unicodedata
@@ -72,10 +73,9 @@ class LeftOut:
         if not self.others:
             return []
         common = self.others.most_common(_MOST_ENDINGS)
-        endings = [f"{ending or 'no ending'} ({count})" for ending, count in common]
-        endings += ["…"] * (len(self.others) > len(common))
+        endings = ", ".join(f"{ending or 'no ending'} ({count})" for ending, count in common)
         files = counted(self.others.total(), "other file")
-        return [f"{files} left out, by ending: {', '.join(endings)}; see --glob"]
+        return [f"{files} left out, by ending: {endings}; see --glob"]
 
 
 @dataclass(slots=True)
@@ -116,15 +116,11 @@ def find_media(
 def _walk(
     root: Path, out: Path, globs: Sequence[str], follow_links: bool, left_out: LeftOut
 ) -> Iterator[SourceFile]:
-    # No recursion: folders may be nested deeper than calls can be.
-    folders = [("", root)]
-    linked: list[tuple[str, Path]] = []
+    # A heap and no recursion, as folders may be nested deeper than calls can be. Links come last.
+    folders = [(False, "", root)]
     seen = {Path(os.path.realpath(out))} - {root}
-    while folders or linked:
-        if not folders:  # links last, and in order of name
-            linked.sort(reverse=True)
-            folders.append(linked.pop())
-        prefix, folder = folders.pop()
+    while folders:
+        _, prefix, folder = heapq.heappop(folders)
         if folder in seen:
             continue
         seen.add(folder)
@@ -135,16 +131,13 @@ def _walk(
             left_out.unread.append(f"{prefix or '.'}: {error.strerror}")
             continue
         for entry in listed:
-            name, path = f"{prefix}{entry.name}", folder / entry.name
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append((f"{name}/", path))
-                continue
+            name, path, is_link = f"{prefix}{entry.name}", folder / entry.name, entry.is_symlink()
             try:
                 status = entry.stat()
             except OSError:  # a link to nothing, or removed since it was listed
-                left_out.links_broken += entry.is_symlink()
+                left_out.links_broken += is_link
                 continue
             is_folder = stat.S_ISDIR(status.st_mode)
             if not is_folder and not stat.S_ISREG(status.st_mode):
@@ -152,14 +145,14 @@ def _walk(
             if not is_folder and not _wanted(name, globs):
                 left_out.others[PurePosixPath(name).suffix.lower()] += 1
                 continue
-            real = Path(os.path.realpath(path)) if entry.is_symlink() else path
-            if not follow_links and not real.is_relative_to(root):
+            real = Path(os.path.realpath(path)) if is_link else path
+            if is_link and not follow_links and not real.is_relative_to(root):
                 left_out.links_out += 1
             elif not is_folder:
                 mtime_ns = min(status.st_mtime_ns, _LATEST_NS)
                 yield SourceFile(name, path, status.st_size, mtime_ns)
-            elif follow_links:
-                linked.append((f"{name}/", real))
+            elif follow_links or not is_link:
+                heapq.heappush(folders, (is_link, f"{name}/", real))
 
 
 def _wanted(name: str, globs: Sequence[str]) -> bool:

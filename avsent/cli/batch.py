@@ -183,9 +183,7 @@ def _status_fields(status: run.Status) -> dict[str, object]:
         **{state.value: count for state, count in status.states.items()},
         "gone": status.gone,
         "at_work": status.at_work,
-        "media_s": progress.rounded(status.media_s),
-        "work_s": progress.rounded(status.work_s),
-        "speed": progress.rounded(status.speed),
+        **{n: progress.rounded(getattr(status, n)) for n in ("media_s", "work_s", "speed")},
         "utterances": status.utterances,
         "running_files": list(status.running),
         "failures": [
