@@ -52,7 +52,7 @@ class LeftOut:
     """What a search leaves out: numbers of files of other kinds, by ending, of links that lead out
     of the folder and of links to nothing; folders that cannot be read, with the reason."""
 
-    others: Counter[str] = field(default_factory=Counter)
+    others: dict[str, int] = field(default_factory=dict)
     links_out: int = 0
     links_broken: int = 0
     unread: list[str] = field(default_factory=list)
@@ -72,9 +72,9 @@ class LeftOut:
         """The files of other kinds in words, in one line or none."""
         if not self.others:
             return []
-        common = self.others.most_common(_MOST_ENDINGS)
+        common = Counter(self.others).most_common(_MOST_ENDINGS)
         endings = ", ".join(f"{ending or 'no ending'} ({count})" for ending, count in common)
-        files = counted(self.others.total(), "other file")
+        files = counted(sum(self.others.values()), "other file")
         return [f"{files} left out, by ending: {endings}; see --glob"]
 
 
@@ -143,7 +143,8 @@ def _walk(
             if not is_folder and not stat.S_ISREG(status.st_mode):
                 continue
             if not is_folder and not _wanted(name, globs):
-                left_out.others[PurePosixPath(name).suffix.lower()] += 1
+                ending = PurePosixPath(name).suffix.lower()
+                left_out.others[ending] = left_out.others.get(ending, 0) + 1
                 continue
             real = Path(os.path.realpath(path)) if is_link else path
             if is_link and not follow_links and not real.is_relative_to(root):

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -105,7 +104,7 @@ def test_a_damaged_journal_ends_in_one_line(batch: Batch) -> None:
 def test_the_last_event_is_the_summary(batch: Batch) -> None:
     batch.put("notes.txt", "none of this")
     batch.run()
-    ended = Ended(3, 0, 1, 0, 5, 28.0, LeftOut(Counter({".txt": 1})))
+    ended = Ended(3, 0, 1, 0, 5, 28.0, LeftOut({".txt": 1}))
     assert batch.events[-1] == ended
     batch.run()
     assert batch.events[-1] == dataclasses.replace(ended, did=0, kept=3)
