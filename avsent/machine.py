@@ -62,10 +62,13 @@ def torch_device(device: str) -> torch.device:
     """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        UsageError: it is none of these, or this machine has no such device.
+        UsageError: it is none of these, this machine has no such device, or the process was forked
+        (see :func:`refuse_forked_gpu`).
     """
     import torch
 
+    if device != "cpu":
+        refuse_forked_gpu()
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = device.partition(":")
@@ -78,12 +81,24 @@ def torch_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def refuse_forked_gpu() -> None:
+    """Raise UsageError if the parent of this forked process has used the GPU: CUDA fails then."""
+    import torch
+
+    if torch.cuda._is_in_bad_fork():
+        raise UsageError(
+            "a forked process cannot use the GPU that its parent has used: start processes with "
+            "multiprocessing.get_context('spawn'), or load the model with device='cpu'"
+        )
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Run the block on one CPU thread of torch.
 
     Networks as small as ours gain nothing from a second one, and become up to ten times slower
-    where the other cores are busy with decoding.
+    where the other cores are busy with decoding. A forked process has lost the threads of its
+    parent, and waits for them forever.
     """
     import torch
 

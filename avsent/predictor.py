@@ -20,7 +20,7 @@ from avsent.errors import CheckpointError, UsageError
 from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
 from avsent.extraction.faces.geometry import Sighting
 from avsent.extraction.utterances.segmentation import SpeechDetector, default_detector
-from avsent.machine import torch_device
+from avsent.machine import one_torch_thread, torch_device
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.decision import Decider, adapted
 from avsent.model.encoding import EncodedUtterance
@@ -33,6 +33,7 @@ _TOO_FEW = {
     Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",
     Adapt.corpus: f"neither voice nor face in {MIN_UTTERANCES} utterances or more: not adapted",
 }
+_THREAD = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,10 +107,10 @@ class Predictor:
 
     def __init__(self, decider: Decider, model: ModelInfo) -> None:
         self.decider = decider
-        self._kept = threading.local()
         self.model = model
 
     @classmethod
+    @one_torch_thread()
     def load(cls, checkpoint: str | Path = "default", *, device: str = "auto") -> Predictor:
         """Load a shipped checkpoint by name, or any by the path of its folder.
 
@@ -161,9 +162,7 @@ class Predictor:
             # Encoded at once, so that features are not kept for the length of the video.
             encoded.extend(self.decider.encode([features]))
 
-        facts = extract_file(
-            path, self.decider.features, take, options, on_progress, self._detector()
-        )
+        facts = extract_file(path, self.decider.features, take, options, on_progress, _detector())
         return assemble(self.decider, encoded, facts, options)
 
     def conclude(self, analysis: Analysis, others: Sequence[Analysis] = ()) -> Result:
@@ -195,13 +194,6 @@ class Predictor:
                 "leave --adapt out, or give another --checkpoint"
             )
 
-    def _detector(self) -> SpeechDetector:
-        """This thread's speech detector: loading it takes longer than a short clip."""
-        if not hasattr(self._kept, "detector"):
-            self._kept.detector = default_detector()
-        detector: SpeechDetector = self._kept.detector
-        return detector
-
     def predict_many(
         self,
         paths: Iterable[str | Path],
@@ -218,6 +210,14 @@ class Predictor:
             yield from map(self.decide, adapt_together(list(analyses), Adapt.corpus))
         else:
             yield from map(self.conclude, analyses)
+
+
+def _detector() -> SpeechDetector:
+    """This thread's speech detector: loading it takes longer than a short clip."""
+    if not hasattr(_THREAD, "detector"):
+        _THREAD.detector = default_detector()
+    detector: SpeechDetector = _THREAD.detector
+    return detector
 
 
 def load(name: str | Path = "default", *, device: str = "auto") -> Predictor:

@@ -7,17 +7,22 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from conftest import HANG_S, ROOT
 
 
-def python(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def python(code: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
-        [sys.executable, "-c", code], text=True, env=environment, timeout=HANG_S, **options
+        [sys.executable, "-c", code, *arguments],
+        text=True,
+        env=environment,
+        timeout=HANG_S,
+        **options,
     )
 
 

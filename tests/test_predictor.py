@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import multiprocessing
+import pickle
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -15,6 +16,7 @@ import pytest
 import torch
 from conftest import SAMPLE
 from media_files import in_the_dark, with_late_sound, with_sound_of
+from processes import python
 
 import avsent
 from avsent.errors import BoundariesError, MediaError, UsageError
@@ -340,3 +342,46 @@ def test_extracted_in_another_process(decider: Decider) -> None:
     result = concluded(decider, assemble(decider, encoded, facts), predictor.model)
     assert result == predictor.predict(SAMPLE)
     assert total < 40_000 * facts.duration_s  # so that a pipe holds up nothing
+
+
+FORKS = """
+import multiprocessing, sys
+import torch
+import avsent
+from avsent.options import Adapt, PredictOptions
+
+def predict():
+    options = PredictOptions(adapt=Adapt.corpus, analysis_rate_hz=2)
+    return predictor.predict(sys.argv[1], options=options)
+
+def forked():
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply_async(predict).get(50)
+
+torch.set_num_threads(4)
+predictor = avsent.load()
+after_load = forked()
+here = predict()
+assert after_load == here == forked()
+"""
+
+
+def test_a_model_works_in_forked_processes() -> None:
+    assert python(FORKS, SAMPLE).returncode == 0
+
+
+def test_a_model_works_in_spawned_processes(predictor: Predictor, sample: Result) -> None:
+    # The weights themselves: as open files, 450 for each call, they would soon be too many.
+    assert len(ForkingPickler.dumps(predictor)) > 5_000_000
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(predictor.predict, (SAMPLE,)) == sample
+
+
+def test_a_gpu_in_a_forked_process(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = pickle.loads(pickle.dumps(predictor))
+    copy.decider._device = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda._is_in_bad_fork", lambda: True)
+    for attempt in (lambda: copy.predict(SAMPLE), lambda: avsent.load(device="auto")):
+        with pytest.raises(UsageError, match="a forked process cannot use the GPU"):
+            attempt()
+    assert torch_device("cpu").type == "cpu"

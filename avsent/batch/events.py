@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from avsent.batch.folders import LeftOut
+
 
 @dataclass(frozen=True, slots=True)
 class Looking:
@@ -88,8 +90,7 @@ class Ended:
 
     ``did``: files done in this run; ``kept``: done by earlier runs; ``failed``: without a result;
     ``gone``: files of earlier runs that are no longer in the folder. ``utterances`` and
-    ``duration_s``: of all files done. Left out: ``others`` of other kinds, ``links_out`` of the
-    folder, and folders that could not be read (``unread``).
+    ``duration_s``: of all files done.
     """
 
     did: int
@@ -98,9 +99,7 @@ class Ended:
     gone: int
     utterances: int
     duration_s: float
-    others: int
-    links_out: int
-    unread: tuple[str, ...]
+    left_out: LeftOut
 
 
 Event: TypeAlias = (

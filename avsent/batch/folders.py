@@ -2,25 +2,30 @@
 
 import fnmatch
 import hashlib
+import heapq
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from avsent.errors import InputError
 from avsent.result.writers import Format
+from avsent.text import counted
 
 _VIDEO = """
-    3g2 3gp asf avi divx dv f4v flv m2ts m2v m4v mjpeg mjpg mkv mov mp4 mpeg mpg mts mxf nut ogm ogv
-    qt rm rmvb ts vob webm wmv wtv
+    360 3g2 3gp asf avi divx dv f4v flv insv lrv m2t m2ts m2v m4v mjpeg mjpg mkv mod mov mp4 mpeg
+    mpg mts mxf nut ogm ogv qt rm rmvb tod ts vob webm wmv wtv
 """
 _SOUND = """
     aac ac3 aif aiff alac amr ape au caf flac m4a mka mp2 mp3 oga ogg opus ra wav wma wv
 """
 MEDIA_EXTENSIONS = frozenset((_VIDEO + _SOUND).split())
 """Extensions of media files, in any case; ``--glob`` replaces them."""
+_MOST_ENDINGS = 8
+"""Endings that a message lists, the most frequent first."""
 MAX_NAME_BYTES = 255
 """Limit for one name, on about every file system."""
 _LATEST_NS = 2**63 - 1
@@ -43,22 +48,53 @@ class SourceFile:
 
 
 @dataclass(slots=True)
+class LeftOut:
+    """What a search leaves out: numbers of files of other kinds, by ending, of links that lead out
+    of the folder and of links to nothing; folders that cannot be read, with the reason."""
+
+    others: dict[str, int] = field(default_factory=dict)
+    links_out: int = 0
+    links_broken: int = 0
+    unread: list[str] = field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        """All but the files of other kinds, in words."""
+        lines = [f"a folder cannot be read and is left out: {folder}" for folder in self.unread]
+        for count, fault in (
+            (self.links_out, "out of the folder: give --follow-links, or the folder they lead to"),
+            (self.links_broken, "to no file: fetch the files, or remove the links"),
+        ):
+            if count:
+                lines.append(f"{count} {'link leads' if count == 1 else 'links lead'} {fault}")
+        return lines
+
+    def other_kinds(self) -> list[str]:
+        """The files of other kinds in words, in one line or none."""
+        if not self.others:
+            return []
+        common = Counter(self.others).most_common(_MOST_ENDINGS)
+        endings = ", ".join(f"{ending or 'no ending'} ({count})" for ending, count in common)
+        files = counted(sum(self.others.values()), "other file")
+        return [f"{files} left out, by ending: {endings}; see --glob"]
+
+
+@dataclass(slots=True)
 class Found:
-    """Contents of a folder: media in order of name; numbers of files of other kinds, and of links
-    that lead out of it; folders that cannot be read, with the reason."""
+    """Contents of a folder: media in order of name, and what is left out."""
 
     files: tuple[SourceFile, ...] = ()
-    others: int = 0
-    links_out: int = 0
-    unread: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
-def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
+def find_media(
+    folder: Path, out: Path, globs: Sequence[str] = (), *, follow_links: bool = False
+) -> Found:
     """The media files under ``folder``, without those under ``out``.
 
     ``globs``: patterns for names, or with a ``/`` for whole relative names, instead of the known
     extensions. Names that begin with a dot are left out, as in shells. A link is followed to a
-    file inside ``folder``; never to a folder, which is found at its own place.
+    file inside ``folder``; to other files and to folders only with ``follow_links``, and then each
+    folder is searched once, at its own place if that is inside ``folder``.
 
     Raises:
         InputError: there is no such folder, or it cannot be read.
@@ -72,55 +108,52 @@ def find_media(folder: Path, out: Path, globs: Sequence[str] = ()) -> Found:
         os.scandir(folder).close()
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); ask its owner") from error
-    found = Found()
-    files = list(_walk(Path(os.path.realpath(folder)), Path(os.path.realpath(out)), found))
-    media = [file for file in files if _wanted(file.name, globs)]
-    found.files = tuple(sorted(media, key=lambda file: os.fsencode(file.name)))
-    found.others = len(files) - len(media)
-    return found
+    left_out = LeftOut()
+    files = _walk(Path(os.path.realpath(folder)), out, globs, follow_links, left_out)
+    return Found(tuple(sorted(files, key=lambda file: os.fsencode(file.name))), left_out)
 
 
-def _walk(root: Path, out: Path, found: Found) -> Iterator[SourceFile]:
-    # No recursion: folders may be nested deeper than calls can be.
-    folders = [(root, "")]
+def _walk(
+    root: Path, out: Path, globs: Sequence[str], follow_links: bool, left_out: LeftOut
+) -> Iterator[SourceFile]:
+    # A heap and no recursion, as folders may be nested deeper than calls can be. Links come last.
+    folders = [(False, "", root)]
+    seen = {Path(os.path.realpath(out))} - {root}
     while folders:
-        folder, prefix = folders.pop()
+        _, prefix, folder = heapq.heappop(folders)
+        if folder in seen:
+            continue
+        seen.add(folder)
         try:
             with os.scandir(folder) as entries:
                 listed = list(entries)
         except OSError as error:
-            found.unread += (f"{prefix or '.'}: {error.strerror}",)
+            left_out.unread.append(f"{prefix or '.'}: {error.strerror}")
             continue
         for entry in listed:
             if entry.name.startswith("."):
                 continue
-            path = folder / entry.name
-            if not entry.is_dir(follow_symlinks=False):
-                file = _file(entry, f"{prefix}{entry.name}", path, root, found)
-                if file is not None:
-                    yield file
-            elif path != out:
-                folders.append((path, f"{prefix}{entry.name}/"))
-
-
-def _file(
-    entry: os.DirEntry[str], name: str, path: Path, root: Path, found: Found
-) -> SourceFile | None:
-    """The file of a folder's entry; None if it is no file, or a link that is not followed."""
-    if entry.is_symlink():
-        real = os.path.realpath(path)
-        if os.path.isdir(real):
-            return None
-        if not Path(real).is_relative_to(root):
-            found.links_out += 1
-            return None
-    try:
-        status = entry.stat()
-    except OSError:
-        return None  # a link to nothing, or removed since it was listed
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return SourceFile(name, path, status.st_size, min(status.st_mtime_ns, _LATEST_NS))
+            name, path, is_link = f"{prefix}{entry.name}", folder / entry.name, entry.is_symlink()
+            try:
+                status = entry.stat()
+            except OSError:  # a link to nothing, or removed since it was listed
+                left_out.links_broken += is_link
+                continue
+            is_folder = stat.S_ISDIR(status.st_mode)
+            if not is_folder and not stat.S_ISREG(status.st_mode):
+                continue
+            if not is_folder and not _wanted(name, globs):
+                ending = PurePosixPath(name).suffix.lower()
+                left_out.others[ending] = left_out.others.get(ending, 0) + 1
+                continue
+            real = Path(os.path.realpath(path)) if is_link else path
+            if is_link and not follow_links and not real.is_relative_to(root):
+                left_out.links_out += 1
+            elif not is_folder:
+                mtime_ns = min(status.st_mtime_ns, _LATEST_NS)
+                yield SourceFile(name, path, status.st_size, mtime_ns)
+            elif follow_links or not is_link:
+                heapq.heappush(folders, (is_link, f"{name}/", real))
 
 
 def _wanted(name: str, globs: Sequence[str]) -> bool:

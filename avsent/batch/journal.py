@@ -278,9 +278,8 @@ class Journal:
     ) -> None:
         """Keep a result, and forget the outputs of an older one."""
         with self._transaction():
-            self._end(file, "done", config_sha256, seconds)
-            self._update(
-                file.name,
+            self._end(
+                *(file, "done", config_sha256, seconds),
                 duration_s=result.duration_s,
                 content_sha256=result.content_sha256,
                 utterances=result.utterances,
@@ -294,17 +293,18 @@ class Journal:
         self, file: SourceFile, config_sha256: str, error: str, exit_code: int, seconds: float
     ) -> None:
         """Keep the error of a file, and forget its older result."""
-        # SQLite holds UTF-8 only; file names in the error may be none.
-        text = valid_utf8(error)
         with self._transaction():
-            self._end(file, "failed", config_sha256, seconds)
-            self._update(file.name, error=text, exit_code=exit_code)
+            # SQLite holds UTF-8 only; file names in the error may be none.
+            facts = {"error": valid_utf8(error), "exit_code": exit_code}
+            self._end(file, "failed", config_sha256, seconds, **facts)
 
-    def _end(self, file: SourceFile, state: str, config_sha256: str, seconds: float) -> None:
+    def _end(
+        self, file: SourceFile, state: str, config_sha256: str, seconds: float, **facts: object
+    ) -> None:
         """Record that the work on a file has ended; everything about an older result goes."""
-        facts = {"state": state, "config_sha256": config_sha256, "seconds": seconds}
-        old = dict.fromkeys(("content_sha256", "utterances", "error", "exit_code"))
-        self._update(file.name, size=file.size, mtime_ns=file.mtime_ns, **facts, **old)
+        facts = dict.fromkeys(("content_sha256", "utterances", "error", "exit_code")) | facts
+        facts |= {"state": state, "config_sha256": config_sha256, "seconds": seconds}
+        self._update(file.name, size=file.size, mtime_ns=file.mtime_ns, **facts)
         for table in ("results", "outputs"):
             self._db.execute(f"DELETE FROM {table} WHERE name = ?", (_key_of(file.name),))
 

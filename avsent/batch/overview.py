@@ -27,7 +27,7 @@ from avsent.errors import MediaError, OutputError
 from avsent.files import atomic_text, prepare_folder
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.result.colours import colour_of_score, colours_of
-from avsent.result.record import FIRST_COLUMNS, LAST_COLUMNS, Cell, ModelInfo
+from avsent.result.record import Cell, ModelInfo, column_names
 from avsent.result.writers import Format, make_writer
 from avsent.text import one_line, score_text
 from avsent.views.report.page import json_block, link, page, write_report
@@ -185,19 +185,17 @@ def _stored_if_done(journal: Journal, entry: JournalEntry) -> Stored | None:
 
 
 def _utterance(row: list[Cell], labels: Sequence[str]) -> UtteranceRow:
-    first = dict(zip(FIRST_COLUMNS, row, strict=False))
-    last = dict(zip(LAST_COLUMNS, row[-len(LAST_COLUMNS) :], strict=True))
-    shares = dict(zip(labels, row[len(FIRST_COLUMNS) : -len(LAST_COLUMNS)], strict=True))
-    sentiment = str(first["sentiment"])
-    probability = shares.get(sentiment)
+    cells = dict(zip(column_names(labels), row, strict=True))
+    sentiment = str(cells["sentiment"])
+    probability = cells.get(f"p_{one_line(sentiment)}")
     return UtteranceRow(
-        start_s=float(first["start_s"] or 0.0),
-        end_s=float(first["end_s"] or 0.0),
+        start_s=float(cells["start_s"] or 0.0),
+        end_s=float(cells["end_s"] or 0.0),
         sentiment=sentiment,
-        score=float(first["score"] or 0.0),
+        score=float(cells["score"] or 0.0),
         probability=None if probability is None else float(probability),
-        text="" if last["text"] is None else str(last["text"]),
-        warnings=str(last["warnings"] or ""),
+        text="" if cells["text"] is None else str(cells["text"]),
+        warnings=str(cells["warnings"] or ""),
     )
 
 

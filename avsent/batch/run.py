@@ -82,6 +82,7 @@ class BatchOptions:
     work: Work = field(default_factory=Work)
     formats: tuple[Format, ...] = (Format.json,)
     globs: tuple[str, ...] = ()
+    follow_links: bool = False
     retry_failed: bool = False
     time_limit_s: float | None = None
 
@@ -105,10 +106,10 @@ def run_batch(
     """
     options = options or BatchOptions()
     config = config_of(options.work)
-    found = find_media(folder, out, options.globs)
+    found = find_media(folder, out, options.globs, follow_links=options.follow_links)
     if not found.files:
-        others = f" ({found.others} other files)" if found.others else ""
-        raise InputError(f"{folder}: no media files in it{others}; see --glob")
+        reasons = found.left_out.warnings() + found.left_out.other_kinds() or ["see --glob"]
+        raise InputError(f"{folder}: no media files in it; {'; '.join(reasons)}")
     check_out(out)
     if os.path.realpath(out) == os.path.realpath(folder):
         raise UsageError(f"{out} holds the videos: give -o a folder of its own")
@@ -177,9 +178,7 @@ class _Batch:
             gone=sum(not entry.present for entry in self.journal.entries()),
             utterances=sum(entry.utterances or 0 for entry in results.done),
             duration_s=sum(entry.duration_s or 0.0 for entry in results.done),
-            others=self.found.others,
-            links_out=self.found.links_out,
-            unread=self.found.unread,
+            left_out=self.found.left_out,
         )
         self.listener(ended)
         return ended

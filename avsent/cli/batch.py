@@ -39,6 +39,11 @@ def batch(
         "Process the files that match, such as '*.dat' or 'day1/*.mp4', instead of all with the "
         "ending of a video or sound file. May be repeated.",
     ),
+    follow_links: bool = options.option(
+        "--follow-links",
+        "Follow links to folders, and to files outside of FOLDER. Each folder is searched once.",
+        False,
+    ),
     format: list[Format] | None = options.option(
         "--format -f",
         "Format of each video's result; may be repeated. Default: json.",
@@ -125,6 +130,7 @@ def batch(
         work=work,
         formats=tuple(dict.fromkeys(format or [Format.json])),
         globs=tuple(glob or ()),
+        follow_links=follow_links,
         retry_failed=retry_failed,
         time_limit_s=time_limit,
     )
@@ -151,15 +157,12 @@ def batch(
 
 def _print_summary(ended: events.Ended, out: Path) -> None:
     """What was done, in a line, after warnings of what was left out."""
-    for folder in ended.unread:
-        outcome.warn(f"a folder cannot be read and is left out: {folder}")
-    if ended.links_out:
-        outcome.warn(f"{ended.links_out} links lead out of the folder and are left out")
+    for warning in ended.left_out.warnings():
+        outcome.warn(warning)
     done = ended.did + ended.kept
     parts = [f"{done} files done" + (f" ({ended.kept} before)" if ended.kept else "")]
     parts.append(f"{ended.utterances} utterances in {clock(ended.duration_s)}")
-    if ended.others:
-        parts.append(f"{ended.others} files of other kinds left alone")
+    parts += ended.left_out.other_kinds()
     if ended.gone:
         parts.append(f"{ended.gone} of earlier runs are gone: their results stay, not in the table")
     outcome.say("", f"{'; '.join(parts)}; results in {out}")
@@ -184,9 +187,7 @@ def _status_fields(status: run.Status) -> dict[str, object]:
         **{state.value: count for state, count in status.states.items()},
         "gone": status.gone,
         "at_work": status.at_work,
-        "media_s": progress.rounded(status.media_s),
-        "work_s": progress.rounded(status.work_s),
-        "speed": progress.rounded(status.speed),
+        **{n: progress.rounded(getattr(status, n)) for n in ("media_s", "work_s", "speed")},
         "utterances": status.utterances,
         "running_files": list(status.running),
         "failures": [

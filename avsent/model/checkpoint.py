@@ -121,6 +121,11 @@ def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
     return Checkpoint(config, model.eval())
 
 
+def packed_weights(model: TargetModel) -> bytes:
+    """The weights as the content of a safetensors file."""
+    return save({key: value.contiguous() for key, value in model.state_dict().items()})
+
+
 def save_checkpoint(
     folder: Path,
     model: TargetModel,
@@ -135,7 +140,6 @@ def save_checkpoint(
     Raises:
         OutputError: the folder cannot be written.
     """
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     prepare_folder(folder)
     places = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     for target in places:
@@ -144,7 +148,7 @@ def save_checkpoint(
     # The weights take their name first.
     with atomic_text(places[0]) as settings, atomic_path(places[1]) as weights:
         # Not written by safetensors, whose files only their owner may read.
-        weights.write_bytes(save(tensors))
+        weights.write_bytes(packed_weights(model))
         digest = file_sha256(weights)
         config = CheckpointConfig(
             FORMAT, name, digest, licence, model.config, features, calibration

@@ -3,21 +3,23 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load
 from torch import Tensor
 
 from avsent.errors import CheckpointError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.labels import MODALITIES, valence_of
 from avsent.machine import one_torch_thread
-from avsent.model.checkpoint import Calibration, Checkpoint
+from avsent.model.checkpoint import Calibration, Checkpoint, CheckpointConfig, packed_weights
 from avsent.model.encoding import EncodedUtterance, Encoder
 from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
 from avsent.model.networks.modality_check import OTHER
-from avsent.model.networks.target import CheckedUtterances, TargetOutput, Utterances
+from avsent.model.networks.target import CheckedUtterances, TargetModel, TargetOutput, Utterances
 from avsent.options import Adapt
 from avsent.result.record import Attention, ModalityShare, UtteranceResult, round_shares
 
@@ -27,6 +29,7 @@ HALF_STEP = 0.5  # sentiment nearer to 0 than this rounds to 0, which is neutral
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
+@one_torch_thread()
 def adapted(
     utterances: Sequence[EncodedUtterance], adapt: Adapt
 ) -> tuple[list[EncodedUtterance], list[bool]]:
@@ -80,6 +83,10 @@ class Decider(Encoder):
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self._config = checkpoint.config
         super().__init__(checkpoint.model.to(device).eval(), device, self.features.audio.floor_db)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Weights as bytes: multiprocessing would pass each of 450 tensors as an open file.
+        return _unpickled, (self._config, packed_weights(self._model), self._device)
 
     @property
     def features(self) -> FeatureConfig:
@@ -189,6 +196,12 @@ class Decider(Encoder):
             warnings=warnings,
             text=item.segment.text,
         )
+
+
+def _unpickled(config: CheckpointConfig, weights: bytes, device: torch.device) -> Decider:
+    model = TargetModel(config.model)
+    model.load_state_dict(load(weights))
+    return Decider(Checkpoint(config, model), device)
 
 
 def _doubts(

@@ -19,7 +19,7 @@ from avsent.extraction.extractor import UtteranceFeatures
 from avsent.extraction.features.face import PICTURE_EVERY, standardised
 from avsent.extraction.features.voice import normalised_log
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.machine import one_torch_thread
+from avsent.machine import one_torch_thread, refuse_forked_gpu
 from avsent.model.networks.encoders import TIME_STRIDE, FaceExtras
 from avsent.model.networks.target import TargetModel
 from avsent.result.record import TimeWeight
@@ -169,8 +169,10 @@ class Encoder:
         bit whatever the others are.
 
         Raises:
-            torch.OutOfMemoryError: they do not fit.
+            torch.OutOfMemoryError: they do not fit. UsageError: the GPU is of a forked process.
         """
+        if self._device.type != "cpu":
+            refuse_forked_gpu()
         if together is None:
             together = self._device.type != "cpu"
         with one_torch_thread():

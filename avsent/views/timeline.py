@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
@@ -45,6 +44,8 @@ _SIGMAS_S = (2, 5, 10, 15, 20, 30, 60, 120, 300, 600)
 _REACH = 3.0  # the trend ends this many sigmas from the nearest utterance
 
 _Values: TypeAlias = NDArray[np.float64]
+_Spans: TypeAlias = tuple[_Values, _Values]
+"""Starts and ends [N]."""
 Layer: TypeAlias = tuple[str, str, _Values]
 """Name, colour, values [N]."""
 
@@ -83,14 +84,14 @@ def _figure(result: Result) -> Figure:
     panels = figure.subplots(4, 1, sharex=True, height_ratios=heights)
     starts = np.array([utterance.start_s for utterance in utterances])
     ends = np.maximum(np.array([utterance.end_s for utterance in utterances]), starts)
-    end_s = max(result.duration_s, float(ends.max()))
-    _draw_rows(panels[0], rows, utterances, starts, ends)
-    _draw_scores(panels[1], utterances, starts, ends)
+    spans, end_s = (starts, ends), max(result.duration_s, float(ends.max()))
+    _draw_rows(panels[0], rows, utterances, spans)
+    _draw_scores(panels[1], utterances, spans)
     width_s = None
     if len(utterances) > MAX_BARS:
         width_s = next((step for step in _STEPS_S if end_s / step <= MAX_BARS), _STEPS_S[-1])
-    _draw_stack(panels[2], "probability", probabilities(labels, utterances), starts, ends, width_s)
-    _draw_stack(panels[3], "share", shares(utterances), starts, ends, width_s)
+    _draw_stack(panels[2], "probability", probabilities(labels, utterances), spans, width_s)
+    _draw_stack(panels[3], "share", shares(utterances), spans, width_s)
     _time_axis(panels[3], end_s)
     for axes in panels:
         plain_frame(axes, grid="x", size=_SMALL)
@@ -147,13 +148,12 @@ def _draw_rows(
     axes: Axes,
     rows: Mapping[int | None, int],
     utterances: Sequence[UtteranceResult],
-    starts: _Values,
-    ends: _Values,
+    spans: _Spans,
 ) -> None:
     """Utterances in the rows of their faces, coloured by score."""
     places = np.array([float(rows[utterance.track]) for utterance in utterances])
     colours = [colour_of_score(utterance.score) for utterance in utterances]
-    _blocks(axes, starts, ends, places - 0.38, places + 0.38, colours)
+    _blocks(axes, spans, places - 0.38, places + 0.38, colours)
     tracks = Counter(rows.values())
     names = ["others"] * len(tracks)
     for track, row in rows.items():
@@ -163,19 +163,18 @@ def _draw_rows(
     axes.set_yticks(range(len(names)), names)
 
 
-def _draw_scores(
-    axes: Axes, utterances: Sequence[UtteranceResult], starts: _Values, ends: _Values
-) -> None:
+def _draw_scores(axes: Axes, utterances: Sequence[UtteranceResult], spans: _Spans) -> None:
     """The score of each utterance as a step from zero, and the trend."""
     scores = np.array([utterance.score for utterance in utterances])
     colours = [colour_of_score(score) for score in scores]
-    _blocks(axes, starts, ends, np.minimum(0, scores), np.maximum(0, scores), colours, alpha=0.55)
-    axes.hlines(scores, starts, ends, colors=colours, lw=1.0)
+    _blocks(axes, spans, np.minimum(0, scores), np.maximum(0, scores), colours, alpha=0.55)
+    axes.hlines(scores, *spans, colors=colours, lw=1.0)
     axes.axhline(0, color=_INK, lw=0.5)
-    trend = trend_of(starts, ends, scores)
+    trend = trend_of(*spans, scores)
     if trend is not None:
-        name = f"trend (Gaussian, σ = {_seconds(trend.sigma_s)})"
-        axes.plot(trend.times_s, trend.values, color=_INK, lw=0.9, label=name)
+        times_s, means, sigma_s = trend
+        name = f"trend (Gaussian, σ = {_seconds(sigma_s)})"
+        axes.plot(times_s, means, color=_INK, lw=0.9, label=name)
         _legend(axes, axes.get_lines()[-1:])
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks([-1, 0, 1], ["−1", "0", "+1"])
@@ -183,24 +182,19 @@ def _draw_scores(
 
 
 def _draw_stack(
-    axes: Axes,
-    name: str,
-    layers: Sequence[Layer],
-    starts: _Values,
-    ends: _Values,
-    width_s: float | None,
+    axes: Axes, name: str, layers: Sequence[Layer], spans: _Spans, width_s: float | None
 ) -> None:
     """Stacked values; means over ``width_s`` seconds unless that is None."""
     values = np.stack([layer[2] for layer in layers], axis=1)
     if width_s is not None:
-        starts, values = binned(starts, ends, values, width_s)
-        ends = starts + width_s
+        starts, values = binned(*spans, values, width_s)
+        spans = (starts, starts + width_s)
         name += f"\n(mean of {_seconds(width_s)})"
     tops = np.cumsum(values, axis=1)
     handles = []
     for place, (label, colour, _) in enumerate(layers):
         low = tops[:, place] - values[:, place]
-        _blocks(axes, starts, ends, low, tops[:, place], [colour] * len(starts))
+        _blocks(axes, spans, low, tops[:, place], [colour] * len(values))
         label = one_line(label)[:MAX_NAME]
         while columns(label) > _LABEL_COLUMNS:
             label = label.removesuffix("…")[:-1] + "…"
@@ -242,14 +236,14 @@ def _legend_width(widths: Sequence[int], count: int) -> int:
 
 def _blocks(
     axes: Axes,
-    starts: _Values,
-    ends: _Values,
+    spans: _Spans,
     lows: _Values,
     highs: _Values,
     colours: Sequence[str],
     alpha: float | None = None,
 ) -> None:
     """Rectangles as one collection; thousands of patches would be slow."""
+    starts, ends = spans
     corners = [(starts, lows), (starts, highs), (ends, highs), (ends, lows)]
     vertices = np.stack([np.stack(corner, axis=-1) for corner in corners], axis=1)
     axes.add_collection(
@@ -329,17 +323,11 @@ def shares(utterances: Sequence[UtteranceResult]) -> list[Layer]:
     ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trend:
-    """``values`` at ``times_s``, NaN far from all utterances; ``sigma_s``: of the Gaussian."""
-
-    times_s: _Values
-    values: _Values
-    sigma_s: float
-
-
-def trend_of(starts_s: _Values, ends_s: _Values, scores: _Values) -> Trend | None:
-    """Gaussian-weighted mean score over time; None for fewer than ``FEWEST`` utterances.
+def trend_of(
+    starts_s: _Values, ends_s: _Values, scores: _Values
+) -> tuple[_Values, _Values, float] | None:
+    """Gaussian-weighted mean score over time: times, values (NaN far from all utterances), and the
+    σ of the Gaussian, in seconds; None for fewer than ``FEWEST`` utterances.
 
     Utterances are weighted by length and by the distance to their middle; σ is about 1/80 of the
     whole time or 1.5 utterances. All arrays are [N].
@@ -357,7 +345,7 @@ def trend_of(starts_s: _Values, ends_s: _Values, scores: _Values) -> Trend | Non
     near = (distance.min(axis=1) <= _REACH * sigma) & (total > 0)
     values = np.full(_POINTS, np.nan)
     values[near] = (weights[near] @ scores) / total[near]
-    return Trend(times, values, sigma)
+    return times, values, sigma
 
 
 def binned(

@@ -52,7 +52,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.stdout == ""
     assert "error: day 1/bad.mp4 is not a media file" in done.stderr
     assert "7 files done; " in done.stderr
-    assert "1 files of other kinds left alone" in done.stderr
+    assert "1 other file left out, by ending: .txt (1); see --glob" in done.stderr
     return out
 
 

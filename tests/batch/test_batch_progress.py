@@ -11,6 +11,7 @@ from processes import on_terminal
 
 from avsent.batch.events import (
     Advanced,
+    Ended,
     Event,
     FileFailed,
     Finished,
@@ -20,6 +21,7 @@ from avsent.batch.events import (
     Started,
     Tables,
 )
+from avsent.batch.folders import LeftOut
 from avsent.cli.progress import (
     Display,
     JsonDisplay,
@@ -174,6 +176,18 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert (batch["reached_s"], batch["to_do_s"]) == (100.0, 100.0)
     assert set(batch) == {
         *("done", "failed", "to_do", "reached_s", "to_do_s", "elapsed_s", "speed", "left_s")
+    }
+
+
+def test_the_end_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    left_out = LeftOut({".txt": 2, "": 1}, links_out=3, unread=["a/: Permission denied"])
+    JsonDisplay()(Ended(1, 0, 0, 0, 5, 28.0, left_out))
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["left_out"] == {
+        "others": {".txt": 2, "": 1},
+        "links_out": 3,
+        "links_broken": 0,
+        "unread": ["a/: Permission denied"],
     }
 
 

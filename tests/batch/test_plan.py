@@ -17,7 +17,7 @@ from media_files import tone, write_sound
 
 from avsent.batch.engines.base import Job
 from avsent.batch.events import Event, Looking
-from avsent.batch.folders import Found, SourceFile, find_media
+from avsent.batch.folders import Found, LeftOut, SourceFile, find_media
 from avsent.batch.journal import FOLDER_NAME, HOLDER_NAME, FileState, Journal, exclusive, is_held
 from avsent.batch.plan import Plan, make_plan
 from avsent.errors import InputError, OutputError
@@ -261,7 +261,7 @@ def test_files_of_all_folders_by_their_extensions(library: Path, out: Path) -> N
     put(library, "a.mp4.json", "trailing.mp4.", "no ending")
     found = find_media(library, out)
     assert names_in(found) == ["a.wav", "b.MP4", "deep/d.flac", "deep/er/c.MoV"]
-    assert (found.others, found.links_out, found.unread) == (6, 0, ())
+    assert found.left_out == LeftOut({".txt": 1, ".json": 2, "": 3})
     first = found.files[0]
     assert first.path.samefile(library / "a.wav")
     assert first.path.is_absolute()
@@ -273,7 +273,7 @@ def test_names_that_begin_with_a_dot_are_hidden(library: Path, out: Path) -> Non
     put(library, ".a.mp4", "._b.mp4", ".mp4", ".trash/c.mp4", "d.mp4")
     found = find_media(library, out)
     assert names_in(found) == ["d.mp4"]
-    assert found.others == 0
+    assert not found.left_out.others
     assert names_in(find_media(library, out, ["*"])) == ["d.mp4"]
 
 
@@ -295,7 +295,7 @@ def test_globs_instead_of_extensions(
     put(library, "a.dat", "day1/b.dat", "day1/c.mp4")
     found = find_media(library, out, globs)
     assert names_in(found) == names
-    assert found.others == 3 - len(names)
+    assert sum(found.left_out.others.values()) == 3 - len(names)
 
 
 def test_the_output_folder_is_not_searched(library: Path) -> None:
@@ -329,10 +329,58 @@ def test_links(library: Path, tmp_path: Path, out: Path) -> None:
     found = find_media(library, out)
     assert names_in(found) == ["a.mp4", "inside.mp4", "sub/b.mp4"]
     assert found.files[1].size == 5
-    assert found.links_out == 2
+    assert (found.left_out.links_out, found.left_out.links_broken) == (3, 3)
+    assert found.left_out.warnings() == [
+        "3 links lead out of the folder: give --follow-links, or the folder they lead to",
+        "3 links lead to no file: fetch the files, or remove the links",
+    ]
     # The folder itself may be a link.
     (tmp_path / "link").symlink_to(library)
     assert find_media(tmp_path / "link", out) == found
+    found = find_media(library, out, follow_links=True)
+    linked = ["by another.mp4", "inside.mp4", "other/c.mp4", "outside.mp4"]
+    assert names_in(found) == ["a.mp4", *linked, "sub/b.mp4"]
+    assert (found.left_out.links_out, found.left_out.links_broken) == (0, 3)
+
+
+def test_folders_behind_links_are_searched_once(library: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    put(tmp_path, "far/x/a.mp4", "far/b.mp4", "z/c.mp4", "blobs/0a1b2c", "out/e.mp4")
+    put(library, "sub/d.mp4", ".hidden/f.mp4")
+    for place, target in {
+        "sub/far": tmp_path / "far",
+        "again": tmp_path / "far" / "x",
+        "to out": out,
+        "loop": tmp_path,  # holds all of them
+        "own": library / "sub",
+        "kept back": library / ".hidden",
+        "named.mp4": tmp_path / "blobs" / "0a1b2c",
+    }.items():
+        (library / place).symlink_to(target)
+    (tmp_path / "far" / "back").symlink_to(library)
+    found = find_media(library, out, follow_links=True)
+    assert names_in(found) == [
+        *("again/a.mp4", "kept back/f.mp4", "loop/far/b.mp4", "loop/z/c.mp4"),
+        *("named.mp4", "sub/d.mp4"),
+    ]
+    assert found.left_out == LeftOut({"": 1})
+    assert all(file.path.read_bytes() == b"12345" for file in found.files)
+    left_out = find_media(library, out).left_out
+    assert (left_out.links_out, left_out.links_broken) == (5, 0)
+
+
+def test_endings_that_are_left_out(library: Path, out: Path) -> None:
+    put(library, "a.MOD", "b.tod", "c.m2t", "d.lrv", "e.360", "f.insv", "g.m2ts", "h.MTS")
+    assert len(find_media(library, out).files) == 8
+    assert find_media(library, out).left_out.other_kinds() == []
+    put(library, "a.xyz", "b.XYZ", "c.abc", "plain")
+    (text,) = find_media(library, out).left_out.other_kinds()
+    assert (
+        text == "4 other files left out, by ending: .xyz (2), .abc (1), no ending (1); see --glob"
+    )
+    put(library, *(f"{n}.{n}" for n in range(9)))
+    (text,) = find_media(library, out).left_out.other_kinds()
+    assert text.count("(") == 8
 
 
 def test_names_of_every_kind(library: Path, out: Path) -> None:
@@ -398,7 +446,7 @@ def test_missing_folders(library: Path, out: Path, name: str, reason: str) -> No
 
 
 def test_an_empty_folder(library: Path, out: Path) -> None:
-    assert find_media(library, out) == Found((), 0, 0, ())
+    assert find_media(library, out) == Found()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -409,7 +457,7 @@ def test_folders_that_cannot_be_read(library: Path, out: Path) -> None:
     try:
         found = find_media(library, out)
         assert names_in(found) == ["a.mp4", "z/c.mp4"]
-        assert found.unread == ("closed/: Permission denied",)
+        assert found.left_out.unread == ["closed/: Permission denied"]
         with pytest.raises(InputError, match="cannot be read"):
             find_media(library / "closed", out)
     finally:

@@ -29,7 +29,7 @@ def test_once_and_again(batch: Batch) -> None:
     assert (ended.did, ended.kept, ended.gone) == (3, 0, 0)
     assert batch.failed() == ["b.wav"]
     assert (ended.utterances, ended.duration_s) == (5, 1.0 + 11.0 + 16.0)
-    assert (ended.failed, ended.others) == (1, 1)
+    assert (ended.failed, ended.left_out.others) == (1, {".txt": 1})
     assert set(batch.tree()) == {
         *("a.mp4.json", "sub/c.mp4.json", "sub/d.mp4.json"),
         *("summary.json", "utterances.csv", "utterances.parquet"),

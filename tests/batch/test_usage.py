@@ -15,7 +15,7 @@ from processes import python
 from avsent.batch.engines.base import Work
 from avsent.batch.engines.choose import make_engine, with_absolute_paths
 from avsent.batch.events import Ended
-from avsent.batch.folders import assign_stems
+from avsent.batch.folders import LeftOut, assign_stems, find_media
 from avsent.batch.journal import exclusive
 from avsent.batch.run import BatchOptions, run_batch, status_of
 from avsent.cli.app import main
@@ -48,7 +48,7 @@ def test_a_kept_output_that_cannot_be_written_again_is_counted_as_failed(batch: 
     batch.run()
     assert batch.failed() == ["a.mp4", "b.wav"]
     # The kept result has failed: it is neither done in this run nor kept.
-    assert batch.events[-1] == Ended(0, 2, 2, 0, 5, 27.0, 0, 0, ())
+    assert batch.events[-1] == Ended(0, 2, 2, 0, 5, 27.0, LeftOut())
     assert b"a.mp4" not in batch.tree()["utterances.csv"]
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_journal_ends_in_one_line(batch: Batch) -> None:
 def test_the_last_event_is_the_summary(batch: Batch) -> None:
     batch.put("notes.txt", "none of this")
     batch.run()
-    ended = Ended(3, 0, 1, 0, 5, 28.0, 1, 0, ())
+    ended = Ended(3, 0, 1, 0, 5, 28.0, LeftOut({".txt": 1}))
     assert batch.events[-1] == ended
     batch.run()
     assert batch.events[-1] == dataclasses.replace(ended, did=0, kept=3)
@@ -159,7 +159,11 @@ def test_usage_errors(
         (["x" * 300], 3, "no such folder"),
         (["a.mp4"], 3, "a.mp4 is a file; give a folder, or use 'avsent predict'"),
         (["sub"], 3, "sub: no media files in it; see --glob"),
-        ([".", "--glob", "*.xyz"], 3, ".: no media files in it (4 other files); see --glob"),
+        (
+            [".", "--glob", "*.xyz"],
+            3,
+            "it; 4 other files left out, by ending: .mp4 (4); see --glob",
+        ),
         ([".", "--checkpoint", "no"], 4, "unknown checkpoint 'no'"),
         ([".", "--checkpoint", "x" * 300], 4, "unknown checkpoint 'xxx"),
         ([".", "--checkpoint", "sub"], 4, "not a checkpoint"),
@@ -180,6 +184,19 @@ def test_unusable_folders_and_checkpoints(
     assert err.startswith("avsent: error: ")
     assert message in err
     assert not (folder / "out").exists()
+
+
+def test_a_folder_of_nothing_but_links(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    links = folder / "sub" / "links"
+    links.mkdir()
+    for name in ("first.mp4", "second.mp4"):
+        (links / name).symlink_to(folder / "a.mp4")
+    assert main(["batch", "sub/links", "-o", "out"]) == 3
+    assert capsys.readouterr().err == (
+        "avsent: error: sub/links: no media files in it; 2 links lead out of the folder: give "
+        "--follow-links, or the folder they lead to\n"
+    )
+    assert len(find_media(links, folder / "out", follow_links=True).files) == 2
 
 
 @pytest.mark.parametrize(

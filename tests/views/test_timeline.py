@@ -242,8 +242,9 @@ def test_the_trend_of_a_constant_is_it() -> None:
     starts = np.arange(20.0) * 10
     trend = trend_of(starts, starts + 5, np.full(20, 0.25))
     assert trend is not None
-    assert trend.values == pytest.approx(0.25)
-    assert trend.sigma_s == 15  # one and a half utterances
+    _, values, sigma_s = trend
+    assert values == pytest.approx(0.25)
+    assert sigma_s == 15  # one and a half utterances
     assert trend_of(starts[:7], starts[:7] + 5, np.full(7, 0.25)) is None
 
 
@@ -252,11 +253,12 @@ def test_no_trend_far_from_utterances() -> None:
     scores = np.concatenate([np.full(100, -0.5), np.full(100, 0.5)])
     trend = trend_of(starts, starts + 1, scores)
     assert trend is not None
-    silent = (trend.times_s > 101 + 3 * trend.sigma_s) & (trend.times_s < 2000 - 3 * trend.sigma_s)
+    times_s, values, sigma_s = trend
+    silent = (times_s > 101 + 3 * sigma_s) & (times_s < 2000 - 3 * sigma_s)
     assert silent.any()
-    assert np.isnan(trend.values[silent]).all()
-    assert trend.values[0] == pytest.approx(-0.5)
-    assert trend.values[-1] == pytest.approx(0.5)
+    assert np.isnan(values[silent]).all()
+    assert values[0] == pytest.approx(-0.5)
+    assert values[-1] == pytest.approx(0.5)
 
 
 def test_means_weigh_by_how_long_an_utterance_lasts() -> None:
