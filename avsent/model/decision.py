@@ -16,8 +16,9 @@ from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, Checkpoint
 from avsent.model.encoding import EncodedUtterance, Encoder
 from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
+from avsent.model.networks.fusion import TargetOutput
 from avsent.model.networks.modality_check import OTHER
-from avsent.model.networks.target import CheckedUtterances, TargetOutput, Utterances
+from avsent.model.networks.target import CheckedUtterances, Utterances
 from avsent.options import Adapt
 from avsent.result.record import Attention, ModalityShare, UtteranceResult, round_shares
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from avsent.errors import OutputError, UsageError
@@ -27,7 +26,6 @@ from avsent.training import modality_check, run_folder, source
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
 from avsent.training.evaluation import Predictions, calibrate, evaluate, held_out_predictions
-from avsent.training.metrics import majority_class
 from avsent.training.plots import SeedRecord, draw_figures
 from avsent.training.run_folder import RunFolder
 from avsent.training.settings import TrainSettings, for_source
@@ -162,7 +160,7 @@ def _write_seed(
     folder: Path, name: str, data: SeedData, trained: Trained, baseline: Trained | None
 ) -> None:
     """Write all files of a seed; ``evaluation.json`` last, as it marks the seed as finished."""
-    corpus, labels = data.task.corpus, data.task.labels
+    corpus = data.task.corpus
     save_checkpoint(
         folder / "checkpoint",
         trained.model,
@@ -178,14 +176,9 @@ def _write_seed(
     found = trained.predictions
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))
     train = data.train.labels[data.train.known()].numpy()
-    known: dict[str, Any] = (
-        {"train_mean": float(train.mean())}
-        if labels.real
-        else {"majority_class": majority_class(train.astype(np.int64), len(labels.names))}
-    )
 
     def figures(parts: dict[str, Predictions]) -> dict[str, Any]:
-        return {part: evaluate(one, **known).to_dict() for part, one in parts.items()}
+        return {part: evaluate(one, train=train).to_dict() for part, one in parts.items()}
 
     evaluation: dict[str, Any] = {
         "seed": trained.seed,

@@ -35,7 +35,7 @@ from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelSet
 from avsent.model.folders import RUN_FORMAT
 from avsent.schema import read_object
-from avsent.training.metrics import TITLES
+from avsent.training.metrics import TITLES, figure_text
 
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw their figure again."""
@@ -323,7 +323,7 @@ def figure_rows(summary: Mapping[str, Any], part: str) -> tuple[list[str], list[
     for metric, first in summary[models[0]][part].items() if models else ():
         cells = [_cell(summary[model][part].get(metric)) for model in models]
         majority = None if first is None else first["majority"]
-        rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
+        rows.append([TITLES[metric], *cells, figure_text(majority)])
     return models, rows
 
 

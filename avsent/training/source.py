@@ -189,8 +189,8 @@ class EmbeddingSpace(NamedTuple):
 def embeddings_of(model: TargetModel, videos: Videos, device: torch.device) -> dict[str, Tensor]:
     """Embeddings [V, U, D] of ``videos``, by modality."""
     model.to(device).eval()
-    size = 2 * model.config.context.second_gru
-    result = {name: torch.zeros(*videos.labels.shape, size) for name in model.config.modalities}
+    shape = *videos.labels.shape, model.config.embedding_size
+    result = {name: torch.zeros(shape) for name in model.config.modalities}
     for rows in batches(videos, 16, 4096, None):
         embedded = model.embed(encoded(model, videos, rows, device))
         for name, value in embedded.values.items():

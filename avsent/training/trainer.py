@@ -157,7 +157,7 @@ def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
     torch.manual_seed(setup.seed)
     if setup.teacher is None:
         return None
-    source, target = setup.teacher.embeddings.shape[-1], 2 * model.config.context.second_gru
+    source, target = setup.teacher.embeddings.shape[-1], model.config.embedding_size
     networks = setup.transfer.networks
     return Transfer(model.config.modalities, source, target, networks).to(setup.device)
 
