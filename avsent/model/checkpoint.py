@@ -93,11 +93,8 @@ def load_config(checkpoint: str | Path) -> CheckpointConfig:
 
 
 def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
-    """Load a shipped checkpoint by name, or any by the path of its folder.
-
-    Raises:
-        CheckpointError: it is unknown, damaged or made for another version.
-    """
+    """Load a shipped checkpoint by name, or any by the path of its folder. Raises CheckpointError
+    if it is unknown, damaged or made for another version."""
     weights = checkpoint_folder(checkpoint) / WEIGHTS_FILE
     config = load_config(checkpoint)
     try:
@@ -131,10 +128,7 @@ def save_checkpoint(
     calibration: Calibration,
 ) -> CheckpointConfig:
     """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
+    Raises OutputError if the folder cannot be written."""
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     prepare_folder(folder)
     places = folder / CONFIG_FILE, folder / WEIGHTS_FILE

@@ -166,10 +166,7 @@ class Encoder:
         """Encode the voices and look at the pictures of utterances, of whatever files they are.
 
         ``together``: as a batch; by default only on a GPU. One by one, each gives the same to the
-        bit whatever the others are.
-
-        Raises:
-            torch.OutOfMemoryError: they do not fit.
+        bit whatever the others are. Raises torch.OutOfMemoryError if they do not fit.
         """
         if together is None:
             together = self._device.type != "cpu"

@@ -227,10 +227,9 @@ class Result:
     def from_dict(cls, plain: object) -> Result:
         """Read back what :meth:`to_dict` gave; unknown keys are ignored.
 
-        Raises
-        ------
-        InputError
-            ``plain`` is not a result of schema ``avsent/1``; names the first wrong field.
+        Raises:
+            InputError: ``plain`` is not a result of schema ``avsent/1``; names the first wrong
+                field.
         """
         schema = plain.get("schema", SCHEMA) if isinstance(plain, dict) else SCHEMA
         if schema != SCHEMA:
@@ -245,10 +244,9 @@ class Result:
         """Read the JSON file of one result, such as ``avsent predict talk.mp4 -o talk.json`` wrote;
         it may stand alone in a list.
 
-        Raises
-        ------
-        InputError
-            It cannot be read, or is no result of schema ``avsent/1``, naming the first wrong field.
+        Raises:
+            InputError: it cannot be read, or is no result of schema ``avsent/1``, naming the first
+                wrong field.
         """
         try:
             if Path(path).stat().st_size > MAX_FILE_BYTES:
@@ -303,10 +301,8 @@ class Result:
         of pandas' types that may be unknown. A result without utterances gives an empty table of
         the same columns.
 
-        Raises
-        ------
-        UsageError
-            pandas is not installed.
+        Raises:
+            UsageError: pandas is not installed.
         """
         try:
             import pandas as pd

@@ -53,19 +53,8 @@ Layer: TypeAlias = tuple[str, str, _Values]
 def save_timeline(target: Path, result: Result) -> None:
     """Draw utterances by face, score, probabilities and the shares of voice and face over time.
 
-    Deterministic for a given matplotlib and fonts.
-
-    Parameters
-    ----------
-    target
-        ``.png``, ``.svg`` or ``.pdf``.
-
-    Raises
-    ------
-    ValueError
-        The suffix is another one.
-    OutputError
-        The file cannot be written.
+    ``target``: ``.png``, ``.svg`` or ``.pdf``. Deterministic for a given matplotlib and fonts.
+    Raises ValueError for another suffix, OutputError if the file cannot be written.
     """
     save_figure(_figure(result), target, DPI)
 

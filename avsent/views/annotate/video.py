@@ -72,11 +72,9 @@ def annotate(
     text and a timeline drawn in.
 
     Every picture keeps its presentation time; damaged parts are left out. ``sightings``: boxes of
-    the faces in pixels of the upright picture. ``target`` is written whole or not at all.
-
-    Raises:
-        InputError: there is no picture to draw on, or the source cannot be read.
-        UsageError: the target is the source. OutputError: it cannot be written.
+    the faces in pixels of the upright picture. ``target`` is written whole or not at all. Raises
+    InputError if there is no picture to draw on or the source cannot be read, UsageError if the
+    target is the source, OutputError if it cannot be written.
     """
     check_target(target, [source])
     with MediaReader(source) as reader:
@@ -124,9 +122,7 @@ def annotate(
 class _PictureEncoder:
     """Draws on pictures and encodes them into ``out``; ``first`` sets size and colours of all."""
 
-    def __init__(
-        self, out: av.container.OutputContainer, source: Any, first: av.VideoFrame
-    ) -> None:
+    def __init__(self, out: Any, source: Any, first: av.VideoFrame) -> None:
         self._out = out
         self._to_rgb, self._to_yuv = VideoReformatter(), VideoReformatter()
         turned = quarter_turns(first) % 2 == 1
@@ -141,7 +137,7 @@ class _PictureEncoder:
         name = next((name for name in _ENCODERS if name in av.codecs_available), None)
         if name is None:
             raise OutputError("this build of FFmpeg has no encoder for H.264; reinstall av")
-        self._stream: Any = out.add_stream(name, rate=rate, options=_ENCODERS[name])
+        self._stream = out.add_stream(name, rate=rate, options=_ENCODERS[name])
         # yuv420p has pairs of columns and rows.
         self.width, self.height = (side + side % 2 for side in self._size)
         self._stream.width, self._stream.height = self.width, self.height
