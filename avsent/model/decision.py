@@ -80,17 +80,10 @@ class Decider(Encoder):
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self._config = checkpoint.config
-        super().__init__(checkpoint.model.to(device).eval(), device, self.features.audio.floor_db)
-
-    @property
-    def features(self) -> FeatureConfig:
-        """How the features of this checkpoint are made."""
-        return self._config.features
-
-    @property
-    def adaptable(self) -> bool:
+        self.features: FeatureConfig = checkpoint.config.features
+        self.adaptable = checkpoint.config.model.experts is not None
         """Whether 0 is the mean of the training data in its representations."""
-        return self._config.model.experts is not None
+        super().__init__(checkpoint.model.to(device).eval(), device, self.features.audio.floor_db)
 
     @torch.inference_mode()
     def decide(
@@ -109,7 +102,8 @@ class Decider(Encoder):
         """
         if not utterances:
             return
-        used = self._config.model.modalities
+        used, labels = self._config.model.modalities, self._config.model.labels
+        middle = "neutral" if "neutral" in labels else labels[len(labels) // 2]
         moved, context = {}, {}
         with one_torch_thread():  # the number of threads changes the last digits
             assembled = self._assemble(utterances)
@@ -137,8 +131,24 @@ class Decider(Encoder):
                 item.face_frames if believed["face"] else (),
                 item.audio_frames if believed["audio"] else (),
             )
-            decided = probabilities[index] if any(effective.values()) else None
-            yield self._result(index, item, decided, shares, attention, doubts)
+            decided = probabilities[index]
+            if not any(effective.values()):
+                decided = np.full(len(labels), 1 / len(labels))
+                doubts.append("nothing to judge it by: every class is as likely")
+            by_label = {label: float(p) for label, p in zip(labels, decided, strict=True)}
+            yield UtteranceResult(
+                index=index,
+                start_s=item.segment.start_s,
+                end_s=item.segment.end_s,
+                track=item.track,
+                sentiment=max(labels, key=lambda label: (by_label[label], label == middle)),
+                score=sum(p * valence_of(label) for label, p in by_label.items()),
+                probabilities=by_label,
+                modalities=shares,
+                attention=attention,
+                warnings=(*item.features.warnings, *doubts),
+                text=item.segment.text,
+            )
 
     def _assemble(self, utterances: Sequence[EncodedUtterance]) -> Utterances:
         """One video as a batch of one."""
@@ -160,36 +170,6 @@ class Decider(Encoder):
                 f"{self._config.name}: its weights give no numbers; restore the checkpoint"
             )
         return found
-
-    def _result(
-        self,
-        index: int,
-        item: EncodedUtterance,
-        probabilities: NDArray[np.float64] | None,
-        shares: dict[str, ModalityShare],
-        attention: Attention,
-        doubts: Sequence[str],
-    ) -> UtteranceResult:
-        labels = self._config.model.labels
-        warnings = (*item.features.warnings, *doubts)
-        if probabilities is None:
-            probabilities = np.full(len(labels), 1 / len(labels))
-            warnings = (*warnings, "nothing to judge it by: every class is as likely")
-        by_label = {label: float(p) for label, p in zip(labels, probabilities, strict=True)}
-        middle = "neutral" if "neutral" in labels else labels[len(labels) // 2]
-        return UtteranceResult(
-            index=index,
-            start_s=item.segment.start_s,
-            end_s=item.segment.end_s,
-            track=item.track,
-            sentiment=max(labels, key=lambda label: (by_label[label], label == middle)),
-            score=sum(p * valence_of(label) for label, p in by_label.items()),
-            probabilities=by_label,
-            modalities=shares,
-            attention=attention,
-            warnings=warnings,
-            text=item.segment.text,
-        )
 
 
 def _doubts(

@@ -51,16 +51,13 @@ class EncodedUtterance:
 
     @property
     def segment(self) -> Segment:
-        """When it is."""
         return self.features.segment
 
     @property
     def track(self) -> int | None:
-        """The face that it belongs to."""
         return self.features.track
 
     def of(self, modality: str) -> Tensor | None:
-        """The representation of ``modality``."""
         return self.audio if modality == "audio" else self.face
 
 

@@ -53,10 +53,6 @@ class Index:
     default: str | None
     models: tuple[Entry, ...]
 
-    def find(self, name: str) -> Entry | None:
-        """The entry of that name."""
-        return next((entry for entry in self.models if entry.name == name), None)
-
 
 class State(StrEnum):
     """The outcome of a model's verification."""
@@ -220,7 +216,7 @@ def _verify(name: str, folder: Path, index: Index | None = None) -> Finding:
     fine = Finding(name, State.fine, f"{real.parameters:,} parameters, SHA-256 {real.sha256[:16]}…")
     if index is None:
         return fine
-    listed = index.find(real.name)
+    listed = next((entry for entry in index.models if entry.name == real.name), None)
     if listed is None:
         return Finding(name, State.unlisted, f"{INDEX_FILE} does not list it; {_ANEW}")
     names = [field.name for field in fields(Entry)]

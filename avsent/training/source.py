@@ -164,7 +164,6 @@ def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
 
 
 def videos_at(videos: Videos, rows: list[int]) -> Videos:
-    """Only the videos ``rows``."""
     return dataclasses.replace(
         videos,
         samples=tuple(videos.samples[row] for row in rows),

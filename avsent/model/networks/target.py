@@ -106,11 +106,9 @@ class TargetModel(nn.Module):
         return CheckedUtterances(kept, outcome, proxied)
 
     def encoder(self, modality: str) -> nn.Module:
-        """The utterance encoder of ``modality``."""
         return self.get_submodule(f"{modality}_encoder")
 
     def embedding(self, modality: str) -> nn.Module:
-        """The embedding network of ``modality``."""
         return self.get_submodule(f"{modality}_embedding")
 
     def classify_pixels(self, pictures: Tensor) -> Tensor | None:

@@ -106,7 +106,6 @@ class JsonLinesWriter(Writer):
     extension = "jsonl"
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the lines of each result as soon as it comes."""
         for result in results:
             for utterance in result.utterances:
                 line = {"source": result.source, **utterance.to_dict()}
@@ -123,7 +122,6 @@ class CsvWriter(Writer):
     extension = "csv"
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the rows of each result as soon as it comes."""
         labels: tuple[str, ...] | None = None
         rows = csv.writer(file, lineterminator="\n")
         for result in results:

@@ -182,7 +182,6 @@ class _PictureEncoder:
         self._out.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Flush the encoder."""
         self._out.mux(self._stream.encode(None))
 
     def _upright(self, frame: av.VideoFrame) -> tuple[NDArray[Any], tuple[float, float]]:
