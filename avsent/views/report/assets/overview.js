@@ -73,17 +73,6 @@ function ranks(texts) {
 
 const nameRanks = once(() => ranks(files.name));
 
-/* All rows in the order of their keys; NaN comes last in either direction. */
-function ordered(keys, down) {
-  const sign = down ? -1 : 1;
-  return Uint32Array.from(keys.keys()).sort((a, b) => {
-    const [x, y] = [keys[a], keys[b]];
-    if (x < y) return -sign;
-    if (x > y) return sign;
-    return Number.isNaN(x) - Number.isNaN(y) || a - b;
-  });
-}
-
 /* A text as it is compared in a search. */
 const folded = (text) => text.normalize("NFC").toLowerCase();
 

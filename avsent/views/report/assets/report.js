@@ -503,10 +503,8 @@ function readFilter() {
 
 function refresh() {
   const passes = readFilter();
-  const values = utterances.map(list.column.value);
-  const sign = list.down ? -1 : 1;
-  list.order = [...utterances.keys()].filter((index) => passes(utterances[index], index));
-  list.order.sort((a, b) => (values[a] < values[b] ? -sign : values[a] > values[b] ? sign : a - b));
+  const order = ordered(utterances.map(list.column.value), list.down);
+  list.order = [...order].filter((index) => passes(utterances[index], index));
   list.passing = new Set(list.order);
   COLUMNS.forEach((column, number) => {
     if (column !== list.column) list.heads[number].removeAttribute("aria-sort");
