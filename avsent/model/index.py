@@ -92,8 +92,7 @@ def _entry(folder: Path, checkpoint: Checkpoint | None = None) -> Entry:
 
 
 def make_index(models_folder: Path) -> Index:
-    """The index of the checkpoint folders in ``models_folder``. Raises CheckpointError if there
-    are none, or one is damaged."""
+    """The index of a folder's checkpoints. Raises CheckpointError for none, or a damaged one."""
     names = names_in(models_folder)
     if not names:
         raise CheckpointError(f"{models_folder}: holds no checkpoint folders; give another folder")

@@ -27,8 +27,7 @@ Cell: TypeAlias = str | int | float | bool | None
 
 SCHEMA = "avsent/1"
 MAX_FILE_BYTES = 512 * 1024**2
-"""Four hours of talk, as a file grows with the square of their number. Reading takes some times
-as much memory."""
+"""Four hours of talk (it grows with their square). Reading takes some times as much memory."""
 REPR_ENDS = 2  # utterances printed at the beginning and at the end where there are many
 DECIMALS = 6  # places kept in files: microseconds, and millionths of a weight
 
@@ -173,8 +172,7 @@ class UtteranceResult:
             yield "warnings", list(self.warnings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The utterance as plain JSON-ready types; "text" only where the user gave one, "proxy"
-        only where there was one."""
+        """The utterance as plain JSON-ready types; "text" and "proxy" only where there was one."""
         shares = round_shares(share.weight for share in self.modalities.values())
         probabilities = round_shares(self.probabilities.values())
         plain: dict[str, Any] = {
@@ -228,8 +226,7 @@ class Result:
         """Read back what :meth:`to_dict` gave; unknown keys are ignored.
 
         Raises:
-            InputError: ``plain`` is not a result of schema ``avsent/1``; names the first wrong
-                field.
+            InputError: ``plain`` is no result of schema ``avsent/1``; names the first wrong field.
         """
         schema = plain.get("schema", SCHEMA) if isinstance(plain, dict) else SCHEMA
         if schema != SCHEMA:

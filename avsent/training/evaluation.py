@@ -153,11 +153,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Predictions,
-    *,
-    train: NDArray[Any] | None = None,
-    draws: int = 1000,
-    seed: int = 0,
+    predictions: Predictions, *, train: NDArray[Any] | None = None, draws: int = 1000, seed: int = 0
 ) -> Evaluation:
     """Evaluate predictions.
 
@@ -185,6 +181,12 @@ def evaluate(
         seed=seed,
         level=LEVEL,
     )
+    per_speaker = []
+    for speaker in sorted(set(predictions.speakers)) if any(predictions.speakers) else ():
+        rows = np.flatnonzero(np.array(predictions.speakers) == speaker)
+        figures = predictions.figures(rows)
+        applying = {name: value for name, value in figures.items() if name in SPEAKER_METRICS}
+        per_speaker.append(SpeakerScores(speaker, len(rows), applying))
     confusion = predictions.confusion()
     return Evaluation(
         labels=predictions.labels,
@@ -199,20 +201,9 @@ def evaluate(
         baseline_class=None if commonest is None else predictions.labels[commonest],
         baseline_value=mean,
         per_class=metrics.class_scores(confusion, predictions.labels),
-        per_speaker=_per_speaker(predictions),
+        per_speaker=tuple(per_speaker),
         confusion=tuple(map(tuple, confusion.tolist())),
     )
-
-
-def _per_speaker(predictions: Predictions) -> tuple[SpeakerScores, ...]:
-    speakers = np.array(predictions.speakers)
-    found = []
-    for speaker in sorted(set(predictions.speakers)) if any(predictions.speakers) else ():
-        rows = np.flatnonzero(speakers == speaker)
-        figures = predictions.figures(rows)
-        applying = {name: value for name, value in figures.items() if name in SPEAKER_METRICS}
-        found.append(SpeakerScores(speaker, len(rows), applying))
-    return tuple(found)
 
 
 @torch.inference_mode()

@@ -308,8 +308,7 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 def one_cycle(progress: float, peak: float) -> float:
     """Learning rate at ``progress`` (0 … 1) of a run: up for the first three tenths, then down to
-    nearly 0, both as half a cosine (Smith 2018). It depends on progress alone, so a resumed run
-    continues the same curve."""
+    nearly 0, both as half a cosine (Smith 2018); a resumed run continues the same curve."""
     if progress < 0.3:
         low, high, at = peak / 25, peak, progress / 0.3
     else:

@@ -56,8 +56,7 @@ DAMAGED_COPIES = 2
 FALSE_ALARMS = (0.0, 0.005, 0.01, 0.02, 0.05)
 """Shares of undamaged validation pairs below the threshold on ρ."""
 DISTANCE_LIMITS = (0.98, 1.0, 1.15, 1.3, 1.6, 2.0)
-"""Limits of the distance: a quantile of undamaged validation utterances, or multiples of their
-largest."""
+"""Of the distance: a quantile of undamaged validation utterances, or multiples of their largest."""
 NEVER = 1e9
 """A limit that no distance reaches."""
 NEIGHBOURS = (4, 16, 64)

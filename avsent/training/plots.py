@@ -35,8 +35,7 @@ def save_loss_curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, best_ep
     ``epochs``: one record per epoch: ``epoch`` (from 1; by default counted), any of ``LOSS_PARTS``,
     and ``valid_balanced_accuracy``, or ``valid_mae`` of numbers. Values that are absent, None or
     not finite leave a gap; a part that never occurs gets no panel. ``best_epoch``: the epoch that
-    was kept. Raises ValueError for no epochs or a suffix that is none of ``SUFFIXES``, OutputError
-    if the file cannot be written.
+    was kept. Raises ValueError for no epochs, and what :func:`figures.save_figure` raises.
     """
     if not epochs:
         raise ValueError("there are no epochs to draw")
@@ -71,8 +70,7 @@ def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
     """Draw counts [C, C] (rows: truth, columns: decision) with their share of the row. Raises
-    ValueError if counts and labels do not match, or for a suffix of another kind, OutputError if
-    the file cannot be written."""
+    ValueError if counts and labels do not match, and what :func:`figures.save_figure` raises."""
     counts = np.asarray(confusion)
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(f"confusion {counts.shape} for {len(labels)} labels")
@@ -112,8 +110,8 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
     of all embeddings together: a frozen source stays where it is, and what differs between the
     panels has moved in the space itself. At most 400 utterances are drawn (evenly chosen); all are
     used for the basis and for the mean distance in the full space, given above each panel. Raises
-    ValueError for shapes that do not match, fewer than two dimensions, no utterances, or a suffix
-    that is none of ``SUFFIXES``; OutputError if the file cannot be written.
+    ValueError for shapes that do not match, fewer than two dimensions or no utterances, and what
+    :func:`figures.save_figure` raises.
     """
     source, before, after = (
         np.asarray(points, dtype=float) for points in (space.source, space.before, space.after)

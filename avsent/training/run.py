@@ -243,8 +243,7 @@ def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's target model, and its calibrated ``predictions`` by held-out part: "valid", and
-    "test" if it has labels."""
+    """One seed's model, its calibrated ``predictions`` on "valid" and, if it has labels, "test"."""
 
     seed: int
     model: TargetModel

@@ -81,8 +81,7 @@ class RunFolder:
         return sorted(int(seed) for seed in seeds if seed.isdecimal())
 
     def best(self) -> int:
-        """The finished seed that is best on validation. Raises InputError if no seed is finished,
-        or the folder is not a run."""
+        """The finished seed that is best on validation. Raises InputError without one or a run."""
         config = self.path / "config.json"
         if not config.is_file() or read_run_file(config).get("format") != RUN_FORMAT:
             raise InputError(f"{self.path}: is no training run; give the -o OUT of avsent train")
@@ -176,8 +175,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[Callable[[str, dict[str, float]], None]]:
-    """A function that logs the measured figures of a stage's epoch, where TensorBoard is
-    installed."""
+    """A function that logs the figures of a stage's epoch, where TensorBoard is installed."""
     if find_spec("tensorboard") is None:
         yield lambda stage, measured: None
         return
@@ -316,8 +314,7 @@ def _tables(summary: Mapping[str, Any]) -> str:
 
 
 def figure_rows(summary: Mapping[str, Any], part: str) -> tuple[list[str], list[list[str]]]:
-    """The models measured on a part, and for each metric its title, their figures and the
-    majority's."""
+    """The models measured on a part; for each metric its title, their figures, the majority's."""
     models = [model for model in MODELS if part in summary.get(model, {})]
     rows = []
     for metric, first in summary[models[0]][part].items() if models else ():

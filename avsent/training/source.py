@@ -49,8 +49,7 @@ def pretrain_source(
     context: SeedContext,
     texts: Sequence[TextItem] | None = None,
 ) -> PretrainedSource:
-    """Pretrain the source that ``settings`` name; on ``texts``, or on the corpus' own
-    utterances."""
+    """Pretrain the source that ``settings`` name, on ``texts`` or the corpus' own utterances."""
     name = settings.transfer.source
     assert name is not None
     context.say(f"source model ({name})")
@@ -240,8 +239,7 @@ def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
 
 
 def read_spaces(path: Path) -> dict[str, EmbeddingSpace] | None:
-    """The spaces that :func:`write_spaces` wrote; None if there is no such file. Raises InputError
-    if the file is damaged."""
+    """What :func:`write_spaces` wrote; None without a file. Raises InputError if it is damaged."""
     if not path.is_file():
         return None
     try:

@@ -54,8 +54,7 @@ def split_samples(
 
     ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
     distributions of them. The test part is always the same, the validation part depends on
-    ``seed``. Raises DatasetError if a group lies in two of the corpus' parts, or there are too few
-    groups.
+    ``seed``. Raises DatasetError if a group is in two of the corpus' parts, or groups are too few.
     """
     groups = groups_of(samples, settings.by)
     _check_parts(samples, settings.by)

@@ -33,8 +33,7 @@ _SEED_STRIDE = 100_003
 
 @dataclass(slots=True)
 class Progress:
-    """State of a run: epochs done, the best one and its validation value (more is better), and
-    the figures of each epoch."""
+    """Epochs done, the best one and its validation value (more is better), figures of each one."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -46,8 +45,7 @@ class Progress:
 class FitSetup:
     """What :func:`fit` needs besides the model.
 
-    ``teacher``: None for no transfer; ``state``: the file that an interrupted run resumes from,
-    None for none.
+    ``teacher``: None for no transfer; ``state``: the file, if any, that a run resumes from.
     """
 
     train: Videos

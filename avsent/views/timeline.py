@@ -274,8 +274,7 @@ def _seconds(seconds: float) -> str:
 
 
 def rows_of(utterances: Sequence[UtteranceResult]) -> dict[int | None, int]:
-    """Row of each face, in the order of tracks. Too many faces: those that speak least share the
-    last row."""
+    """Row of each face, in the order of tracks; if too many, the most silent share the last."""
     spoken_s: dict[int | None, float] = {}
     for utterance in utterances:
         lasts_s = max(0.0, utterance.end_s - utterance.start_s)

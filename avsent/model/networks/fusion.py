@@ -321,8 +321,7 @@ class HmtlHead(FusedHead):
 
 
 def _contribution(own: Tensor, others: Tensor, has_own: Tensor, has_other: Tensor) -> Tensor:
-    """Mean attention of an utterance over one modality, [B, U, U]; zero rows where the utterance
-    lacks that modality."""
+    """Mean attention over one modality [B, U, U]; zero rows where the utterance lacks it."""
     both = has_other[..., None]
     mixed = torch.where(both, (own + others) / 2, own)
     return mixed * has_own[..., None].to(mixed.dtype)

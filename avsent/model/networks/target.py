@@ -112,8 +112,7 @@ class TargetModel(nn.Module):
         return self.get_submodule(f"{modality}_embedding")
 
     def classify_pixels(self, pictures: Tensor) -> Tensor | None:
-        """Log probabilities [S, 7] of the crops ``pictures`` [S, 48, 48]; None if the model has
-        no pixel network."""
+        """Log probabilities [S, 7] of ``pictures`` [S, 48, 48]; None without a pixel network."""
         encoder = self.encoder("face")
         return encoder.classify_pixels(pictures) if isinstance(encoder, FaceExperts) else None
 

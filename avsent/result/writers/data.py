@@ -54,8 +54,7 @@ def is_utf8(file: TextIO) -> bool:
 class JsonWriter(Writer):
     """One object for one media file; an array for several.
 
-    ``array``: whether several files were given, so that the output has the same shape where only
-    one of them succeeds.
+    ``array``: whether several files were given, even if only one of them succeeds.
     """
 
     extension = "json"

@@ -152,8 +152,7 @@ def _hash(text: str) -> str:
 
 
 def link(media: Path, target: Path) -> str:
-    """Percent-encoded URL of ``media`` relative to the page ``target``, so that both can be moved
-    together."""
+    """Percent-encoded URL of ``media`` relative to the page ``target``: both can move together."""
     try:
         relative = os.path.relpath(media, target.parent)
     except ValueError:  # on another drive

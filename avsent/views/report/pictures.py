@@ -88,8 +88,7 @@ class UtterancePictures:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """``kind``: ``video`` or ``audio``; ``end_s``: end of the decoded media; ``pictures``: in the
-    order of the utterances."""
+    """``kind``: ``video`` or ``audio``; ``end_s`` of the media; ``pictures`` of each utterance."""
 
     kind: str
     end_s: float

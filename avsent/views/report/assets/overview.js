@@ -136,7 +136,7 @@ class Table {
     this.active = -1;
     this.headers = columns.map((column) => this.makeHeader(column));
     const row = make("div.row", { role: "row", "aria-rowindex": 1 }, ...this.headers);
-    this.head = make("div.head", { role: "rowgroup" }, row);
+    this.head = make("div.head.quiet.small", { role: "rowgroup" }, row);
     this.body = make("div.body", { role: "rowgroup", onclick: (event) => this.click(event) });
     this.makeSorter();
     this.root.append(this.head, this.body);
@@ -597,7 +597,7 @@ function showHead() {
   byId("title").textContent = head.title;
   byId("facts").textContent = head.facts.join(" · ");
   for (const [name, figure, aside, kind] of head.tiles) {
-    const parts = [make("dt", name), make("dd.figure", figure), make("dd.aside", aside)];
+    const parts = [make("dt.quiet.small", name), make("dd.figure", figure), make("dd.aside.quiet.small", aside)];
     byId("tiles").append(make("div", { class: `tile ${kind}` }, ...parts));
   }
   byId("notes").append(...head.notes.map((note) => make("p.note", note)));

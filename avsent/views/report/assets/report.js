@@ -288,7 +288,7 @@ function buildTimeline() {
       for (const path of curves) path.classList.toggle("is-hidden", !drawn);
     };
     const options = { hue, "aria-pressed": "true", title: `Draw or hide ${label}`, onclick };
-    byId("legend").append(make("button.chip", options, make("span.swatch"), label));
+    byId("legend").append(make("button.chip.quiet.small", options, make("span.swatch"), label));
     return curves;
   });
   chart.ground = draw("g", { "aria-hidden": "true" });
@@ -544,8 +544,8 @@ function makeRow(one, index) {
     make(
       "td.of-label",
       labelled(one.label, hueOf(one)),
-      text === null ? null : make("span.text", { dir: "auto" }, text),
-      warnings.length ? make("span.text.warned", `⚠ ${warnings.join("; ")}`) : null,
+      text === null ? null : make("span.text.quiet.small", { dir: "auto" }, text),
+      warnings.length ? make("span.text.small.warned", `⚠ ${warnings.join("; ")}`) : null,
     ),
   );
 }
@@ -563,7 +563,7 @@ function showDetail(one, index, part) {
   const score = make("span", "score ", make("b", signed(one.score)));
   const sure = make("span", "confidence ", make("b", percent(confidence(one))));
   const parts = [
-    make("p.verdict", labelled(one.label, hueOf(one)), score, sure),
+    make("p.verdict.quiet", labelled(one.label, hueOf(one)), score, sure),
     one.text === null ? null : make("blockquote.text", { dir: "auto" }, one.text),
     ...one.warnings.map((warning) => make("p.note", warning)),
     probabilities(one),
