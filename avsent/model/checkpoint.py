@@ -127,8 +127,7 @@ def save_checkpoint(
     features: FeatureConfig,
     calibration: Calibration,
 ) -> CheckpointConfig:
-    """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
-    Raises OutputError if the folder cannot be written."""
+    """Write ``model`` and its configuration, each file whole or not at all. Raises OutputError."""
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     prepare_folder(folder)
     places = folder / CONFIG_FILE, folder / WEIGHTS_FILE

@@ -143,8 +143,7 @@ def _check_names(index: Index) -> None:
 
 
 def describe(checkpoint: str | Path) -> dict[str, Any]:
-    """Everything known of a checkpoint: by shipped name, by path, or in the folder of a run.
-    Raises CheckpointError if it is unknown or damaged."""
+    """Everything known of a checkpoint. Raises CheckpointError if it is unknown or damaged."""
     folder = checkpoint_folder(checkpoint).absolute()
     loaded = load_checkpoint(folder)
     config = loaded.config

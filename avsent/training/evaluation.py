@@ -140,8 +140,7 @@ class Evaluation:
         return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
     def table_rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, value, interval and baseline of each figure, such as "AUC", "0.612",
-        "0.580 – 0.644", "0.333"; "–" for what is undefined."""
+        """Name, value, interval and baseline of each figure; "–" for what is undefined."""
 
         rows, text = [], metrics.figure_text
         for name, value in self.metrics.items():

@@ -238,8 +238,7 @@ def _history(log: Path) -> list[dict[str, Any]]:
 
 
 def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Path]:
-    """Draw all figures of a seed into ``folder``, as ``kind`` (png, svg, pdf); returns the files.
-    Raises OutputError if one cannot be written."""
+    """Draw all figures of a seed into ``folder``, as png, svg or pdf. Raises OutputError."""
     assert f".{kind}" in figures.SUFFIXES
     prepare_folder(folder)
     best_epoch, title, confusion, labels = _drawn_part(record.evaluation)

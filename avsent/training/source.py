@@ -69,7 +69,7 @@ def pretrain_source(
 
     def on_fold(fold: int) -> OnEpoch:
         context.say(f"source model ({name}), fold {fold + 1}")
-        return context.hook(f"source-fold{fold + 1}")
+        return lambda measured: context.on_epoch(f"source-fold{fold + 1}", measured)
 
     setup = context.setup("source", data.train, data.valid, settings, seed)
     model = train_source(config, setup)
@@ -78,8 +78,7 @@ def pretrain_source(
 
 
 def train_source(config: TargetConfig, setup: FitSetup) -> TargetModel:
-    """The source model, trained on its own labels and frozen. Raises DatasetError if no utterance
-    to learn from (in a fold, say) has a label."""
+    """The source model, trained and frozen. Raises DatasetError if a part has no labels."""
     check_parts(setup.train, setup.valid, config.modalities)
     model = make_model(config, setup.train, setup.seed)
     fit(model, setup)
@@ -144,8 +143,7 @@ def unpaired_teacher(
 
 
 def rotation(given: Tensor, wanted: Tensor) -> Tensor:
-    """The orthogonal [D, D] that maps rows of ``given`` [N, D] onto ``wanted`` with the least
-    squared error (Schönemann 1966)."""
+    """The orthogonal [D, D] that best maps ``given`` [N, D] onto ``wanted`` (Schönemann 1966)."""
     left, _, right = torch.linalg.svd(given.double().T @ wanted.double())
     turned: Tensor = (left @ right).float()
     return turned
@@ -226,8 +224,7 @@ def embedding_spaces(
 
 
 def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
-    """Write the spaces, so that their figure can be drawn again; no file if there are none. Raises
-    OutputError if the file cannot be written."""
+    """Write the spaces, to draw their figure again; no file without any. Raises OutputError."""
     if not spaces:
         return
     arrays = {

@@ -103,8 +103,7 @@ def _check_parts(samples: Sequence[Sample], by: str) -> None:
 def _draw(
     free: list[str], groups: Sequence[str], classes: NDArray[np.float64], share: float, seed: int
 ) -> list[str]:
-    """A random ``share`` of the groups ``free``: of ``DRAWS`` tries, the one whose labels are most
-    similar to those of the other groups."""
+    """A random ``share`` of the groups ``free``, whose labels are most similar to the others'."""
     if share <= 0:
         return []
     wanted = max(1, round(share * len(free)))

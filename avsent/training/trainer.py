@@ -61,16 +61,15 @@ class FitSetup:
 
 @dataclass(frozen=True, slots=True)
 class SeedContext:
-    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks."""
+    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks.
+
+    ``on_epoch`` takes the stage ("source", "source-fold1", "target") and the measured figures.
+    """
 
     device: torch.device
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
     on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
-
-    def hook(self, stage: str) -> OnEpoch:
-        """The hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
-        return lambda measured: self.on_epoch(stage, measured)
 
     def setup(
         self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
@@ -84,7 +83,7 @@ class SeedContext:
             seed=seed,
             device=self.device,
             state=None if self.folder is None else self.folder / f"{stage}.safetensors",
-            on_epoch=self.hook(stage),
+            on_epoch=lambda measured: self.on_epoch(stage, measured),
         )
 
 

@@ -264,8 +264,7 @@ class _CopiedSound:
 
 
 class _EncodedSound:
-    """Decodes sound with the reader's SoundTrack and encodes it as AAC of the same rate and
-    channels; called as :class:`_CopiedSound`."""
+    """Encodes a SoundTrack as AAC of its rate and channels; called as :class:`_CopiedSound`."""
 
     def __init__(self, out: av.container.OutputContainer, stream: Any, origin_s: float) -> None:
         given_hz = stream.codec_context.sample_rate or _AAC_RATES_HZ[-1]
