@@ -22,7 +22,6 @@ from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.networks.adaptation import PRIOR
 from avsent.model.networks.config import ExpertsConfig, FusionConfig
 from avsent.model.networks.target import TargetModel
-from avsent.training.metrics import Scores, majority
 from recipes.card import adapted_scores, modality_scores, scores_in_context, summed
 from recipes.corpora import FOLDS, load_clips, load_stills, of_actors
 from recipes.default_models import STILLS_HELD, Timer
@@ -43,6 +42,7 @@ from recipes.fusion import (
 )
 from recipes.members import Workspace
 from recipes.pixels import pixel_network
+from recipes.scores import Scores, majority
 
 GROUPS_PER_FOLD = 4
 SMALL = 0.17  # the landmarks of a face 25 pixels between the eyes instead of 149

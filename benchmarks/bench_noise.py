@@ -41,7 +41,6 @@ from avsent.result.record import Result, UtteranceResult
 from avsent.training.data.corpus import Sample
 from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import Videos, batches, encoded, make_videos
-from avsent.training.metrics import scores
 from avsent.training.modality_check import (
     DAMAGED_SHARE,
     SNR,
@@ -69,6 +68,7 @@ from recipes.fusion import (
 )
 from recipes.members import Workspace
 from recipes.pixels import pixel_network
+from recipes.scores import scores
 
 CLIPS = (
     *("acted_disgusted_1080p.mp4", "acted_happy_1080p.mp4", "lrs3_closeup.mp4"),
@@ -242,11 +242,11 @@ def judge(
         known = ~labels.isnan()
         decided.append(logits[known].argmax(dim=-1).numpy())
         truth.append(labels[known].numpy().astype(np.int64))
-        if protection.check and found.checked is not None:
+        if protection.check and found.outcome is not None:
             for modality in MODALITIES:
                 present = utterances.present[modality]
                 there[modality] += int(present.sum())
-                dropped[modality] += int((present & ~found.checked.effective[modality]).sum())
+                dropped[modality] += int((present & ~found.outcome.effective[modality]).sum())
     measured = scores(np.concatenate(truth), np.concatenate(decided), len(model.config.labels))
     return measured.balanced_accuracy, {m: dropped[m] / max(there[m], 1) for m in MODALITIES}
 

@@ -18,18 +18,13 @@ from avsent.model.networks.config import VoteConfig
 from avsent.model.networks.modality_check import ModalityCheck
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.evaluation import softmax
-from avsent.training.metrics import (
-    Scores,
-    class_scores,
-    expected_calibration_error,
-    majority,
-    scores,
-)
+from avsent.training.metrics import class_scores, expected_calibration_error
 from avsent.training.modality_check import DAMAGED_SHARE, NEVER
 from avsent.training.run import Trained
 from avsent.training.run_folder import markdown_table
 from recipes.corpora import TEST_ACTORS
 from recipes.fusion import HeldOut, Pool, Posteriors
+from recipes.scores import Scores, majority, scores
 
 ADAPT_DRAWS = 20
 """Videos of each size drawn from each speaker to measure adaptation."""

@@ -26,7 +26,6 @@ from avsent.model.checkpoint import load_checkpoint, save_checkpoint
 from avsent.model.index import write_index
 from avsent.model.networks.config import ExpertsConfig
 from avsent.training.data.text import TextItem, read_text_corpus
-from avsent.training.metrics import scores
 from avsent.training.run import Trained
 from avsent.training.settings import TransferSettings
 from recipes.card import Report, write_card
@@ -47,6 +46,7 @@ from recipes.fusion import (
 )
 from recipes.members import Workspace
 from recipes.pixels import judge_pictures, pixel_network
+from recipes.scores import scores
 
 LICENCE = "CC BY-NC-SA 4.0"
 GROUPS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))

@@ -41,7 +41,6 @@ from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, make_videos
-from avsent.training.metrics import Scores
 from avsent.training.modality_check import SNR, GuardData, noisy_landmarks
 from avsent.training.run import Trained, train_seed
 from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
@@ -57,6 +56,7 @@ from recipes.corpora import (
     polarities_of,
 )
 from recipes.members import Task, Workspace, cached_prosody, members, train_prosody_member
+from recipes.scores import Scores
 
 CHUNK = 256
 COPIES = 2

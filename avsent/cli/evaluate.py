@@ -93,7 +93,7 @@ def evaluate(
 
 def _print_evaluation(evaluated: evaluation.CheckpointEvaluation) -> None:
     """Metrics with intervals and baseline, per class, the confusion matrix, per speaker."""
-    from avsent.training.metrics import TITLES
+    from avsent.training.metrics import TITLES, figure_text
 
     found = evaluated.evaluation
     level = f"{100 * found.level:.0f}% interval"
@@ -106,7 +106,7 @@ def _print_evaluation(evaluated: evaluation.CheckpointEvaluation) -> None:
     )
     if found.per_class:
         rows = [
-            [c.label, _number(c.precision), _number(c.recall), _number(c.f1), str(c.support)]
+            [c.label, *map(figure_text, (c.precision, c.recall, c.f1)), str(c.support)]
             for c in found.per_class
         ]
         head = ["class", "precision", "recall", "F1", "utterances"]
@@ -119,12 +119,8 @@ def _print_evaluation(evaluated: evaluation.CheckpointEvaluation) -> None:
     if len(found.per_speaker) > 1:
         names = list(found.per_speaker[0].metrics)
         rows = [
-            [s.speaker, str(s.count), *(_number(s.metrics[name]) for name in names)]
+            [s.speaker, str(s.count), *(figure_text(s.metrics[name]) for name in names)]
             for s in found.per_speaker
         ]
         head = ["speaker", "utterances", *(TITLES[name] for name in names)]
         outcome.print_table(rows, head, title="per speaker", figures=True)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -93,11 +93,8 @@ def load_config(checkpoint: str | Path) -> CheckpointConfig:
 
 
 def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
-    """Load a shipped checkpoint by name, or any by the path of its folder.
-
-    Raises:
-        CheckpointError: it is unknown, damaged or made for another version.
-    """
+    """Load a shipped checkpoint by name, or any by the path of its folder. Raises CheckpointError
+    if it is unknown, damaged or made for another version."""
     weights = checkpoint_folder(checkpoint) / WEIGHTS_FILE
     config = load_config(checkpoint)
     try:
@@ -135,11 +132,7 @@ def save_checkpoint(
     features: FeatureConfig,
     calibration: Calibration,
 ) -> CheckpointConfig:
-    """Write ``model`` and its configuration into ``folder``; files appear whole or not at all.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
+    """Write ``model`` and its configuration, each file whole or not at all. Raises OutputError."""
     prepare_folder(folder)
     places = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     for target in places:
@@ -276,8 +269,7 @@ def _check_features(features: FeatureConfig) -> None:
 
 
 def _check_shapes(weights: Path, model: TargetModel) -> None:
-    """Raise ValueError where names, shapes or types in the file are not the model's, or the model
-    is too large."""
+    """Raise ValueError if names, shapes or types are not the model's, or it is too large."""
     expected = {key: [*value.shape] for key, value in model.state_dict().items()}
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if size > MAX_WEIGHTS_BYTES:
@@ -293,8 +285,7 @@ def _check_shapes(weights: Path, model: TargetModel) -> None:
 
 
 def _check_file(weights: Path) -> None:
-    """Raise CheckpointError where this is no file, or too large to be read for its digest. Raises
-    OSError."""
+    """Raise CheckpointError if this is no file, or too large to be read for its digest; OSError."""
     size = weights.stat().st_size
     if not weights.is_file():
         raise CheckpointError(f"{weights}: cannot be read (not a file); {RESTORE}")
@@ -305,8 +296,7 @@ def _check_file(weights: Path) -> None:
 
 
 def _check_values(model: TargetModel) -> None:
-    """Raise ValueError where a weight is not finite or far too large, or a scale of the training
-    data is impossible."""
+    """Raise ValueError if a weight is not finite or far too large, or a scale is impossible."""
     scales = [module for module in model.modules() if isinstance(module, VectorEncoder)]
     # A scale is in the units of the user's features, however large; its deviation is infinite
     # in dimensions that were never observed.

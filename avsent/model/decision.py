@@ -18,8 +18,9 @@ from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, Checkpoint, CheckpointConfig, packed_weights
 from avsent.model.encoding import EncodedUtterance, Encoder
 from avsent.model.networks.adaptation import NO_GROUP, in_group, subtract_group_mean
+from avsent.model.networks.fusion import TargetOutput
 from avsent.model.networks.modality_check import OTHER
-from avsent.model.networks.target import CheckedUtterances, TargetModel, TargetOutput, Utterances
+from avsent.model.networks.target import CheckedUtterances, TargetModel, Utterances
 from avsent.options import Adapt
 from avsent.result.record import Attention, ModalityShare, UtteranceResult, round_shares
 
@@ -82,21 +83,14 @@ class Decider(Encoder):
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self._config = checkpoint.config
+        self.features: FeatureConfig = checkpoint.config.features
+        self.adaptable = checkpoint.config.model.experts is not None
+        """Whether 0 is the mean of the training data in its representations."""
         super().__init__(checkpoint.model.to(device).eval(), device, self.features.audio.floor_db)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights as bytes: multiprocessing would pass each of 450 tensors as an open file.
         return _unpickled, (self._config, packed_weights(self._model), self._device)
-
-    @property
-    def features(self) -> FeatureConfig:
-        """How the features of this checkpoint are made."""
-        return self._config.features
-
-    @property
-    def adaptable(self) -> bool:
-        """Whether 0 is the mean of the training data in its representations."""
-        return self._config.model.experts is not None
 
     @torch.inference_mode()
     def decide(
@@ -115,7 +109,8 @@ class Decider(Encoder):
         """
         if not utterances:
             return
-        used = self._config.model.modalities
+        used, labels = self._config.model.modalities, self._config.model.labels
+        middle = "neutral" if "neutral" in labels else labels[len(labels) // 2]
         moved, context = {}, {}
         with one_torch_thread():  # the number of threads changes the last digits
             assembled = self._assemble(utterances)
@@ -143,8 +138,24 @@ class Decider(Encoder):
                 item.face_frames if believed["face"] else (),
                 item.audio_frames if believed["audio"] else (),
             )
-            decided = probabilities[index] if any(effective.values()) else None
-            yield self._result(index, item, decided, shares, attention, doubts)
+            decided = probabilities[index]
+            if not any(effective.values()):
+                decided = np.full(len(labels), 1 / len(labels))
+                doubts.append("nothing to judge it by: every class is as likely")
+            by_label = {label: float(p) for label, p in zip(labels, decided, strict=True)}
+            yield UtteranceResult(
+                index=index,
+                start_s=item.segment.start_s,
+                end_s=item.segment.end_s,
+                track=item.track,
+                sentiment=max(labels, key=lambda label: (by_label[label], label == middle)),
+                score=sum(p * valence_of(label) for label, p in by_label.items()),
+                probabilities=by_label,
+                modalities=shares,
+                attention=attention,
+                warnings=(*item.features.warnings, *doubts),
+                text=item.segment.text,
+            )
 
     def _assemble(self, utterances: Sequence[EncodedUtterance]) -> Utterances:
         """One video as a batch of one."""
@@ -166,36 +177,6 @@ class Decider(Encoder):
                 f"{self._config.name}: its weights give no numbers; restore the checkpoint"
             )
         return found
-
-    def _result(
-        self,
-        index: int,
-        item: EncodedUtterance,
-        probabilities: NDArray[np.float64] | None,
-        shares: dict[str, ModalityShare],
-        attention: Attention,
-        doubts: Sequence[str],
-    ) -> UtteranceResult:
-        labels = self._config.model.labels
-        warnings = (*item.features.warnings, *doubts)
-        if probabilities is None:
-            probabilities = np.full(len(labels), 1 / len(labels))
-            warnings = (*warnings, "nothing to judge it by: every class is as likely")
-        by_label = {label: float(p) for label, p in zip(labels, probabilities, strict=True)}
-        middle = "neutral" if "neutral" in labels else labels[len(labels) // 2]
-        return UtteranceResult(
-            index=index,
-            start_s=item.segment.start_s,
-            end_s=item.segment.end_s,
-            track=item.track,
-            sentiment=max(labels, key=lambda label: (by_label[label], label == middle)),
-            score=sum(p * valence_of(label) for label, p in by_label.items()),
-            probabilities=by_label,
-            modalities=shares,
-            attention=attention,
-            warnings=warnings,
-            text=item.segment.text,
-        )
 
 
 def _unpickled(config: CheckpointConfig, weights: bytes, device: torch.device) -> Decider:

@@ -51,16 +51,13 @@ class EncodedUtterance:
 
     @property
     def segment(self) -> Segment:
-        """When it is."""
         return self.features.segment
 
     @property
     def track(self) -> int | None:
-        """The face that it belongs to."""
         return self.features.track
 
     def of(self, modality: str) -> Tensor | None:
-        """The representation of ``modality``."""
         return self.audio if modality == "audio" else self.face
 
 
@@ -166,10 +163,8 @@ class Encoder:
         """Encode the voices and look at the pictures of utterances, of whatever files they are.
 
         ``together``: as a batch; by default only on a GPU. One by one, each gives the same to the
-        bit whatever the others are.
-
-        Raises:
-            torch.OutOfMemoryError: they do not fit. UsageError: the GPU is of a forked process.
+        bit whatever the others are. Raises torch.OutOfMemoryError if they do not fit, UsageError if
+        the GPU is that of a parent process.
         """
         if self._device.type != "cpu":
             refuse_forked_gpu()

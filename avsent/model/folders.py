@@ -30,10 +30,7 @@ def names_in(folder: Path) -> list[str]:
 
 def checkpoint_folder(checkpoint: str | Path) -> Path:
     """The folder of a checkpoint, by shipped name, by path, or in the folder of a training run.
-
-    Raises:
-        CheckpointError: there is none, or the run has not finished.
-    """
+    Raises CheckpointError if there is none, or the run has not finished."""
     text = str(checkpoint)
     if text in shipped_names():
         return shipped_folder() / text

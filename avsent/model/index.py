@@ -53,10 +53,6 @@ class Index:
     default: str | None
     models: tuple[Entry, ...]
 
-    def find(self, name: str) -> Entry | None:
-        """The entry of that name."""
-        return next((entry for entry in self.models if entry.name == name), None)
-
 
 class State(StrEnum):
     """The outcome of a model's verification."""
@@ -78,10 +74,7 @@ class Finding:
 
 def _entry(folder: Path, checkpoint: Checkpoint | None = None) -> Entry:
     """What the index says of the checkpoint in ``folder``, which is loaded where it is not given.
-
-    Raises:
-        CheckpointError: it is damaged; a damaged one never gets into an index.
-    """
+    Raises CheckpointError if it is damaged: a damaged one never gets into an index."""
     # Absolute: a folder "default" here is not the shipped model of that name.
     folder = folder.absolute()
     checkpoint = checkpoint or load_checkpoint(folder)
@@ -99,11 +92,7 @@ def _entry(folder: Path, checkpoint: Checkpoint | None = None) -> Entry:
 
 
 def make_index(models_folder: Path) -> Index:
-    """The index of the checkpoint folders in ``models_folder``.
-
-    Raises:
-        CheckpointError: there are none, or one is damaged.
-    """
+    """The index of a folder's checkpoints. Raises CheckpointError for none, or a damaged one."""
     names = names_in(models_folder)
     if not names:
         raise CheckpointError(f"{models_folder}: holds no checkpoint folders; give another folder")
@@ -117,11 +106,8 @@ def index_text(index: Index) -> str:
 
 
 def write_index(models_folder: Path) -> Index:
-    """Write ``index.json`` into ``models_folder``, whole or not at all.
-
-    Raises:
-        CheckpointError: see :func:`make_index`. OutputError: the file cannot be written.
-    """
+    """Write ``index.json`` into ``models_folder``, whole or not at all. Raises what
+    :func:`make_index` raises, and OutputError if the file cannot be written."""
     index = make_index(models_folder)
     with atomic_text(models_folder / INDEX_FILE) as file:
         file.write(index_text(index))
@@ -140,11 +126,8 @@ def _data_names(card: Path) -> tuple[str, ...]:
 
 
 def read_index(models_folder: Path | None = None) -> Index:
-    """The index of ``models_folder``; by default of the models that come with avsent.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged or made for another version.
-    """
+    """The index of ``models_folder``; by default of the models that come with avsent. Raises
+    CheckpointError if there is none, or it is damaged or made for another version."""
     path = (models_folder or shipped_folder()) / INDEX_FILE
     return read_json(path, Index, _check_names, form=FORMAT, remedy=_RESTORE)
 
@@ -160,11 +143,7 @@ def _check_names(index: Index) -> None:
 
 
 def describe(checkpoint: str | Path) -> dict[str, Any]:
-    """Everything known of a checkpoint: by shipped name, by path, or in the folder of a run.
-
-    Raises:
-        CheckpointError: it is unknown or damaged.
-    """
+    """Everything known of a checkpoint. Raises CheckpointError if it is unknown or damaged."""
     folder = checkpoint_folder(checkpoint).absolute()
     loaded = load_checkpoint(folder)
     config = loaded.config
@@ -235,7 +214,7 @@ def _verify(name: str, folder: Path, index: Index | None = None) -> Finding:
     fine = Finding(name, State.fine, f"{real.parameters:,} parameters, SHA-256 {real.sha256[:16]}…")
     if index is None:
         return fine
-    listed = index.find(real.name)
+    listed = next((entry for entry in index.models if entry.name == real.name), None)
     if listed is None:
         return Finding(name, State.unlisted, f"{INDEX_FILE} does not list it; {_ANEW}")
     names = [field.name for field in fields(Entry)]

@@ -27,8 +27,7 @@ Cell: TypeAlias = str | int | float | bool | None
 
 SCHEMA = "avsent/1"
 MAX_FILE_BYTES = 512 * 1024**2
-"""Four hours of talk, as a file grows with the square of their number. Reading takes some times
-as much memory."""
+"""Four hours of talk (it grows with their square). Reading takes some times as much memory."""
 REPR_ENDS = 2  # utterances printed at the beginning and at the end where there are many
 DECIMALS = 6  # places kept in files: microseconds, and millionths of a weight
 
@@ -173,8 +172,7 @@ class UtteranceResult:
             yield "warnings", list(self.warnings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The utterance as plain JSON-ready types; "text" only where the user gave one, "proxy"
-        only where there was one."""
+        """The utterance as plain JSON-ready types; "text" and "proxy" only where there was one."""
         shares = round_shares(share.weight for share in self.modalities.values())
         probabilities = round_shares(self.probabilities.values())
         plain: dict[str, Any] = {
@@ -231,10 +229,8 @@ class Result:
     def from_dict(cls, plain: object) -> Result:
         """Read back what :meth:`to_dict` gave; unknown keys are ignored.
 
-        Raises
-        ------
-        InputError
-            ``plain`` is not a result of schema ``avsent/1``; names the first wrong field.
+        Raises:
+            InputError: ``plain`` is no result of schema ``avsent/1``; names the first wrong field.
         """
         schema = plain.get("schema", SCHEMA) if isinstance(plain, dict) else SCHEMA
         if schema != SCHEMA:
@@ -249,10 +245,9 @@ class Result:
         """Read the JSON file of one result, such as ``avsent predict talk.mp4 -o talk.json`` wrote;
         it may stand alone in a list.
 
-        Raises
-        ------
-        InputError
-            It cannot be read, or is no result of schema ``avsent/1``, naming the first wrong field.
+        Raises:
+            InputError: it cannot be read, or is no result of schema ``avsent/1``, naming the first
+                wrong field.
         """
         try:
             if Path(path).stat().st_size > MAX_FILE_BYTES:
@@ -307,10 +302,8 @@ class Result:
         of pandas' types that may be unknown. A result without utterances gives an empty table of
         the same columns.
 
-        Raises
-        ------
-        UsageError
-            pandas is not installed.
+        Raises:
+            UsageError: pandas is not installed.
         """
         try:
             import pandas as pd

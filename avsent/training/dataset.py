@@ -125,45 +125,33 @@ def encoded(
     device: torch.device,
     rng: np.random.Generator | None = None,
 ) -> Utterances:
-    """The videos ``rows`` as input of ``model``; raw ones augmented where ``rng`` is given."""
+    """The videos ``rows`` as input of ``model``; raw ones are augmented where ``rng`` is given, and
+    zero where there is nothing."""
     lengths = videos.lengths[list(rows)]
     longest = int(lengths.max())
     values, present = {}, {}
     for modality in model.config.modalities:
         there = videos.present[modality][list(rows), :longest]
+        present[modality] = there.to(device)
         if modality in videos.vectors:
             vectors = videos.vectors[modality][list(rows), :longest].to(device)
             values[modality] = model.encoder(modality)(vectors)
-        else:
-            values[modality] = _raw(model, modality, videos, rows, there, device, rng)
-        present[modality] = there.to(device)
+            continue
+        size = model.config.representation_size(modality)
+        values[modality] = torch.zeros(*there.shape, size, device=device)
+        places = there.nonzero()
+        chosen = [videos.samples[rows[int(b)]][int(u)] for b, u in places]
+        if chosen:
+            # In training the batch norms need all utterances together.
+            step = len(chosen) if model.training else CHUNK
+            parts = [
+                _encode(model, modality, chosen[i : i + step], videos.floor_db, device, rng)
+                for i in range(0, len(chosen), step)
+            ]
+            found = torch.cat(parts).to(values[modality].dtype)  # mixed precision gives bfloat16
+            at = places[:, 0].to(device), places[:, 1].to(device)
+            values[modality] = values[modality].index_put(at, found)
     return Utterances(values, present, lengths)
-
-
-def _raw(
-    model: TargetModel,
-    modality: str,
-    videos: Videos,
-    rows: Sequence[int],
-    there: Tensor,
-    device: torch.device,
-    rng: np.random.Generator | None,
-) -> Tensor:
-    """Representations [B, U, R] of raw utterances, zero where there is none."""
-    places = there.nonzero()
-    chosen = [videos.samples[rows[int(b)]][int(u)] for b, u in places]
-    size = model.config.representation_size(modality)
-    result = torch.zeros(*there.shape, size, device=device)
-    if not chosen:
-        return result
-    # In training the batch norms need all utterances together.
-    step = len(chosen) if model.training else CHUNK
-    parts = [
-        _encode(model, modality, batch, videos.floor_db, device, rng)
-        for batch in (chosen[i : i + step] for i in range(0, len(chosen), step))
-    ]
-    representations = torch.cat(parts).to(result.dtype)  # mixed precision gives bfloat16
-    return result.index_put((places[:, 0].to(device), places[:, 1].to(device)), representations)
 
 
 def _encode(

@@ -140,13 +140,9 @@ class Evaluation:
         return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
     def table_rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, value, interval and baseline of each figure, such as "AUC", "0.612",
-        "0.580 – 0.644", "0.333"; "–" for what is undefined."""
+        """Name, value, interval and baseline of each figure; "–" for what is undefined."""
 
-        def text(*values: float | None) -> str:
-            return "–" if None in values else " – ".join(f"{value:.3f}" for value in values)
-
-        rows = []
+        rows, text = [], metrics.figure_text
         for name, value in self.metrics.items():
             interval = self.intervals.get(name)
             ends = (None,) if interval is None else (interval.low, interval.high)
@@ -156,22 +152,26 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Predictions,
-    *,
-    majority_class: int | None = None,
-    train_mean: float | None = None,
-    draws: int = 1000,
-    seed: int = 0,
+    predictions: Predictions, *, train: NDArray[Any] | None = None, draws: int = 1000, seed: int = 0
 ) -> Evaluation:
     """Evaluate predictions.
 
-    ``majority_class``: index of the training part's commonest class, for the baseline of classes;
-    ``train_mean``: mean of its numbers, for that of real-valued labels; ``draws`` and ``seed``: of
-    the bootstrap. Raises ValueError if ``majority_class`` is no index of a label.
+    ``train``: labels of the training part, class indices or numbers, for the baseline; ``draws``
+    and ``seed``: of the bootstrap. Raises ValueError for a label that is no class index.
     """
-    if majority_class is not None and not 0 <= majority_class < len(predictions.labels):
-        raise ValueError(f"the majority class {majority_class} is no index of a label")
     count = len(predictions.keys)
+    baseline: _Figures = {}
+    commonest, mean = None, None
+    if train is not None and predictions.values is not None:
+        mean = float(train.mean())
+        baseline = metrics.regression_metrics(predictions.truth, np.full(count, mean))
+    elif train is not None:
+        commonest = metrics.majority_class(train, len(predictions.labels))
+        certain = np.zeros_like(predictions.probabilities)
+        certain[:, commonest] = 1
+        baseline = metrics.classification_metrics(predictions.class_truth(), certain)
+        # A rule without probabilities has no calibration.
+        baseline[metrics.CALIBRATION_ERROR] = None
     point = predictions.figures(np.arange(count))
     found = metrics.intervals(
         lambda rows: list(predictions.figures(rows).values()),
@@ -180,6 +180,12 @@ def evaluate(
         seed=seed,
         level=LEVEL,
     )
+    per_speaker = []
+    for speaker in sorted(set(predictions.speakers)) if any(predictions.speakers) else ():
+        rows = np.flatnonzero(np.array(predictions.speakers) == speaker)
+        figures = predictions.figures(rows)
+        applying = {name: value for name, value in figures.items() if name in SPEAKER_METRICS}
+        per_speaker.append(SpeakerScores(speaker, len(rows), applying))
     confusion = predictions.confusion()
     return Evaluation(
         labels=predictions.labels,
@@ -190,40 +196,13 @@ def evaluate(
         level=LEVEL,
         draws=draws,
         seed=seed,
-        baseline=_baseline(predictions, majority_class, train_mean),
-        baseline_class=None if majority_class is None else predictions.labels[majority_class],
-        baseline_value=None if train_mean is None else float(train_mean),
+        baseline=baseline,
+        baseline_class=None if commonest is None else predictions.labels[commonest],
+        baseline_value=mean,
         per_class=metrics.class_scores(confusion, predictions.labels),
-        per_speaker=_per_speaker(predictions),
+        per_speaker=tuple(per_speaker),
         confusion=tuple(map(tuple, confusion.tolist())),
     )
-
-
-def _baseline(
-    predictions: Predictions, majority_class: int | None, train_mean: float | None
-) -> _Figures:
-    found: _Figures = {}
-    if predictions.values is not None and train_mean is not None:
-        constant = np.full(len(predictions.keys), float(train_mean))
-        found |= metrics.regression_metrics(predictions.truth, constant)
-    if majority_class is not None:
-        certain = np.zeros_like(predictions.probabilities)
-        certain[:, majority_class] = 1
-        found |= metrics.classification_metrics(predictions.class_truth(), certain)
-        # A rule without probabilities has no calibration.
-        found[metrics.CALIBRATION_ERROR] = None
-    return found
-
-
-def _per_speaker(predictions: Predictions) -> tuple[SpeakerScores, ...]:
-    speakers = np.array(predictions.speakers)
-    found = []
-    for speaker in sorted(set(predictions.speakers)) if any(predictions.speakers) else ():
-        rows = np.flatnonzero(speakers == speaker)
-        figures = predictions.figures(rows)
-        applying = {name: value for name, value in figures.items() if name in SPEAKER_METRICS}
-        found.append(SpeakerScores(speaker, len(rows), applying))
-    return tuple(found)
 
 
 @torch.inference_mode()
@@ -234,8 +213,7 @@ def outputs_of(
     and checked by the guard of a model that has one. Padding holds arbitrary values."""
     was_training = model.training
     model.eval()
-    size = 1 if model.config.real else len(model.config.labels)
-    result = np.zeros((*videos.labels.shape, size))
+    result = np.zeros((*videos.labels.shape, model.config.outputs))
     for rows in batches(videos, videos_at_once, 4096, None):
         output = model(model.check_modalities(encoded(model, videos, rows, device)).utterances)
         result[rows, : output.logits.shape[1]] = output.logits.double().cpu().numpy()
@@ -261,20 +239,19 @@ def validation(
     shifted = outputs - outputs.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = float(-logs[np.arange(len(classes)), classes].mean())
-    found = metrics.scores(classes, outputs.argmax(axis=1), len(model.config.labels))
-    measured = {
+    confusion = metrics.confusion_counts(classes, outputs.argmax(axis=1), outputs.shape[1])
+    found = {
         "valid_loss": loss,
-        "valid_accuracy": found.accuracy,
-        "valid_balanced_accuracy": found.balanced_accuracy,
+        "valid_accuracy": metrics.accuracy(confusion),
+        "valid_balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "valid_auc": metrics.auc(classes, np.exp(logs)),
     }
-    auc = metrics.auc(classes, np.exp(logs))
-    if auc is not None:
-        measured["valid_auc"] = auc
+    measured = {name: value for name, value in found.items() if value is not None}
     if select == "loss":
         return -loss, measured
-    if select == "auc" and auc is not None:
-        return auc - 1e-6 * loss, measured
-    return found.balanced_accuracy - 1e-6 * loss, measured
+    by_auc = select == "auc" and "valid_auc" in measured
+    value = measured["valid_auc" if by_auc else "valid_balanced_accuracy"]
+    return value - 1e-6 * loss, measured
 
 
 def predictions_of(
@@ -385,17 +362,8 @@ def evaluate_checkpoint(
     predictions = predictions_of(loaded.model, videos, device or torch.device("cpu"), calibration)
     train = [sample for sample in corpus.samples if sample.split == "train"]
     truth = np.array([v for s in train or samples if (v := encoded[s.key]) is not None])
-    majority = (
-        None if labels.real else metrics.majority_class(truth.astype(np.int64), len(labels.names))
-    )
-    evaluation = evaluate(
-        predictions,
-        majority_class=majority,
-        train_mean=float(truth.mean()) if labels.real else None,
-        draws=draws,
-    )
     return CheckpointEvaluation(
-        evaluation=evaluation,
+        evaluation=evaluate(predictions, train=truth, draws=draws),
         predictions=predictions,
         part=part,
         baseline_from="train" if train else part,

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.model.networks.fusion import multiplicative_loss
-from avsent.model.networks.target import TargetModel, TargetOutput, Utterances
+from avsent.model.networks.fusion import TargetOutput, multiplicative_loss
+from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.settings import OptimiserSettings, TransferSettings
 
@@ -96,10 +96,9 @@ class EncoderHeads(nn.Module):
         super().__init__()
         config = model.config
         self.real = config.real
-        outputs = 1 if config.real else len(config.labels)
         self.linear = nn.ModuleDict(
             {
-                name: nn.Linear(config.representation_size(name), outputs)
+                name: nn.Linear(config.representation_size(name), config.outputs)
                 for name in config.modalities
                 if not config.vectors.of(name)
             }
@@ -309,8 +308,7 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 
 def one_cycle(progress: float, peak: float) -> float:
     """Learning rate at ``progress`` (0 … 1) of a run: up for the first three tenths, then down to
-    nearly 0, both as half a cosine (Smith 2018). It depends on progress alone, so a resumed run
-    continues the same curve."""
+    nearly 0, both as half a cosine (Smith 2018); a resumed run continues the same curve."""
     if progress < 0.3:
         low, high, at = peak / 25, peak, progress / 0.3
     else:

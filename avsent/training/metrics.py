@@ -42,23 +42,14 @@ TITLES = {
 }
 """Names for people."""
 
+
+def figure_text(*values: float | None) -> str:
+    """Figures to three places, such as "0.612" or "0.580 – 0.644"; "–" if one is undefined."""
+    return "–" if None in values else " – ".join(f"{value:.3f}" for value in values)
+
+
 LEAST_DEFINED = 0.9
 """A figure that is undefined in more than a tenth of the bootstrap draws gets no interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Accuracy, balanced accuracy (mean recall over the classes that occur), confusion counts."""
-
-    accuracy: float
-    balanced_accuracy: float
-    confusion: tuple[tuple[int, ...], ...]
-    """Rows: truth; columns: decision."""
-
-    @property
-    def count(self) -> int:
-        """Utterances judged."""
-        return sum(map(sum, self.confusion))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +93,7 @@ def confusion_counts(truth: Indices, decided: Indices, classes: int) -> Indices:
     return counts.reshape(classes, classes)
 
 
-def scores(truth: Indices, decided: Indices, classes: int) -> Scores:
-    """Scores of decisions [N] against ``truth`` [N]; ValueError as ``class_indices``."""
-    truth, decided = class_indices(truth, classes), class_indices(decided, classes)
-    confusion = confusion_counts(truth, decided, classes)
-    return Scores(
-        accuracy=_accuracy(confusion) or 0.0,
-        balanced_accuracy=_balanced_accuracy(confusion) or 0.0,
-        confusion=tuple(map(tuple, confusion.tolist())),
-    )
-
-
-def majority(train_truth: Indices, truth: Indices, classes: int) -> Scores:
-    """Scores of always deciding for the commonest class of ``train_truth``."""
-    return scores(truth, np.full_like(truth, majority_class(train_truth, classes)), classes)
-
-
-def majority_class(train_truth: Indices, classes: int) -> int:
+def majority_class(train_truth: NDArray[Any], classes: int) -> int:
     """The commonest class; the first one of several."""
     return int(np.bincount(class_indices(train_truth, classes), minlength=classes).argmax())
 
@@ -129,8 +104,8 @@ def classification_metrics(truth: NDArray[Any], probabilities: Floats) -> dict[s
     truth = class_indices(truth, probabilities.shape[1])
     confusion = confusion_counts(truth, probabilities.argmax(axis=1), probabilities.shape[1])
     return {
-        ACCURACY: _accuracy(confusion),
-        BALANCED_ACCURACY: _balanced_accuracy(confusion),
+        ACCURACY: accuracy(confusion),
+        BALANCED_ACCURACY: balanced_accuracy(confusion),
         WEIGHTED_F1: weighted_f1(confusion),
         MACRO_F1: macro_f1(confusion),
         AUC: auc(truth, probabilities),
@@ -198,11 +173,13 @@ def expected_calibration_error(probabilities: Floats, truth: Indices, bins: int 
     return float(np.abs(gaps).sum() / max(1, len(truth)))
 
 
-def _accuracy(confusion: Indices) -> float | None:
+def accuracy(confusion: Indices) -> float | None:
+    """Share of the utterances that are decided right."""
     return float(np.trace(confusion) / confusion.sum()) if confusion.any() else None
 
 
-def _balanced_accuracy(confusion: Indices) -> float | None:
+def balanced_accuracy(confusion: Indices) -> float | None:
+    """Mean recall over the classes that occur."""
     support = confusion.sum(axis=1)
     recall = np.diag(confusion)[support > 0] / support[support > 0]
     return float(recall.mean()) if recall.size else None
@@ -243,9 +220,9 @@ def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float | No
         CORRELATION: correlation(truth, predicted),
         ACC_7: same(3),
         ACC_5: same(2),
-        ACC_2_HAS0: _accuracy(has0),
+        ACC_2_HAS0: accuracy(has0),
         F1_HAS0: weighted_f1(has0),
-        ACC_2_NON0: _accuracy(non0),
+        ACC_2_NON0: accuracy(non0),
         F1_NON0: weighted_f1(non0),
     }
 

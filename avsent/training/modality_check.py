@@ -8,7 +8,7 @@ ratio of 0.01, or by that of another utterance in its place. The use of proxies 
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from avsent.labels import MODALITIES
 from avsent.model.networks.config import ModalityCheckConfig
+from avsent.model.networks.fusion import TargetOutput
 from avsent.model.networks.modality_check import OTHER, ModalityCheck
-from avsent.model.networks.target import TargetModel, TargetOutput, Utterances
+from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.augmentation import upright
 from avsent.training.data.corpus import Sample
 from avsent.training.dataset import Videos, batches, encoded
@@ -55,8 +56,7 @@ DAMAGED_COPIES = 2
 FALSE_ALARMS = (0.0, 0.005, 0.01, 0.02, 0.05)
 """Shares of undamaged validation pairs below the threshold on ρ."""
 DISTANCE_LIMITS = (0.98, 1.0, 1.15, 1.3, 1.6, 2.0)
-"""Limits of the distance: a quantile of undamaged validation utterances, or multiples of their
-largest."""
+"""Of the distance: a quantile of undamaged validation utterances, or multiples of their largest."""
 NEVER = 1e9
 """A limit that no distance reaches."""
 NEIGHBOURS = (4, 16, 64)
@@ -241,9 +241,28 @@ def fit_guard(
         valid._replace(utterances=damaged(valid.utterances, noisy, rng))
         for _ in range(DAMAGED_COPIES)
     ]
-    choices = _thresholds(guard, valid, distance_limits, false_alarms)
-    guard.config = _best_thresholds(model, guard, choices, valid, mixed)
-    guard.config = _best_proxies(model, guard, mixed)
+    most = _loss(model, valid)
+
+    def loss_with(config: ModalityCheckConfig, parts: Sequence[EncodedPart]) -> float:
+        """Mean loss over ``parts`` of the model with the guard in that ``config``."""
+        guard.config = config
+        model.set_modality_check(guard)
+        return sum(_loss(model, part) for part in parts) / len(parts)
+
+    best, least = guard.config, np.inf
+    for config in _thresholds(guard, valid, distance_limits, false_alarms):
+        loss = loss_with(config, mixed)
+        if loss < least and loss_with(config, [valid]) <= most:
+            best, least = config, loss
+    kinds = [dataclasses.replace(best, stand_in=True, linear=True)] + [
+        dataclasses.replace(best, stand_in=True, neighbours=count, ridge=ridge)
+        for count in NEIGHBOURS
+        for ridge in RIDGES
+        if count <= best.basis
+    ]
+    losses = [loss_with(kind, mixed) for kind in kinds]
+    helpful = min(losses) < loss_with(best, mixed)
+    guard.config = dataclasses.replace(kinds[int(np.argmin(losses))], stand_in=helpful)
     model.set_modality_check(None)
     return guard
 
@@ -314,7 +333,7 @@ def _encoded_part(model: TargetModel, videos: Videos, device: torch.device) -> E
 def _thresholds(
     guard: ModalityCheck, valid: EncodedPart, limits: Sequence[float], alarms: Sequence[float]
 ) -> Iterator[ModalityCheckConfig]:
-    """The thresholds to choose from, the mildest first."""
+    """The thresholds to choose from, the mildest first: of equally good ones it is chosen."""
     values, present = valid.utterances.values, valid.utterances.present
     agreement = guard.agreement(values["audio"], values["face"])[valid.pairs()]
     agreements = agreement.cpu().double().numpy()
@@ -333,52 +352,6 @@ def _thresholds(
             yield dataclasses.replace(
                 guard.config, agreement=least, farthest=(audio, face), stand_in=False
             )
-
-
-def _best_thresholds(
-    model: TargetModel,
-    guard: ModalityCheck,
-    choices: Iterable[ModalityCheckConfig],
-    valid: EncodedPart,
-    mixed: list[EncodedPart],
-) -> ModalityCheckConfig:
-    """The thresholds with the least loss on ``mixed``, of those that do not raise the loss on
-    ``valid``; of equal ones the first."""
-    most = _loss(model, valid)
-    best, least = guard.config, np.inf
-    for config in choices:
-        loss = _loss_with(model, guard, config, mixed)
-        if loss < least and _loss_with(model, guard, config, [valid]) <= most:
-            best, least = config, loss
-    return best
-
-
-def _best_proxies(
-    model: TargetModel, guard: ModalityCheck, mixed: list[EncodedPart]
-) -> ModalityCheckConfig:
-    """The best kind of proxy, and whether it is better than none."""
-    config = guard.config
-    kinds = [dataclasses.replace(config, stand_in=True, linear=True)] + [
-        dataclasses.replace(config, stand_in=True, neighbours=count, ridge=ridge)
-        for count in NEIGHBOURS
-        for ridge in RIDGES
-        if count <= config.basis
-    ]
-    losses = [_loss_with(model, guard, kind, mixed) for kind in kinds]
-    none = _loss_with(model, guard, config, mixed)
-    return dataclasses.replace(kinds[int(np.argmin(losses))], stand_in=min(losses) < none)
-
-
-def _loss_with(
-    model: TargetModel,
-    guard: ModalityCheck,
-    config: ModalityCheckConfig,
-    parts: Sequence[EncodedPart],
-) -> float:
-    """Mean loss over ``parts`` of the model with ``guard`` in that ``config``."""
-    guard.config = config
-    model.set_modality_check(guard)
-    return sum(_loss(model, part) for part in parts) / len(parts)
 
 
 def _loss(model: TargetModel, part: EncodedPart) -> float:

@@ -29,29 +29,28 @@ _MAX_PAIRS = 400
 
 
 @figures.settings()
-def save_loss_curves(
-    path: Path, epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int
-) -> None:
+def save_loss_curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, best_epoch: int) -> None:
     """Draw the training losses, a panel each as their scales differ, and the validation figure.
 
     ``epochs``: one record per epoch: ``epoch`` (from 1; by default counted), any of ``LOSS_PARTS``,
-    and ``metric``. Values that are absent, None or not finite leave a gap; a part that never occurs
-    gets no panel. ``best_epoch``: the epoch that was kept. Raises ValueError for no epochs or a
-    suffix that is none of ``SUFFIXES``, OutputError if the file cannot be written.
+    and ``valid_balanced_accuracy``, or ``valid_mae`` of numbers. Values that are absent, None or
+    not finite leave a gap; a part that never occurs gets no panel. ``best_epoch``: the epoch that
+    was kept. Raises ValueError for no epochs, and what :func:`figures.save_figure` raises.
     """
     if not epochs:
         raise ValueError("there are no epochs to draw")
     at = [float(record.get("epoch", place)) for place, record in enumerate(epochs, start=1)]
     parts = [part for part in LOSS_PARTS if np.isfinite(_series(epochs, part)).any()]
-    shown = TITLES.get(metric, metric.replace("_", " "))
-    titles = [*(f"{part} loss (training)" for part in parts), f"{shown} (validation)"]
+    metric = "balanced_accuracy" if "valid_balanced_accuracy" in epochs[0] else "mae"
+    titles = [*(f"{part} loss (training)" for part in parts), f"{TITLES[metric]} (validation)"]
     columns = min(len(titles), 3)
     rows = math.ceil(len(titles) / columns)
     figure = Figure(figsize=(3.4 * columns, 2.5 * rows), layout="constrained")
-    for place, (name, title) in enumerate(zip([*parts, metric], titles, strict=True)):
+    names = [*parts, f"valid_{metric}"]
+    for place, (name, title) in enumerate(zip(names, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         values = _series(epochs, name)
-        last = name == metric and place == len(parts)
+        last = place == len(parts)
         colour = figures.BLUE if last else figures.BLACK
         axes.plot(at, values, color=colour, lw=1.4, marker="o", ms=2.5)
         axes.set_title(title, fontsize=10, parse_math=False)
@@ -71,8 +70,7 @@ def save_confusion(
     path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str = ""
 ) -> None:
     """Draw counts [C, C] (rows: truth, columns: decision) with their share of the row. Raises
-    ValueError if counts and labels do not match, or for a suffix of another kind, OutputError if
-    the file cannot be written."""
+    ValueError if counts and labels do not match, and what :func:`figures.save_figure` raises."""
     counts = np.asarray(confusion)
     if counts.shape != (len(labels), len(labels)):
         raise ValueError(f"confusion {counts.shape} for {len(labels)} labels")
@@ -112,8 +110,8 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
     of all embeddings together: a frozen source stays where it is, and what differs between the
     panels has moved in the space itself. At most 400 utterances are drawn (evenly chosen); all are
     used for the basis and for the mean distance in the full space, given above each panel. Raises
-    ValueError for shapes that do not match, fewer than two dimensions, no utterances, or a suffix
-    that is none of ``SUFFIXES``; OutputError if the file cannot be written.
+    ValueError for shapes that do not match, fewer than two dimensions or no utterances, and what
+    :func:`figures.save_figure` raises.
     """
     source, before, after = (
         np.asarray(points, dtype=float) for points in (space.source, space.before, space.after)
@@ -240,20 +238,14 @@ def _history(log: Path) -> list[dict[str, Any]]:
 
 
 def draw_figures(folder: Path, record: SeedRecord, kind: str = "png") -> list[Path]:
-    """Draw all figures of a seed into ``folder``, as ``kind`` (png, svg, pdf); returns the files.
-    Raises OutputError if one cannot be written."""
+    """Draw all figures of a seed into ``folder``, as png, svg or pdf. Raises OutputError."""
     assert f".{kind}" in figures.SUFFIXES
     prepare_folder(folder)
     best_epoch, title, confusion, labels = _drawn_part(record.evaluation)
     drawn = []
     if record.history:
-        history = [
-            {name.removeprefix("valid_"): value for name, value in epoch.items()}
-            for epoch in record.history
-        ]
-        metric = "balanced_accuracy" if "balanced_accuracy" in history[0] else "mae"
         drawn.append(folder / f"losses.{kind}")
-        save_loss_curves(drawn[-1], history, metric=metric, best_epoch=best_epoch)
+        save_loss_curves(drawn[-1], record.history, best_epoch=best_epoch)
     if confusion:
         drawn.append(folder / f"confusion.{kind}")
         save_confusion(drawn[-1], confusion, labels, title)

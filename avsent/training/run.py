@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from avsent.errors import OutputError, UsageError
@@ -23,16 +22,12 @@ from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.networks.fusion import PAIRS_ONLY
 from avsent.model.networks.target import TargetModel
-from avsent.training import modality_check, run_folder, source
+from avsent.training import modality_check, plots, run_folder, source, splits, trainer
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
 from avsent.training.evaluation import Predictions, calibrate, evaluate, held_out_predictions
-from avsent.training.metrics import majority_class
-from avsent.training.plots import SeedRecord, draw_figures
 from avsent.training.run_folder import RunFolder
 from avsent.training.settings import TrainSettings, for_source
-from avsent.training.splits import SeedData, Task, make_seed_data, make_task
-from avsent.training.trainer import Progress, SeedContext, fit, make_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +60,14 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     another run, OutputError if the folder cannot be written."""
     hooks = hooks or Hooks()
     check_settings(request.settings, texts=request.texts is not None, baseline=request.baseline)
-    task = make_task(request.corpus, request.settings.label, request.settings.labels)
+    task = splits.make_task(request.corpus, request.settings.label, request.settings.labels)
     # All faults of the data are found before the folder is touched.
     if task.labels.real and request.settings.fusion.name == "multiplicative":
         raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
     words = request.settings.transfer.source == "text" and request.texts is None
     data = {
-        seed: make_seed_data(task, request.settings, seed, words=words) for seed in request.seeds
+        seed: splits.make_seed_data(task, request.settings, seed, words=words)
+        for seed in request.seeds
     }
     # Everything that decides the result of a run, as in ``config.json``.
     config = {
@@ -120,7 +116,7 @@ def check_settings(settings: TrainSettings, *, texts: bool = False, baseline: bo
         raise UsageError("--cross-fit is for texts of the data itself, not for --text-corpus")
 
 
-def _train(request: Request, data: SeedData, seed: int, hooks: Hooks) -> None:
+def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> None:
     folder = request.folder.seed(seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +135,7 @@ def _train(request: Request, data: SeedData, seed: int, hooks: Hooks) -> None:
             board(stage, measured)
             hooks.on_epoch(seed, stage, measured)
 
-        context = SeedContext(request.device, folder, say, on_epoch)
+        context = trainer.SeedContext(request.device, folder, say, on_epoch)
         pretrained = None
         if request.settings.transfer.source is not None:
             settings = for_source(request.settings)
@@ -159,10 +155,10 @@ def _train(request: Request, data: SeedData, seed: int, hooks: Hooks) -> None:
 
 
 def _write_seed(
-    folder: Path, name: str, data: SeedData, trained: Trained, baseline: Trained | None
+    folder: Path, name: str, data: splits.SeedData, trained: Trained, baseline: Trained | None
 ) -> None:
     """Write all files of a seed; ``evaluation.json`` last, as it marks the seed as finished."""
-    corpus, labels = data.task.corpus, data.task.labels
+    corpus = data.task.corpus
     save_checkpoint(
         folder / "checkpoint",
         trained.model,
@@ -178,14 +174,9 @@ def _write_seed(
     found = trained.predictions
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))
     train = data.train.labels[data.train.known()].numpy()
-    known: dict[str, Any] = (
-        {"train_mean": float(train.mean())}
-        if labels.real
-        else {"majority_class": majority_class(train.astype(np.int64), len(labels.names))}
-    )
 
     def figures(parts: dict[str, Predictions]) -> dict[str, Any]:
-        return {part: evaluate(one, **known).to_dict() for part, one in parts.items()}
+        return {part: evaluate(one, train=train).to_dict() for part, one in parts.items()}
 
     evaluation: dict[str, Any] = {
         "seed": trained.seed,
@@ -200,8 +191,8 @@ def _write_seed(
     if baseline is not None:
         evaluation[run_folder.BASELINE] = figures(baseline.predictions)
     source.write_spaces(folder / run_folder.SPACES_FILE, trained.spaces)
-    record = SeedRecord(trained.progress.history, evaluation, trained.spaces)
-    draw_figures(folder / "plots", record)
+    record = plots.SeedRecord(trained.progress.history, evaluation, trained.spaces)
+    plots.draw_figures(folder / "plots", record)
     run_folder.write_json(folder / "evaluation.json", evaluation)
 
 
@@ -229,7 +220,7 @@ def _write_predictions(path: Path, predictions: Predictions) -> None:
             rows.writerow([*whose, *told, *(f"{p:.4f}" for p in predictions.probabilities[index])])
 
 
-def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
+def _publish(request: Request, task: splits.Task, summary: dict[str, Any]) -> None:
     """Copy the best seed's checkpoint and figures to the top of the folder; write the card."""
     best = int(summary["best_seed"])
     folder = request.folder
@@ -250,23 +241,22 @@ def _publish(request: Request, task: Task, summary: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's target model, and its calibrated ``predictions`` by held-out part: "valid", and
-    "test" if it has labels."""
+    """One seed's model, its calibrated ``predictions`` on "valid" and, if it has labels, "test"."""
 
     seed: int
     model: TargetModel
     calibration: Calibration
-    progress: Progress
+    progress: trainer.Progress
     predictions: dict[str, Predictions]
     pretrained: source.PretrainedSource | None
     spaces: dict[str, source.EmbeddingSpace]
 
 
 def train_seed(
-    data: SeedData,
+    data: splits.SeedData,
     settings: TrainSettings,
     seed: int,
-    context: SeedContext,
+    context: trainer.SeedContext,
     pretrained: source.PretrainedSource | None = None,
     guard_data: modality_check.GuardData | None = None,
 ) -> Trained:
@@ -285,13 +275,13 @@ def train_seed(
                 context.say(f"{without}: damaged")
         data = dataclasses.replace(data, train=train)
     config = data.config(settings, settings.target)
-    model = make_model(config, data.train, seed)
+    model = trainer.make_model(config, data.train, seed)
     context.say(f"target model ({' + '.join(settings.target)})")
     teacher = pretrained.teacher if pretrained and settings.transfer.active else None
     # A pass over all training data, needed for the figure of the spaces only.
     before = source.embeddings_of(model, data.train, context.device) if teacher else {}
     setup = context.setup("target", data.train, data.valid, settings, seed)
-    progress = fit(model, dataclasses.replace(setup, teacher=teacher))
+    progress = trainer.fit(model, dataclasses.replace(setup, teacher=teacher))
     if settings.check and config.modalities == MODALITIES:
         guard_data = guard_data or modality_check.GuardData(
             data.train, data.valid, modality_check.with_noise(data.valid, seed)

@@ -35,7 +35,7 @@ from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelSet
 from avsent.model.folders import RUN_FORMAT
 from avsent.schema import read_object
-from avsent.training.metrics import TITLES
+from avsent.training.metrics import TITLES, figure_text
 
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw their figure again."""
@@ -81,8 +81,7 @@ class RunFolder:
         return sorted(int(seed) for seed in seeds if seed.isdecimal())
 
     def best(self) -> int:
-        """The finished seed that is best on validation. Raises InputError if no seed is finished,
-        or the folder is not a run."""
+        """The finished seed that is best on validation. Raises InputError without one or a run."""
         config = self.path / "config.json"
         if not config.is_file() or read_run_file(config).get("format") != RUN_FORMAT:
             raise InputError(f"{self.path}: is no training run; give the -o OUT of avsent train")
@@ -176,8 +175,7 @@ def read_run_file(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[Callable[[str, dict[str, float]], None]]:
-    """A function that logs the measured figures of a stage's epoch, where TensorBoard is
-    installed."""
+    """A function that logs the figures of a stage's epoch, where TensorBoard is installed."""
     if find_spec("tensorboard") is None:
         yield lambda stage, measured: None
         return
@@ -316,14 +314,13 @@ def _tables(summary: Mapping[str, Any]) -> str:
 
 
 def figure_rows(summary: Mapping[str, Any], part: str) -> tuple[list[str], list[list[str]]]:
-    """The models measured on a part, and for each metric its title, their figures and the
-    majority's."""
+    """The models measured on a part; for each metric its title, their figures, the majority's."""
     models = [model for model in MODELS if part in summary.get(model, {})]
     rows = []
     for metric, first in summary[models[0]][part].items() if models else ():
         cells = [_cell(summary[model][part].get(metric)) for model in models]
         majority = None if first is None else first["majority"]
-        rows.append([TITLES[metric], *cells, "–" if majority is None else f"{majority:.3f}"])
+        rows.append([TITLES[metric], *cells, figure_text(majority)])
     return models, rows
 
 

@@ -49,8 +49,7 @@ def pretrain_source(
     context: SeedContext,
     texts: Sequence[TextItem] | None = None,
 ) -> PretrainedSource:
-    """Pretrain the source that ``settings`` name; on ``texts``, or on the corpus' own
-    utterances."""
+    """Pretrain the source that ``settings`` name, on ``texts`` or the corpus' own utterances."""
     name = settings.transfer.source
     assert name is not None
     context.say(f"source model ({name})")
@@ -70,7 +69,7 @@ def pretrain_source(
 
     def on_fold(fold: int) -> OnEpoch:
         context.say(f"source model ({name}), fold {fold + 1}")
-        return context.hook(f"source-fold{fold + 1}")
+        return lambda measured: context.on_epoch(f"source-fold{fold + 1}", measured)
 
     setup = context.setup("source", data.train, data.valid, settings, seed)
     model = train_source(config, setup)
@@ -79,8 +78,7 @@ def pretrain_source(
 
 
 def train_source(config: TargetConfig, setup: FitSetup) -> TargetModel:
-    """The source model, trained on its own labels and frozen. Raises DatasetError if no utterance
-    to learn from (in a fold, say) has a label."""
+    """The source model, trained and frozen. Raises DatasetError if a part has no labels."""
     check_parts(setup.train, setup.valid, config.modalities)
     model = make_model(config, setup.train, setup.seed)
     fit(model, setup)
@@ -145,8 +143,7 @@ def unpaired_teacher(
 
 
 def rotation(given: Tensor, wanted: Tensor) -> Tensor:
-    """The orthogonal [D, D] that maps rows of ``given`` [N, D] onto ``wanted`` with the least
-    squared error (Schönemann 1966)."""
+    """The orthogonal [D, D] that best maps ``given`` [N, D] onto ``wanted`` (Schönemann 1966)."""
     left, _, right = torch.linalg.svd(given.double().T @ wanted.double())
     turned: Tensor = (left @ right).float()
     return turned
@@ -164,7 +161,6 @@ def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
 
 
 def videos_at(videos: Videos, rows: list[int]) -> Videos:
-    """Only the videos ``rows``."""
     return dataclasses.replace(
         videos,
         samples=tuple(videos.samples[row] for row in rows),
@@ -189,8 +185,8 @@ class EmbeddingSpace(NamedTuple):
 def embeddings_of(model: TargetModel, videos: Videos, device: torch.device) -> dict[str, Tensor]:
     """Embeddings [V, U, D] of ``videos``, by modality."""
     model.to(device).eval()
-    size = 2 * model.config.context.second_gru
-    result = {name: torch.zeros(*videos.labels.shape, size) for name in model.config.modalities}
+    shape = *videos.labels.shape, model.config.embedding_size
+    result = {name: torch.zeros(shape) for name in model.config.modalities}
     for rows in batches(videos, 16, 4096, None):
         embedded = model.embed(encoded(model, videos, rows, device))
         for name, value in embedded.values.items():
@@ -228,8 +224,7 @@ def embedding_spaces(
 
 
 def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
-    """Write the spaces, so that their figure can be drawn again; no file if there are none. Raises
-    OutputError if the file cannot be written."""
+    """Write the spaces, to draw their figure again; no file without any. Raises OutputError."""
     if not spaces:
         return
     arrays = {
@@ -241,8 +236,7 @@ def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
 
 
 def read_spaces(path: Path) -> dict[str, EmbeddingSpace] | None:
-    """The spaces that :func:`write_spaces` wrote; None if there is no such file. Raises InputError
-    if the file is damaged."""
+    """What :func:`write_spaces` wrote; None without a file. Raises InputError if it is damaged."""
     if not path.is_file():
         return None
     try:

@@ -54,8 +54,7 @@ def split_samples(
 
     ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
     distributions of them. The test part is always the same, the validation part depends on
-    ``seed``. Raises DatasetError if a group lies in two of the corpus' parts, or there are too few
-    groups.
+    ``seed``. Raises DatasetError if a group is in two of the corpus' parts, or groups are too few.
     """
     groups = groups_of(samples, settings.by)
     _check_parts(samples, settings.by)
@@ -104,8 +103,7 @@ def _check_parts(samples: Sequence[Sample], by: str) -> None:
 def _draw(
     free: list[str], groups: Sequence[str], classes: NDArray[np.float64], share: float, seed: int
 ) -> list[str]:
-    """A random ``share`` of the groups ``free``: of ``DRAWS`` tries, the one whose labels are most
-    similar to those of the other groups."""
+    """A random ``share`` of the groups ``free``, whose labels are most similar to the others'."""
     if share <= 0:
         return []
     wanted = max(1, round(share * len(free)))

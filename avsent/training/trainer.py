@@ -33,8 +33,7 @@ _SEED_STRIDE = 100_003
 
 @dataclass(slots=True)
 class Progress:
-    """State of a run: epochs done, the best one and its validation value (more is better), and
-    the figures of each epoch."""
+    """Epochs done, the best one and its validation value (more is better), figures of each one."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -46,8 +45,7 @@ class Progress:
 class FitSetup:
     """What :func:`fit` needs besides the model.
 
-    ``teacher``: None for no transfer; ``state``: the file that an interrupted run resumes from,
-    None for none.
+    ``teacher``: None for no transfer; ``state``: the file, if any, that a run resumes from.
     """
 
     train: Videos
@@ -63,16 +61,15 @@ class FitSetup:
 
 @dataclass(frozen=True, slots=True)
 class SeedContext:
-    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks."""
+    """Surroundings of a seed: device, folder for its states (None: they are not kept), hooks.
+
+    ``on_epoch`` takes the stage ("source", "source-fold1", "target") and the measured figures.
+    """
 
     device: torch.device
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
     on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
-
-    def hook(self, stage: str) -> OnEpoch:
-        """The hook for the epochs of a ``stage``: "source", "source-fold1", "target"."""
-        return lambda measured: self.on_epoch(stage, measured)
 
     def setup(
         self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
@@ -86,7 +83,7 @@ class SeedContext:
             seed=seed,
             device=self.device,
             state=None if self.folder is None else self.folder / f"{stage}.safetensors",
-            on_epoch=self.hook(stage),
+            on_epoch=lambda measured: self.on_epoch(stage, measured),
         )
 
 
@@ -157,7 +154,7 @@ def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
     torch.manual_seed(setup.seed)
     if setup.teacher is None:
         return None
-    source, target = setup.teacher.embeddings.shape[-1], 2 * model.config.context.second_gru
+    source, target = setup.teacher.embeddings.shape[-1], model.config.embedding_size
     networks = setup.transfer.networks
     return Transfer(model.config.modalities, source, target, networks).to(setup.device)
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -39,14 +39,12 @@ _NO_METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def plain_frame(axes: Axes, grid: str = "", size: float = 8) -> None:
+def plain_frame(axes: Axes, grid: Literal["", "x", "y", "both"] = "", size: float = 8) -> None:
     """Left and lower edge alone; a light grid along "x", "y" or "both"; ticks of this size."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=size)
-    if grid in ("x", "both"):
-        axes.xaxis.grid(True, color="#E5E5E5", lw=0.6)
-    if grid in ("y", "both"):
-        axes.yaxis.grid(True, color="#E5E5E5", lw=0.6)
+    if grid:
+        axes.grid(True, axis=grid, color="#E5E5E5", lw=0.6)
     axes.set_axisbelow(True)
 
 
@@ -54,11 +52,8 @@ def save_figure(figure: Figure, path: Path, dpi: float = DPI) -> None:
     """Write a picture under a temporary name, then give it its own.
 
     The file holds no dates and no random ids: the same figure gives the same bytes. Words in SVG
-    and PDF are words, which can be searched and edited.
-
-    Raises:
-        ValueError: the name ends in none of ``SUFFIXES``.
-        OutputError: the file cannot be written.
+    and PDF are words, which can be searched and edited. Raises ValueError if the name ends in none
+    of ``SUFFIXES``, OutputError if the file cannot be written.
     """
     kind = path.suffix.lower()
     if kind not in SUFFIXES:

@@ -54,19 +54,8 @@ Layer: TypeAlias = tuple[str, str, _Values]
 def save_timeline(target: Path, result: Result) -> None:
     """Draw utterances by face, score, probabilities and the shares of voice and face over time.
 
-    Deterministic for a given matplotlib and fonts.
-
-    Parameters
-    ----------
-    target
-        ``.png``, ``.svg`` or ``.pdf``.
-
-    Raises
-    ------
-    ValueError
-        The suffix is another one.
-    OutputError
-        The file cannot be written.
+    ``target``: ``.png``, ``.svg`` or ``.pdf``. Deterministic for a given matplotlib and fonts.
+    Raises ValueError for another suffix, OutputError if the file cannot be written.
     """
     save_figure(_figure(result), target, DPI)
 
@@ -279,8 +268,7 @@ def _seconds(seconds: float) -> str:
 
 
 def rows_of(utterances: Sequence[UtteranceResult]) -> dict[int | None, int]:
-    """Row of each face, in the order of tracks. Too many faces: those that speak least share the
-    last row."""
+    """Row of each face, in the order of tracks; if too many, the most silent share the last."""
     spoken_s: dict[int | None, float] = {}
     for utterance in utterances:
         lasts_s = max(0.0, utterance.end_s - utterance.start_s)

@@ -39,7 +39,6 @@ from avsent.model.networks.experts import AudioMember, FaceMember
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.data.corpus import Sample
 from avsent.training.data.ravdess_landmarks import RavdessClip
-from avsent.training.metrics import scores
 from avsent.training.run import Trained
 from recipes import fusion
 from recipes.card import (
@@ -86,6 +85,7 @@ from recipes.members import (
     train_face_member,
     train_prosody_member,
 )
+from recipes.scores import scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

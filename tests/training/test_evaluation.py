@@ -21,9 +21,10 @@ from avsent.training import metrics
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
 from avsent.training.evaluation import Evaluation, Predictions, evaluate, evaluate_checkpoint
-from avsent.training.metrics import classification_metrics, intervals, regression_metrics, scores
+from avsent.training.metrics import classification_metrics, intervals, regression_metrics
 from avsent.training.run import Request, run
 from avsent.training.run_folder import RunFolder
+from recipes.scores import scores
 
 
 def classes_of(count: int = 120, classes: int = 3, speakers: int = 4) -> Predictions:
@@ -56,7 +57,7 @@ def numbers_of() -> Predictions:
 
 def test_classes() -> None:
     predictions = classes_of()
-    found = evaluate(predictions, majority_class=2, draws=200, seed=1)
+    found = evaluate(predictions, train=np.array([2, 0, 2]), draws=200, seed=1)
     assert found.metrics == classification_metrics(predictions.truth, predictions.probabilities)
     assert (found.count, found.videos, found.labels) == (120, 20, POLARITY_LABELS)
     decided = predictions.probabilities.argmax(axis=1)
@@ -76,7 +77,7 @@ def test_classes() -> None:
 
 def test_the_baseline_is_that_of_the_training_part() -> None:
     predictions = classes_of()
-    found = evaluate(predictions, majority_class=2, draws=5)
+    found = evaluate(predictions, train=np.array([2, 0, 2]), draws=5)
     always = np.full(120, 2)
     assert found.baseline_class == "positive"
     assert found.baseline[metrics.ACCURACY] == pytest.approx((predictions.truth == always).mean())
@@ -87,8 +88,8 @@ def test_the_baseline_is_that_of_the_training_part() -> None:
     assert (unknown.baseline, unknown.baseline_class) == ({}, None)
     assert {baseline for *_, baseline in unknown.table_rows()} == {"–"}
     for wrong in (-1, 3):
-        with pytest.raises(ValueError, match="no index of a label"):
-            evaluate(predictions, majority_class=wrong, draws=5)
+        with pytest.raises(ValueError, match="no class index"):
+            evaluate(predictions, train=np.array([wrong]), draws=5)
 
 
 def test_speakers_add_up() -> None:
@@ -107,7 +108,7 @@ def test_speakers_add_up() -> None:
 def test_numbers() -> None:
     predictions = numbers_of()
     assert predictions.values is not None
-    found = evaluate(predictions, train_mean=0.25, majority_class=2, draws=100)
+    found = evaluate(predictions, train=np.array([0.0, 0.5]), draws=100)
     of_numbers = regression_metrics(predictions.truth, predictions.values)
     assert {name: found.metrics[name] for name in of_numbers} == of_numbers
     assert found.baseline[metrics.MAE] == pytest.approx(np.abs(predictions.truth - 0.25).mean())
@@ -140,7 +141,7 @@ def test_intervals_are_over_videos() -> None:
 
 @pytest.mark.parametrize("predictions", [classes_of(), classes_of(classes=2), numbers_of()])
 def test_json_and_back(predictions: Predictions) -> None:
-    found = evaluate(predictions, majority_class=1, train_mean=0.1, draws=20)
+    found = evaluate(predictions, train=np.array([1, 0, 1]), draws=20)
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert plain == found.to_dict()
     assert set(plain) == {field.name for field in dataclasses.fields(Evaluation)}
@@ -150,7 +151,7 @@ def test_json_and_back(predictions: Predictions) -> None:
 
 def test_one_class_only_is_still_reported() -> None:
     predictions = dataclasses.replace(classes_of(), truth=np.zeros(120))
-    found = evaluate(predictions, majority_class=0, draws=20)
+    found = evaluate(predictions, train=np.zeros(1), draws=20)
     assert found.metrics[metrics.AUC] is None
     assert found.intervals[metrics.AUC] is None
     assert found.baseline[metrics.ACCURACY] == 1
@@ -160,7 +161,7 @@ def test_one_class_only_is_still_reported() -> None:
 
 
 def test_table_rows() -> None:
-    rows = evaluate(classes_of(), majority_class=0, draws=50).table_rows()
+    rows = evaluate(classes_of(), train=np.zeros(1), draws=50).table_rows()
     assert [name for name, *_ in rows] == [
         *("accuracy", "balanced accuracy", "weighted F1", "macro F1", "AUC", "calibration error")
     ]

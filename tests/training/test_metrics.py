@@ -26,11 +26,10 @@ from avsent.training.metrics import (
     expected_calibration_error,
     intervals,
     macro_f1,
-    majority,
     regression_metrics,
-    scores,
     weighted_f1,
 )
+from recipes.scores import majority, scores
 
 
 @st.composite

@@ -39,7 +39,7 @@ EPOCHS = [
         "decoder": 0.5 / place,
         "discriminator": 0.69,
         "adversarial": 0.7 + 0.01 * place,
-        "balanced_accuracy": value,
+        "valid_balanced_accuracy": value,
     }
     for place, value in enumerate((0.4, 0.5, 0.625, 0.61), start=1)
 ]
@@ -54,7 +54,7 @@ def space(count: int = 60, size: int = 8, classes: int = 3) -> EmbeddingSpace:
 
 
 def draw_losses(path: Path) -> None:
-    save_loss_curves(path, EPOCHS, metric="balanced_accuracy", best_epoch=3)
+    save_loss_curves(path, EPOCHS, best_epoch=3)
 
 
 def draw_confusion(path: Path) -> None:
@@ -152,15 +152,18 @@ def assert_no_overlap(figure: Figure) -> None:
 
 def test_losses(tmp_path: Path, drawn: list[Figure]) -> None:
     draw_losses(tmp_path / "a.png")
-    accuracy = "balanced_accuracy"
-    save_loss_curves(tmp_path / "b.png", EPOCHS, metric=accuracy, best_epoch=4)
+    save_loss_curves(tmp_path / "b.png", EPOCHS, best_epoch=4)
     save_loss_curves(
         tmp_path / "c.png",
-        [{"classification": 0.5, "decoder": None, "mae": m} for m in (1.0, 0.75, math.nan, 0.9)],
-        metric="mae",
+        [
+            {"classification": 0.5, "decoder": None, "valid_mae": m}
+            for m in (1.0, 0.75, math.nan, 0.9)
+        ],
         best_epoch=2,
     )
-    save_loss_curves(tmp_path / "d.png", [{"classification": 0.5}], metric=accuracy, best_epoch=1)
+    save_loss_curves(
+        tmp_path / "d.png", [{"classification": 0.5, "valid_balanced_accuracy": None}], best_epoch=1
+    )
     titles = [[axes.get_title() for axes in figure.axes] for figure in drawn]
     assert titles[0] == [
         *(f"{part} loss (training)" for part in plots.LOSS_PARTS),
@@ -175,7 +178,7 @@ def test_losses(tmp_path: Path, drawn: list[Figure]) -> None:
     line = drawn[0].axes[1].get_lines()[0]
     assert np.allclose(np.asarray(line.get_ydata()), [0.5, 0.25, 0.5 / 3, 0.125])
     with pytest.raises(ValueError, match="no epochs"):
-        save_loss_curves(tmp_path / "e.png", [], metric=accuracy, best_epoch=1)
+        save_loss_curves(tmp_path / "e.png", [], best_epoch=1)
 
 
 def test_confusion(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -47,8 +47,7 @@ def in_group(present: Tensor, groups: Tensor, least: int = MIN_UTTERANCES) -> Te
 
 
 def _counted(present: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Utterances in a group [B, U], the index [B, U] of each group among those of all videos, and
-    the utterances of each index."""
+    """Utterances in a group [B, U]; index of each one's group [B, U]; utterances of each index."""
     there = present & (groups > NO_GROUP)
     found, place = torch.unique(groups, return_inverse=True)
     videos = torch.arange(len(groups), device=groups.device)[:, None]

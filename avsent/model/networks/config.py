@@ -158,7 +158,6 @@ class VectorSizes:
     text: int = 0
 
     def of(self, modality: str) -> int:
-        """Size for ``modality``."""
         size: int = getattr(self, modality)
         return size
 

@@ -40,8 +40,7 @@ class ExpertVotes(nn.Module):
         present: dict[str, Tensor],
         scales: dict[str, VectorEncoder],
     ) -> Tensor:
-        """By modality: ``values`` [B, U, R], standardised by ``scales``, and ``present`` [B, U] →
-        logits [B, U, C]."""
+        """``values`` [B, U, R], standardised by ``scales``, ``present`` [B, U] → [B, U, C]."""
         logits = self.bias.expand(*next(iter(values.values())).shape[:2], -1)
         for weight, stream in zip(self.weight, self.streams, strict=True):
             columns = list(stream.columns)

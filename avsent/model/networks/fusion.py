@@ -31,15 +31,18 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """``logits`` [B, U, C] (a real-valued head: [B, U, 1]).
+class TargetOutput:
+    """``logits`` [B, U, C], or [B, U, 1] numbers. By modality: the embedding [B, U, D], where it
+    is ``present`` [B, U], the context attention [B, U, U], and the ``votes`` [B, U, C] of each
+    modality alone, from heads that have them.
 
-    ``context`` [B, U, U] by modality: row i is how much each utterance contributed to i through
-    that modality; rows sum to 1, or to 0 where i lacks the modality. ``votes`` [B, U, C]: logits
-    of each modality alone, from heads that have them.
+    ``context["audio"][b, i, j]``: how much the voice of utterance j contributed to utterance i;
+    rows sum to 1, or to 0 where i lacks the modality.
     """
 
     logits: Tensor
+    embeddings: dict[str, Tensor]
+    present: dict[str, Tensor]
     context: dict[str, Tensor]
     votes: dict[str, Tensor] = field(default_factory=dict)
 
@@ -70,9 +73,9 @@ class FusedHead(nn.Module):
         """Fused vector [B, U, size] and the context attention [B, U, U] of each modality."""
         raise NotImplementedError
 
-    def forward(self, embedded: Embedded) -> Decision:
+    def forward(self, embedded: Embedded) -> TargetOutput:
         fused, context = self.fuse(embedded)
-        return Decision(self.classifier(fused), context)
+        return TargetOutput(self.classifier(fused), embedded.values, embedded.present, context)
 
 
 def no_context(embedded: Embedded) -> dict[str, Tensor]:
@@ -197,7 +200,7 @@ class MultiplicativeHead(nn.Module):
             {modality: _classifier(config.embedding_size, config) for modality in config.modalities}
         )
 
-    def forward(self, embedded: Embedded) -> Decision:
+    def forward(self, embedded: Embedded) -> TargetOutput:
         """Votes are zero where their modality is missing; logits where all are missing."""
         votes = {
             modality: classify(embedded.values[modality]).masked_fill(
@@ -206,7 +209,8 @@ class MultiplicativeHead(nn.Module):
             for modality, classify in self.classifiers.items()
         }
         logits = decision_logits(votes, embedded.present, self.beta, self.original)
-        return Decision(logits, no_context(embedded), votes)
+        context = no_context(embedded)
+        return TargetOutput(logits, embedded.values, embedded.present, context, votes)
 
 
 def class_losses(
@@ -317,8 +321,7 @@ class HmtlHead(FusedHead):
 
 
 def _contribution(own: Tensor, others: Tensor, has_own: Tensor, has_other: Tensor) -> Tensor:
-    """Mean attention of an utterance over one modality, [B, U, U]; zero rows where the utterance
-    lacks that modality."""
+    """Mean attention over one modality [B, U, U]; zero rows where the utterance lacks it."""
     both = has_other[..., None]
     mixed = torch.where(both, (own + others) / 2, own)
     return mixed * has_own[..., None].to(mixed.dtype)

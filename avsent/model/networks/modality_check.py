@@ -57,7 +57,6 @@ class ModalityCheck(nn.Module):
             self.register_buffer(f"{modality}_map", torch.zeros(size, other))
 
     def part(self, modality: str, name: str) -> Tensor:
-        """The buffer ``name`` of ``modality``."""
         buffer: Tensor = self.get_buffer(f"{modality}_{name}")
         return buffer
 

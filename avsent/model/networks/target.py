@@ -7,7 +7,7 @@ utterance (the encoders) and across the utterances of a video (the fusion head).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -18,7 +18,7 @@ from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
-from avsent.model.networks.fusion import Decision, Embedded, FusedHead, make_head
+from avsent.model.networks.fusion import Embedded, FusedHead, TargetOutput, make_head
 from avsent.model.networks.modality_check import CheckOutcome, ModalityCheck
 
 
@@ -56,22 +56,6 @@ class CheckedUtterances:
         left = self.utterances.without(modality)
         present = {m: there & ~self.proxied[m] for m, there in left.present.items()}
         return replace(left, present=present)
-
-
-@dataclass(frozen=True, slots=True)
-class TargetOutput:
-    """``logits`` [B, U, C], or [B, U, 1] numbers. By modality: the embedding [B, U, D], where it
-    is ``present`` [B, U], the context attention [B, U, U], and the ``votes`` [B, U, C] of each
-    modality alone, from heads that have them.
-
-    ``context["audio"][b, i, j]``: how much the voice of utterance j contributed to utterance i.
-    """
-
-    logits: Tensor
-    embeddings: dict[str, Tensor]
-    present: dict[str, Tensor]
-    context: dict[str, Tensor]
-    votes: dict[str, Tensor] = field(default_factory=dict)
 
 
 class TargetModel(nn.Module):
@@ -122,30 +106,24 @@ class TargetModel(nn.Module):
         return CheckedUtterances(kept, outcome, proxied)
 
     def encoder(self, modality: str) -> nn.Module:
-        """The utterance encoder of ``modality``."""
         return self.get_submodule(f"{modality}_encoder")
 
     def embedding(self, modality: str) -> nn.Module:
-        """The embedding network of ``modality``."""
         return self.get_submodule(f"{modality}_embedding")
 
     def classify_pixels(self, pictures: Tensor) -> Tensor | None:
-        """Log probabilities [S, 7] of the crops ``pictures`` [S, 48, 48]; None if the model has
-        no pixel network."""
+        """Log probabilities [S, 7] of ``pictures`` [S, 48, 48]; None without a pixel network."""
         encoder = self.encoder("face")
         return encoder.classify_pixels(pictures) if isinstance(encoder, FaceExperts) else None
 
     def forward(self, utterances: Utterances) -> TargetOutput:
         """Decision on every utterance in the context of its video."""
-        embedded = self.embed(utterances)
-        decision: Decision = self.head(embedded)
-        logits = decision.logits
-        if self.votes is not None:
-            scales = {modality: self.scale(modality) for modality in self.config.modalities}
-            logits = logits + self.votes(utterances.values, utterances.present, scales)
-        return TargetOutput(
-            logits, embedded.values, embedded.present, decision.context, decision.votes
-        )
+        output: TargetOutput = self.head(self.embed(utterances))
+        if self.votes is None:
+            return output
+        scales = {modality: self.scale(modality) for modality in self.config.modalities}
+        votes = self.votes(utterances.values, utterances.present, scales)
+        return replace(output, logits=output.logits + votes)
 
     def scale(self, modality: str) -> VectorEncoder:
         """Standardises the ready-made vectors, or the experts' posteriors, of ``modality``."""

@@ -98,8 +98,7 @@ class Transfer(nn.Module):
     def decoder_losses(
         self, embeddings: ByModality, present: ByModality, source: Tensor, has_source: Tensor
     ) -> Tensor:
-        """``L_dec`` over utterances with modality and source. Trains decoders and embedding
-        networks, never the source."""
+        """``L_dec`` where modality and source are there. Trains decoders and embedding networks."""
         losses = [
             decoder_loss(self.decoders[m](embeddings[m]), source.detach(), present[m] & has_source)
             for m in self.modalities

@@ -54,8 +54,7 @@ def is_utf8(file: TextIO) -> bool:
 class JsonWriter(Writer):
     """One object for one media file; an array for several.
 
-    ``array``: whether several files were given, so that the output has the same shape where only
-    one of them succeeds.
+    ``array``: whether several files were given, even if only one of them succeeds.
     """
 
     extension = "json"
@@ -106,7 +105,6 @@ class JsonLinesWriter(Writer):
     extension = "jsonl"
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the lines of each result as soon as it comes."""
         for result in results:
             for utterance in result.utterances:
                 line = {"source": result.source, **utterance.to_dict()}
@@ -123,7 +121,6 @@ class CsvWriter(Writer):
     extension = "csv"
 
     def write(self, results: Iterable[Result], file: TextIO) -> None:
-        """Write the rows of each result as soon as it comes."""
         labels: tuple[str, ...] | None = None
         rows = csv.writer(file, lineterminator="\n")
         for result in results:

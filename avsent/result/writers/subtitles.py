@@ -132,8 +132,7 @@ class SrtWriter(Writer):
 
 
 class VttWriter(SrtWriter):
-    """WebVTT, for browsers: label and score in the colour of the label, and who speaks where
-    several faces do."""
+    """WebVTT, for browsers: the label in its colour, and who speaks where several faces do."""
 
     extension = "vtt"
     decimal_mark = "."

@@ -20,8 +20,7 @@ _SKIN = range(0x1F3FB, 0x1F400)
 
 
 def columns(text: str) -> int:
-    """Width of the text in a fixed-width font: wide characters (Chinese, emoji) count twice, marks
-    nothing."""
+    """Width in a fixed-width font: wide characters (Chinese, emoji) count twice, marks nothing."""
     return sum(
         0
         if unicodedata.category(character) in {"Mn", "Me", "Cf"}

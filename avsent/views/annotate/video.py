@@ -72,11 +72,9 @@ def annotate(
     text and a timeline drawn in.
 
     Every picture keeps its presentation time; damaged parts are left out. ``sightings``: boxes of
-    the faces in pixels of the displayed picture. ``target`` is written whole or not at all.
-
-    Raises:
-        InputError: there is no picture to draw on, or the source cannot be read.
-        UsageError: the target is the source. OutputError: it cannot be written.
+    the faces in pixels of the displayed picture. ``target`` is written whole or not at all. Raises
+    InputError if there is no picture to draw on or the source cannot be read, UsageError if the
+    target is the source, OutputError if it cannot be written.
     """
     check_target(target, [source])
     with MediaReader(source, asked=result.media_tracks) as reader:
@@ -138,7 +136,7 @@ class _PictureEncoder:
         name = next((name for name in _ENCODERS if name in av.codecs_available), None)
         if name is None:
             raise OutputError("this build of FFmpeg has no encoder for H.264; reinstall av")
-        self._stream: Any = out.add_stream(name, rate=rate, options=_ENCODERS[name])
+        self._stream = out.add_stream(name, rate=rate, options=_ENCODERS[name])
         # yuv420p has pairs of columns and rows.
         self.width, self.height = (side + side % 2 for side in self._size)
         self._stream.width, self._stream.height = self.width, self.height
@@ -182,7 +180,6 @@ class _PictureEncoder:
         self._out.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Flush the encoder."""
         self._out.mux(self._stream.encode(None))
 
     def _displayed(self, picture: DecodedFrame) -> tuple[NDArray[Any], tuple[float, float]]:
@@ -264,8 +261,7 @@ class _CopiedSound:
 
 
 class _EncodedSound:
-    """Decodes sound with the reader's SoundTrack and encodes it as AAC of the same rate and
-    channels; called as :class:`_CopiedSound`."""
+    """Encodes a SoundTrack as AAC of its rate and channels; called as :class:`_CopiedSound`."""
 
     def __init__(self, out: av.container.OutputContainer, stream: Any, origin_s: float) -> None:
         given_hz = stream.codec_context.sample_rate or _AAC_RATES_HZ[-1]

@@ -54,25 +54,12 @@ def write_report(
 ) -> None:
     """Write the page of one video.
 
-    Parameters
-    ----------
-    media
-        The video or sound file that the page links to; None for a page without media.
-    sightings
-        Boxes of the faces (``Analysis.sightings``); None to detect them again.
-    pictures
-        Show faces and spectrograms, which needs another pass over the media file.
-    embed
-        Put the media file into the page instead of linking it.
-
-    Raises
-    ------
-    MediaError
-        The media file cannot be read.
-    InputError
-        The media file is too large to embed.
-    OutputError
-        The page cannot be written.
+    ``media``: the video or sound file that the page links to, None for a page without media;
+    ``sightings``: boxes of the faces (``Analysis.sightings``), None to detect them again;
+    ``pictures``: show faces and spectrograms, which needs another pass over the media file;
+    ``embed``: put the media file into the page instead of linking it. Raises MediaError if the
+    media file cannot be read, InputError if it is too large to embed, OutputError if the page
+    cannot be written.
     """
     gathered, about = None, None
     warnings = list(result.warnings)
@@ -117,17 +104,10 @@ def page(
 ) -> Iterator[str]:
     """The parts of a page, to be written one after the other.
 
-    Parameters
-    ----------
-    name
-        Of the assets ``name.html``, ``name.css`` and ``name.js``; all pages also have
-        ``frame.html``, ``base.css`` and ``shared.js``, which runs before anything is shown.
-    title
-        Of the window; any text.
-    blocks
-        From :func:`json_block`; consumed one by one, so that a large page is never in memory.
-    tail
-        Elements after the scripts, so that scripts do not wait for them.
+    ``name``: of the assets ``name.html``, ``name.css`` and ``name.js``; all pages also have
+    ``frame.html``, ``base.css`` and ``shared.js``, which runs before anything is shown. ``title``:
+    of the window, any text. ``blocks``: from :func:`json_block`; consumed one by one, so that a
+    large page is never in memory. ``tail``: elements after the scripts, which do not wait for them.
     """
     style = _asset("base.css") + _asset(f"{name}.css")
     shared = _asset("shared.js")
@@ -172,8 +152,7 @@ def _hash(text: str) -> str:
 
 
 def link(media: Path, target: Path) -> str:
-    """Percent-encoded URL of ``media`` relative to the page ``target``, so that both can be moved
-    together."""
+    """Percent-encoded URL of ``media`` relative to the page ``target``: both can move together."""
     try:
         relative = os.path.relpath(media, target.parent)
     except ValueError:  # on another drive

@@ -42,8 +42,7 @@ _MIN_FRAMES = 8
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Limits per utterance: number of ``faces``, their width ``face_px``, WebP ``quality`` 0 to
-    100, ``columns`` of the spectrogram."""
+    """Per utterance: ``faces``, their width, WebP ``quality`` (of 100), spectrogram ``columns``."""
 
     faces: int = 6
     face_px: int = 160
@@ -88,8 +87,7 @@ class UtterancePictures:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """``kind``: ``video`` or ``audio``; ``end_s``: end of the decoded media; ``pictures``: in the
-    order of the utterances."""
+    """``kind``: ``video`` or ``audio``; ``end_s`` of the media; ``pictures`` of each utterance."""
 
     kind: str
     end_s: float

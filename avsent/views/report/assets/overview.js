@@ -73,17 +73,6 @@ function ranks(texts) {
 
 const nameRanks = once(() => ranks(files.name));
 
-/* All rows in the order of their keys; NaN comes last in either direction. */
-function ordered(keys, down) {
-  const sign = down ? -1 : 1;
-  return Uint32Array.from(keys.keys()).sort((a, b) => {
-    const [x, y] = [keys[a], keys[b]];
-    if (x < y) return -sign;
-    if (x > y) return sign;
-    return Number.isNaN(x) - Number.isNaN(y) || a - b;
-  });
-}
-
 /* A text as it is compared in a search. */
 const folded = (text) => text.normalize("NFC").toLowerCase();
 
@@ -147,7 +136,7 @@ class Table {
     this.active = -1;
     this.headers = columns.map((column) => this.makeHeader(column));
     const row = make("div.row", { role: "row", "aria-rowindex": 1 }, ...this.headers);
-    this.head = make("div.head", { role: "rowgroup" }, row);
+    this.head = make("div.head.quiet.small", { role: "rowgroup" }, row);
     this.body = make("div.body", { role: "rowgroup", onclick: (event) => this.click(event) });
     this.makeSorter();
     this.root.append(this.head, this.body);
@@ -608,7 +597,7 @@ function showHead() {
   byId("title").textContent = head.title;
   byId("facts").textContent = head.facts.join(" · ");
   for (const [name, figure, aside, kind] of head.tiles) {
-    const parts = [make("dt", name), make("dd.figure", figure), make("dd.aside", aside)];
+    const parts = [make("dt.quiet.small", name), make("dd.figure", figure), make("dd.aside.quiet.small", aside)];
     byId("tiles").append(make("div", { class: `tile ${kind}` }, ...parts));
   }
   byId("notes").append(...head.notes.map((note) => make("p.note", note)));

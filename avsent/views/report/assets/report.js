@@ -288,7 +288,7 @@ function buildTimeline() {
       for (const path of curves) path.classList.toggle("is-hidden", !drawn);
     };
     const options = { hue, "aria-pressed": "true", title: `Draw or hide ${label}`, onclick };
-    byId("legend").append(make("button.chip", options, make("span.swatch"), label));
+    byId("legend").append(make("button.chip.quiet.small", options, make("span.swatch"), label));
     return curves;
   });
   chart.ground = draw("g", { "aria-hidden": "true" });
@@ -503,10 +503,8 @@ function readFilter() {
 
 function refresh() {
   const passes = readFilter();
-  const values = utterances.map(list.column.value);
-  const sign = list.down ? -1 : 1;
-  list.order = [...utterances.keys()].filter((index) => passes(utterances[index], index));
-  list.order.sort((a, b) => (values[a] < values[b] ? -sign : values[a] > values[b] ? sign : a - b));
+  const order = ordered(utterances.map(list.column.value), list.down);
+  list.order = [...order].filter((index) => passes(utterances[index], index));
   list.passing = new Set(list.order);
   COLUMNS.forEach((column, number) => {
     if (column !== list.column) list.heads[number].removeAttribute("aria-sort");
@@ -546,8 +544,8 @@ function makeRow(one, index) {
     make(
       "td.of-label",
       labelled(one.label, hueOf(one)),
-      text === null ? null : make("span.text", { dir: "auto" }, text),
-      warnings.length ? make("span.text.warned", `⚠ ${warnings.join("; ")}`) : null,
+      text === null ? null : make("span.text.quiet.small", { dir: "auto" }, text),
+      warnings.length ? make("span.text.small.warned", `⚠ ${warnings.join("; ")}`) : null,
     ),
   );
 }
@@ -565,7 +563,7 @@ function showDetail(one, index, part) {
   const score = make("span", "score ", make("b", signed(one.score)));
   const sure = make("span", "confidence ", make("b", percent(confidence(one))));
   const parts = [
-    make("p.verdict", labelled(one.label, hueOf(one)), score, sure),
+    make("p.verdict.quiet", labelled(one.label, hueOf(one)), score, sure),
     one.text === null ? null : make("blockquote.text", { dir: "auto" }, one.text),
     ...one.warnings.map((warning) => make("p.note", warning)),
     probabilities(one),

@@ -83,6 +83,17 @@ function toggle(button, state = "aria-pressed") {
 /* Data stands in script elements that no browser runs. */
 const readBlock = (id) => JSON.parse(byId(id).textContent);
 
+/* All rows in the order of their keys; NaN comes last in either direction. */
+function ordered(keys, down) {
+  const sign = down ? -1 : 1;
+  return Uint32Array.from(keys.keys()).sort((a, b) => {
+    const [x, y] = [keys[a], keys[b]];
+    if (x < y) return -sign;
+    if (x > y) return sign;
+    return Number.isNaN(x) - Number.isNaN(y) || a - b;
+  });
+}
+
 /* --- Texts ------------------------------------------------------------------------------------- */
 
 /* 0:07.5, 1:02:03.0 */
