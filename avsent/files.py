@@ -24,11 +24,9 @@ def prepare_folder(folder: Path) -> None:
 def check_target(target: Path, inputs: Iterable[Path], *, makes_folder: bool = False) -> None:
     """Check before the work that the file ``target`` can be written.
 
-    ``makes_folder``: whether the target's folder will be made where there is none.
-
-    Raises:
-        UsageError: writing would overwrite one of the ``inputs``.
-        OutputError: there is no such folder, or no right to write in it.
+    ``makes_folder``: whether the target's folder will be made where there is none. Raises
+    UsageError if writing would overwrite one of the ``inputs``, OutputError if there is no such
+    folder, or no right to write in it.
     """
     real = Path(os.path.realpath(target))
     for source in inputs:
@@ -57,9 +55,7 @@ def atomic_text(target: Path, workshop: Path | None = None) -> Iterator[TextIO]:
     If the block raises (Ctrl-C included), what was written is removed, and an older file of that
     name stays as it was. Links are followed; pipes and devices (``/dev/null``) are written in
     place. ``workshop``: a folder of the same file system to write in, by default the target's own.
-
-    Raises:
-        OutputError: the file cannot be written.
+    Raises OutputError if the file cannot be written.
     """
     real = Path(os.path.realpath(target))
     in_place = real.exists() and not real.is_file()

@@ -85,8 +85,7 @@ class LabelSet:
         """Class index or number of ``label``; None where it has none (empty, surprise in 2 or 3
         classes of sentiment).
 
-        Raises:
-            DatasetError: the label is outside the set. The message does not say where.
+        Raises DatasetError if the label is outside the set. The message does not say where.
         """
         if not label.strip():
             return None
@@ -122,8 +121,8 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
     commas, or ``auto``: real where all ``labels`` are numbers (but not only 0 and 1), else the
     names that occur.
 
-    Raises:
-        DatasetError: there are no labels, fewer than two classes, or more than ``MAX_CLASSES``.
+    Raises DatasetError if there are no labels, fewer than two classes, or more than
+    ``MAX_CLASSES``.
     """
     kind = kind.strip().casefold()
     fixed = {

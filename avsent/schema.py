@@ -34,10 +34,8 @@ def build(
     ``where``: with which places in messages begin. ``may_lack``: for files of other programs, the
     fields that may be absent; then unknown keys are ignored, 3.0 is a whole number, and whole
     numbers are at most ``MAX_WHOLE``. By default every field with a default may be absent, and
-    unknown keys are refused.
-
-    Raises:
-        ValueError: a key is unknown or missing, or a value has the wrong type; says where.
+    unknown keys are refused. Raises ValueError if a key is unknown or missing, or a value has the
+    wrong type; says where.
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is not an object")
@@ -119,9 +117,7 @@ def read_json(
     """The dataclass ``kind`` from a JSON file whose key "format" is ``form``.
 
     ``check`` raises ValueError for values that do not go together; ``remedy`` ends the messages.
-
-    Raises:
-        CheckpointError: the file cannot be read, or is damaged or made for another version.
+    Raises CheckpointError if the file cannot be read, or is damaged or made for another version.
     """
     data = read_object(path, CheckpointError, remedy, max_bytes=MAX_CONFIG_BYTES)
     try:

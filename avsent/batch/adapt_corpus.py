@@ -21,9 +21,8 @@ WARNING = f"--adapt {Adapt.corpus}: "
 def conclude_all(journal: Journal, done: Sequence[JournalEntry], work: Work) -> Iterator[str]:
     """Decide again on every file; yields the name of each as soon as its new result is kept.
 
-    Raises:
-        UsageError: the model has no experts, and so no mean to be measured from.
-        OutputError: the journal is damaged.
+    Raises UsageError if the model has no experts, and so no mean to be measured from, OutputError
+    if the journal is damaged.
     """
     predictor = Predictor.load(work.checkpoint, device="cpu")
     with damage_reported():

@@ -92,12 +92,10 @@ def find_media(
     """The media files under ``folder``, without those under ``out``.
 
     ``globs``: patterns for names, or with a ``/`` for whole relative names, instead of the known
-    extensions. Names that begin with a dot are left out, as in shells. A link is followed to a
-    file inside ``folder``; to other files and to folders only with ``follow_links``, and then each
-    folder is searched once, at its own place if that is inside ``folder``.
-
-    Raises:
-        InputError: there is no such folder, or it cannot be read.
+    extensions. Names that begin with a dot are left out, as in shells. A link is followed to a file
+    inside ``folder``; to other files and to folders only with ``follow_links``, and then each
+    folder is searched once, at its own place if that is inside ``folder``. Raises InputError if
+    there is no such folder, or it cannot be read.
     """
     # os.path, not Path, which raises OSError for names that no file can have.
     if not os.path.exists(folder):

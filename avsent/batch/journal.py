@@ -153,8 +153,7 @@ class Stored:
 class Journal:
     """An open journal; a context manager.
 
-    Raises:
-        OutputError: it cannot be read or written, by any method.
+    Raises OutputError if it cannot be read or written, by any method.
     """
 
     def __init__(self, out: Path, *, write: bool) -> None:
@@ -508,8 +507,7 @@ HOLDER_NAME = "lock-holder"
 def exclusive(out: Path) -> Iterator[None]:
     """Lock OUT inside the block.
 
-    Raises:
-        OutputError: another batch holds the lock, or it cannot be written.
+    Raises OutputError if another batch holds the lock, or it cannot be written.
     """
     folder = out / FOLDER_NAME
     prepare_folder(folder)

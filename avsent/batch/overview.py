@@ -79,11 +79,8 @@ def write_overview(
     ``target``: by default ``index.html`` in ``out``. ``pages``: write a page for each finished
     file, too, unless ``out`` is read-only or the final results of ``--adapt corpus`` are missing.
     ``pictures``: pages show faces and spectrograms, which needs another pass over each video.
-    ``on_progress``: called with the number of pages.
-
-    Raises:
-        OutputError: there is no batch in ``out``, its journal is damaged, or a page cannot be
-            written.
+    ``on_progress``: called with the number of pages. Raises OutputError if there is no batch in
+    ``out``, its journal is damaged, or a page cannot be written.
     """
     target = out / FILE_NAME if target is None else target
     at_work = journals.is_held(out)

@@ -50,8 +50,7 @@ class Status:
 def status_of(out: Path) -> Status:
     """The status of the batch in ``out``.
 
-    Raises:
-        OutputError: there is none, or its journal cannot be read.
+    Raises OutputError if there is none, or its journal cannot be read.
     """
     at_work = is_held(out)
     with Journal(out, write=False) as journal:
@@ -99,10 +98,8 @@ def run_batch(
     ``out``.
 
     ``make_engine`` is called only if there is something to do, and ``prepare`` a while before it.
-
-    Raises:
-        InputError: there are no media files. OutputError: ``out`` cannot be written, or another
-        batch is at work on it. CheckpointError, UsageError: the model or an option is wrong.
+    Raises InputError if there are no media files, OutputError if ``out`` cannot be written, or
+    another batch is at work on it, CheckpointError or UsageError if the model or an option is wrong.
     """
     options = options or BatchOptions()
     config = config_of(options.work)

@@ -57,8 +57,7 @@ class Scheduler:
     def run(self, engine: Engine) -> None:
         """Process all jobs. If this raises, unfinished jobs are pending again.
 
-        Raises:
-            AvsentError: no file can be processed, or nothing can be written.
+        Raises AvsentError if no file can be processed, or nothing can be written.
         """
         self._queue.extend(self.plan.jobs)
         try:

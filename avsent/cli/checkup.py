@@ -307,11 +307,9 @@ def look_at_output(stream: TextIO) -> Check:
 def run_checks(device: str, *, debug: bool) -> list[Check]:
     """Take all steps. ``debug``: what libraries print, and tracebacks, go to standard error.
 
-    They run in another process, because a broken native library may end the process that loads
-    it: then a new process goes on with the next step.
-
-    Raises:
-        InputError: the current folder is gone, where no process can start.
+    They run in another process, because a broken native library may end the process that loads it:
+    then a new process goes on with the next step. Raises InputError if the current folder is gone,
+    where no process can start.
     """
     try:
         Path.cwd()

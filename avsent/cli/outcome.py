@@ -60,9 +60,8 @@ def report_error(error: BaseException, *, debug: bool) -> int:
 def printing() -> Iterator[None]:
     """Write to standard output inside this block, and flush it.
 
-    Raises:
-        ReaderGoneError: the reader closed the pipe. OutputError: it cannot be written, as on a
-        full disk.
+    Raises ReaderGoneError if the reader closed the pipe, OutputError if it cannot be written, as on
+    a full disk.
     """
     try:
         yield

@@ -113,8 +113,7 @@ def choose_destination(
 ) -> Destination:
     """What ``--format`` and ``-o`` mean for these sources.
 
-    Raises:
-        UsageError: the options contradict each other, or the format is unclear.
+    Raises UsageError if the options contradict each other, or the format is unclear.
     """
     if out == "":
         raise UsageError("-o needs the name of a file or folder")
@@ -220,10 +219,8 @@ class Run:
         """Each result with the number of its file.
 
         ``analyse`` is called with each file that exists. ``conclude`` turns its analysis into a
-        result; if ``together``, it also gets the analyses of the other files.
-
-        Raises:
-            typer.Exit: no file succeeded. Raised here, so that no empty output is written.
+        result; if ``together``, it also gets the analyses of the other files. Raises typer.Exit if
+        no file succeeded. Raised here, so that no empty output is written.
         """
         found = self._analyses(analyse)
         analyses = list(found) if together else found

@@ -130,9 +130,8 @@ class Extraction:
         tracks: the faces seen. warnings: what a user should know about the file.
         sightings: where each face was, in order of time, if asked for.
 
-    Raises:
-        MediaError: the file cannot be read, or is damaged and ``strict`` was asked for.
-        BoundariesError: the user's utterances cannot be read.
+    Raises MediaError if the file cannot be read, or is damaged and ``strict`` was asked for,
+    BoundariesError if the user's utterances cannot be read.
     """
 
     def __init__(
@@ -406,10 +405,8 @@ def extract_file(
 ) -> FileFacts:
     """Hand each utterance to ``take`` as soon as its end is known; return the facts of the file.
 
-    ``config``: the features that the model needs; ``detector``: see :class:`Extraction`.
-
-    Raises:
-        MediaError: the file cannot be read. BoundariesError: the utterances cannot.
+    ``config``: the features that the model needs; ``detector``: see :class:`Extraction`. Raises
+    MediaError if the file cannot be read, BoundariesError if the utterances cannot.
     """
     extraction = Extraction(Path(path), config, options, on_progress, detector=detector)
     tracks: set[int] = set()

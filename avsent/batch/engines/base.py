@@ -145,8 +145,7 @@ class Engine(ABC):
     def wait(self, timeout_s: float) -> Events:
         """Wait until something happens, at most ``timeout_s``, and return it.
 
-        Raises:
-            AvsentError: no worker can process any file: a model that cannot be loaded, say.
+        Raises AvsentError if no worker can process any file: a model that cannot be loaded, say.
         """
 
     def _remove(self, worker: Any) -> None:

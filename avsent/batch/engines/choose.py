@@ -19,10 +19,8 @@ def make_engine(
     """The engine ``name``: local or ray; never more workers than ``jobs``.
 
     Workers on this machine share its cores, so that there are no more threads than cores. On a
-    cluster, whose nodes are unknown, each worker has one thread.
-
-    Raises:
-        UsageError: there is no such engine or device. WorkersError: the cluster is out of reach.
+    cluster, whose nodes are unknown, each worker has one thread. Raises UsageError if there is no
+    such engine or device, WorkersError if the cluster is out of reach.
     """
     work = with_absolute_paths(work)
     if name == "ray":

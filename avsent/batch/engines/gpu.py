@@ -51,10 +51,8 @@ class BatchSize:
     ) -> list[R]:
         """The results of ``work`` for all ``items``, in their order, ``most`` at a time.
 
-        ``name``: what to call an item in an error: its file, and where it is in there.
-
-        Raises:
-            InputError: an item does not fit even by itself.
+        ``name``: what to call an item in an error: its file, and where it is in there. Raises
+        InputError if an item does not fit even by itself.
         """
         done: list[R] = []
         while len(done) < len(items):

@@ -71,11 +71,8 @@ class RayEngine(base.Engine):
     and the landmarks file under the same paths: a file that a node cannot see cannot be read.
 
     If the head of the cluster goes down, or the node on which this runs, Ray ends this process
-    within a minute; the journal has what was done.
-
-    Raises:
-        UsageError: Ray is not installed, or the address is of a kind that cannot be used.
-        WorkersError: the cluster is out of reach.
+    within a minute; the journal has what was done. Raises UsageError if Ray is not installed, or
+    the address is of a kind that cannot be used, WorkersError if the cluster is out of reach.
     """
 
     retries: ClassVar[int] = 2  # a lost node is not the file's fault

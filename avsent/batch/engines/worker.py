@@ -132,8 +132,7 @@ def use_threads(threads: int) -> None:
 def checked_content(job: base.Job) -> Iterator[str]:
     """Yield the SHA-256 of the content; after the block the file must look as it did before.
 
-    Raises:
-        MediaError: the file is empty, cannot be read, or is being written.
+    Raises MediaError if the file is empty, cannot be read, or is being written.
     """
     before = _size_and_time(job.path)
     if before and before[0] == 0:

@@ -206,10 +206,8 @@ class FaceTracker:
     """Tracks the faces in frames pushed in order of time.
 
     A track is one person within one shot: a cut ends it, and so does an absence of more than a
-    second. Results depend only on the frames and their presentation times.
-
-    Raises:
-        InputError: there is no usable landmark model (on construction).
+    second. Results depend only on the frames and their presentation times. Raises InputError if
+    there is no usable landmark model (on construction).
     """
 
     def __init__(self, landmarks_path: Path | None = None) -> None:

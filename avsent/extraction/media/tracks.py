@@ -18,9 +18,7 @@ from avsent.text import counted, printable, quoted
 
 WORDS = {"video": "picture", "audio": "sound"}
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_MAX_LAG = (
-    30 * SAMPLE_RATE_HZ
-)  # a sound track that lies further behind the others is not waited for
+_MAX_LAG = 30 * SAMPLE_RATE_HZ  # a track that lies further behind the others is not waited for
 
 
 def tracks_of(container: InputContainer, kind: str) -> list[Any]:

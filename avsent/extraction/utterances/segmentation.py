@@ -187,9 +187,8 @@ class EnergySpeechDetector:
 def default_detector() -> SpeechDetector:
     """silero-vad, or the energy-based fallback (see ``name``) if it cannot be loaded.
 
-    Raises:
-        MemoryError: not enough memory to load it. With the fallback, a batch would silently keep
-            a poorer result.
+    Raises MemoryError if there is not enough memory to load it. With the fallback, a batch would silently
+    keep a poorer result.
     """
     try:
         return SileroSpeechDetector()
