@@ -279,7 +279,7 @@ class Extraction:
         frames, observations = self._faces.between(segment.start_s, segment.end_s)
         heard = None if audio is None or (window and self.silent) else envelope
         chosen = choose_faces(observations, envelope_s, heard, self._options.face)
-        audio = None if window else audio
+        audio = None if window else audio  # noise
         fault = voice_fault(samples, recorded) if audio is not None and check else None
         audio = None if fault else audio
         self.silent = self.silent and audio is None
@@ -291,11 +291,8 @@ class Extraction:
             speaks = window and face is not None and mouth_speaks(own)
             if window and not (speaks or self.silent):
                 continue
-            if (
-                speaker_only
-                and face
-                and self._neutrals[own[0].track].never_speaks(self._still_frames)
-            ):
+            photo = speaker_only and own and self._neutrals[own[0].track].still(self._still_frames)
+            if face is not None and photo:
                 face = None
                 warnings.append("its mouth never moves: the face is not used")
             if fault:

@@ -26,10 +26,9 @@ is 1 more."""
 CLOSE_SCORES = 0.1  # scores this close to the best are a tie, which the larger face wins
 MIN_PRESENCE = 0.3  # share of the utterance's frames in which a face must be seen to be chosen
 
-STEP, STEP_SHARE = 0.015, 0.3
+STEP, STEP_SHARE, LEAST_SPEAKING_S = 0.015, 0.3, 2.0
 """A mouth speaks if its opening changes by ``STEP`` eye distances in this share of the steps from
-frame to frame: talkers with their pauses have 0.32 and more, other faces 0.21 and less."""
-LEAST_SPEAKING_S = 2.0
+frame to frame: talkers with their pauses have 0.32 and more, still faces 0.21 and less."""
 
 
 def mouth_speaks(seen: Sequence[FaceObservation]) -> bool:

@@ -129,7 +129,7 @@ class NeutralFace:
             return None
         return np.asarray(np.median(np.stack(self._kept), axis=0), dtype=np.float32)
 
-    def never_speaks(self, frames: float) -> bool:
+    def still(self, frames: float) -> bool:
         """Whether the mouth has not moved in at least so many frames: a photo, a frozen picture."""
         return self._count >= frames and self._mouth_movement() < STILL_MOVEMENT
 

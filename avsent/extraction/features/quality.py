@@ -49,7 +49,7 @@ LEAST_DETAIL = 1e-4  # keeps the ratio finite for a picture of a single grey
 
 def voice_fault(samples: Samples, recorded: Samples | None = None) -> str | None:
     """Why the voice in an utterance's ``samples`` cannot be used; None where it can. ``recorded``:
-    the same before the high-pass filter, which tilts what clipping made flat."""
+    before the high-pass filter, which tilts what clipping made flat."""
     clipped = clipped_share(samples if recorded is None else recorded)
     if clipped > MOST_CLIPPED:
         return f"its sound is clipped ({clipped:.0%} of it)"

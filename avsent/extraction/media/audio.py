@@ -1,5 +1,4 @@
-"""Sound of one stream as continuous samples with exact times, by default 16 kHz mono, and the
-high-pass filter that comes before speech detection, checks and features."""
+"""Sound of one stream as continuous samples with exact times, by default 16 kHz mono."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,32 +16,25 @@ DRIFT_TOLERANCE_S = 0.040
 """How far timestamps may stray from the count of samples before sound is padded or cut: containers
 round times to milliseconds, codecs to their frame length."""
 CANCELLED, SOUND_AGAIN = 0.1, 0.6
-"""Power of the channels' mean over that of the strongest channel: below the first, channels of
-opposite phase cancel, or many quiet ones dilute a voice, and the strongest channel is used until
-the second is reached. Equal channels have 1, one loud channel of two has 1/4."""
+"""Power of the channels' mean over that of the strongest: below the first, channels cancel or
+dilute each other, and the strongest is used until the second is reached. Equal channels have 1."""
 LEAST_POWER = 1e-7  # -70 dBFS: below, nothing is decided
 FADE_SAMPLES = SAMPLE_RATE_HZ // 50  # from one mix to the next, so that nothing clicks
 
 
 class HighPass:
     """Removes offset, rumble and hum, keeps voices: an elliptic filter of order 5, causal (0.1 dB
-    ripple above 80 Hz, -27 dB at 60 Hz, at least -40 dB below 50 Hz, nothing at 0 Hz).
-
-    To be called with consecutive chunks; their sizes do not matter. The first sample counts as
-    having lasted for ever, so that an offset makes no click.
-    """
+    ripple above 80 Hz, -27 dB at 60 Hz, at least -40 dB below 50 Hz). It comes before speech
+    detection, checks and features. Takes consecutive chunks; their sizes do not matter."""
 
     def __init__(self) -> None:
         self._sections: Any = None
 
     def __call__(self, samples: Samples) -> Samples:
-        """The filtered ``samples`` [N], N ≥ 1."""
         from scipy import signal  # slow to import
 
         if self._sections is None:
-            self._sections = signal.ellip(
-                5, 0.1, 40, 80, "highpass", fs=SAMPLE_RATE_HZ, output="sos"
-            )
+            self._sections = signal.ellip(5, 0.1, 40, 80, "high", fs=SAMPLE_RATE_HZ, output="sos")
             self._state = signal.sosfilt_zi(self._sections) * samples[0]
         filtered, self._state = signal.sosfilt(self._sections, samples, zi=self._state)
         return np.asarray(filtered, np.float32)
@@ -65,7 +57,8 @@ class Downmix:
                 self._used = None
             elif before is None or powers[before] < CANCELLED * powers[strongest]:
                 self._used = strongest
-        last, mix = (mean if used is None else channels[used] for used in (before, self._used))
+        last = mean if before is None else channels[before]
+        mix: Samples = mean if self._used is None else channels[self._used]
         if before == self._used:
             return mix
         fade = np.minimum(np.arange(mix.size, dtype=np.float32) / FADE_SAMPLES, 1)
