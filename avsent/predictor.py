@@ -61,7 +61,10 @@ def assemble(
     # The user's utterances may overlap, and the one that ends first is encoded first.
     items = sorted(encoded, key=lambda item: (item.segment.start_s, item.segment.end_s))
     if not facts.silent:
-        items = [item for item in items if not item.features.provisional]
+        spoken = any(not item.features.provisional for item in items)
+        items = [
+            i for i in items if not (i.features.provisional and (spoken or not i.features.speaks))
+        ]
     warnings = facts.warnings
     if options.utterances is not None:
         end_s, count = facts.duration_s, len(items)

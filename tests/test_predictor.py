@@ -30,6 +30,7 @@ from avsent.extraction.extractor import (
 from avsent.extraction.faces.tracking import FaceTracker
 from avsent.extraction.features.face import face_features
 from avsent.extraction.features.voice import audio_features
+from avsent.extraction.media.audio import HighPass
 from avsent.extraction.media.events import Frame, Sound
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.segmentation import EnergySpeechDetector
@@ -86,7 +87,7 @@ def test_features_are_those_of_the_whole_file_at_once() -> None:
             elif isinstance(event, Sound):
                 sounds.append(event)
     origin_s = sounds[0].start_s
-    samples = np.concatenate([sound.samples for sound in sounds])
+    samples = HighPass()(np.concatenate([sound.samples for sound in sounds]))
     assert len(streamed) == 4
     for features in streamed:
         start_s, end_s = features.segment.start_s, features.segment.end_s
@@ -153,7 +154,8 @@ def test_windows_are_forgotten_when_sound_begins(
     result = predictor.predict(late)
     assert len(result.utterances) > 10
     assert all(u.start_s > 11.5 for u in result.utterances)
-    assert all(u.modalities["audio"].effective for u in result.utterances)
+    # One short utterance (0.5 s) has too few pauses: its voice counts as drowned.
+    assert sum(u.modalities["audio"].effective for u in result.utterances) > 10
     assert not any("face alone" in warning for warning in result.warnings)
 
 
@@ -295,6 +297,14 @@ def test_provisional_utterances_count_only_in_a_silent_file(decider: Decider) ->
     assert len(assemble(decider, some, facts).utterances) == 3
     silent = dataclasses.replace(facts, silent=True)
     assert len(assemble(decider, some, silent).utterances) == 4
+    windows = [
+        dataclasses.replace(
+            one, features=dataclasses.replace(one.features, provisional=True, speaks=number == 2)
+        )
+        for number, one in enumerate(some)
+    ]
+    assert len(assemble(decider, windows, facts).utterances) == 1
+    assert len(assemble(decider, [*windows[1:], some[0]], facts).utterances) == 1
 
 
 def test_a_bad_file_of_utterances(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class BatchConfig:
 def config_of(work: Work) -> BatchConfig:
     """The configuration of a batch.
 
-    Raises CheckpointError if there is no such checkpoint, InputError if there is no such landmarks file.
+    Raises CheckpointError if there is no such checkpoint, InputError for a file of landmarks.
     """
     path, options = checkpoint_folder(work.checkpoint) / CONFIG_FILE, work.options
     try:

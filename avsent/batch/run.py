@@ -99,7 +99,7 @@ def run_batch(
 
     ``make_engine`` is called only if there is something to do, and ``prepare`` a while before it.
     Raises InputError if there are no media files, OutputError if ``out`` cannot be written, or
-    another batch is at work on it, CheckpointError or UsageError if the model or an option is wrong.
+    another batch is at work on it, CheckpointError or UsageError for a wrong model or option.
     """
     options = options or BatchOptions()
     config = config_of(options.work)

@@ -5,30 +5,33 @@ handed out as soon as both streams have passed its end, and everything before it
 memory does not grow with the length of the video.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import BoundariesError, MediaError
 from avsent.extraction.buffers import RecentFaces, RecentSound
-from avsent.extraction.faces.active_speaker import choose_faces, sound_envelope
+from avsent.extraction.faces.active_speaker import choose_faces, mouth_speaks, sound_envelope
 from avsent.extraction.faces.geometry import FaceObservation, Sighting
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
 from avsent.extraction.features.face import FaceConfig, FaceFeatures, NeutralFace, face_features
 from avsent.extraction.features.quality import face_fault, voice_fault
 from avsent.extraction.features.voice import AudioConfig, AudioFeatures, audio_features
-from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sound
+from avsent.extraction.media.audio import HighPass
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Samples, Sound
 from avsent.extraction.media.reader import MediaReader, prefetch
 from avsent.extraction.media.tracks import WORDS, names
 from avsent.extraction.utterances import segmentation
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
 from avsent.extraction.utterances.segmentation import Segment, SpeechDetector
-from avsent.options import PredictOptions
+from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 
 MAX_LAG_S = 30.0  # a stream that lies further behind the other has ended: it is not waited for
@@ -36,6 +39,7 @@ JUDGING_S = 2.0
 """Speech is detected in batches: an utterance is final this much after its end, at the latest."""
 MAX_OPEN_S = MAX_LAG_S + segmentation.MAX_UTTERANCE_S + JUDGING_S
 """Faces are kept no longer than this for an utterance that may still be open."""
+STILL_S = 2.0  # a mouth that has not moved for so long is that of a photo
 MIN_FACE_SHARE = 0.2
 """A face found in a smaller share of an utterance's analysed frames is not used."""
 
@@ -52,8 +56,9 @@ class FeatureConfig:
 class UtteranceFeatures:
     """One utterance: its features by modality, None where a modality is missing.
 
-    ``provisional``: a window of a file in which no sound was heard so far. It is used only if the
-    whole file turns out to be silent (:attr:`Extraction.silent`).
+    ``provisional``: a window of a file in which no speech was found so far. It is used only if the
+    whole file turns out to be silent (:attr:`Extraction.silent`), or to have no speech while the
+    face ``speaks``.
     """
 
     segment: Segment
@@ -62,35 +67,39 @@ class UtteranceFeatures:
     face: FaceFeatures | None
     warnings: tuple[str, ...] = ()
     provisional: bool = False
+    speaks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentedSound:
-    """A chunk of sound, and what is known after it: the utterances that became final, the earliest
-    start of one to come, and whether anything so far was louder than silence."""
+    """A chunk of sound, filtered (:class:`HighPass`) and as ``recorded``, and what is known after
+    it: the utterances that became final, the earliest start of one to come, and whether anything
+    so far was louder than silence."""
 
     sound: Sound
+    recorded: Samples
     segments: list[Segment]
     open_since_s: float
     audible: bool
 
 
 def segmented(
-    reader: MediaReader, detector: SpeechDetector | None
+    events: Iterable[Any], detector: SpeechDetector | None
 ) -> Generator[Frame | SegmentedSound | Damage, None, None]:
-    """The reader's events, its sound cut into utterances by voice activity."""
-    segmenter = segmentation.SpeechSegmenter(detector)
+    """The events of a reader, its sound cut into utterances by voice activity."""
+    segmenter, high_pass = segmentation.SpeechSegmenter(detector), HighPass()
     end_s: float | None = None
-    for event in reader:
+    for event in events:
         if not isinstance(event, Sound):
             yield event
             continue
         end_s = event.start_s + event.samples.size / SAMPLE_RATE_HZ
-        segments = segmenter.push(event.start_s, event.samples)
-        yield SegmentedSound(event, segments, segmenter.open_since_s, segmenter.heard)
+        sound = Sound(event.start_s, high_pass(event.samples))
+        segments, since_s = segmenter.push(event.start_s, sound.samples), segmenter.open_since_s
+        yield SegmentedSound(sound, event.samples, segments, since_s, segmenter.heard)
     if end_s is not None:
-        rest = Sound(end_s, np.zeros(0, dtype=np.float32))
-        yield SegmentedSound(rest, segmenter.flush(), end_s, segmenter.heard)
+        rest, nothing = segmenter.flush(), np.zeros(0, dtype=np.float32)
+        yield SegmentedSound(Sound(end_s, nothing), nothing, rest, end_s, segmenter.heard)
 
 
 def track_features(
@@ -161,15 +170,19 @@ class Extraction:
         self._windows = None if self._given else segmentation.WindowSegmenter()
         # Utterances whose end was not yet reached; True: a provisional window.
         self._waiting = [(segment, False) for segment in segments or ()]
-        self._yielded = {False: 0, True: 0}  # by the same
+        self._yielded: Counter[tuple[bool, bool]] = Counter()  # by provisional and speaks
+        self._spoken = False  # speech was found
         self._heard_s = self._seen_s = self._open_since_s = 0.0  # how far the streams have come
-        self._sound = RecentSound(config.audio.sample_rate_hz)
+        self._damage: dict[tuple[str, str], list[str]] = {}  # times, by stream and reason
+        self._sound, self._recorded = (RecentSound(config.audio.sample_rate_hz) for _ in range(2))
         self._faces = RecentFaces()
         self._neutrals: dict[int, NeutralFace] = {}
         self._live_tracks: set[int] = set()
 
     def __iter__(self) -> Generator[UtteranceFeatures, None, None]:
-        with self._open() as reader:
+        rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
+        self._still_frames = STILL_S * rate_hz
+        with self._open(rate_hz) as reader:
             media = reader.media
             has_audio, has_video = media.audio is not None, media.video is not None
             tracker = FaceTracker(self._options.landmarks) if has_video else None
@@ -192,7 +205,7 @@ class Extraction:
                     yield from self._complete(_reached(self._heard_s, self._seen_s))
                     self._forget()
                     self._report(reader.position_s, media.duration_s)
-            if self._windows is not None and self.silent:
+            if self._windows is not None and not self._spoken:
                 self._waiting += [(segment, True) for segment in self._windows.flush()]
             yield from self._complete(np.inf)
             self.duration_s = reader.duration_s
@@ -202,9 +215,8 @@ class Extraction:
             self._warn_of_missing(has_audio, tracker)
             self._report(self.duration_s, self.duration_s)
 
-    def _open(self) -> MediaReader:
+    def _open(self, rate_hz: float) -> MediaReader:
         """The file with the tracks asked for; by default with the first sound track with speech."""
-        rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
         threads = None if self._options.threads is None else 1
         opened = partial(MediaReader, self.path, analysis_rate_hz=rate_hz, threads=threads)
         asked = self._options.asked_tracks
@@ -214,7 +226,8 @@ class Extraction:
             read = reader.media.chosen[kind]
             if read and kind not in self._options.asked_tracks:
                 what = f"{len(tracks)} {WORDS[kind]} tracks"
-                if kind == "audio" and (spoken := self._spoken(read[0], len(tracks))) != read[0]:
+                spoken = self._track_with_speech(read[0], len(tracks)) if kind == "audio" else 0
+                if spoken not in (0, read[0]):
                     what = f"no speech in sound track {names(tracks, read)}"
                     read = asked[kind] = [spoken]
                 others = names(tracks, [n for n in range(1, len(tracks) + 1) if n not in read])
@@ -226,16 +239,15 @@ class Extraction:
             reader = opened(asked=asked)
         return reader
 
-    def _spoken(self, first: int, count: int) -> int:
+    def _track_with_speech(self, first: int, count: int) -> int:
         """The first of ``count`` sound tracks with speech, beginning with ``first``; that one if
         none has."""
         self._detector = self._detector or segmentation.default_detector()
         number: int
         for number in (first, *range(1, first), *range(first + 1, count + 1)):
-            segmenter = segmentation.SpeechSegmenter(self._detector)
             with suppress(MediaError), MediaReader(self.path, asked={"audio": [number]}) as reader:
-                sound = (e for e in reader.in_colour(()) if isinstance(e, Sound))
-                if any(segmenter.push(e.start_s, e.samples) for e in sound) or segmenter.flush():
+                heard = segmented(reader.in_colour(()), self._detector)
+                if any(isinstance(event, SegmentedSound) and event.segments for event in heard):
                     return number
         return first
 
@@ -264,15 +276,17 @@ class Extraction:
         if self._options.sightings:
             self.sightings += [Sighting(face.track, frame.time_s, face.box) for face in found]
         self._seen_s = frame.time_s
-        if self._windows is not None and self.silent:
+        if self._windows is not None and not self._spoken:
             self._waiting += [(s, True) for s in self._windows.push(frame.time_s, bool(found))]
 
     def _take_sound(self, chunk: SegmentedSound) -> None:
         self._sound.add(chunk.sound.start_s, chunk.sound.samples)
+        self._recorded.add(chunk.sound.start_s, chunk.recorded)
         self._heard_s = self._sound.end_s
         self._open_since_s = chunk.open_since_s
-        if chunk.audible and self.silent:
-            self.silent = False
+        self.silent = self.silent and not chunk.audible and not chunk.segments
+        if chunk.segments and not self._spoken:
+            self._spoken = True
             self._waiting = [(segment, window) for segment, window in self._waiting if not window]
         self._waiting += [(segment, False) for segment in chunk.segments]
 
@@ -284,7 +298,7 @@ class Extraction:
                 f"{self.path}: {stream} damaged{when} ({damage.reason}); repair the file, or leave "
                 "out --strict to use what decodes"
             )
-        self.warnings.append(f"{stream}{when}: {damage.reason}")
+        self._damage.setdefault((stream, damage.reason), []).append(when)
 
     def _complete(self, known_s: float) -> Iterator[UtteranceFeatures]:
         """Hand out the waiting utterances that end before ``known_s``."""
@@ -293,42 +307,56 @@ class Extraction:
             return
         self._waiting = [item for item in self._waiting if item[0].end_s > known_s]
         for segment, window in ready:
-            self._yielded[window] += 1
             yield from self._features(segment, window)
 
     def _features(self, segment: Segment, window: bool) -> Iterator[UtteranceFeatures]:
         """One utterance for each face that is chosen in it; one without a face where none is."""
         check = self._options.check
         samples, sound_start_s = self._sound.between(segment.start_s, segment.end_s)
+        recorded, _ = self._recorded.between(segment.start_s, segment.end_s)
         audio = audio_features(samples, sound_start_s, self._config.audio)
         rate_hz = self._config.audio.sample_rate_hz
         envelope_s, envelope = sound_envelope(samples, sound_start_s, rate_hz)
         frames, observations = self._faces.between(segment.start_s, segment.end_s)
-        heard = None if audio is None else envelope
+        heard = None if audio is None or (window and self.silent) else envelope
         chosen = choose_faces(observations, envelope_s, heard, self._options.face)
-        fault = voice_fault(samples) if audio is not None and check else None
+        audio = None if window else audio  # noise
+        fault = voice_fault(samples, recorded) if audio is not None and check else None
         audio = None if fault else audio
+        self.silent = self.silent and audio is None
+        speaker_only = check and audio is not None and self._options.face is FaceChoice.speaking
         tracks: list[int | None] = [*chosen] or [None]
         for track in tracks:
             own = [o for o in observations if o.track == track]
             face, warnings = track_features(own, frames, check=check)
+            speaks = window and face is not None and mouth_speaks(own)
+            if window and not (speaks or self.silent):
+                continue
+            photo = speaker_only and own and self._neutrals[own[0].track].still(self._still_frames)
+            if face is not None and photo:
+                face = None
+                warnings.append("its mouth never moves: the face is not used")
             if fault:
                 warnings.append(f"{fault}: the voice is not used")
             elif audio is None and not window:
                 warnings.append("no voice is heard in it")
             track = None if face is None else track
-            yield UtteranceFeatures(segment, track, audio, face, tuple(warnings), window)
+            self._yielded[window, speaks] += 1
+            yield UtteranceFeatures(segment, track, audio, face, tuple(warnings), window, speaks)
 
     def _forget(self) -> None:
         """Drop sound and faces that no utterance to come can need."""
         needed_s = min((segment.start_s for segment, _ in self._waiting), default=np.inf)
         if self._windows is not None:
+            oldest_s = 0.0
             if self._heard_s < np.inf:
                 seen_s = self._seen_s if self._seen_s < np.inf else 0.0
                 needed_s = min(needed_s, max(self._open_since_s, seen_s - MAX_OPEN_S))
-            if self.silent:
-                needed_s = min(needed_s, self._windows.open_since_s)
+                oldest_s = self._heard_s - MAX_OPEN_S  # the pictures may have ended
+            if not self._spoken:
+                needed_s = min(needed_s, max(self._windows.open_since_s, oldest_s))
         self._sound.forget(min(needed_s, self._heard_s))
+        self._recorded.forget(min(needed_s, self._heard_s))
         self._faces.forget(min(needed_s, self._seen_s))
 
     def _report(self, completed_s: float, total_s: float | None) -> None:
@@ -338,15 +366,20 @@ class Extraction:
 
     def _warn_of_missing(self, has_audio: bool, tracker: FaceTracker | None) -> None:
         """Warn of faces, sound or utterances that the file as a whole lacks."""
-        found = self._yielded[self.silent and not self._given]
+        for (stream, reason), times in self._damage.items():
+            places = f", the first of {len(times)} places" if len(times) > 1 else ""
+            self.warnings.append(f"{stream}{times[0]}{places}: {reason}")
+        unheard = not self._given and not self._spoken
+        found = self._yielded[unheard, unheard] + self.silent * self._yielded[unheard, False]
         neither = not found and not self._given and not self.tracks
         if tracker is not None and not self.tracks and not neither:
             judged = ": judged by the voice alone" if found and not self.silent else ""
             least = tracker.search.smallest_px
             small = f" (under {least} pixels none is looked for: crop the video)" if least else ""
             self.warnings.append(f"no face found{small}{judged}")
-        if self.silent:
+        if self.silent or (found and unheard):
             what = "the sound is silent" if has_audio else "there is no sound"
+            what = what if self.silent else "no speech is heard, but a mouth moves"
             judged = ": judged by the face alone" if found and self.tracks else ""
             how = ", in windows of at most 8 s" if judged and not self._given else ""
             self.warnings.append(f"{what}{judged}{how}")

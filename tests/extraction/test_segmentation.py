@@ -72,7 +72,7 @@ def test_silence_does_not_depend_on_the_chunks(sizes: list[int], place: int) -> 
 def test_given_utterances_change_nothing_about_silence(tmp_path: Path) -> None:
     """One frame of a click is not silence, whether the utterances are found or given."""
     click = np.zeros(SAMPLE_RATE_HZ, np.float32)
-    click[8000 : 8000 + FRAME_SAMPLES] = 10 ** (-55 / 20)
+    click[8000 : 8000 + FRAME_SAMPLES] = 10 ** (-53 / 20) * np.sign(np.sin(np.arange(512) / 10))
     path = write_sound(tmp_path / "click.wav", click, codec="pcm_s16le")
     boundaries = tmp_path / "given.csv"
     boundaries.write_text("start_s,end_s\n0.2,0.8\n", encoding="utf-8")

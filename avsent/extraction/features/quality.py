@@ -47,9 +47,10 @@ FINE_PX, COARSE_PX = 1.0, 3.0
 LEAST_DETAIL = 1e-4  # keeps the ratio finite for a picture of a single grey
 
 
-def voice_fault(samples: Samples) -> str | None:
-    """Why the voice in an utterance's ``samples`` cannot be used; None where it can."""
-    clipped = clipped_share(samples)
+def voice_fault(samples: Samples, recorded: Samples | None = None) -> str | None:
+    """Why the voice in an utterance's ``samples`` cannot be used; None where it can. ``recorded``:
+    before the high-pass filter, which tilts what clipping made flat."""
+    clipped = clipped_share(samples if recorded is None else recorded)
     if clipped > MOST_CLIPPED:
         return f"its sound is clipped ({clipped:.0%} of it)"
     if clipped > MUCH_CLIPPED:

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
 FLOOR_DB = 45.0  # power further below the utterance's peak counts as silence
-SILENCE_DBFS = -60.0  # without a louder frame an utterance has no voice: the modality is missing
+SILENCE_DBFS = -90.0  # without a louder frame an utterance has no voice: the modality is missing
 MIN_FRAMES = 16  # fewer frames (0.16 s) count as no voice
 
 PITCH_STATISTICS = (

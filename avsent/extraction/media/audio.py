@@ -15,6 +15,54 @@ MAX_FILL_SAMPLES = SAMPLE_RATE_HZ
 DRIFT_TOLERANCE_S = 0.040
 """How far timestamps may stray from the count of samples before sound is padded or cut: containers
 round times to milliseconds, codecs to their frame length."""
+CANCELLED, SOUND_AGAIN = 0.1, 0.6
+"""Power of the channels' mean over that of the strongest: below the first, channels cancel or
+dilute each other, and the strongest is used until the second is reached. Equal channels have 1."""
+LEAST_POWER = 1e-7  # -70 dBFS: below, nothing is decided
+FADE_SAMPLES = SAMPLE_RATE_HZ // 50  # from one mix to the next, so that nothing clicks
+
+
+class HighPass:
+    """Removes offset, rumble and hum, keeps voices: an elliptic filter of order 5, causal (0.1 dB
+    ripple above 80 Hz, -27 dB at 60 Hz, at least -40 dB below 50 Hz). It comes before speech
+    detection, checks and features. Takes consecutive chunks; their sizes do not matter."""
+
+    def __init__(self) -> None:
+        self._sections: Any = None
+
+    def __call__(self, samples: Samples) -> Samples:
+        from scipy import signal  # slow to import
+
+        if self._sections is None:
+            self._sections = signal.ellip(5, 0.1, 40, 80, "high", fs=SAMPLE_RATE_HZ, output="sos")
+            self._state = signal.sosfilt_zi(self._sections) * samples[0]
+        filtered, self._state = signal.sosfilt(self._sections, samples, zi=self._state)
+        return np.asarray(filtered, np.float32)
+
+
+class Downmix:
+    """Mixes channels to one: their mean, or the strongest one where the mean cancels."""
+
+    def __init__(self) -> None:
+        self._used: int | None = None  # the channel in use, None for the mean
+
+    def __call__(self, channels: Samples) -> Samples:
+        """The mix [N] of the next stretch ``channels`` [C, N]."""
+        mean, before = channels.mean(axis=0), self._used
+        powers = channels.var(axis=1)  # without the offset
+        strongest = int(powers.argmax())
+        if powers[strongest] > LEAST_POWER:
+            share = mean.var() / powers[strongest]
+            if share >= (CANCELLED if before is None else SOUND_AGAIN):
+                self._used = None
+            elif before is None or powers[before] < CANCELLED * powers[strongest]:
+                self._used = strongest
+        last = mean if before is None else channels[before]
+        mix: Samples = mean if self._used is None else channels[self._used]
+        if before == self._used:
+            return mix
+        fade = np.minimum(np.arange(mix.size, dtype=np.float32) / FADE_SAMPLES, 1)
+        return np.asarray(last + fade * (mix - last), np.float32)
 
 
 class SoundTrack:
@@ -39,6 +87,7 @@ class SoundTrack:
         self._held_samples = 0
         channels = () if layout is None else (av.AudioLayout(layout).nb_channels,)
         self._channels: tuple[int, ...] = channels  # leading axis of the samples
+        self._mix = Downmix()
         self._cut = 0  # samples still to be dropped after an overlap
         self._silence_left_s = events.MAX_SILENCE_S
         self._anchor_s = 0.0  # time of the last anchor, and length of the sound fed since then
@@ -85,6 +134,11 @@ class SoundTrack:
             yield from self._log.failed(self.position_s, "the sound cannot be resampled")
             return
         yield from self._anchor(frame, other_s)
+        setup = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        if setup != self._setup:
+            self._flush_resampler()
+            yield from self._chunks(everything=True)
+            self._setup, self._mix = setup, Downmix()
         try:
             resampled = self._resampler_for(frame).resample(frame)
         except (av.FFmpegError, ValueError):
@@ -139,15 +193,13 @@ class SoundTrack:
                 yield self._deliver(np.zeros((*self._channels, part), np.float32))
 
     def _resampler_for(self, frame: av.AudioFrame) -> av.AudioResampler:
-        channels = frame.layout.nb_channels
-        setup = (frame.format.name, channels, frame.sample_rate)
-        if self._resampler is None or setup != self._setup:
-            self._flush_resampler()
-            # FFmpeg's own mix of stereo to mono is 3 dB louder for float codecs than for integer
-            # ones, so stereo is kept here and averaged in `_hold`.
-            layout = self._layout or ("mono" if channels == 1 else "stereo")
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self._rate_hz)
-            self._setup = setup
+        if self._resampler is None:
+            # All channels are kept: FFmpeg's own mix is louder for float codecs than for integer
+            # ones, and drops a fourth channel without a name as a subwoofer.
+            usual = {1: "mono", 2: "stereo"}.get(frame.layout.nb_channels, frame.layout)
+            layout: Any = self._layout or usual
+            # "flt", packed: PyAV crashes at eight planes or more.
+            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate_hz)
         return self._resampler
 
     def _flush_resampler(self) -> None:
@@ -161,10 +213,8 @@ class SoundTrack:
         for frame in frames:
             if frame is None:  # flushing a resampler that had nothing to do
                 continue
-            planes: Any = frame.to_ndarray()
-            samples = planes
-            if self._layout is None:
-                samples = planes[0] if planes.shape[0] == 1 else planes.mean(axis=0)
+            packed: Any = frame.to_ndarray()
+            samples = packed.reshape(-1, frame.layout.nb_channels).T
             dropped = min(self._cut, samples.shape[-1])
             self._cut -= dropped
             samples = samples[..., dropped:]
@@ -184,7 +234,8 @@ class SoundTrack:
         self._held = [joined[..., whole:].copy()] if whole < count else []
         self._held_samples = count - whole
         for begin in range(0, whole, CHUNK_SAMPLES):
-            yield self._deliver(joined[..., begin : min(begin + CHUNK_SAMPLES, whole)])
+            part = joined[..., begin : min(begin + CHUNK_SAMPLES, whole)]
+            yield self._deliver(part if self._layout else self._mix(part))
 
     def _deliver(self, samples: Samples) -> Sound:
         assert self._start_s is not None

@@ -35,8 +35,6 @@ sound that there is (some codecs leave silence out). A small file must not becom
 
 MAX_STEP_BACK_S = 10.0  # a stream that falls back further than this has restarted its clock
 
-MAX_DAMAGE_EVENTS = 20  # most damage reported of one stream
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -83,14 +81,12 @@ class DamageLog:
     def __init__(self, stream: str) -> None:
         self._stream = stream
         self._in_run = False
-        self.count = 0
 
     def failed(self, time_s: float | None, reason: str) -> list[Damage]:
         """The Damage to report for this failure; none while a run of failures lasts."""
-        if self._in_run or self.count >= MAX_DAMAGE_EVENTS:
+        if self._in_run:
             return []
         self._in_run = True
-        self.count += 1
         return [Damage(self._stream, time_s, reason)]
 
     def recovered(self) -> None:

@@ -187,8 +187,8 @@ class EnergySpeechDetector:
 def default_detector() -> SpeechDetector:
     """silero-vad, or the energy-based fallback (see ``name``) if it cannot be loaded.
 
-    Raises MemoryError if there is not enough memory to load it. With the fallback, a batch would silently
-    keep a poorer result.
+    Raises MemoryError where memory lacks: with the fallback, a batch would silently keep a poorer
+    result.
     """
     try:
         return SileroSpeechDetector()
@@ -231,6 +231,9 @@ MAX_UTTERANCE_S = 15.0
 SPLIT_FROM_S, SPLIT_TO_S = 4.0, 11.0  # after the start; both parts have at least 3.9 s
 SMOOTHING_FRAMES = 9  # 0.29 s: finds the middle of a pause, not a quiet frame inside a word
 SILENCE_POWER = 10 ** (-60.0 / 10)  # -60 dBFS; sound without a louder frame is silent
+LEVEL_PERCENTILE = 75.0  # of the powers in a batch: speech raises its level, a click does not
+ORDINARY_POWER = 10 ** (-45.0 / 10)  # of the loudest batch: quieter recordings are amplified …
+MOST_GAIN = 10 ** (40.0 / 20)  # … for the detector alone, to that level, by 40 dB at most
 
 MAX_WINDOW_S = 8.0
 WINDOW_TAIL_S = 1.0  # no shorter window is left at the end: the last two are halves instead
@@ -268,6 +271,7 @@ class SpeechSegmenter:
         self._received = 0  # samples since the origin
         self._rest: Samples = np.zeros(0, np.float32)  # samples that do not yet fill a batch
         self._frames = 0  # frames judged since the origin
+        self._loudest = 0.0  # power of the loudest batch of these
         self._speaking = False
         self._first: int | None = None  # frame that begins the open stretch, if one is open …
         self._end = -FRAME_SAMPLES  # … the one after its last speech (none yet: long ago) …
@@ -327,6 +331,10 @@ class SpeechSegmenter:
     def _judge(self, frames: Samples, powers: NDArray[np.float64], final: list[Segment]) -> None:
         """Judge the next frames [F, FRAME_SAMPLES], whose powers [F] are given."""
         detector = self._detector
+        self._loudest = max(self._loudest, float(np.percentile(powers, LEVEL_PERCENTILE)))
+        if self._loudest < ORDINARY_POWER:
+            gain = min((ORDINARY_POWER / max(self._loudest, 1e-20)) ** 0.5, MOST_GAIN)
+            frames = (frames * np.float32(gain)).clip(-1, 1)
         probabilities = [0.0] * len(frames) if detector is None else detector.probabilities(frames)
         for probability, level in zip(probabilities, powers.tolist(), strict=True):
             self._take(probability, level, final)

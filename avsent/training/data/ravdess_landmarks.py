@@ -21,6 +21,7 @@ from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.faces.landmarks import smooth_landmarks
 from avsent.extraction.features.face import FaceFeatures, NeutralFace, face_features
 from avsent.extraction.features.voice import audible_power, prosody_of
+from avsent.extraction.media.audio import HighPass
 from avsent.extraction.media.video import FrameSampler
 from avsent.extraction.utterances import segmentation
 from avsent.files import file_sha256
@@ -103,6 +104,7 @@ def read_ravdess(
             raise DatasetError(f"{sound_file}: cannot be read; restore the file") from error
         if rate_hz != config.audio.sample_rate_hz:
             raise DatasetError(f"{sound_file}: {rate_hz} Hz; resample it to 16000 Hz")
+        samples = HighPass()(samples)
         start_s, end_s = _speech_span(samples, rate_hz, detector)
         span = slice(round(start_s * rate_hz), round(end_s * rate_hz))
         speech = samples[span]
