@@ -59,11 +59,9 @@ def _read(path: Path) -> str:
 
 
 def torch_device(device: str) -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-
-    Raises UsageError if it is none of these, this machine has no such device, or the process was
-    forked (see :func:`refuse_forked_gpu`).
-    """
+    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageError if it
+    is none of these, this machine has no such device, or the process was forked (see
+    :func:`refuse_forked_gpu`)."""
     import torch
 
     if device != "cpu":

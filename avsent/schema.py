@@ -136,10 +136,8 @@ def read_json(
 def read_object(
     path: Path, error_class: type[AvsentError], remedy: str, *, max_bytes: int | None = None
 ) -> dict[str, Any]:
-    """The object in a JSON file; ``remedy`` ends the messages.
-
-    Raises ``error_class`` where the file cannot be read, is larger than ``max_bytes`` or damaged.
-    """
+    """The object in a JSON file; ``remedy`` ends the messages. Raises ``error_class`` where the
+    file cannot be read, is larger than ``max_bytes`` or damaged."""
     try:
         if max_bytes is not None and path.stat().st_size > max_bytes:
             raise ValueError("it is far too large")

@@ -19,11 +19,9 @@ WARNING = f"--adapt {Adapt.corpus}: "
 
 
 def conclude_all(journal: Journal, done: Sequence[JournalEntry], work: Work) -> Iterator[str]:
-    """Decide again on every file; yields the name of each as soon as its new result is kept.
-
-    Raises UsageError if the model has no experts, and so no mean to be measured from, OutputError
-    if the journal is damaged.
-    """
+    """Decide again on every file; yields the name of each as soon as its new result is kept. Raises
+    UsageError if the model has no experts, and so no mean to be measured from, OutputError if the
+    journal is damaged."""
     predictor = Predictor.load(work.checkpoint, device="cpu")
     with damage_reported():
         analyses = [_analysis(journal.stored(entry.name), work) for entry in done]

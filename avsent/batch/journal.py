@@ -151,10 +151,8 @@ class Stored:
 
 
 class Journal:
-    """An open journal; a context manager.
-
-    Raises OutputError if it cannot be read or written, by any method.
-    """
+    """An open journal; a context manager. Raises OutputError if it cannot be read or written, by
+    any method."""
 
     def __init__(self, out: Path, *, write: bool) -> None:
         """Open OUT's journal; with ``write`` it is made where there is none."""
@@ -505,10 +503,8 @@ HOLDER_NAME = "lock-holder"
 
 @contextlib.contextmanager
 def exclusive(out: Path) -> Iterator[None]:
-    """Lock OUT inside the block.
-
-    Raises OutputError if another batch holds the lock, or it cannot be written.
-    """
+    """Lock OUT inside the block. Raises OutputError if another batch holds the lock, or it cannot
+    be written."""
     folder = out / FOLDER_NAME
     prepare_folder(folder)
     # One second, because --status takes the lock for a moment to see whether a batch is at work.

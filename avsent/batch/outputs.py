@@ -67,9 +67,7 @@ def batch_results(journal: Journal, config: BatchConfig) -> BatchResults:
 
 def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResults) -> bool:
     """Write the tables and the summary; returns False if nothing changed since the last time.
-
-    Raises OutputError if one cannot be written.
-    """
+    Raises OutputError if one cannot be written."""
     parquet = importlib.util.find_spec("pyarrow") is not None
     names = [CSV_NAME, SUMMARY_NAME, *([PARQUET_NAME] if parquet else [])]
     files = [out / name for name in names]

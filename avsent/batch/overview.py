@@ -346,9 +346,7 @@ class Pages:
 
     def write(self, entry: JournalEntry, stored: Stored) -> None:
         """Write the page of a file unless it is up to date, or cannot be written under its name.
-
-        Raises OutputError if no page can be written, or the result is damaged.
-        """
+        Raises OutputError if no page can be written, or the result is damaged."""
         media = None if self._folder is None else self._folder / entry.name
         if media is not None and not media.is_file():
             media = None

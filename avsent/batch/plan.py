@@ -58,10 +58,8 @@ class BatchConfig:
 
 
 def config_of(work: Work) -> BatchConfig:
-    """The configuration of a batch.
-
-    Raises CheckpointError if there is no such checkpoint, InputError for a file of landmarks.
-    """
+    """The configuration of a batch. Raises CheckpointError if there is no such checkpoint,
+    InputError if the file of landmarks cannot be read."""
     path, options = checkpoint_folder(work.checkpoint) / CONFIG_FILE, work.options
     try:
         checkpoint_sha256 = file_sha256(path)

@@ -48,10 +48,8 @@ class Status:
 
 
 def status_of(out: Path) -> Status:
-    """The status of the batch in ``out``.
-
-    Raises OutputError if there is none, or its journal cannot be read.
-    """
+    """The status of the batch in ``out``. Raises OutputError if there is none, or its journal
+    cannot be read."""
     at_work = is_held(out)
     with Journal(out, write=False) as journal:
         entries = journal.entries()

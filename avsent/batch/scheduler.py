@@ -55,10 +55,8 @@ class Scheduler:
     _losses: Counter[str] = field(init=False, default_factory=Counter)
 
     def run(self, engine: Engine) -> None:
-        """Process all jobs. If this raises, unfinished jobs are pending again.
-
-        Raises AvsentError if no file can be processed, or nothing can be written.
-        """
+        """Process all jobs. If this raises, unfinished jobs are pending again. Raises AvsentError
+        if no file can be processed, or nothing can be written."""
         self._queue.extend(self.plan.jobs)
         try:
             while self._queue or self._running:

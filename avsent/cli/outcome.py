@@ -58,11 +58,8 @@ def report_error(error: BaseException, *, debug: bool) -> int:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Write to standard output inside this block, and flush it.
-
-    Raises ReaderGoneError if the reader closed the pipe, OutputError if it cannot be written, as on
-    a full disk.
-    """
+    """Write to standard output inside this block, and flush it. Raises ReaderGoneError if the
+    reader closed the pipe, OutputError if it cannot be written, as on a full disk."""
     try:
         yield
         if sys.stdout is not None:  # None if it was closed from the start

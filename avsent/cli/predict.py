@@ -111,10 +111,8 @@ def warn_of(results: Iterable[tuple[int, Result]]) -> Iterator[tuple[int, Result
 def choose_destination(
     sources: Sequence[Path], format: Format | None, out: str | None, *, attention: bool
 ) -> Destination:
-    """What ``--format`` and ``-o`` mean for these sources.
-
-    Raises UsageError if the options contradict each other, or the format is unclear.
-    """
+    """What ``--format`` and ``-o`` mean for these sources. Raises UsageError if the options
+    contradict each other, or the format is unclear."""
     if out == "":
         raise UsageError("-o needs the name of a file or folder")
     out = None if out == "-" else out

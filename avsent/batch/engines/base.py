@@ -143,10 +143,8 @@ class Engine(ABC):
 
     @abstractmethod
     def wait(self, timeout_s: float) -> Events:
-        """Wait until something happens, at most ``timeout_s``, and return it.
-
-        Raises AvsentError if no worker can process any file: a model that cannot be loaded, say.
-        """
+        """Wait until something happens, at most ``timeout_s``, and return it. Raises AvsentError if
+        no worker can process any file: a model that cannot be loaded, say."""
 
     def _remove(self, worker: Any) -> None:
         """End one of the living workers at once, and forget it."""

@@ -130,10 +130,8 @@ def use_threads(threads: int) -> None:
 
 @contextlib.contextmanager
 def checked_content(job: base.Job) -> Iterator[str]:
-    """Yield the SHA-256 of the content; after the block the file must look as it did before.
-
-    Raises MediaError if the file is empty, cannot be read, or is being written.
-    """
+    """Yield the SHA-256 of the content; after the block the file must look as it did before. Raises
+    MediaError if the file is empty, cannot be read, or is being written."""
     before = _size_and_time(job.path)
     if before and before[0] == 0:
         raise MediaError(f"{job.path} is empty; copy it again from its source")

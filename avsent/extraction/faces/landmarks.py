@@ -50,9 +50,7 @@ def model_file(name: str) -> Path | None:
 
 def predictor_path(user_path: Path | None = None) -> Path:
     """Path of dlib's 68-point model: the user's file, or that of ``face_recognition_models``.
-
-    Raises InputError if the file is not there.
-    """
+    Raises InputError if the file is not there."""
     if user_path is not None:
         if not user_path.is_file():
             raise InputError(

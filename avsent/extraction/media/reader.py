@@ -332,10 +332,8 @@ class MediaReader:
         threads: int | None = None,
         asked: Asked | None = None,
     ) -> None:
-        """Open ``path``; ``threads`` and ``asked`` as for :func:`open_media`.
-
-        Raises MediaError, or ValueError for a rate that is not positive.
-        """
+        """Open ``path``; ``threads`` and ``asked`` as for :func:`open_media`. Raises MediaError, or
+        ValueError for a rate that is not positive."""
         sampler = FrameSampler(analysis_rate_hz)  # checks the rate before the file is touched
         self.media = media = open_media(Path(path), threads, asked)
         self._started = False

@@ -185,11 +185,9 @@ class EnergySpeechDetector:
 
 
 def default_detector() -> SpeechDetector:
-    """silero-vad, or the energy-based fallback (see ``name``) if it cannot be loaded.
-
-    Raises MemoryError where memory lacks: with the fallback, a batch would silently keep a poorer
-    result.
-    """
+    """silero-vad, or the energy-based fallback (see ``name``) if it cannot be loaded. Raises
+    MemoryError where memory lacks: with the fallback, a batch would silently keep a poorer
+    result."""
     try:
         return SileroSpeechDetector()
     except MemoryError:

@@ -1,20 +1,14 @@
 """Lists of labelled utterances of raw media: a manifest, or a published corpus in its own layout.
 
-A manifest is a CSV file with one labelled utterance per row, and media paths. Columns, in any
-order: ``video,start_s,end_s,speaker,split,label[,text][,emotion][,sentiment][,context]``; only
-``video`` and one of label, emotion and sentiment are required.
-
-MMSA (Mao et al. 2022; CMU-MOSI, CMU-MOSEI, CH-SIMS): ``label.csv`` with the columns video_id,
-clip_id, text, label[, label_T, label_A, label_V], annotation, mode, and beside it
-``Raw/<video_id>/<clip_id>.mp4``.
-
-MELD (Poria et al. 2019): dialogues of a TV series, one clip ``dia{D}_utt{U}.mp4`` per utterance;
-one CSV file per split, and the clips in the published folders. Dialogues are numbered anew in
-every split, so a clip is only looked for in the folders of its split.
-
-RAVDESS (Livingstone and Russo 2018): file names such as ``01-01-06-01-02-01-12.mp4`` state
-modality, vocal channel, emotion, intensity, statement, repetition, actor. Files may lie anywhere
-below the folder.
+- A manifest is a CSV file with one labelled utterance per row. Columns, in any order:
+  ``video,start_s,end_s,speaker,split,label[,text][,emotion][,sentiment][,context]``; ``video`` and
+  one of label, emotion and sentiment are required.
+- MMSA (Mao et al. 2022; CMU-MOSI, CMU-MOSEI, CH-SIMS): ``label.csv`` and, beside it,
+  ``Raw/<video_id>/<clip_id>.mp4``.
+- MELD (Poria et al. 2019): one CSV file per split, and clips ``dia{D}_utt{U}.mp4``. Dialogues are
+  numbered anew in every split, so a clip is only looked for in the folders of its split.
+- RAVDESS (Livingstone and Russo 2018): names such as ``01-01-06-01-02-01-12.mp4`` state modality,
+  vocal channel, emotion, intensity, statement, repetition, actor; files lie anywhere below.
 """
 
 import csv
