@@ -19,8 +19,7 @@ MAX_CONFIG_BYTES = 1_000_000
 """Of a checkpoint's configuration, and of the index of a folder of models."""
 MAX_TIME_S = 1e9
 """Thirty years: no file lasts longer, and a page would draw a time scale to its end."""
-MAX_WHOLE = 2**53
-"""Larger whole numbers are not exact in the JSON of other programs."""
+MAX_WHOLE = 2**53  # larger whole numbers are not exact in the JSON of other programs
 
 
 def build(

@@ -24,10 +24,8 @@ _SOUND = """
 """
 MEDIA_EXTENSIONS = frozenset((_VIDEO + _SOUND).split())
 """Extensions of media files, in any case; ``--glob`` replaces them."""
-_MOST_ENDINGS = 8
-"""Endings that a message lists, the most frequent first."""
-MAX_NAME_BYTES = 255
-"""Limit for one name, on about every file system."""
+_MOST_ENDINGS = 8  # endings that a message lists, the most frequent first
+MAX_NAME_BYTES = 255  # limit for one name, on about every file system
 _LATEST_NS = 2**63 - 1
 """The year 2262: what SQLite can hold. A broken clock may have set a later one."""
 _OUTPUT_EXTENSIONS = (*(format.extension for format in Format), "html")

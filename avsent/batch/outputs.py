@@ -30,8 +30,7 @@ CSV_NAME = "utterances.csv"
 PARQUET_NAME = "utterances.parquet"
 SUMMARY_NAME = "summary.json"
 SCHEMA = "avsent-batch/1"
-GROUP_ROWS = 50_000
-"""Rows of Parquet written at once: memory does not grow with the table."""
+GROUP_ROWS = 50_000  # rows of Parquet written at once: memory does not grow with the table
 _TABLES_KEY = "tables"
 _SENTIMENT = FIRST_COLUMNS.index("sentiment")
 _SCORE = FIRST_COLUMNS.index("score")

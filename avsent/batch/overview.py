@@ -36,8 +36,7 @@ FILE_NAME = "index.html"
 PAGES_NAME = "pages.json"
 STATES = (FileState.done, FileState.failed, FileState.running, FileState.pending)
 """The page has indices into this."""
-_SHADES = 10
-"""Colours of scores on each side of 0."""
+_SHADES = 10  # colours of scores on each side of 0
 _NAMED_MODELS = 3
 _FORMATS = (Format.json, Format.jsonl, *(f for f in Format if f not in ("json", "jsonl")))
 """The page links to a result in the first format that exists."""

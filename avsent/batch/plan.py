@@ -101,8 +101,7 @@ def json_sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
 
 
-PROBES = 4
-"""Files opened at once: most of the time goes into waiting for the disk."""
+PROBES = 4  # files opened at once: most of the time goes into waiting for the disk
 _LOOKING_EVERY = 50
 
 

@@ -29,8 +29,7 @@ from avsent import errors, machine
 from avsent.extraction.features.numba_cache import VARIABLE, ensure_numba_cache
 from avsent.result.writers.data import is_utf8
 
-TIME_LIMIT_S = 600.0
-"""For all steps: loading torch from a slow disk takes half a minute."""
+TIME_LIMIT_S = 600.0  # for all steps: loading torch from a slow disk takes half a minute
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 SPARE_DISK_BYTES = 1_000_000_000
 CODECS = ["h264", "hevc", "vp8", "vp9", "libdav1d|libaom-av1", "mpeg4", "mpeg2video"]

@@ -10,10 +10,8 @@ from typing import Literal
 from avsent.errors import AvsentError, OutputError
 from avsent.text import one_line
 
-INTERRUPTED = 130
-"""128 + SIGINT, as shells report a command ended by Ctrl-C."""
-READER_GONE = 141
-"""128 + SIGPIPE, as shells report a command whose reader (``| head``) has left."""
+INTERRUPTED = 130  # 128 + SIGINT, as shells report a command ended by Ctrl-C
+READER_GONE = 141  # 128 + SIGPIPE, as shells report a command whose reader (``| head``) has left
 
 
 class ReaderGoneError(Exception):

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from rich import progress as rich_progress
 
 NAME_CELLS = 30
-SURE_AFTER_S = 3.0
-"""Before that, workers are still starting, and no speed is given."""
+SURE_AFTER_S = 3.0  # before that, workers are still starting, and no speed is given
 
 
 def make_bars() -> rich_progress.Progress:

@@ -22,8 +22,7 @@ TELEPHONE_SHARE = 0.15
 """Share of utterances whose highest bands are taken away, as a telephone does."""
 MASK_BANDS = 10
 MASK_FRAMES = 24
-MAX_FRAMES = 256
-"""Longer spectrograms are cropped at random in training."""
+MAX_FRAMES = 256  # longer spectrograms are cropped at random in training
 
 YAW_RAD = 0.25
 PITCH_RAD = 0.15

@@ -16,10 +16,8 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
 from avsent.training.data.corpus import Sample
 
-FACE_FRAMES = 12
-"""Frames drawn from each utterance for one training step."""
-CHUNK = 64
-"""Raw utterances in a batch of the encoders where no gradient is needed."""
+FACE_FRAMES = 12  # frames drawn from each utterance for one training step
+CHUNK = 64  # raw utterances in a batch of the encoders where no gradient is needed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,8 +30,7 @@ SPEAKER_METRICS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
 """Given for each speaker, as far as they apply."""
 
 TEMPERATURES = np.geomspace(0.5, 5.0, 91)
-MIN_DEVIATION = 0.1
-"""A handful of validation utterances may be predicted too well by chance."""
+MIN_DEVIATION = 0.1  # A handful of validation utterances may be predicted too well by chance
 
 _Figures = dict[str, float | None]
 

@@ -28,37 +28,27 @@ from avsent.training.losses import classification_loss
 
 Matrix = NDArray[np.float64]
 
-RIDGE = 0.1
-"""Added to each variance, as a share of the mean variance."""
+RIDGE = 0.1  # added to each variance, as a share of the mean variance
 MIN_VARIANCE = 1e-12
 
-OUTLIER_DISTANCE = 3.0
-"""In median distances."""
+OUTLIER_DISTANCE = 3.0  # in median distances
 MAX_DEVIATIONS = 10.0
 """Deviations of a single dimension are clipped here: one extreme value is no damage."""
-MAD_TO_SD = 1.4826
-"""Standard deviation of normal values, in median absolute deviations."""
-MIN_VECTORS = 32
-"""With fewer vectors no outliers are sought."""
+MAD_TO_SD = 1.4826  # standard deviation of normal values, in median absolute deviations
+MIN_VECTORS = 32  # with fewer vectors no outliers are sought
 
-SNR = 0.01
-"""Power of the signal over that of the noise: M3ER's ablation."""
-MIN_MOVEMENT = 0.01
-"""Eye distances: of a face that does not move, or of a single frame."""
-NOISE_SHAPE = 3.0
-"""The mel power of white noise follows a gamma distribution of this shape."""
+SNR = 0.01  # power of the signal over that of the noise: M3ER's ablation
+MIN_MOVEMENT = 0.01  # eye distances: of a face that does not move, or of a single frame
+NOISE_SHAPE = 3.0  # the mel power of white noise follows a gamma distribution of this shape
 
-MIN_PAIRS = 64
-"""With fewer utterances that have voice and face, no guard is fitted."""
-DAMAGED_SHARE = 0.75
-"""Share of validation utterances that are corrupted, as in M3ER's ablation."""
+MIN_PAIRS = 64  # with fewer utterances that have voice and face, no guard is fitted
+DAMAGED_SHARE = 0.75  # share of validation utterances that are corrupted, as in M3ER's ablation
 DAMAGED_COPIES = 2
 FALSE_ALARMS = (0.0, 0.005, 0.01, 0.02, 0.05)
 """Shares of undamaged validation pairs below the threshold on ρ."""
 DISTANCE_LIMITS = (0.98, 1.0, 1.15, 1.3, 1.6, 2.0)
 """Of the distance: a quantile of undamaged validation utterances, or multiples of their largest."""
-NEVER = 1e9
-"""A limit that no distance reaches."""
+NEVER = 1e9  # A limit that no distance reaches
 NEIGHBOURS = (4, 16, 64)
 RIDGES = (0.1, 1.0)
 VIDEOS_AT_ONCE = 64

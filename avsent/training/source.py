@@ -28,8 +28,7 @@ from avsent.training.settings import TrainSettings
 from avsent.training.splits import SeedData, make_text_videos
 from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
-FOLD_SEED_STRIDE = 1_000_000_007
-"""Gives the models of folds other initial weights than the source."""
+FOLD_SEED_STRIDE = 1_000_000_007  # gives the models of folds other initial weights than the source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

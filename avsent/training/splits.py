@@ -18,10 +18,8 @@ Vectors = dict[str, NDArray[np.float32]]
 Split = dict[str, list[Sample]]
 """The samples of "train", "valid" and "test", in corpus order."""
 
-DRAWS = 200
-"""Random splits tried; the one whose parts have the most similar labels is used."""
-TEST_SEED = 0
-"""The test part is the same for all seeds; they differ in the validation part."""
+DRAWS = 200  # random splits tried; the one whose parts have the most similar labels is used
+TEST_SEED = 0  # the test part is the same for all seeds; they differ in the validation part
 
 
 def groups_of(samples: Sequence[Sample], by: str) -> list[str]:

@@ -27,8 +27,7 @@ from avsent.training.settings import OptimiserSettings, TrainSettings, TransferS
 Weights = dict[str, Tensor]
 OnEpoch = Callable[[dict[str, float]], None]
 
-_SEED_STRIDE = 100_003
-"""Keeps the generators of different seeds and epochs apart."""
+_SEED_STRIDE = 100_003  # keeps the generators of different seeds and epochs apart
 
 
 @dataclass(slots=True)

@@ -16,8 +16,7 @@ from avsent.options import Adapt, PredictOptions
 
 EXIT_INTERNAL = 1
 """Exit code of a file that failed by an internal error, a lost worker or the time limit."""
-FAILED_STARTS_LIMIT = 3
-"""Workers in a row that may end before their model is loaded."""
+FAILED_STARTS_LIMIT = 3  # workers in a row that may end before their model is loaded
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Libraries read these when they are imported."""
 

@@ -23,8 +23,7 @@ from avsent.predictor import Predictor, assemble
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_UTTERANCES = 64
-"""Utterances in the first batch."""
+MOST_UTTERANCES = 64  # utterances in the first batch
 WAITING_LIMIT = 4 * MOST_UTTERANCES
 """While more utterances wait, no messages are read from the workers, which then wait, too."""
 _STEP_S = 0.02

@@ -29,10 +29,8 @@ MAX_DIMENSIONS = 3
 
 _MAX_DEFLATION = 30
 """A file may unpack to 30 times its size (compressed features: 10 times at most) ..."""
-_ALWAYS_BYTES = 128 * 1024**2
-"""... or to this, which fits any machine."""
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Those that numpy writes."""
+_ALWAYS_BYTES = 128 * 1024**2  # ... or to this, which fits any machine
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that numpy writes
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, RuntimeError, MemoryError, OverflowError, TypeError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError),

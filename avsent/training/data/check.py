@@ -19,12 +19,9 @@ from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
 from avsent.training.data.manifest import default_context
 
-MIN_DURATION_S = 0.2
-"""Shorter than nearly any word: too short for features."""
-SLACK_S = 0.1
-"""An utterance may end this much after its file: annotations and containers round."""
-MAX_LABELS = 12
-"""Counted in the summary."""
+MIN_DURATION_S = 0.2  # shorter than nearly any word: too short for features
+SLACK_S = 0.1  # an utterance may end this much after its file: annotations and containers round
+MAX_LABELS = 12  # counted in the summary
 _MAX_THREADS = 4  # FFmpeg starts threads of its own
 
 Kind: TypeAlias = Literal[

@@ -41,8 +41,7 @@ _MOSI = ("video_id", "utt_no", "transcript", "label", "sentiment", "bclstm_split
 _MOSI_VECTORS = {"audio": "audio", "face": "video", "words": "text"}
 
 PARTS = ("audio", "face", "neutral", "pictures", "prosody")
-FEATURE_VERSION = 4
-"""To be raised when the same settings give other features."""
+FEATURE_VERSION = 4  # to be raised when the same settings give other features
 
 
 def read_features(path: Path) -> Corpus:

@@ -33,8 +33,7 @@ from avsent.training.data.manifest import STATEMENTS
 
 CLIP_VERSION = 4
 """Part of the cache key: to be raised with every change of the features or of the file format."""
-FRAME_S = 1001 / 30_000
-"""The corpus was filmed at a constant 29.97 frames per second."""
+FRAME_S = 1001 / 30_000  # the corpus was filmed at a constant 29.97 frames per second
 FULL_SCALE = 32_767
 CACHED_ARRAYS = {
     **dict.fromkeys(("mel_power", "prosody", "landmarks", "neutral"), np.float32),

@@ -23,8 +23,7 @@ CONTEXT_COLUMNS = ("dialogue_id", "context", "video_id", "video")
 MELD_FILES = ("train_sent_emo.csv", "dev_sent_emo.csv")
 """Read from a folder of MELD; its test part stays unseen."""
 TFIDF = "tfidf"
-DEFAULT_SIZE = 100
-"""As the text vectors of CMU-MOSI."""
+DEFAULT_SIZE = 100  # as the text vectors of CMU-MOSI
 HUB_TIMEOUT_S = 10.0
 MIN_LENGTH = 1e-6
 

@@ -27,8 +27,7 @@ Colour = tuple[int, ...]
 Area = tuple[int, int, int, int]
 """left, top, right, bottom in pixels; right and bottom are outside"""
 
-MIN_SIDE_PX = 96
-"""Smaller pictures get boxes only: letters would not be readable."""
+MIN_SIDE_PX = 96  # smaller pictures get boxes only: letters would not be readable
 
 _SMOOTHING = 4  # round corners are drawn this many times larger, then reduced
 _BASE_HEIGHT = 360

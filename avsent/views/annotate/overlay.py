@@ -16,10 +16,8 @@ from avsent.result.record import Result, UtteranceResult, lanes
 from avsent.text import score_text
 from avsent.views.annotate.drawing import Area, Colour, Style, even, outline, panel, round_box
 
-MAX_GAP_S = 0.35
-"""No box is drawn across a longer gap between two sightings: the face was away."""
-LINES_AT_ONCE = 2
-"""Lines of an utterance's text on the card; longer texts are shown page by page."""
+MAX_GAP_S = 0.35  # no box is drawn across a longer gap between two sightings: the face was away
+LINES_AT_ONCE = 2  # lines of an utterance's text on the card; longer texts are shown page by page
 MAX_LANES = 4
 
 _GAP_IN_INTERVALS = 1.75  # of analysed frames, if they are far apart: one missing is a gap
