@@ -27,7 +27,8 @@ class PredictOptions:
 
     - ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them
     - ``audio_track``, ``video_track``: their numbers, counted from 1; "all" mixes the sound tracks.
-      By default the first default track, else the first, but a sound track with speech
+      By default the first that the file marks as default, else the first; if that sound has no
+      speech, the first that has
     - ``face``: which of several faces
     - ``analysis_rate_hz``: pictures per second in which faces are searched; by default as in
       training

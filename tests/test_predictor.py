@@ -366,7 +366,9 @@ def predict():
 
 def forked():
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply_async(predict).get(50)
+        # As inherited, and as pickled.
+        assert pool.apply(predictor.predict, (sys.argv[1],)).utterances
+        return pool.apply(predict)
 
 torch.set_num_threads(4)
 predictor = avsent.load()

@@ -25,10 +25,10 @@ def conclude_all(journal: Journal, done: Sequence[JournalEntry], work: Work) -> 
     predictor = Predictor.load(work.checkpoint, device="cpu")
     with damage_reported():
         analyses = [_analysis(journal.stored(entry.name), work) for entry in done]
-        for entry, analysis in zip(done, adapt_together(analyses, Adapt.corpus), strict=True):
-            result = predictor.decide(analysis)
-            journal.rewrite(entry.name, *packed(result))
-            yield entry.name
+    for entry, analysis in zip(done, adapt_together(analyses, Adapt.corpus), strict=True):
+        result = predictor.decide(analysis)
+        journal.rewrite(entry.name, *packed(result))
+        yield entry.name
 
 
 def _analysis(stored: Stored, work: Work) -> Analysis:

@@ -132,6 +132,9 @@ def _walk(
             name, path, is_link = f"{prefix}{entry.name}", folder / entry.name, entry.is_symlink()
             try:
                 status = entry.stat()
+            except PermissionError as error:  # the folder may be listed, but not entered
+                left_out.unread.append(f"{prefix or '.'}: {error.strerror}")
+                break
             except OSError:  # a link to nothing, or removed since it was listed
                 left_out.links_broken += is_link
                 continue

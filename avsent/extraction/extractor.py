@@ -173,7 +173,8 @@ class Extraction:
         self._yielded: Counter[tuple[bool, bool]] = Counter()  # by provisional and speaks
         self._spoken = False  # speech was found
         self._heard_s = self._seen_s = self._open_since_s = 0.0  # how far the streams have come
-        self._damage: dict[tuple[str, str], list[str]] = {}  # times, by stream and reason
+        self._damage: dict[tuple[str, str], str] = {}  # the first place, by stream and reason
+        self._places: Counter[tuple[str, str]] = Counter()
         self._sound, self._recorded = (RecentSound(config.audio.sample_rate_hz) for _ in range(2))
         self._faces = RecentFaces()
         self._neutrals: dict[int, NeutralFace] = {}
@@ -298,7 +299,8 @@ class Extraction:
                 f"{self.path}: {stream} damaged{when} ({damage.reason}); repair the file, or leave "
                 "out --strict to use what decodes"
             )
-        self._damage.setdefault((stream, damage.reason), []).append(when)
+        self._damage.setdefault((stream, damage.reason), when)
+        self._places[stream, damage.reason] += 1
 
     def _complete(self, known_s: float) -> Iterator[UtteranceFeatures]:
         """Hand out the waiting utterances that end before ``known_s``."""
@@ -366,9 +368,10 @@ class Extraction:
 
     def _warn_of_missing(self, has_audio: bool, tracker: FaceTracker | None) -> None:
         """Warn of faces, sound or utterances that the file as a whole lacks."""
-        for (stream, reason), times in self._damage.items():
-            places = f", the first of {len(times)} places" if len(times) > 1 else ""
-            self.warnings.append(f"{stream}{times[0]}{places}: {reason}")
+        for (stream, reason), when in self._damage.items():
+            count = self._places[stream, reason]
+            places = f", the first of {count} places" if when and count > 1 else ""
+            self.warnings.append(f"{stream}{when}{places}: {reason}")
         unheard = not self._given and not self._spoken
         found = self._yielded[unheard, unheard] + self.silent * self._yielded[unheard, False]
         neither = not found and not self._given and not self.tracks
@@ -414,8 +417,8 @@ def _read_given(path: Path) -> list[Segment]:
 class FileFacts:
     """What is known of a file at its end, besides its utterances; small, and without tensors.
 
-    ``silent``: nothing was heard in it, so provisional utterances count; ``neutrals``: the faces at
-    rest [51, 2] of the tracks that an utterance has; the others as in :class:`Extraction`.
+    ``silent``: nothing was heard in it; ``neutrals``: the faces at rest [51, 2] of the tracks that
+    an utterance has; the others as in :class:`Extraction`.
     """
 
     source: str

@@ -86,7 +86,10 @@ class Decider(Encoder):
         self.features: FeatureConfig = checkpoint.config.features
         self.adaptable = checkpoint.config.model.experts is not None
         """Whether 0 is the mean of the training data in its representations."""
-        super().__init__(checkpoint.model.to(device).eval(), device, self.features.audio.floor_db)
+        model = checkpoint.model.eval()
+        if device.type == "cpu" or not torch.cuda._is_in_bad_fork():  # else `encode` refuses
+            model = model.to(device)
+        super().__init__(model, device, self.features.audio.floor_db)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Weights as bytes: multiprocessing would pass each of 450 tensors as an open file.
@@ -179,6 +182,7 @@ class Decider(Encoder):
         return found
 
 
+@one_torch_thread()
 def _unpickled(config: CheckpointConfig, weights: bytes, device: torch.device) -> Decider:
     model = TargetModel(config.model)
     model.load_state_dict(load(weights))

@@ -26,16 +26,17 @@ is 1 more."""
 CLOSE_SCORES = 0.1  # scores this close to the best are a tie, which the larger face wins
 MIN_PRESENCE = 0.3  # share of the utterance's frames in which a face must be seen to be chosen
 
-STEP, STEP_SHARE, LEAST_SPEAKING_S = 0.015, 0.3, 2.0
-"""A mouth speaks if its opening changes by ``STEP`` eye distances in this share of the steps from
-frame to frame: talkers with their pauses have 0.32 and more, still faces 0.21 and less."""
+STEP, STEP_S, STEP_SHARE, LEAST_SPEAKING_S = 0.015, 0.1, 0.3, 2.0
+"""A mouth speaks if its opening changes by ``STEP`` eye distances in this share of steps of about
+``STEP_S``: talkers with their pauses have 0.32 and more, still faces 0.21 and less."""
 
 
 def mouth_speaks(seen: Sequence[FaceObservation]) -> bool:
     """Whether the mouth of one track moves as in speech, for a stretch without audible voice."""
     if not seen or seen[-1].time_s - seen[0].time_s < LEAST_SPEAKING_S:
         return False
-    opening = mouth_opening(np.stack([observation.landmarks for observation in seen]))
+    every = max(1, round(STEP_S / float(np.median(np.diff([o.time_s for o in seen])))))
+    opening = mouth_opening(np.stack([observation.landmarks for observation in seen[::every]]))
     return float(np.mean(np.abs(np.diff(opening)) > STEP)) >= STEP_SHARE
 
 

@@ -52,7 +52,6 @@ class FaceTrack:
         self._checked_s = self._network_s = -np.inf
         self._check_every_s = CHECK_EVERY_S
         self.number = 0
-        self.end_s = 0.0
         self.confirmed_s = -np.inf
         self.confirmations = 0
         self.score = 0.0
@@ -160,7 +159,6 @@ class FaceTrack:
         self.crop = align_crop(gray, self.smoothed)
         if self.confirmed_s == time_s:
             self._confirmed_crop = _standardised(self.crop)
-        self.end_s = time_s
         self._flow.keep(gray, self.box)
 
     def _alike(self, gray: Gray) -> bool:

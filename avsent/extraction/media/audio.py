@@ -33,6 +33,8 @@ class HighPass:
     def __call__(self, samples: Samples) -> Samples:
         from scipy import signal  # slow to import
 
+        if not samples.size:
+            return samples
         if self._sections is None:
             self._sections = signal.ellip(5, 0.1, 40, 80, "high", fs=SAMPLE_RATE_HZ, output="sos")
             self._state = signal.sosfilt_zi(self._sections) * samples[0]

@@ -19,7 +19,7 @@ MAX_FRAME_PIXELS = 8192 * 4608
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 """A lower rate would make hours of sound from a few kilobytes; no device samples faster."""
 
-MAX_CHANNELS = 64  # the most that FFmpeg mixes down to one
+MAX_CHANNELS = 64  # the most that FFmpeg resamples
 
 MAX_GAP_S = 600.0  # a stream that alone jumps ahead further than this has a wrong clock
 

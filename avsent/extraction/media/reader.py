@@ -179,7 +179,7 @@ def _choose(path: Path, container: InputContainer, threads: int | None, asked: A
     faults = [events.impossible_sound(c.sample_rate or 0, c.channels or 0) for c in contexts]
     sounds = [s for s, fault in zip(sounds, faults, strict=True) if not fault]
     notes = [Damage("audio", None, fault) for fault in faults if fault]
-    if notes and video is None:
+    if notes and video is None and not sounds:
         raise MediaError(f"{printable(path)} has {notes[0].reason}; convert it to 16000 Hz mono")
     if video is None and not sounds:
         why = (

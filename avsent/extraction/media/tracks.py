@@ -18,7 +18,7 @@ from avsent.text import counted, printable, quoted
 
 WORDS = {"video": "picture", "audio": "sound"}
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_MAX_LAG = 30 * SAMPLE_RATE_HZ  # a track that lies further behind the others is not waited for
+_MAX_LAG = 10 * SAMPLE_RATE_HZ  # as `extractor.MAX_LAG_S`, of which it takes a part
 
 
 def tracks_of(container: InputContainer, kind: str) -> list[Any]:
@@ -34,7 +34,8 @@ def choose(path: Path, tracks: Sequence[Any], kind: str, asked: Sequence[int] | 
     """
     if asked and not 0 < max(asked) <= len(tracks):
         has = counted(len(tracks), f"{WORDS[kind]} track") if tracks else f"no {WORDS[kind]} track"
-        raise MediaError(f"{printable(path)} has {has}; give another --{kind}-track, or none")
+        wanted = f"there is no {WORDS[kind]} track {max(asked)}"
+        raise MediaError(f"{printable(path)} has {has}: {wanted}; choose another, or none")
     usable = {n: s for n, s in enumerate(tracks, 1) if s.codec_context is not None}
     if asked is not None:
         return [n for n in usable if not asked or n in asked]

@@ -30,8 +30,10 @@ from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
 OnWarning = Callable[[str], None]
 
 CHECK = "run 'avsent data check'"
-_DAMAGE = re.compile("(picture|sound|file)( at|:)")
-"""Start of a damage warning. Other warnings (no face, no sound) are counted instead."""
+_OF_FILE = re.compile(
+    "(picture|sound|file)( at|:|,)|[0-9]+ (sound|picture) tracks|no speech in|the file"
+)
+"""Start of a warning of damage or of a choice. Others (no face, no sound) are counted instead."""
 
 
 def open_corpus(
@@ -127,7 +129,7 @@ def extract_rows(
         raise DatasetError(f"{failures[0]}{others}; {CHECK}")
     samples = _samples(data, rows, files, features, on_warning)
     for file in files:
-        for warning in filter(_DAMAGE.match, features[file.media].warnings):
+        for warning in filter(_OF_FILE.match, features[file.media].warnings):
             on_warning(f"{file.name}: {warning}")
     named = data.resolve()
     if not data.is_dir():
