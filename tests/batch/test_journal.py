@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -409,22 +410,22 @@ def test_journal_facts_that_are_no_json(value: str, foreign: Path) -> None:
         journal.fact("options")
 
 
-def test_journal_results_of_another_type(foreign: Path) -> None:
-    change(foreign, "UPDATE results SET result = 'text'")
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        ("UPDATE results SET result = 'text'", lambda journal: journal.stored("a.mp4")),
+        ("INSERT INTO outputs VALUES ('a.mp4', '../x', 1)", Journal.outputs),
+    ],
+)
+def test_results_of_another_type_and_outputs_of_an_unknown_format(
+    statement: str, read: Callable[[Journal], object], foreign: Path
+) -> None:
+    change(foreign, statement)
     with (
         Journal(foreign, write=False) as journal,
         pytest.raises(OutputError, match="damaged; remove"),
     ):
-        journal.stored("a.mp4")
-
-
-def test_journal_outputs_of_an_unknown_format(foreign: Path) -> None:
-    change(foreign, "INSERT INTO outputs VALUES ('a.mp4', '../x', 1)")
-    with (
-        Journal(foreign, write=False) as journal,
-        pytest.raises(OutputError, match="damaged; remove"),
-    ):
-        journal.outputs()
+        read(journal)
 
 
 @pytest.mark.parametrize("rows", ["{", "[" * 90_000, "5", "[[1]]", '[{"a": 1}]'])
