@@ -394,7 +394,7 @@ def test_links_of_the_context_lead_there(tmp_path: Path, open_page: Open) -> Non
     page.get_by_role("button", name="Show all 20").click()
     assert rows.count() == 20
     page.locator(".others a[href='#u15']").click()
-    assert page.evaluate(CHOSEN) == 14
+    until(page, f"{CHOSEN} === 14")  # the browser tells the page of the new hash a moment later
     assert page.locator("#chosen-title").inner_text() == "Utterance 15 of 20"
     page.go_back()
     until(page, f"{CHOSEN} !== 14")
