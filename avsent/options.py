@@ -25,7 +25,8 @@ class FaceChoice(StrEnum):
 class PredictOptions:
     """How a file is analysed.
 
-    - ``utterances``: a .srt, .vtt or .csv file with the utterances, instead of finding them
+    - ``utterances``: a file with the utterances, instead of finding them; ``tier``: which of the
+      tiers of an ELAN or Praat file
     - ``audio_track``, ``video_track``: their numbers, counted from 1; "all" mixes the sound tracks.
       By default the first that the file marks as default, else the first; if that sound has no
       speech, the first that has
@@ -42,6 +43,7 @@ class PredictOptions:
     """
 
     utterances: Path | None = None
+    tier: str | None = None
     audio_track: int | str | None = None
     video_track: int | None = None
     face: FaceChoice = FaceChoice.speaking

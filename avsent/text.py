@@ -78,10 +78,18 @@ def number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what: str) -> str:
+def read_text(
+    path: Path,
+    error_class: type[InputError],
+    *,
+    max_bytes: int,
+    what: str,
+    warnings: list[str] | None = None,
+) -> str:
     """The text of a file: UTF-8, or UTF-16 with a byte order mark; line ends as they are.
 
-    ``what``: what the file should be, as in "give {what}". Raises ``error_class`` for anything
+    ``what``: what the file should be, as in "give {what}". ``warnings``: where given, text that is
+    neither is read as Windows-1252, which is added to them. Raises ``error_class`` for anything
     that is no regular file, cannot be read, is larger than ``max_bytes`` or no text.
     """
     name = printable(path)
@@ -104,6 +112,9 @@ def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if warnings is not None and not utf16 and b"\0" not in data:
+            warnings.append("not UTF-8, so read as Windows-1252; save it as UTF-8")
+            return data.decode("cp1252", "replace")
         # Lines can be counted in UTF-8 only; for UTF-16 the message gives the byte.
         place = f"byte {error.start}" if utf16 else str(data.count(b"\n", 0, error.start) + 1)
         kind = "UTF-16" if utf16 else "UTF-8"
@@ -115,14 +126,14 @@ def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what
 
 
 def csv_rows(
-    text: str, name: str, error_class: type[InputError], *, strict: bool
+    text: str, name: str, error_class: type[InputError], *, strict: bool, delimiter: str = ","
 ) -> Iterator[tuple[int, list[str]]]:
     """Each row of a CSV text that is not blank, with the number of the line it begins on.
 
     ``strict``: refuse quotes in the wrong place; else they are taken for text, and one that is
     never closed swallows the rest of the file. Raises ``error_class`` for a broken row.
     """
-    rows = csv.reader(io.StringIO(text, newline=""), strict=strict)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=strict, delimiter=delimiter)
     line = 1
     try:
         for row in rows:

@@ -180,7 +180,8 @@ def boundaries(report: Report, options: argparse.Namespace) -> Iterator[Figures]
     from avsent.extraction.utterances.boundaries import read_boundaries
     from avsent.predictor import predict
 
-    true = [(s.start_s, s.end_s) for s in read_boundaries(options.clips / BOUNDARIES)]
+    given = read_boundaries(options.clips / BOUNDARIES).segments
+    true = [(segment.start_s, segment.end_s) for segment in given]
     result = predict(options.clips / LONG)
     found = sorted((u.start_s, u.end_s) for u in result.utterances)
     single, span = "IoU, best single found one", "IoU, span of those more than half inside"

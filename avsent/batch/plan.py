@@ -7,6 +7,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from avsent import __version__
@@ -38,6 +39,7 @@ class BatchConfig:
     check: bool = True
     proxy: bool | None = None
     tracks: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    utterances_sha256: str | None = None
 
     def digest(self) -> str:
         """The SHA-256 of the configuration, as hex."""
@@ -59,7 +61,7 @@ class BatchConfig:
 
 def config_of(work: Work) -> BatchConfig:
     """The configuration of a batch. Raises CheckpointError if there is no such checkpoint,
-    InputError if the file of landmarks cannot be read."""
+    InputError if a file that an option names cannot be read."""
     path, options = checkpoint_folder(work.checkpoint) / CONFIG_FILE, work.options
     try:
         checkpoint_sha256 = file_sha256(path)
@@ -74,13 +76,6 @@ def config_of(work: Work) -> BatchConfig:
         ) from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged; restore the checkpoint") from error
-    landmarks = options.landmarks
-    try:
-        landmarks_sha256 = None if landmarks is None else file_sha256(landmarks)
-    except OSError as error:
-        raise InputError(
-            f"--landmarks: cannot read {landmarks}: {error.strerror}; check the name"
-        ) from error
     return BatchConfig(
         avsent=__version__,
         model=model,
@@ -89,11 +84,21 @@ def config_of(work: Work) -> BatchConfig:
         adapt=options.adapt.value,
         analysis_rate_hz=options.analysis_rate_hz,
         strict=options.strict,
-        landmarks_sha256=landmarks_sha256,
+        landmarks_sha256=_sha256_of("landmarks", options.landmarks),
         check=options.check,
         proxy=options.proxy,
         tracks=options.asked_tracks,
+        utterances_sha256=_sha256_of("utterances", options.utterances),
     )
+
+
+def _sha256_of(option: str, path: Path | None) -> str | None:
+    try:
+        return None if path is None else file_sha256(path)
+    except OSError as error:
+        raise InputError(
+            f"--{option}: cannot read {path}: {error.strerror}; check the name"
+        ) from error
 
 
 def json_sha256(value: Any) -> str:

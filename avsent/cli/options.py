@@ -38,6 +38,19 @@ def check_file(path: Path, error_class: type[InputError] = MediaError, prefix: s
         raise error_class(f"{prefix}cannot read {path}: no permission; ask its owner for it")
 
 
+def check_utterances(path: Path | None, tier: str | None, *, several: bool) -> None:
+    """Raise UsageError where ``--utterances`` and ``--tier`` do not go with each other, or with
+    several videos; InputError where the file cannot be read."""
+    check_option_file("--utterances", path)
+    if tier is not None and path is None:
+        raise UsageError("--tier goes with --utterances")
+    if several and path is not None:
+        from avsent.extraction.utterances.boundaries import names_videos
+
+        if not names_videos(path):
+            raise UsageError("--utterances: for several videos give a table with a column video")
+
+
 def check_ending(option: str, path: Path | None, endings: Iterable[str]) -> None:
     """Raise UsageError where the name of an output has none of these endings."""
     if path is not None and path.suffix.lower() not in endings:
@@ -120,6 +133,12 @@ REPORT_FORMAT = option("--format -f", "Format of what is printed.", ReportFormat
 # Of prediction, one file or many
 
 CHECKPOINT = option("--checkpoint NAME|PATH", "An included model, or your own.", "default")
+UTTERANCES = option(
+    "--utterances FILE",
+    "Use the utterances of this file instead of detecting them: .srt, .vtt, a table (.csv, .tsv, "
+    ".txt), .eaf or .TextGrid. For several videos a table with a column video.",
+)
+TIER = option("--tier NAME", "The tier of the .eaf or .TextGrid file, where it has several.")
 FACE = option(
     "--face",
     "Which of several faces: the most likely speaker, the largest, or each.",

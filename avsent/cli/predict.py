@@ -274,10 +274,8 @@ def predict(
         "print the results.",
     ),
     checkpoint: str = options.CHECKPOINT,
-    utterances: Path | None = options.option(
-        "--utterances FILE",
-        "Use the utterances of this .srt, .vtt or .csv file instead of detecting them.",
-    ),
+    utterances: Path | None = options.UTTERANCES,
+    tier: str | None = options.TIER,
     face: FaceChoice = options.FACE,
     adapt: Adapt = options.ADAPT,
     audio_track: str | None = options.AUDIO_TRACK,
@@ -312,10 +310,8 @@ def predict(
     Uses only voice and face. Results go to standard output or to -o OUT, progress and warnings to
     standard error.
     """
-    if utterances is not None and len(paths) > 1:
-        raise UsageError("--utterances is for one video at a time")
     destination = choose_destination(paths, format, output, attention=attention)
-    options.check_option_file("--utterances", utterances)
+    options.check_utterances(utterances, tier, several=len(paths) > 1)
     options.check_option_file("--landmarks", landmarks)
     views = Views(report, embed, annotate, plot)
     inputs = [*paths, *filter(None, [utterances, landmarks])]
@@ -324,6 +320,7 @@ def predict(
 
     predict_options = PredictOptions(
         utterances=utterances,
+        tier=tier,
         face=face,
         audio_track=audio_track,
         video_track=video_track,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avsent.errors import BoundariesError, MediaError
+from avsent.errors import MediaError
 from avsent.extraction.buffers import RecentFaces, RecentSound
 from avsent.extraction.faces.active_speaker import choose_faces, mouth_speaks, sound_envelope
 from avsent.extraction.faces.geometry import FaceObservation, Sighting
@@ -29,7 +29,7 @@ from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Sample
 from avsent.extraction.media.reader import MediaReader, prefetch
 from avsent.extraction.media.tracks import WORDS, names
 from avsent.extraction.utterances import segmentation
-from avsent.extraction.utterances.boundaries import MAX_GIVEN_S, read_boundaries
+from avsent.extraction.utterances.boundaries import read_boundaries
 from avsent.extraction.utterances.segmentation import Segment, SpeechDetector
 from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
@@ -165,7 +165,9 @@ class Extraction:
         self._on_progress = on_progress
         self._detector = detector
         if segments is None and self._options.utterances is not None:
-            segments = _read_given(self._options.utterances)
+            given = read_boundaries(self._options.utterances, path, self._options.tier)
+            segments = given.segments
+            self.warnings += given.warnings
         self._given = segments is not None
         self._windows = None if self._given else segmentation.WindowSegmenter()
         # Utterances whose end was not yet reached; True: a provisional window.
@@ -399,18 +401,6 @@ def _reached(heard_s: float, seen_s: float) -> float:
     if np.isinf(second):
         return first
     return max(first, second - MAX_LAG_S)
-
-
-def _read_given(path: Path) -> list[Segment]:
-    """The user's utterances. Raises BoundariesError where one cannot be used."""
-    segments = read_boundaries(path)
-    for segment in segments:
-        if segment.end_s - segment.start_s > MAX_GIVEN_S:
-            raise BoundariesError(
-                f"{path}: the utterance at {segment.start_s:.2f} s is longer than "
-                f"{MAX_GIVEN_S:.0f} s; split it"
-            )
-    return segments
 
 
 @dataclass(frozen=True, slots=True, eq=False)

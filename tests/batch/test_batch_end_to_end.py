@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import HANG_S, hear_ctrl_c, run_avsent
+from media_files import RATE_HZ, write_sound
 from processes import python
 
 from avsent.batch.journal import Journal, exclusive
@@ -288,3 +290,30 @@ def test_a_damaged_model_stops_it_at_once(small: Path, tmp_path: Path) -> None:
     assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert "damaged" in line
+
+
+def test_a_table_gives_each_video_its_utterances(tmp_path: Path) -> None:
+    videos, table, out = tmp_path / "videos", tmp_path / "all.csv", tmp_path / "out"
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE_HZ)
+    for name in ("a.wav", "day 1/b.wav"):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        write_sound(videos / name, noise, "pcm_s16le")
+    batch = ("batch", "videos", "-o", "out", "--utterances", "all.csv", "--workers", "1")
+
+    def starts() -> list[tuple[str, str]]:
+        with (out / "utterances.csv").open(encoding="utf-8", newline="") as file:
+            return [(row["source"], row["start_s"]) for row in csv.DictReader(file)]
+
+    table.write_text("video;start_s;end_s\na.wav;0,5;1\nday 1\\b.wav;1;2\nday 1\\b.wav;1,5;3\n")
+    done = run_avsent(*batch, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert starts() == [
+        ("a.wav", "0.500000"),
+        ("day 1/b.wav", "1.000000"),
+        ("day 1/b.wav", "1.500000"),
+    ]
+    table.write_text("video;start_s;end_s\na.wav;0,25;1\n")  # the same batch with another table
+    done = run_avsent(*batch, cwd=tmp_path)
+    assert done.returncode == 5
+    assert starts() == [("a.wav", "0.250000")]
+    assert "all.csv: no row is for b.wav; its column video has “a.wav”" in done.stderr

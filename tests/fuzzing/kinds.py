@@ -136,8 +136,9 @@ def crafted(made: Making) -> Case:
 
 
 def boundaries(made: Making) -> Case:
-    """Subtitles and tables of utterances; now and then for a real prediction."""
-    name, ending = made.rng.choice((("srt", "srt"), ("vtt", "vtt"), ("utterances", "csv")))
+    """Subtitles, tables and tiers of utterances; now and then for a real prediction."""
+    kinds = {"srt": "srt", "vtt": "vtt", "csv": "utterances", "eaf": "eaf", "TextGrid": "textgrid"}
+    ending, name = made.rng.choice(tuple(kinds.items()))
     path = made.folder / f"in.{ending}"
     data = encoded(drawn(name, made.number), made.rng)
     if made.rng.random() < 0.2:
@@ -146,7 +147,8 @@ def boundaries(made: Making) -> Case:
     if made.rng.random() > 0.15:
         return made.case(path.name, call="boundaries", what=ending)
     sound = made.base.known["made-17"]
-    arguments = ("predict", sound, "--utterances", path.name, "-o", "out.json")
+    tier = ("--tier", "a") if ending in ("eaf", "TextGrid") else ()
+    arguments = ("predict", sound, "--utterances", path.name, "-o", "out.json", *tier)
     return made.case(*arguments, what=f"predict {ending}", outputs=("out.json",))
 
 

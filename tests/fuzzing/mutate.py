@@ -233,6 +233,44 @@ def table(columns: list[str]) -> st.SearchStrategy[str]:
 
 
 utterances = table(["start_s", "end_s", "text"])
+NAMES = st.sampled_from(["a", "a", "b", "t0", "t1", "t2"])
+TIMES = mostly(st.integers(0, 2000).map(str), NUMBERS | CLOCKS)
+_note = st.builds(
+    '<ANNOTATION><{0}_ANNOTATION ANNOTATION_ID="{1}" ANNOTATION_REF="{2}" TIME_SLOT_REF1="{3}" '
+    'TIME_SLOT_REF2="{4}"><ANNOTATION_VALUE>{5}</ANNOTATION_VALUE></{0}_ANNOTATION></ANNOTATION>'.format,
+    st.sampled_from(["ALIGNABLE", "REF"]),
+    *(NAMES, mostly(st.just("none"), NAMES), st.just("t0"), st.just("t2")),
+    mostly(st.just("hi"), WORDS),
+)
+_tier = st.builds(
+    '<TIER TIER_ID="{}">{}</TIER>'.format, NAMES, st.lists(_note, max_size=4).map("".join)
+)
+eaf = st.builds(
+    '<?xml version="1.0" encoding="UTF-8"?>{0}<A><MEDIA_DESCRIPTOR TIME_ORIGIN="{1}"/>'
+    '<TIME_SLOT TIME_SLOT_ID="t0" TIME_VALUE="{2}"/><TIME_SLOT TIME_SLOT_ID="t2" '
+    'TIME_VALUE="{3}"/>{4}</A>'.format,
+    mostly(st.just(""), st.sampled_from(['<!DOCTYPE A [<!ENTITY x "y">]>', "<x", "\0"])),
+    mostly(st.just("0"), NUMBERS),
+    *(mostly(st.just("200"), TIMES), mostly(st.just("900"), TIMES)),
+    st.lists(_tier, max_size=3).map("".join),
+)
+_interval = st.tuples(
+    mostly(st.just("0.2"), TIMES),
+    mostly(st.just("9"), TIMES),
+    WORDS.map(lambda t: '"' + t.replace('"', '""') + '"'),
+)
+_grid_tier = st.builds(
+    lambda kind, name, rows, count: "\n".join(
+        [f'"{kind}"', f'"{name}"', "0", "9", count or str(len(rows)), *map("\n".join, rows)]
+    ),
+    st.sampled_from(["IntervalTier", "IntervalTier", "IntervalTier", "TextTier", "x"]),
+    *(NAMES, st.lists(_interval, max_size=4), mostly(st.just(""), NUMBERS)),
+)
+textgrid = st.lists(_grid_tier, max_size=3).map(
+    lambda tiers: "\n".join(
+        ['"ooTextFile"', '"TextGrid"', "0", "9 <exists>", str(len(tiers)), *tiers]
+    )
+)
 manifest = table(["video", "start_s", "end_s", "speaker", "split", "label", "text", "context"])
 mmsa = table(["video_id", "clip_id", "text", "label", "mode"])
 meld = table(["Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"])

@@ -28,7 +28,7 @@ def test_a_character_reference_of_thousands_of_digits(tmp_path: Path) -> None:
     path = tmp_path / "a.vtt"
     reference = "&#" + "9" * 5000 + ";"
     path.write_text(f"WEBVTT\n\n00:00.000 --> 00:01.000\n{reference}\n")
-    assert read_boundaries(path)[0].text == reference
+    assert read_boundaries(path).segments[0].text == reference
 
 
 def test_more_utterances_than_any_video_has(

@@ -57,9 +57,10 @@ def prepare_engine(name: str) -> None:
 def with_absolute_paths(work: Work) -> Work:
     """``work`` for workers in other folders or on other machines. Names of shipped models and of
     checkpoints that do not exist stay as they are."""
-    checkpoint, options = work.checkpoint, work.options
+    checkpoint = work.checkpoint
     if checkpoint not in shipped_names() and os.path.exists(checkpoint):
         checkpoint = os.path.abspath(checkpoint)
-    if options.landmarks is not None:
-        options = dataclasses.replace(options, landmarks=options.landmarks.absolute())
+    files = {name: getattr(work.options, name) for name in ("landmarks", "utterances")}
+    absolute = {name: path.absolute() for name, path in files.items() if path is not None}
+    options = dataclasses.replace(work.options, **absolute)
     return dataclasses.replace(work, checkpoint=checkpoint, options=options)

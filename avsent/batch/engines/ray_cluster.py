@@ -68,7 +68,7 @@ class RayEngine(base.Engine):
 
     ``workers``: None for as many as the nodes have room for, also when nodes come and go; never
     more than ``jobs``. All nodes need the same version of avsent, and the files, the checkpoint
-    and the landmarks file under the same paths: a file that a node cannot see cannot be read.
+    and the files that options name under the same paths: one that a node cannot see it cannot read.
 
     If the head of the cluster goes down, or the node on which this runs, Ray ends this process
     within a minute; the journal has what was done. Raises UsageError if Ray is not installed, or

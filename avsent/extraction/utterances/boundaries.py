@@ -1,159 +1,234 @@
-"""Utterance boundaries given by the user: SubRip (.srt), WebVTT (.vtt) or CSV files."""
+"""Utterance boundaries given by the user: subtitles, tables, ELAN and Praat files."""
 
-import html
+import csv
+import itertools
 import os
 import re
-from collections.abc import Iterator
+import statistics
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import NoReturn
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from avsent.errors import BoundariesError
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.text import csv_rows, number, printable, quoted, read_text
+from avsent.extraction.utterances.subtitles import (
+    SHORTEST_S,
+    Cue,
+    clock_seconds,
+    fail,
+    read_cues,
+)
+from avsent.extraction.utterances.tiers import read_eaf, read_textgrid
+from avsent.text import counted, csv_rows, number, printable, quoted, read_text
 
 MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
 MAX_UTTERANCES = 3_000
 """Two to four hours of talk. Memory grows with its square: each utterance attends to all others."""
 MAX_GIVEN_S = 300.0  # longest utterance accepted from the user: it is kept in memory whole
-FORMATS = (".srt", ".vtt", ".csv")
+TABLES = (".csv", ".tsv", ".txt")
+TIERED = (".eaf", ".textgrid")
+FORMATS = (".srt", ".vtt", *TABLES, ".eaf", ".TextGrid")
 
-_ARROW = "-->"
-_VTT_BLOCK = re.compile(r"(NOTE|STYLE|REGION|WEBVTT)([ \t]|$)")  # blocks that are not cues
-_CLOCK = re.compile(
-    r"(?P<sign>-)?(?:(?P<h>[0-9]{1,5}):)?(?P<m>[0-9]{1,2}):(?P<s>[0-9]{1,2})"
-    r"(?:[.,](?P<fraction>[0-9]{1,9}))?"
-)
-# Formatting (<i>, </b>, <v Name>), karaoke times (<00:01.000>) and SubStation codes ({\an8}); a
-# lone "<" as in "a < b" is text.
-_TAG = re.compile(r"<(?:/?[A-Za-z]|[0-9])[^<>]*>|\{\\[^{}]*\}")
+LONG_S = 60.0
+"""Whole numbers so far apart are milliseconds, as Whisper writes them, not seconds."""
+_UNIT = r"(?: ?time)?(?: (?P<unit>s|secs?|seconds|ms|msec|millis(?:econds)?|ss msec|hh mm ss ms))?"
+_COLUMNS = {
+    "start": re.compile(rf"(?:start|begin|onset|from|tmin|xmin){_UNIT}"),
+    "end": re.compile(rf"(?:end|stop|offset|to|tmax|xmax){_UNIT}"),
+    "duration": re.compile(rf"duration{_UNIT}"),
+    "text": re.compile("text|transcript|transcription|utterance|annotation|sentence"),
+    "video": re.compile("video|source"),
+}
 
 
-def read_boundaries(path: Path | str) -> list[Segment]:
-    """Read the utterances of a .srt, .vtt or .csv file, sorted by start; they may overlap.
+@dataclass(frozen=True, slots=True)
+class Boundaries:
+    """The utterances of a file, ordered by start; what was left out of it or guessed."""
 
-    The text is UTF-8, or UTF-16 with a byte order mark. A CSV file names its columns in the
-    first line: ``start_s,end_s[,text]`` in seconds, in any order; other columns are ignored.
+    segments: tuple[Segment, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class _Column(NamedTuple):
+    """A column of a table; ``unit``: "" where its name has none."""
+
+    place: int
+    name: str
+    unit: str = ""
+
+
+def read_boundaries(
+    path: Path | str, video: Path | None = None, tier: str | None = None
+) -> Boundaries:
+    """Read the utterances of a file by its extension, one of ``FORMATS``; they may overlap.
+
+    The text is UTF-8, UTF-16 with a byte order mark, or else taken for Windows-1252. The first
+    line of a table names its columns: ``start_s,end_s[,text]``, in any order; a column ``video``
+    or ``source`` tells which rows are those of ``video``. ``tier``: of an ELAN or Praat file.
     Raises ``BoundariesError`` for a file that cannot be read or makes no sense.
     """
     path = Path(path)
     name, suffix = printable(path), path.suffix.lower()
-    if suffix not in FORMATS and os.path.isfile(path):
-        raise BoundariesError(f"{name}: unknown kind of file; give a .srt, .vtt or .csv")
-    what = "a .srt, .vtt or .csv file of utterances"
-    text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    is_csv, vtt = suffix == ".csv", suffix == ".vtt"
-    segments = list(_read_csv(text, name) if is_csv else _read_cues(text, name, vtt=vtt))
+    if tier is not None and suffix not in TIERED:
+        fail(name, "has no tiers; leave --tier out")
+    warnings: list[str] = []
+    text = _text_of(path, warnings)
+    if suffix == ".eaf":
+        cues = read_eaf(text, name, tier, "" if video is None else video.name)
+    elif suffix == ".textgrid":
+        cues = read_textgrid(text, name, tier)
+    elif suffix in TABLES:
+        cues = _read_table(text, name, video, warnings)
+    else:
+        cues = read_cues(text, name, vtt=suffix == ".vtt")
+    segments = sorted(_segments(cues, warnings), key=lambda one: (one.start_s, one.end_s))
     if len(segments) > MAX_UTTERANCES:
-        raise BoundariesError(
-            f"{name}: {len(segments)} utterances, more than {MAX_UTTERANCES}; cut the video up"
-        )
+        fail(name, f"{len(segments)} utterances, more than {MAX_UTTERANCES}; cut the video up")
     if not segments:
-        raise BoundariesError(f"{name}: no utterances in it; give at least one start and end")
-    return sorted(segments, key=lambda segment: (segment.start_s, segment.end_s))
+        why = warnings[-1] if cues else "no utterances in it"
+        fail(name, f"{why}; give at least one start and end")
+    return Boundaries(tuple(segments), tuple(f"{name}: {one}" for one in warnings))
 
 
-def _read_cues(text: str, name: str, *, vtt: bool) -> Iterator[Segment]:
-    """The cues of a SubRip or WebVTT file, in the order of the file."""
-    cue: tuple[float, float] | None = None
-    words: list[str] = []
-    skipping = False
-    for line_number, line in enumerate(text.split("\n"), 1):
-        blank = not line.strip()
-        if skipping:
-            skipping = not blank
-        elif vtt and cue is None and (block := _VTT_BLOCK.match(line)):
-            # In some files the first cue follows the first line without a blank one.
-            skipping = block[1] != "WEBVTT"
-        elif _ARROW in line:
-            if cue is not None:
-                yield Segment(*cue, _plain(words if vtt else _unnumbered(words), vtt))
-            start, _, rest = line.partition(_ARROW)
-            end = (rest.split(maxsplit=1) or [""])[0]  # cue settings may follow
-            where, words = f"{name}:{line_number}", []
-            cue = _checked(_seconds(start, where), _seconds(end, where), where)
-        elif vtt and blank:
-            # A blank line ends a WebVTT cue; the name of the next one or a comment follows.
-            if cue is not None:
-                yield Segment(*cue, _plain(words, vtt))
-            cue = None
-        elif cue is not None:
-            words.append(line)
-    if cue is not None:
-        words.append("")  # a number in the last line is not that of a next cue
-        yield Segment(*cue, _plain(words if vtt else _unnumbered(words), vtt))
+def names_videos(path: Path) -> bool:
+    """Whether the file is a table that says which rows are those of which video."""
+    if path.suffix.lower() not in TABLES:
+        return False
+    text = _text_of(path, [])
+    return "video" in _columns(_first_cells(text, _separator(text)))
 
 
-def _unnumbered(lines: list[str]) -> list[str]:
-    """A SubRip cue's lines without the number of the next cue: a number in the last line, or one
-    between blank lines."""
-    if lines and lines[-1].strip().isdecimal():
-        return lines[:-1]
-    last = len(lines) - 1
-    while last >= 0 and not lines[last].strip():
-        last -= 1
-    if last >= 1 and lines[last].strip().isdecimal() and not lines[last - 1].strip():
-        return lines[:last]
-    return lines
+def _text_of(path: Path, warnings: list[str]) -> str:
+    name = printable(path)
+    known = " ".join(FORMATS)
+    if path.suffix.lower() not in map(str.lower, FORMATS) and os.path.isfile(path):
+        fail(name, f"unknown kind of file; give one of {known}")
+    what = f"a file of utterances ({known})"
+    text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what, warnings=warnings)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _plain(lines: list[str], vtt: bool) -> str | None:
-    """The words on the lines, without markup, on one line; ``None`` if there are none."""
-    text = _TAG.sub("", " ".join(lines))
-    if vtt:
-        with suppress(ValueError):  # a character reference of thousands of digits
-            text = html.unescape(text)
-    return " ".join(text.split()) or None
+def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
+    short = []
+    for where, start_s, end_s, text in cues:
+        if min(start_s, end_s) < 0:
+            fail(where, "a time is negative; times count from the video's beginning")
+        if end_s < start_s:
+            fail(where, f"the end, {end_s:g} s, is before the start, {start_s:g} s; correct it")
+        if end_s - start_s > MAX_GIVEN_S:
+            fail(
+                where,
+                f"the utterance at {start_s:.2f} s is longer than {MAX_GIVEN_S:.0f} s; split it",
+            )
+        if round(end_s - start_s, 6) < SHORTEST_S:
+            short.append(start_s)
+        else:
+            words = " ".join(text.split())
+            yield Segment(start_s + 0.0, end_s, words or None)  # no negative zero
+    if short:
+        what = f"{counted(len(short), 'utterance')} shorter than {SHORTEST_S} s left out"
+        warnings.append(f"{what}, the first at {short[0]:.2f} s")
 
 
-def _seconds(clock: str, where: str) -> float:
-    match = _CLOCK.fullmatch(clock.strip())
-    if match is None or int(match["m"]) > 59 or int(match["s"]) > 59:
-        _fail(where, f"{quoted(clock)} is not a time; write it like 00:01:02.345")
-    if match["sign"]:
-        _fail(where, f"{quoted(clock)} is negative; times count from the video's beginning")
-    whole = int(match["h"] or 0) * 3600 + int(match["m"]) * 60 + int(match["s"])
-    return float(f"{whole}.{match['fraction'] or 0}")
-
-
-def _read_csv(text: str, name: str) -> Iterator[Segment]:
-    columns: dict[str, int] | None = None
-    for line, row in csv_rows(text, name, BoundariesError, strict=False):
-        where = f"{name}:{line}"
-        cells = [cell.strip() for cell in row]
-        if columns is None:
-            columns = _columns(cells, where)
-            continue
-        cells += [""] * (max(columns.values()) + 1 - len(cells))
-        start_s, end_s = (_number(cells[columns[c]], c, where) for c in ("start_s", "end_s"))
-        words = cells[columns["text"]] if "text" in columns else ""
-        yield Segment(*_checked(start_s, end_s, where), " ".join(words.split()) or None)
-
-
-def _columns(header: list[str], where: str) -> dict[str, int]:
-    names = [cell.lower() for cell in header]
-    missing = [column for column in ("start_s", "end_s") if column not in names]
+def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -> list[Cue]:
+    """The rows of a table; where it names videos, those of ``video``."""
+    separator = _separator(text)
+    rows = csv_rows(text, name, BoundariesError, strict=False, delimiter=separator)
+    line, header = next(rows, (1, ["start_s", "end_s"]))
+    columns = _columns(header)
+    if separator == "\t" and header[1:] and None not in map(number, header[:2]):
+        # Labels of Audacity: start, end, text, and now and then a line of frequencies.
+        rows = itertools.chain([(line, header)], (one for one in rows if one[1][0] != "\\"))
+        columns = _columns(header := ["start", "end", "text"])
+    needed = ("start",) if "duration" in columns else ("start", "end")
+    missing = [f"{one}_s" for one in needed if one not in columns]
     if missing:
-        wanted = "start_s,end_s[,text]"
-        _fail(where, f"no column {' and '.join(missing)}; begin the file with a line {wanted}")
-    return {name: names.index(name) for name in ("start_s", "end_s", "text") if name in names}
+        lacks = f"no column {' and '.join(missing)}"
+        fail(f"{name}:{line}", f"{lacks}; begin the file with a line start_s,end_s[,text]")
+    cues: list[Cue] = []
+    videos: list[str] = []
+    whole = not columns["start"].unit
+    for line, row in rows:
+        where, cells = f"{name}:{line}", [cell.strip() for cell in row]
+        if any(cells[len(header) :]):
+            what = f"{len(cells)} cells under {len(header)} names"
+            fail(where, f"{what}; put a cell that holds the separator “{separator}” in quotes")
+        cells += [""] * (len(header) - len(cells))
+        times = {
+            key: _time_s(cells[column.place], column, where)
+            for key, column in columns.items()
+            if key in ("start", "end", "duration")
+        }
+        end_s = times["end"] if "end" in times else times["start"] + times["duration"]
+        words = cells[columns["text"].place] if "text" in columns else ""
+        cues.append(Cue(where, times["start"], end_s, words))
+        videos.append(cells[columns["video"].place] if "video" in columns else "")
+        whole = whole and all(cells[columns[key].place].isdecimal() for key in times)
+    if cues and whole and statistics.median(one.end_s - one.start_s for one in cues) > LONG_S:
+        warnings.append("its whole numbers are read as milliseconds; name columns start_s, end_s")
+        cues = [c._replace(start_s=c.start_s / 1000, end_s=c.end_s / 1000) for c in cues]
+    if video is None or "video" not in columns:
+        return cues
+    own = _those_of(video, videos)
+    if not any(own):
+        named = ", ".join(map(quoted, sorted(set(videos))[:3]))
+        column = columns["video"].name
+        fail(name, f"no row is for {printable(video.name)}; its column {column} has {named}")
+    return list(itertools.compress(cues, own))
 
 
-def _number(cell: str, column: str, where: str) -> float:
-    value = number(cell)
+def _separator(text: str) -> str:
+    """What separates the cells: that by which most names of columns are known."""
+    return max("\t;,", key=lambda separator: len(_columns(_first_cells(text, separator))))
+
+
+def _first_cells(text: str, separator: str) -> list[str]:
+    """The cells of the first line that is not blank."""
+    line = next((line for line in text.split("\n") if line.strip()), "")
+    with suppress(csv.Error):  # a cell that is too long
+        return next(csv.reader([line], delimiter=separator), [])
+    return []
+
+
+def _columns(header: Sequence[str]) -> dict[str, _Column]:
+    """The first column of each kind."""
+    found: dict[str, _Column] = {}
+    for place, cell in enumerate(header):
+        words = re.sub(r"[\W_]+", " ", cell.lower()).strip()
+        for kind, pattern in _COLUMNS.items():
+            if match := pattern.fullmatch(words):
+                unit = match.groupdict().get("unit") or ""
+                found.setdefault(kind, _Column(place, cell.strip(), unit))
+    return found
+
+
+def _time_s(cell: str, column: _Column, where: str) -> float:
+    """A cell with a clock time, or with a number that may have a decimal comma."""
+    if ":" in cell:
+        return clock_seconds(cell, where)
+    value = number(cell if "." in cell else cell.replace(",", "."))
     if value is None:
-        _fail(where, f"{column} {quoted(cell)} is not a number; write seconds like 62.345")
-    return value
+        fail(where, f"{column.name} {quoted(cell)} is not a number; write seconds like 62.345")
+    return value / 1000 if column.unit.startswith("m") else value
 
 
-def _checked(start_s: float, end_s: float, where: str) -> tuple[float, float]:
-    if min(start_s, end_s) < 0:
-        _fail(where, "a time is negative; times count from the video's beginning")
-    if end_s <= start_s:
-        _fail(where, f"the end, {end_s:g} s, is not after the start, {start_s:g} s; correct it")
-    return start_s + 0.0, end_s  # no negative zero
+def _those_of(video: Path, names: Sequence[str]) -> list[bool]:
+    """Which of ``names`` (a path, or the end of one) stand for ``video``: those that are the end of
+    its path, or else those with its bare name, if these are all the same."""
 
+    def parts(path: str) -> tuple[str, ...]:
+        folded = unicodedata.normalize("NFC", path).casefold()
+        return PurePosixPath(folded.replace("\\", "/")).parts
 
-def _fail(where: str, what: str) -> NoReturn:
-    raise BoundariesError(f"{where}: {what}")
+    whole, given = parts(os.path.abspath(video)), [parts(name) for name in names]
+    fitting = {one for one in given if one and whole[-len(one) :] == one}
+    if not fitting:
+        bare = {whole[-1], parts(video.stem)[-1]}
+        fitting = {one for one in given if one and one[-1] in bare}
+        if len(fitting) > 1:
+            return [False] * len(names)
+    own = max(fitting, key=len, default=None)
+    return [one == own for one in given]
