@@ -59,7 +59,10 @@ class LeftOut:
         """All but the files of other kinds, in words."""
         lines = [f"a folder cannot be read and is left out: {folder}" for folder in self.unread]
         for count, fault in (
-            (self.links_out, "out of the folder: give --follow-links, or the folder they lead to"),
+            (
+                self.links_out,
+                "out of the folder: give --follow-links, or the folder with the files",
+            ),
             (self.links_broken, "to no file: fetch the files, or remove the links"),
         ):
             if count:

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from avsent.errors import MediaError
 from avsent.extraction.buffers import RecentFaces, RecentSound
-from avsent.extraction.faces.active_speaker import choose_faces, mouth_speaks, sound_envelope
+from avsent.extraction.faces.active_speaker import (
+    choose_faces,
+    mouth_speaks,
+    sound_envelope,
+    speak_in_turn,
+)
 from avsent.extraction.faces.geometry import FaceObservation, Sighting
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
 from avsent.extraction.features.face import FaceConfig, FaceFeatures, NeutralFace, face_features
@@ -250,8 +255,12 @@ class Extraction:
         for number in (first, *range(1, first), *range(first + 1, count + 1)):
             with suppress(MediaError), MediaReader(self.path, asked={"audio": [number]}) as reader:
                 heard = segmented(reader.in_colour(()), self._detector)
-                if any(isinstance(event, SegmentedSound) and event.segments for event in heard):
-                    return number
+                for event in heard:
+                    if isinstance(event, SegmentedSound) and event.segments:
+                        return number
+                    total_s = reader.media.duration_s
+                    step = f"look for speech in sound track {number}"
+                    self._on_progress(Progress(step, str(self.path), reader.position_s, total_s))
         return first
 
     def neutral(self, track: int | None) -> NDArray[np.float32] | None:
@@ -340,6 +349,9 @@ class Extraction:
             if face is not None and photo:
                 face = None
                 warnings.append("its mouth never moves: the face is not used")
+            if speaker_only and not self._given and speak_in_turn(observations):
+                what = "two people speak in turn in it, and one is judged"
+                warnings.append(f"{what}; cut it with --utterances")
             if fault:
                 warnings.append(f"{fault}: the voice is not used")
             elif audio is None and not window:

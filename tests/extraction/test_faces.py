@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avsent.errors import InputError
-from avsent.extraction.faces.active_speaker import choose_faces, mouth_opening, sound_envelope
+from avsent.extraction.faces.active_speaker import (
+    choose_faces,
+    mouth_opening,
+    sound_envelope,
+    speak_in_turn,
+)
 from avsent.extraction.faces.detection import FaceDetector
 from avsent.extraction.faces.geometry import (
     FaceObservation,
@@ -553,6 +558,28 @@ def test_mouth_opening_is_in_eye_distances() -> None:
 def test_the_mouth_that_follows_the_sound_speaks(other: np.ndarray) -> None:
     assert choose(seen(1, other, size=120) + seen(2, TALKING, size=40)) == [2]
     assert choose(seen(1, TALKING, size=40) + seen(2, other, size=120)) == [1]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_two_who_speak_in_turn(share: float) -> None:
+    times_s = np.arange(0, 10, 0.1)
+    rng = np.random.default_rng(1)
+    still, talk = (0.05 + rng.normal(0, spread, len(times_s)) for spread in (0.002, 0.04))
+    first = times_s < 10 * share
+
+    def of(track: int, openings: np.ndarray) -> list[FaceObservation]:
+        return seen(track, openings, times_s=times_s)
+
+    def in_turn(a: np.ndarray, b: np.ndarray) -> bool:
+        return speak_in_turn(sorted(of(1, a) + of(2, b), key=lambda one: one.time_s))
+
+    before, after = np.where(first, talk, still), np.where(first, still, talk)
+    assert in_turn(before, after)
+    assert in_turn(after, before)
+    assert not in_turn(talk, still)
+    assert not in_turn(before, still)
+    assert not in_turn(talk, talk[::-1])
+    assert not speak_in_turn(of(1, before))
 
 
 @pytest.mark.parametrize("lag_s", [-0.15, 0.15])

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 from av.stream import Disposition
-from conftest import SHARED
 from media_files import RATE_HZ, LevelDetector, damage_of, frames_of, read, sound_of, tone
 
 from avsent.errors import MediaError
@@ -321,16 +320,6 @@ def test_a_cut_file_ends_where_it_breaks_off(tmp_path: Path) -> None:
     read_s, _, damage = lengths(path)
     assert 2.0 < read_s < 4.0
     assert [reason for reason in damage if "breaks off" in reason]
-
-
-@pytest.mark.skipif(not (SHARED / "cases").is_dir(), reason="needs ../shared/cases")
-@pytest.mark.parametrize(
-    ("name", "length_s"),
-    [("adts-speech-silence-speech.aac", 46.1), ("adts-silence-then-speech.aac", 16.07)],
-)
-def test_published_adts(name: str, length_s: float) -> None:
-    read_s, found_s, _ = lengths(SHARED / "cases" / name)
-    assert (read_s, found_s) == pytest.approx((length_s, length_s), abs=0.05)
 
 
 def test_options_as_the_command_line_gives_them() -> None:

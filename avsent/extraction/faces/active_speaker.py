@@ -40,6 +40,24 @@ def mouth_speaks(seen: Sequence[FaceObservation]) -> bool:
     return float(np.mean(np.abs(np.diff(opening)) > STEP)) >= STEP_SHARE
 
 
+def speak_in_turn(observations: Sequence[FaceObservation]) -> bool:
+    """Whether one face speaks in the first part of a stretch and another one in the rest, each
+    while the mouth of the other is still."""
+    if len({observation.track for observation in observations}) < 2:
+        return False
+    start_s, end_s = observations[0].time_s, observations[-1].time_s
+    for cut_s in np.linspace(start_s, end_s, 9)[1:-1]:
+        turns = set()
+        for track in {observation.track for observation in observations}:
+            seen = [o for o in observations if o.track == track]
+            parts = [o for o in seen if o.time_s < cut_s], [o for o in seen if o.time_s >= cut_s]
+            if all(p and p[-1].time_s - p[0].time_s >= LEAST_SPEAKING_S for p in parts):
+                turns.add((mouth_speaks(parts[0]), mouth_speaks(parts[1])))
+        if {(True, False), (False, True)} <= turns:
+            return True
+    return False
+
+
 def mouth_opening(landmarks: Array) -> Array:
     """Gap of the inner lips in eye distances [T] of ``landmarks`` [T, 68, 2]."""
     gaps = [np.linalg.norm(landmarks[:, a] - landmarks[:, b], axis=-1) for a, b in LIP_PAIRS]
