@@ -24,8 +24,7 @@ from avsent.text import counted
 from avsent.training.data import feature_files
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
-from avsent.training.data.manifest import MANIFEST_NAME, default_context, emotion_labels, read_rows
-from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
+from avsent.training.data.manifest import MANIFEST_NAME, default_context, read_rows
 
 OnWarning = Callable[[str], None]
 
@@ -43,8 +42,7 @@ def open_corpus(
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
 ) -> Corpus:
-    """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
-    or known layout of raw media (see ``avsent.training.data.manifest``).
+    """The corpus in ``data``: a feature file (.npz), a manifest or a known layout of raw media.
 
     ``on_warning`` takes lines for the user, such as the number of utterances left out. Raises
     DatasetError if there is nothing of the kind, or it cannot be read; OutputError if the cache
@@ -55,31 +53,7 @@ def open_corpus(
         return feature_files.read_features(data)
     if not data.exists():
         raise DatasetError(f"{data}: no such file or folder; check the name")
-    if (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
-        return _ravdess(data, options, on_progress)
     return extract_rows(data, read_rows(data), options, on_progress, on_warning)
-
-
-def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) -> Corpus:
-    """Each clip is a video of its own, as the clips were acted one by one."""
-    clips = cached_ravdess(folder, options.cache_folder, options.features, on_progress=on_progress)
-    said = statements(folder)
-    samples = tuple(
-        Sample(
-            key=clip.clip_id,
-            video=clip.clip_id,
-            speaker=f"actor{clip.actor:02d}",
-            labels=emotion_labels(clip.emotion),
-            text=said.get(clip.clip_id, ""),
-            audio=clip.mel_power,
-            prosody=clip.prosody,
-            face=None if clip.face is None else clip.face.landmarks,
-            neutral=None if clip.face is None else clip.face.neutral,
-        )
-        for clip in clips
-    )
-    licence = "CC BY-NC-SA 4.0"
-    return Corpus("RAVDESS", samples, features=options.features, licence=licence)
 
 
 @dataclass(frozen=True, slots=True)
