@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ import typer
 from avsent.cli import options, outcome, progress
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.files import check_target
+from avsent.labels import LabelScale
 from avsent.options import FaceChoice
 from avsent.text import counted
 
@@ -41,6 +44,8 @@ def check_(
     data: Path = MEDIA,
     label: str = options.LABEL,
     labels: str = options.LABELS,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
     split_by: options.SplitBy = options.SPLIT_BY,
     format: options.ReportFormat = options.REPORT_FORMAT,
     quiet: bool = options.QUIET,
@@ -54,7 +59,11 @@ def check_(
     """
     from avsent.training.data import check, manifest
 
-    rows = manifest.read_rows(data)
+    scale = options.label_scale(label_range, label_map)
+    rows = manifest.read_rows(data, functools.partial(outcome.warn, quiet=quiet))
+    if scale is not None:
+        for row in rows:  # a row's own dictionary
+            row.labels[label] = scale.read(row.labels.get(label, ""), row.where)
     with progress.progress_bar(quiet=quiet, counts=True) as bar:
         files = check.probe_files((row.media for row in rows), bar)
     label_check = check.LabelCheck(rows, label, labels)
@@ -88,20 +97,28 @@ def import_(
         ...,
     ),
     force: bool = options.option("--force", "Overwrite an existing manifest.", False),
+    skip_broken: bool = options.SKIP_BROKEN,
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,
 ) -> None:
     """Write a manifest of a corpus in any of the layouts, to view, change or share.
 
-    The media files stay where they are and are not checked.
+    The media files stay where they are; they are only checked with --skip-broken.
     """
-    from avsent.training.data import manifest
+    from avsent.training.data import check, manifest
 
     options.check_ending("-o", output, (".csv",))
-    rows = manifest.read_rows(data)
+    warn = functools.partial(outcome.warn, quiet=quiet)
+    rows = manifest.read_rows(data, warn)
     check_target(output, [data, data / manifest.MANIFEST_NAME])
     if os.path.lexists(output) and not force:
         raise OutputError(f"{output} is there already; choose another name, or give --force")
+    if skip_broken:
+        with progress.progress_bar(quiet=quiet, counts=True) as bar:
+            facts = check.probe_files((row.media for row in rows), bar)
+        if broken := check.broken_files(rows, facts):
+            warn(check.left_out_warning(list(broken.values())))
+        rows = [row for row in rows if row.media not in broken]
     manifest.write_manifest(output, rows)
     if not quiet:
         outcome.say("", f"wrote {output}: {counted(len(rows), 'utterance')}")
@@ -118,6 +135,9 @@ def extract(
         choices=[FaceChoice.speaking, FaceChoice.largest],
     ),
     landmarks: Path | None = options.LANDMARKS,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
+    skip_broken: bool = options.SKIP_BROKEN,
     pictures: bool = options.option(
         "--pictures",
         "Keep small grey images of the faces, in which people can be recognised. The included "
@@ -141,8 +161,11 @@ def extract(
     # Imported here, so that mistakes above are reported at once.
     from avsent.training.data import feature_files
 
-    corpus_options = feature_files.CorpusOptions(cache=cache, face=face, landmarks=landmarks)
-    corpus = open_data(data, corpus_options, quiet=quiet)
+    corpus_options = feature_files.CorpusOptions(
+        cache=cache, face=face, landmarks=landmarks, skip_broken=skip_broken
+    )
+    scale = options.label_scale(label_range, label_map)
+    corpus = open_data(data, corpus_options, scale=scale, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
             dataclasses.replace(sample, pictures=None) for sample in corpus.samples
@@ -153,17 +176,22 @@ def extract(
 
 
 def open_data(
-    data: Path, corpus_options: feature_files.CorpusOptions, *, quiet: bool
+    data: Path,
+    corpus_options: feature_files.CorpusOptions,
+    *,
+    quiet: bool,
+    scale: LabelScale | None = None,
+    accept: Callable[[corpus.Corpus], None] = lambda corpus: None,
 ) -> corpus.Corpus:
-    """The corpus in ``data``, behind a progress bar, with its warnings printed."""
+    """The corpus in ``data``, behind a progress bar, with its warnings printed. ``scale``: how its
+    labels are read, if not as a feature file says; ``accept``: as for ``open_corpus``."""
     from avsent.training.data.open import open_corpus
 
-    warnings: list[str] = []
+    def scaled(found: corpus.Corpus) -> corpus.Corpus:
+        return dataclasses.replace(found, scale=scale or found.scale)
+
+    warn = functools.partial(outcome.warn, quiet=quiet)
     with progress.progress_bar(quiet=quiet) as bar:
-        corpus = open_corpus(
-            data, options=corpus_options, on_progress=bar, on_warning=warnings.append
+        return scaled(
+            open_corpus(data, corpus_options, bar, warn, lambda found: accept(scaled(found)))
         )
-    if not quiet:
-        for warning in warnings:
-            outcome.warn(warning)
-    return corpus

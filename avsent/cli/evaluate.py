@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +13,7 @@ from avsent import files, machine
 from avsent.cli import options, outcome
 from avsent.cli.data import open_data
 from avsent.cli.options import option
+from avsent.labels import LabelSet
 
 if TYPE_CHECKING:
     from avsent.training import evaluation
@@ -24,6 +27,8 @@ def evaluate(
     ),
     data: Path = options.DATA,
     label: str = options.LABEL,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
     split: Part = option(
         "--split",
         "The split to evaluate on; auto: test if the data names splits, else all.",
@@ -35,6 +40,7 @@ def evaluate(
         "--confusion FILE", "Draw the confusion matrix (.png or .svg)."
     ),
     draws: int = option("--draws", "Bootstrap samples over videos.", 1000, min=100, max=100_000),
+    skip_broken: bool = options.SKIP_BROKEN,
     cache: Path | None = options.CACHE,
     device: str = options.DEVICE,
     quiet: bool = options.QUIET,
@@ -54,12 +60,24 @@ def evaluate(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.checkpoint import load_config
-    from avsent.training import evaluation, plots
+    from avsent.training import evaluation, plots, splits
+    from avsent.training.data.corpus import Corpus
     from avsent.training.data.feature_files import CorpusOptions
 
     where = machine.torch_device(device)
-    corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
-    corpus = open_data(data, corpus_options, quiet=quiet)
+    config = load_config(checkpoint)
+    corpus_options = CorpusOptions(config.features, cache=cache, skip_broken=skip_broken)
+    scale = options.label_scale(label_range, label_map)
+    warn = functools.partial(outcome.warn, quiet=quiet)
+    names = LabelSet(config.model.labels, config.model.real)
+
+    def accept(found: Corpus) -> None:
+        if scale is None and found.scale is None and config.label_scale is not None:
+            warn(f"labels are read as in the model's training: {config.label_scale}")
+        found = dataclasses.replace(found, scale=found.scale or config.label_scale)
+        splits.encode_labels(found, label, names, warn)
+
+    corpus = open_data(data, corpus_options, scale=scale, accept=accept, quiet=quiet)
     evaluated = evaluation.evaluate_checkpoint(
         checkpoint, corpus, label=label, part=split, draws=draws, device=where
     )

@@ -18,6 +18,7 @@ from avsent.cli import options, outcome, progress
 from avsent.cli.data import open_data
 from avsent.cli.options import option
 from avsent.errors import UsageError
+from avsent.labels import number_doubt
 from avsent.progress import Progress
 from avsent.training import settings
 
@@ -48,6 +49,8 @@ def train(
     data: Path = options.argument("DATA", options.DATA_HELP, Path()),
     label: str = options.LABEL,
     labels: str = options.LABELS,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
     target: str = option(
         "--target",
         "The modalities that the model predicts from.",
@@ -149,6 +152,7 @@ def train(
     split_by: options.SplitBy = options.SPLIT_BY,
     seeds: int = option("--seeds N", "Number of runs.", 1, min=1, max=100),
     seed: int = option("--seed N", "The first seed.", 0, min=0),
+    skip_broken: bool = options.SKIP_BROKEN,
     cache: Path | None = options.CACHE,
     device: str = options.DEVICE,
     fresh: bool = option("--fresh", "Delete the run in OUT and start again.", False),
@@ -176,8 +180,8 @@ def train(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.networks.config import FusionConfig
-    from avsent.training import run, run_folder
-    from avsent.training.data import feature_files, text
+    from avsent.training import run, run_folder, splits
+    from avsent.training.data import corpus, feature_files, text
 
     chosen = settings.TrainSettings(
         target=tuple(target.split(",")),
@@ -215,8 +219,19 @@ def train(
     run.check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
+    warn = functools.partial(outcome.warn, quiet=quiet)
+
+    def accept(found: corpus.Corpus) -> None:
+        task = splits.make_task(found, label, labels, warn)
+        splits.split_samples(found.samples, task.known(found.samples), chosen.split, seed)
+        words = (text for item in texts or () for text in item.labels.values())
+        if doubt := number_doubt(words, task.labels):
+            warn(f"{text_corpus}: {doubt}")
+
+    corpus_options = feature_files.CorpusOptions(cache=cache, check=check, skip_broken=skip_broken)
+    scale = options.label_scale(label_range, label_map)
     request = run.Request(
-        corpus=open_data(data, feature_files.CorpusOptions(cache=cache, check=check), quiet=quiet),
+        corpus=open_data(data, corpus_options, scale=scale, accept=accept, quiet=quiet),
         settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,

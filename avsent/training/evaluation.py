@@ -342,6 +342,7 @@ def evaluate_checkpoint(
     model = loaded.config.model
     _check_features(checkpoint, loaded.config, corpus)
     labels = LabelSet(model.labels, model.real)
+    corpus = dataclasses.replace(corpus, scale=corpus.scale or loaded.config.label_scale)
     encoded = encode_labels(corpus, label, labels)
     corpus = _with_parts(checkpoint, corpus)
     part = str(part)  # the command line's is an enum

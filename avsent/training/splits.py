@@ -1,13 +1,13 @@
 """Splits a corpus into training, validation and test part; encodes labels and texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
-from avsent.labels import MODALITIES, LabelSet, label_set
+from avsent.labels import MODALITIES, LabelSet, label_set, number_doubt
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.text import TextItem, make_text_encoder
@@ -15,6 +15,7 @@ from avsent.training.dataset import Videos, check_parts, make_videos
 from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
 
 Vectors = dict[str, NDArray[np.float32]]
+OnWarning = Callable[[str], None]
 Split = dict[str, list[Sample]]
 """The samples of "train", "valid" and "test", in corpus order."""
 
@@ -178,7 +179,9 @@ class SeedData:
         )
 
 
-def make_task(corpus: Corpus, label: str, labels: str) -> Task:
+def make_task(
+    corpus: Corpus, label: str, labels: str, on_warning: OnWarning = lambda warning: None
+) -> Task:
     """Read the column ``label`` as ``labels`` says (see ``avsent.labels.label_set``). Raises
     DatasetError if there is no such column, or a label is outside the set."""
     texts = _label_texts(corpus, label)
@@ -186,14 +189,23 @@ def make_task(corpus: Corpus, label: str, labels: str) -> Task:
         chosen = label_set(texts.values(), labels)
     except DatasetError as error:
         raise DatasetError(f"{corpus.name}: column {label!r}: {error}") from error
-    return Task(corpus, chosen, encode_labels(corpus, label, chosen))
+    return Task(corpus, chosen, encode_labels(corpus, label, chosen, on_warning, labels))
 
 
-def encode_labels(corpus: Corpus, label: str, labels: LabelSet) -> dict[str, float | None]:
-    """Class index or number of each sample by key, None if it has none. Raises DatasetError if
-    there is no such column, or a label is outside the set."""
-    encoded = {}
-    for key, text in _label_texts(corpus, label).items():
+def encode_labels(
+    corpus: Corpus,
+    label: str,
+    labels: LabelSet,
+    on_warning: OnWarning = lambda warning: None,
+    kind: str = "",
+) -> dict[str, float | None]:
+    """Class index or number of each sample by key, None if it has none. ``kind``: as for
+    ``avsent.labels.number_doubt``. Raises DatasetError if there is no such column, or a label is
+    outside the set."""
+    encoded, texts = {}, _label_texts(corpus, label)
+    if doubt := number_doubt(texts.values(), labels, kind):
+        on_warning(f"{corpus.name}: column {label!r}: {doubt}")
+    for key, text in texts.items():
         try:
             encoded[key] = labels.encode(text)
         except DatasetError as error:
@@ -207,7 +219,10 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
         raise DatasetError(
             f"{corpus.name}: no column {label!r}; choose with --label from {', '.join(columns)}"
         )
-    return {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
+    texts = {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
+    if corpus.scale is None:
+        return texts
+    return {key: corpus.scale.read(text, f"{corpus.name}: {key}") for key, text in texts.items()}
 
 
 def make_seed_data(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> SeedData:

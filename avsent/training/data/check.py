@@ -13,7 +13,7 @@ from avsent.errors import DatasetError, MediaError
 from avsent.extraction.media.events import Damage
 from avsent.extraction.media.reader import MediaReader
 from avsent.files import file_sha256
-from avsent.labels import LABEL_COLUMNS, POLARITY_LABELS, LabelSet, canonical, label_set
+from avsent.labels import LABEL_COLUMNS, LabelSet, canonical, is_missing, label_set, number_doubt
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
@@ -34,6 +34,7 @@ Kind: TypeAlias = Literal[
     "out_of_file",
     "shared_speaker",
     "no_text",
+    "label_scale",
 ]
 EVERY_ROW = "all"
 """``where`` of a problem of the whole corpus."""
@@ -49,8 +50,8 @@ class Problem:
 
     @property
     def is_note(self) -> bool:
-        """Whether it does not prevent training: audio and face need no text."""
-        return self.kind == "no_text"
+        """Whether it may be as it should: audio and face need no text, numbers may be sentiment."""
+        return self.kind in ("no_text", "label_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,20 @@ def probe_files(
     finally:
         workers.shutdown(cancel_futures=True)  # on Ctrl-C, wait for the running probes only
     return facts
+
+
+def broken_files(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> dict[Path, str]:
+    """The ``files`` that cannot be used, each with its first row and the reason."""
+    where = {row.media: row.where for row in reversed(rows)}
+    # Only the first half of "what is wrong; what to do".
+    reasons = {path: facts.problem.partition("; ")[0] for path, facts in files.items()}
+    return {path: f"{where[path]}: {reason}" for path, reason in reasons.items() if reason}
+
+
+def left_out_warning(broken: Sequence[str]) -> str:
+    """One line for files that were left out."""
+    some = "; ".join(broken[:3]) + " …" * (len(broken) > 3)
+    return f"{counted(len(broken), 'file')} left out: {some} (avsent data check lists all)"
 
 
 def display_path(path: Path) -> str:
@@ -126,7 +141,7 @@ class LabelCheck:
         self._column = column
         found = {name for row in rows for name in row.labels}
         self._columns = [name for name in LABEL_COLUMNS if name in found]
-        given = [text for row in rows if (text := self._text(row))]
+        given = [text for row in rows if not is_missing(text := self._text(row))]
         self._auto = labels.strip().casefold() == "auto"
         self.label_set: LabelSet | None = None
         """None if there are no labels, or if they make no set."""
@@ -136,6 +151,7 @@ class LabelCheck:
                 self.label_set = _most_likely(given) if self._auto else label_set(given, labels)
         except DatasetError as error:
             self._refused = str(error)
+        self._doubt = self.label_set and number_doubt(given, self.label_set, labels)
 
     def overall(self) -> Iterator[Problem]:
         """Problems of the column as a whole."""
@@ -145,14 +161,17 @@ class LabelCheck:
             yield Problem(EVERY_ROW, "unlabelled", f"no column {self._column}{hint}")
         elif self._refused:
             yield Problem(EVERY_ROW, "bad_label", f"{self._column}: {self._refused}")
+        elif self._doubt:
+            yield Problem(EVERY_ROW, "label_scale", f"{self._column}: {self._doubt}")
 
     def problems(self, row: Row) -> Iterator[Problem]:
         """Problems of the label of one row."""
         if self._column not in self._columns:
             return
         text = self._text(row)
-        if not text:
-            yield Problem(row.where, "unlabelled", f"{self._column} is empty")
+        if is_missing(text):
+            detail = f"{self._column} is {quoted(text) if text else 'empty'}"
+            yield Problem(row.where, "unlabelled", detail)
         elif self.label_set is not None and (mistake := self._mistake(self.label_set, text)):
             yield Problem(row.where, "bad_label", f"{self._column}: {mistake}")
 
@@ -173,7 +192,7 @@ class LabelCheck:
 def _most_likely(given: Sequence[str]) -> LabelSet:
     names = [text for text in given if number(text) is None]
     if 2 * len(names) < len(given):
-        return LabelSet(POLARITY_LABELS, real=True)
+        return label_set([], "real")
     return label_set(names)
 
 
@@ -293,7 +312,7 @@ def _time(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> str:
 
 
 def _labels(given: Sequence[str], labels: LabelSet | None) -> str:
-    texts = [text for text in given if text.strip()]
+    texts = [text for text in given if not is_missing(text)]
     if labels is not None and labels.real:
         values = [value for text in texts if (value := number(text.strip())) is not None]
         return f"labels from {min(values):g} to {max(values):g}" if values else ""

@@ -15,15 +15,18 @@ import csv
 import io
 import os
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from avsent.errors import DatasetError, OutputError
 from avsent.files import atomic_text
-from avsent.labels import EMOTIONS, LABEL_COLUMNS, POLARITY_LABELS, polarity_of
-from avsent.text import csv_rows, number, printable, quoted, read_text, valid_utf8
+from avsent.labels import EMOTIONS, LABEL_COLUMNS, POLARITY_LABELS, LabelScale, polarity_of
+from avsent.schema import read_object
+from avsent.text import counted, csv_rows, number, printable, quoted, read_text, valid_utf8
 from avsent.training.data.corpus import SPLITS, Row
 
 MANIFEST_NAME = "manifest.csv"
@@ -58,11 +61,12 @@ _MELD_FOLDERS = {
 STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
 """The sentences of RAVDESS, by the number of the statement."""
 
+_ENDINGS = "mp4|m4v|mkv|avi|mov|mpg|webm|wav|flac|mp3|m4a|ogg"
 # Modality 01 (picture and sound) or 03 (sound), as 02 has no voice; channel 01 (speech), as 02 is
 # song.
 _RAVDESS_NAME = re.compile(
     r"(?P<modality>01|03)-(?P<clip>01-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]"
-    r"-(?P<actor>[0-9]{2}))\.(mp4|mkv|avi|mov|webm|wav|flac|mp3|m4a|ogg)",
+    rf"-(?P<actor>[0-9]{{2}}))\.({_ENDINGS})",
     re.IGNORECASE,
 )
 
@@ -159,7 +163,8 @@ def read_table(
         raise DatasetError(f"{place}: no column {' and '.join(missing)}; {hint}")
     if one_of and not set(one_of) & set(columns):
         names = f"{', '.join(one_of[:-1])} or {one_of[-1]}"
-        raise DatasetError(f"{place}: no column {names}; add one of them")
+        there = f" (there are {', '.join(map(printable, columns[:9]))})"
+        raise DatasetError(f"{place}: no column {names}; add one of them{there}")
     twice = [column for column, count in Counter(columns).items() if count > 1 and column in known]
     if twice:
         raise DatasetError(f"{place}: column {twice[0]} is there twice; rename one")
@@ -215,22 +220,17 @@ def _row(cells: TableRow, folder: Path) -> Row:
 
 
 def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
-    given = {column: cells[column] for column in ("start_s", "end_s") if cells[column]}
-    if not given:
+    if not cells["start_s"] and not cells["end_s"]:
         return None, None
-    if len(given) == 1:
-        (present,) = given
-        absent = "end_s" if present == "start_s" else "start_s"
-        raise DatasetError(
-            f"{cells.place}: {present} without {absent}; give both, or none for the whole file"
-        )
     seconds = []
-    for column, cell in given.items():
-        value = number(cell)
+    for column, other in (("start_s", "end_s"), ("end_s", "start_s")):
+        cell, value = cells[column], number(cells[column])
+        if not cell:
+            wrong = f"{other} without {column}; give both, or none for the whole file"
+            raise DatasetError(f"{cells.place}: {wrong}")
         if value is None:
-            raise DatasetError(
-                f"{cells.place}: {column} {quoted(cell)} is not a number; write seconds like 62.345"
-            )
+            wrong = f"{column} {quoted(cell)} is not a number; write seconds like 62.345"
+            raise DatasetError(f"{cells.place}: {wrong}")
         seconds.append(value + 0.0)  # no negative zero
     start_s, end_s = seconds
     if min(seconds) < 0:
@@ -295,13 +295,73 @@ def _columns(cells: list[str]) -> list[str]:
     return [cell.strip().casefold() for cell in cells]
 
 
-def read_rows(data: Path) -> list[Row]:
+def read_rows(data: Path, on_warning: Callable[[str], None] = lambda warning: None) -> list[Row]:
     """The labelled utterances of a CSV file (manifest, MMSA's or MELD's, by its heading) or of a
     folder.
 
-    ``media`` is an absolute path; the file need not exist. Raises DatasetError if there are no
-    utterances, or if their list cannot be read.
+    ``media`` is an absolute path; the file need not exist. ``on_warning`` takes a line if some were
+    found under another path. Raises DatasetError if there are no utterances, or if their list
+    cannot be read.
     """
+    rows = _read_layout(data)
+    folder = Path(os.path.realpath(data if os.path.isdir(data) else data.parent))
+    return _located(rows, folder, on_warning)
+
+
+def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -> list[Row]:
+    """``rows`` with another file where theirs is missing: the only one that fits its path, if it
+    fits no other path."""
+
+    @cache
+    def entries(parent: Path) -> dict[str, list[Path]]:
+        found = defaultdict(list)
+        for path in sorted(parent.glob("*")):
+            found[_name_key(path.name)].append(path)
+            if path.suffix[1:].lower() in _ENDINGS.split("|"):
+                found[_name_key(path.stem)].append(path)
+        return found
+
+    def fitting(media: Path) -> list[Path]:
+        if os.path.lexists(media):
+            return [media]
+        inside = media.is_relative_to(folder)
+        text = str(media.relative_to(folder) if inside else media)
+        parts = [part for part in re.split(r"[/\\]", text) if part]
+        # Of a whole path from another machine, the longest end that is below the folder.
+        starts = len(parts) if not inside or re.match(r"[a-zA-Z]:|\\\\", text) else 1
+        for start in range(starts if ".." not in parts else 0):
+            found = [folder]
+            for part in parts[start:]:
+                exact = [path / part for path in found if os.path.lexists(path / part)]
+                found = exact or [one for path in found for one in entries(path)[_name_key(part)]]
+            if found:
+                return found
+        return []
+
+    fits = {media: fitting(media) for media in dict.fromkeys(row.media for row in rows)}
+    wanted = Counter(path for found in fits.values() for path in found)
+    odd = {media: found for media, found in fits.items() if found not in ([], [media])}
+    new = {media: one for media, (one, *others) in odd.items() if not others and wanted[one] == 1}
+    # One line, of a path that fits several files if there is one.
+    for media in sorted(odd, key=lambda media: media in new)[:1]:
+        names = " or ".join(printable(_path(path, folder)) for path in odd[media][:3])
+        names = f"{names} is used" if media in new else f"it may be {names}: write the exact path"
+        where = next(row.where for row in rows if row.media == media)
+        more = f" (and {counted(len(odd) - 1, 'other file')})" if len(odd) > 1 else ""
+        on_warning(f"{where}: no file {printable(_path(media, folder))}; {names}{more}")
+    return [
+        replace(row, media=media, context=_own_context(row) or default_context(media))
+        for row in rows
+        for media in [new.get(row.media, row.media)]
+    ]
+
+
+def _name_key(name: str) -> str:
+    """Equal for names that differ in case, in zeros at the front, or in the form of accents."""
+    return unicodedata.normalize("NFC", name).casefold().lstrip("0")
+
+
+def _read_layout(data: Path) -> list[Row]:
     name = printable(data)
     if "\0" in name or not os.path.exists(data):
         raise DatasetError(f"{name}: no such file or folder; give {EXPECTED}")
@@ -323,6 +383,19 @@ def read_rows(data: Path) -> list[Row]:
     if rows := _read_ravdess(data):
         return rows
     raise DatasetError(f"{name}: no labelled utterances in it; give {EXPECTED}")
+
+
+def read_label_map(path: Path) -> LabelScale:
+    """The labels of a CSV file with a value and its label in each row, or of a JSON object."""
+    if path.suffix.lower() == ".json":
+        found = read_object(path, DatasetError, "write {value: label, …}")
+        return LabelScale(names={value: str(label) for value, label in found.items()})
+    names: dict[str, str] = {}
+    for line, cells in _rows(path):
+        if len(cells) != 2:
+            raise DatasetError(f"{printable(path)}:{line}: not two cells; write value,label")
+        names[cells[0]] = cells[1]
+    return LabelScale(names=names)
 
 
 def _read_mmsa(label_file: Path) -> list[Row]:

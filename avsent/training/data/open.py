@@ -4,9 +4,11 @@
 those of each file are cached.
 """
 
+import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +17,12 @@ from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, MediaError, UsageError
 from avsent.extraction.extractor import Extraction
-from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted
-from avsent.training.data import feature_files
+from avsent.training.data import check, feature_files
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
 from avsent.training.data.manifest import MANIFEST_NAME, default_context, emotion_labels, read_rows
@@ -38,26 +39,31 @@ _OF_FILE = re.compile(
 
 def open_corpus(
     data: Path,
-    *,
     options: CorpusOptions | None = None,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
+    accept: Callable[[Corpus], None] = lambda corpus: None,
 ) -> Corpus:
     """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
     or known layout of raw media (see ``avsent.training.data.manifest``).
 
-    ``on_warning`` takes lines for the user, such as the number of utterances left out. Raises
+    ``on_warning`` takes lines for the user, such as the number of utterances left out. ``accept``
+    gets the corpus without features, before hours of analysis, and may raise errors. Raises
     DatasetError if there is nothing of the kind, or it cannot be read; OutputError if the cache
     cannot be written; UsageError if the options make no sense.
     """
     options = options or CorpusOptions()
     if data.suffix.lower() == ".npz" and not data.is_dir():
-        return feature_files.read_features(data)
-    if not data.exists():
+        corpus = feature_files.read_features(data)
+    elif not data.exists():
         raise DatasetError(f"{data}: no such file or folder; check the name")
-    if (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
-        return _ravdess(data, options, on_progress)
-    return extract_rows(data, read_rows(data), options, on_progress, on_warning)
+    elif (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
+        corpus = _ravdess(data, options, on_progress)
+    else:
+        rows = read_rows(data, on_warning)
+        return extract_rows(data, rows, options, on_progress, on_warning, accept)
+    accept(corpus)
+    return corpus
 
 
 def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) -> Corpus:
@@ -98,43 +104,69 @@ def extract_rows(
     settings: CorpusOptions,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
+    accept: Callable[[Corpus], None] = lambda corpus: None,
 ) -> Corpus:
     """Features of ``rows``, which were read from ``data``; kept in the cache.
 
-    Rows without voice and face are left out, with a warning. If files cannot be read, the others
-    are analysed (and kept) before the error is raised. Raises DatasetError for such files and for
-    an utterance longer than ``MAX_GIVEN_S``, UsageError if every face of an utterance is asked for,
-    OutputError if the cache cannot be written.
+    ``accept``: as for :func:`open_corpus`. Rows without voice and face are left out, with a
+    warning, as are files that cannot be read if the settings say so. Raises DatasetError for such
+    files, if possible before one is analysed, and for an utterance longer than ``MAX_GIVEN_S``,
+    UsageError if every face of an utterance is asked for, OutputError if the cache cannot be
+    written.
     """
     if settings.face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
     cache = FeatureCache(settings)
     files = _files(data, rows)
-    features: dict[Path, MediaFeatures] = {}
-    failures: list[str] = []
-    for number, file in enumerate(files, 1):
-        step = f"[{number}/{len(files)}] {file.media.name}"
-        where = file.rows[0].where or data
-        try:
-            features[file.media] = _features(file, cache, step, on_progress)
-        except (MediaError, DatasetError) as error:
-            # Only the first half of "what is wrong; what to do": the advice is given once for all.
-            failures.append(f"{where}: {str(error).partition('; ')[0]}")
-        except OSError as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-            failures.append(f"{where}: {file.media}: {reason}")
-    if failures:
-        more = len(failures) - 1
-        others = f" (and {counted(more, 'other file')})" if more else ""
-        raise DatasetError(f"{failures[0]}{others}; {CHECK}")
-    samples = _samples(data, rows, files, features, on_warning)
-    for file in files:
-        for warning in filter(_OF_FILE.match, features[file.media].warnings):
-            on_warning(f"{file.name}: {warning}")
     named = data.resolve()
     if not data.is_dir():
         named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
-    return Corpus(named.name, samples, features=settings.features)
+    corpus = Corpus(
+        named.name, tuple(_bare_samples(rows, files)), features=settings.features
+    )
+    accept(corpus)
+    facts = check.probe_files((file.media for file in files), on_progress)
+    broken = check.broken_files(rows, facts)
+    too_long = [line for file in files for line in _too_long(file, facts[file.media].duration_s)]
+
+    def refuse() -> None:
+        """Raise for what may not be left out."""
+        skip = settings.skip_broken and len(broken) < len(files)
+        if wrong := too_long + ([] if skip else list(broken.values())):
+            more = len(wrong) - 1
+            others = f" (and {counted(more, 'other file')})" if more else ""
+            hint = "" if too_long or settings.skip_broken else ", or give --skip-broken"
+            raise DatasetError(f"{wrong[0]}{others}; {CHECK}{hint}")
+
+    refuse()
+    features: dict[Path, MediaFeatures] = {}
+    for number, file in enumerate(files, 1):
+        if file.media in broken:
+            continue
+        step = f"[{number}/{len(files)}] {file.media.name}"
+        try:
+            features[file.media] = found = _features(file, cache, step, on_progress)
+            too_long += _too_long(file, found.duration_s)
+        except (MediaError, OSError) as error:
+            # Only the first half of "what is wrong; what to do".
+            broken[file.media] = f"{file.rows[0].where}: {str(error).partition('; ')[0]}"
+    refuse()
+    if broken:
+        on_warning(check.left_out_warning(list(broken.values())))
+    samples, empty = [], []
+    for row, sample in zip(rows, _samples(rows, files, features), strict=True):
+        if sample.audio is not None or sample.face is not None:
+            samples.append(sample)
+        elif row.media in features:
+            empty.append(row.where or sample.key)
+    if not samples:
+        raise DatasetError(f"{data}: no utterance has a voice or a face; {CHECK}")
+    _say_missing(empty, samples, on_warning)
+    for file in files:
+        if file.media in features:
+            for warning in filter(_DAMAGE.match, features[file.media].warnings):
+                on_warning(f"{file.name}: {warning}")
+    return dataclasses.replace(corpus, samples=tuple(samples), left_out=tuple(broken.values()))
 
 
 def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
@@ -165,24 +197,18 @@ def _segment(row: Row) -> Segment:
 def _features(
     file: _File, cache: FeatureCache, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
-    _check_lengths(file, None)
     place = cache.place(file.media, file.segments)
     found = cache.load(place, len(file.segments))
     if found is None:
         cache.prepare()
         found = _analysed(file, cache.options, step, on_progress)
         cache.save(place, found)
-    _check_lengths(file, found.duration_s)
     return found
 
 
 def _analysed(
     file: _File, options: CorpusOptions, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
-    with MediaReader(file.media) as reader:
-        if any(row.end_s is None for row in file.rows):
-            _check_lengths(file, reader.length_s())  # before the analysis
-
     def report(progress: Progress) -> None:
         on_progress(Progress(step, progress.source, progress.completed, progress.total))
 
@@ -216,50 +242,41 @@ def _analysed(
     )
 
 
-def _check_lengths(file: _File, duration_s: float | None) -> None:
+def _too_long(file: _File, duration_s: float | None) -> list[str]:
+    """The first utterance of the file that is too long, if there is one."""
     for row in file.rows:
         end_s = duration_s if row.end_s is None else row.end_s
         length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
         if length_s > MAX_GIVEN_S:
-            raise DatasetError(
-                f"the utterance is {length_s:.0f} s long, more than {MAX_GIVEN_S:.0f}; give "
-                "start_s and end_s"
-            )
+            limit = f"more than {MAX_GIVEN_S:.0f}"
+            return [f"{row.where}: the utterance is {length_s:.0f} s long, {limit}"]
+    return []
 
 
 def _samples(
-    data: Path,
-    rows: Sequence[Row],
-    files: Sequence[_File],
-    features: dict[Path, MediaFeatures],
-    on_warning: OnWarning,
-) -> tuple[Sample, ...]:
-    """One for each row with a voice or a face; ``on_warning`` gets the number of the others."""
+    rows: Sequence[Row], files: Sequence[_File], features: Mapping[Path, MediaFeatures]
+) -> Iterator[Sample]:
+    """One for each row, with those features that are there."""
     by_media = {file.media: file for file in files}
-    last: dict[Path, int] = {}
-    samples, empty = [], []
+    count = Counter[Path]()
     for row in rows:
-        file, found = by_media[row.media], features[row.media]
-        index = last[row.media] = last.get(row.media, -1) + 1
+        file, found = by_media[row.media], features.get(row.media)
         place = file.segments.index(_segment(row))
-        if found.audio[place] is None and found.face[place] is None:
-            empty.append(row.where or f"{file.name}#{index}")
-            continue
         own_context = row.context not in ("", default_context(row.media))
-        samples.append(
-            Sample(
-                key=f"{file.name}#{index}",
-                # By default the file, relative to the corpus, which may be moved.
-                video=row.context if own_context else file.name,
-                speaker=row.speaker,
-                split=row.split,
-                labels=dict(row.labels),
-                text=row.text,
-                **{part: getattr(found, part)[place] for part in PARTS},
-            )
+        yield Sample(
+            key=f"{file.name}#{count[row.media]}",
+            # By default the file, relative to the corpus, which may be moved.
+            video=row.context if own_context else file.name,
+            speaker=row.speaker,
+            split=row.split,
+            labels=dict(row.labels),
+            text=row.text,
+            **({} if found is None else {part: getattr(found, part)[place] for part in PARTS}),
         )
-    if not samples:
-        raise DatasetError(f"{data}: no utterance has a voice or a face; {CHECK}")
+        count[row.media] += 1
+
+
+def _say_missing(empty: list[str], samples: Sequence[Sample], on_warning: OnWarning) -> None:
     voiceless = [sample.key for sample in samples if sample.audio is None]
     faceless = [sample.key for sample in samples if sample.face is None]
     for which, what in (
@@ -270,4 +287,3 @@ def _samples(
         if which:
             more = " …" if len(which) > 1 else ""
             on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
-    return tuple(samples)
