@@ -177,7 +177,8 @@ class LabelScale:
         return "--label-map" if self.names else f"--label-range {self.low:g} {self.high:g}"
 
     def read(self, label: str, where: str) -> str:
-        """``label`` as the model learns it. Raises DatasetError if it has no place on the scale."""
+        """``label`` as the model learns it. Raises DatasetError, which begins with ``where``, if it
+        has no place on the scale."""
         value, key = number(label.strip()), _key(label)
         if self.names:
             known = {_key(name): new for name, new in self.names.items()}

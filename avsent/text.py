@@ -115,14 +115,14 @@ def read_text(path: Path, error_class: type[InputError], *, max_bytes: int, what
 
 
 def csv_rows(
-    text: str, name: str, error_class: type[InputError], *, strict: bool
+    text: str, name: str, error_class: type[InputError], *, strict: bool, delimiter: str = ","
 ) -> Iterator[tuple[int, list[str]]]:
     """Each row of a CSV text that is not blank, with the number of the line it begins on.
 
     ``strict``: refuse quotes in the wrong place; else they are taken for text, and one that is
     never closed swallows the rest of the file. Raises ``error_class`` for a broken row.
     """
-    rows = csv.reader(io.StringIO(text, newline=""), strict=strict)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
     line = 1
     try:
         for row in rows:

@@ -15,7 +15,6 @@ import typer
 from avsent.cli import options, outcome, progress
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.files import check_target
-from avsent.labels import LabelScale
 from avsent.options import FaceChoice
 from avsent.text import counted
 
@@ -61,12 +60,9 @@ def check_(
 
     scale = options.label_scale(label_range, label_map)
     rows = manifest.read_rows(data, functools.partial(outcome.warn, quiet=quiet))
-    if scale is not None:
-        for row in rows:  # a row's own dictionary
-            row.labels[label] = scale.read(row.labels.get(label, ""), row.where)
     with progress.progress_bar(quiet=quiet, counts=True) as bar:
         files = check.probe_files((row.media for row in rows), bar)
-    label_check = check.LabelCheck(rows, label, labels)
+    label_check = check.LabelCheck(rows, label, labels, scale)
     problems = check.find_problems(rows, files, label_check, split_by)
     with outcome.printing():
         if format is options.ReportFormat.json:
@@ -81,9 +77,7 @@ def check_(
     if not quiet:
         found = [counted(wrong, "problem") if wrong else "nothing wrong"]
         found += [counted(notes, "note")] if notes else []
-        outcome.say(
-            "", f"{check.summary(rows, files, label, label_check.label_set)}; {', '.join(found)}"
-        )
+        outcome.say("", f"{check.summary(rows, files, label_check)}; {', '.join(found)}")
     if wrong:
         raise typer.Exit(DatasetError.exit_code)
 
@@ -116,9 +110,9 @@ def import_(
     if skip_broken:
         with progress.progress_bar(quiet=quiet, counts=True) as bar:
             facts = check.probe_files((row.media for row in rows), bar)
-        if broken := check.broken_files(rows, facts):
-            warn(check.left_out_warning(list(broken.values())))
-        rows = [row for row in rows if row.media not in broken]
+        rows, broken = check.leave_out(rows, facts, skip=True)
+        if broken:
+            warn(check.left_out_warning(broken))
     manifest.write_manifest(output, rows)
     if not quiet:
         outcome.say("", f"wrote {output}: {counted(len(rows), 'utterance')}")
@@ -161,11 +155,11 @@ def extract(
     # Imported here, so that mistakes above are reported at once.
     from avsent.training.data import feature_files
 
-    corpus_options = feature_files.CorpusOptions(
-        cache=cache, face=face, landmarks=landmarks, skip_broken=skip_broken
-    )
     scale = options.label_scale(label_range, label_map)
-    corpus = open_data(data, corpus_options, scale=scale, quiet=quiet)
+    corpus_options = feature_files.CorpusOptions(
+        cache=cache, face=face, landmarks=landmarks, scale=scale, skip_broken=skip_broken
+    )
+    corpus = open_data(data, corpus_options, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
             dataclasses.replace(sample, pictures=None) for sample in corpus.samples
@@ -180,18 +174,12 @@ def open_data(
     corpus_options: feature_files.CorpusOptions,
     *,
     quiet: bool,
-    scale: LabelScale | None = None,
     accept: Callable[[corpus.Corpus], None] = lambda corpus: None,
 ) -> corpus.Corpus:
-    """The corpus in ``data``, behind a progress bar, with its warnings printed. ``scale``: how its
-    labels are read, if not as a feature file says; ``accept``: as for ``open_corpus``."""
+    """The corpus in ``data``, behind a progress bar, with its warnings printed; ``accept``: as for
+    ``open_corpus``."""
     from avsent.training.data.open import open_corpus
-
-    def scaled(found: corpus.Corpus) -> corpus.Corpus:
-        return dataclasses.replace(found, scale=scale or found.scale)
 
     warn = functools.partial(outcome.warn, quiet=quiet)
     with progress.progress_bar(quiet=quiet) as bar:
-        return scaled(
-            open_corpus(data, corpus_options, bar, warn, lambda found: accept(scaled(found)))
-        )
+        return open_corpus(data, corpus_options, bar, warn, accept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from enum import StrEnum
@@ -13,7 +12,6 @@ from avsent import files, machine
 from avsent.cli import options, outcome
 from avsent.cli.data import open_data
 from avsent.cli.options import option
-from avsent.labels import LabelSet
 
 if TYPE_CHECKING:
     from avsent.training import evaluation
@@ -60,24 +58,22 @@ def evaluate(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.checkpoint import load_config
-    from avsent.training import evaluation, plots, splits
+    from avsent.training import evaluation, plots
     from avsent.training.data.corpus import Corpus
     from avsent.training.data.feature_files import CorpusOptions
 
     where = machine.torch_device(device)
     config = load_config(checkpoint)
-    corpus_options = CorpusOptions(config.features, cache=cache, skip_broken=skip_broken)
     scale = options.label_scale(label_range, label_map)
+    corpus_options = CorpusOptions(
+        config.features, cache=cache, scale=scale, skip_broken=skip_broken
+    )
     warn = functools.partial(outcome.warn, quiet=quiet)
-    names = LabelSet(config.model.labels, config.model.real)
 
     def accept(found: Corpus) -> None:
-        if scale is None and found.scale is None and config.label_scale is not None:
-            warn(f"labels are read as in the model's training: {config.label_scale}")
-        found = dataclasses.replace(found, scale=found.scale or config.label_scale)
-        splits.encode_labels(found, label, names, warn)
+        evaluation.check_corpus(checkpoint, config, found, label, split, warn)
 
-    corpus = open_data(data, corpus_options, scale=scale, accept=accept, quiet=quiet)
+    corpus = open_data(data, corpus_options, accept=accept, quiet=quiet)
     evaluated = evaluation.evaluate_checkpoint(
         checkpoint, corpus, label=label, part=split, draws=draws, device=where
     )

@@ -196,7 +196,9 @@ CACHE = option(
 )
 
 
-def label_scale(label_range: tuple[float, float] | None, label_map: Path | None) -> LabelScale | None:
+def label_scale(
+    label_range: tuple[float, float] | None, label_map: Path | None
+) -> LabelScale | None:
     """The scale that the options name. Raises UsageError, DatasetError."""
     if label_range is not None and label_map is not None:
         raise UsageError("--label-range and --label-map exclude each other; give one")

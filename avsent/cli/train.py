@@ -228,10 +228,12 @@ def train(
         if doubt := number_doubt(words, task.labels):
             warn(f"{text_corpus}: {doubt}")
 
-    corpus_options = feature_files.CorpusOptions(cache=cache, check=check, skip_broken=skip_broken)
     scale = options.label_scale(label_range, label_map)
+    corpus_options = feature_files.CorpusOptions(
+        check=check, cache=cache, scale=scale, skip_broken=skip_broken
+    )
     request = run.Request(
-        corpus=open_data(data, corpus_options, scale=scale, accept=accept, quiet=quiet),
+        corpus=open_data(data, corpus_options, accept=accept, quiet=quiet),
         settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,

@@ -203,7 +203,7 @@ def encode_labels(
     ``avsent.labels.number_doubt``. Raises DatasetError if there is no such column, or a label is
     outside the set."""
     encoded, texts = {}, _label_texts(corpus, label)
-    if doubt := number_doubt(texts.values(), labels, kind):
+    if corpus.scale is None and (doubt := number_doubt(texts.values(), labels, kind)):
         on_warning(f"{corpus.name}: column {label!r}: {doubt}")
     for key, text in texts.items():
         try:

@@ -7,18 +7,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 from avsent.errors import DatasetError, MediaError
 from avsent.extraction.media.events import Damage
 from avsent.extraction.media.reader import MediaReader
 from avsent.files import file_sha256
-from avsent.labels import LABEL_COLUMNS, LabelSet, canonical, is_missing, label_set, number_doubt
+from avsent.labels import (
+    LABEL_COLUMNS,
+    LabelScale,
+    LabelSet,
+    canonical,
+    is_missing,
+    label_set,
+    number_doubt,
+)
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
 from avsent.training.data.manifest import default_context
 
+CHECK = "run 'avsent data check'"
 MIN_DURATION_S = 0.2  # shorter than nearly any word: too short for features
 SLACK_S = 0.1  # an utterance may end this much after its file: annotations and containers round
 MAX_LABELS = 12  # counted in the summary
@@ -84,12 +93,28 @@ def probe_files(
     return facts
 
 
-def broken_files(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> dict[Path, str]:
-    """The ``files`` that cannot be used, each with its first row and the reason."""
-    where = {row.media: row.where for row in reversed(rows)}
-    # Only the first half of "what is wrong; what to do".
-    reasons = {path: facts.problem.partition("; ")[0] for path, facts in files.items()}
-    return {path: f"{where[path]}: {reason}" for path, reason in reasons.items() if reason}
+def leave_out(
+    rows: Sequence[Row], files: Mapping[Path, FileFacts], *, skip: bool
+) -> tuple[list[Row], list[str]]:
+    """The rows of files that can be used, and why each of the others cannot. Raises DatasetError if
+    there are others and ``skip`` is false, or if all are."""
+    kept: list[Row] = []
+    broken: dict[Path, str] = {}
+    for row in rows:
+        if problem := files[row.media].problem:
+            # Only the first half of "what is wrong; what to do".
+            broken.setdefault(row.media, f"{row.where}: {problem.partition('; ')[0]}")
+        else:
+            kept.append(row)
+    if broken and not (skip and kept):
+        refuse(list(broken.values()), "" if skip else ", or give --skip-broken")
+    return kept, list(broken.values())
+
+
+def refuse(broken: Sequence[str], more: str = "") -> NoReturn:
+    """Raise DatasetError for files that cannot be used."""
+    others = f" (and {counted(len(broken) - 1, 'other file')})" if len(broken) > 1 else ""
+    raise DatasetError(f"{broken[0]}{others}; {CHECK}{more}")
 
 
 def left_out_warning(broken: Sequence[str]) -> str:
@@ -131,17 +156,24 @@ def _identities(files: Iterable[Path]) -> dict[Path, str]:
 
 
 class LabelCheck:
-    """Checks one column of labels; ``labels`` as for ``label_set``.
+    """Checks one column of labels; ``labels`` as for ``label_set``; ``scale``: how to read them.
 
     With "auto" the majority decides whether labels are names or numbers, so that a single mistake
     does not turn a column of numbers into names.
     """
 
-    def __init__(self, rows: Sequence[Row], column: str, labels: str) -> None:
-        self._column = column
+    def __init__(
+        self, rows: Sequence[Row], column: str, labels: str, scale: LabelScale | None = None
+    ) -> None:
+        self._column, self._scale = column, scale
         found = {name for row in rows for name in row.labels}
         self._columns = [name for name in LABEL_COLUMNS if name in found]
-        given = [text for row in rows if not is_missing(text := self._text(row))]
+        self.texts: list[str] = []
+        """The labels that are there and have a place on the scale."""
+        for row in rows:
+            with contextlib.suppress(DatasetError):
+                self.texts.append(self._read(row))
+        self.texts = given = [text for text in self.texts if not is_missing(text)]
         self._auto = labels.strip().casefold() == "auto"
         self.label_set: LabelSet | None = None
         """None if there are no labels, or if they make no set."""
@@ -151,7 +183,9 @@ class LabelCheck:
                 self.label_set = _most_likely(given) if self._auto else label_set(given, labels)
         except DatasetError as error:
             self._refused = str(error)
-        self._doubt = self.label_set and number_doubt(given, self.label_set, labels)
+        self._doubt = ""
+        if self.label_set is not None and scale is None:
+            self._doubt = number_doubt(given, self.label_set)
 
     def overall(self) -> Iterator[Problem]:
         """Problems of the column as a whole."""
@@ -168,9 +202,14 @@ class LabelCheck:
         """Problems of the label of one row."""
         if self._column not in self._columns:
             return
-        text = self._text(row)
+        try:
+            text = self._read(row)
+        except DatasetError as error:
+            yield Problem(row.where, "bad_label", str(error))
+            return
         if is_missing(text):
-            detail = f"{self._column} is {quoted(text) if text else 'empty'}"
+            given = row.labels.get(self._column, "").strip()
+            detail = f"{self._column} is {quoted(given) if given else 'empty'}"
             yield Problem(row.where, "unlabelled", detail)
         elif self.label_set is not None and (mistake := self._mistake(self.label_set, text)):
             yield Problem(row.where, "bad_label", f"{self._column}: {mistake}")
@@ -185,8 +224,9 @@ class LabelCheck:
             return str(error)
         return ""
 
-    def _text(self, row: Row) -> str:
-        return row.labels.get(self._column, "").strip()
+    def _read(self, row: Row) -> str:
+        text = row.labels.get(self._column, "").strip()
+        return text if self._scale is None else self._scale.read(text, self._column)
 
 
 def _most_likely(given: Sequence[str]) -> LabelSet:
@@ -281,9 +321,7 @@ def _split_groups(row: Row, split_by: str) -> Iterator[str]:
         yield f"context {printable(row.context)}"
 
 
-def summary(
-    rows: Sequence[Row], files: Mapping[Path, FileFacts], column: str, labels: LabelSet | None
-) -> str:
+def summary(rows: Sequence[Row], files: Mapping[Path, FileFacts], label_check: LabelCheck) -> str:
     """Utterances, files, speakers, hours as far as known, and numbers by split and label."""
     speakers = len({row.speaker for row in rows if row.speaker})
     size = [
@@ -297,7 +335,7 @@ def summary(
         names = [(split, splits[split]) for split in SPLITS if splits[split]]
         names += [("no split", splits[""])] if splits[""] else []
         parts.append(", ".join(f"{name} {count}" for name, count in names))
-    parts.append(_labels([row.labels.get(column, "") for row in rows], labels))
+    parts.append(_labels(label_check.texts, label_check.label_set))
     return "; ".join(filter(None, parts))
 
 
@@ -312,10 +350,9 @@ def _time(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> str:
 
 
 def _labels(given: Sequence[str], labels: LabelSet | None) -> str:
-    texts = [text for text in given if not is_missing(text)]
     if labels is not None and labels.real:
-        values = [value for text in texts if (value := number(text.strip())) is not None]
+        values = [value for text in given if (value := number(text)) is not None]
         return f"labels from {min(values):g} to {max(values):g}" if values else ""
-    counts = Counter(canonical(text) for text in texts).most_common()
+    counts = Counter(map(canonical, given)).most_common()
     named = [f"{printable(name)} {count}" for name, count in counts[:MAX_LABELS]]
     return ", ".join(named + ["…"] * (len(counts) > MAX_LABELS))

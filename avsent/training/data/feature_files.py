@@ -233,12 +233,12 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
-    """Everything that decides the features of a media file besides its content and utterances;
-    feature files ignore all of it.
+    """How a corpus is read, and everything that decides the features of a media file besides its
+    content and utterances; feature files ignore the latter.
 
     ``landmarks``: a model file for dlib; ``check``: a damaged voice or face counts as missing;
-    ``cache``: folder of the features, None for :func:`default_cache`; ``skip_broken``: leave out
-    files that cannot be read.
+    ``cache``: folder of the features, None for :func:`default_cache`; ``scale``: how labels are
+    read, None as the feature file says; ``skip_broken``: leave out files that cannot be read.
     """
 
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
@@ -246,6 +246,7 @@ class CorpusOptions:
     landmarks: Path | None = None
     check: bool = True
     cache: Path | None = None
+    scale: LabelScale | None = None
     skip_broken: bool = False
 
     @property

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from avsent.errors import DatasetError, OutputError
 from avsent.files import atomic_text
@@ -60,6 +61,8 @@ _MELD_FOLDERS = {
 
 STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
 """The sentences of RAVDESS, by the number of the statement."""
+
+_DECIMAL = re.compile(r"^(\s*[+-]?[0-9]*),([0-9]+\s*)$")
 
 _ENDINGS = "mp4|m4v|mkv|avi|mov|mpg|webm|wav|flac|mp3|m4a|ogg"
 # Modality 01 (picture and sound) or 03 (sound), as 02 has no voice; channel 01 (speech), as 02 is
@@ -157,10 +160,8 @@ def read_table(
     place = f"{name}:{line}"
     missing = [column for column in needed if column not in columns]
     if missing:
-        hint = f"begin the file with a line {example}"
-        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
-            hint = "separate the columns with commas"
-        raise DatasetError(f"{place}: no column {' and '.join(missing)}; {hint}")
+        absent = " and ".join(missing)
+        raise DatasetError(f"{place}: no column {absent}; begin the file with a line {example}")
     if one_of and not set(one_of) & set(columns):
         names = f"{', '.join(one_of[:-1])} or {one_of[-1]}"
         there = f" (there are {', '.join(map(printable, columns[:9]))})"
@@ -194,13 +195,16 @@ def read_columns(path: Path) -> list[str]:
 def _row(cells: TableRow, folder: Path) -> Row:
     if not cells["video"]:
         raise DatasetError(f"{cells.place}: no video is named; give its path")
+    name = cells.cells["video"]
+    if "\\" in name and not os.path.lexists(folder / name):
+        name = name.replace("\\", "/")  # written on Windows
     # Blanks around a name belong to it, unless only the file without them exists.
-    media, bare = folder / cells.cells["video"], folder / cells["video"]
+    media, bare = folder / name, folder / name.strip()
     if bare != media and not os.path.lexists(media) and os.path.isfile(bare):
         media = bare
     # By the path alone: links inside the folder may lead out of it.
     below = Path(os.path.normpath(media)).is_relative_to(folder)
-    if not os.path.isabs(cells["video"]) and not below:
+    if not os.path.isabs(name.strip()) and not below:
         raise DatasetError(
             f"{cells.place}: video {quoted(cells['video'])} leads out of the manifest's folder; "
             "move the manifest above its videos, or write the whole path"
@@ -287,8 +291,13 @@ def _check_cells(cells: Iterable[str], row: Row, path: Path) -> None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, separated by what its first line has most of: commas, semicolons or
+    tabs. With one of the others, numbers may have decimal commas."""
     text = read_text(path, DatasetError, max_bytes=MAX_FILE_BYTES, what="a CSV file of utterances")
-    return csv_rows(text, printable(path), DatasetError, strict=True)
+    mark = max(",;\t", key=text.lstrip().partition("\n")[0].count)
+    rows = csv_rows(text, printable(path), DatasetError, strict=True, delimiter=mark)
+    for line, cells in rows:
+        yield line, cells if mark == "," else [_DECIMAL.sub(r"\1.\2", cell) for cell in cells]
 
 
 def _columns(cells: list[str]) -> list[str]:
@@ -325,10 +334,9 @@ def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -
         if os.path.lexists(media):
             return [media]
         inside = media.is_relative_to(folder)
-        text = str(media.relative_to(folder) if inside else media)
-        parts = [part for part in re.split(r"[/\\]", text) if part]
+        parts = media.relative_to(folder).parts if inside else media.parts[1:]
         # Of a whole path from another machine, the longest end that is below the folder.
-        starts = len(parts) if not inside or re.match(r"[a-zA-Z]:|\\\\", text) else 1
+        starts = len(parts) if not inside or re.match("[a-zA-Z]:", parts[0]) else 1
         for start in range(starts if ".." not in parts else 0):
             found = [folder]
             for part in parts[start:]:
@@ -389,13 +397,12 @@ def read_label_map(path: Path) -> LabelScale:
     """The labels of a CSV file with a value and its label in each row, or of a JSON object."""
     if path.suffix.lower() == ".json":
         found = read_object(path, DatasetError, "write {value: label, …}")
-        return LabelScale(names={value: str(label) for value, label in found.items()})
-    names: dict[str, str] = {}
-    for line, cells in _rows(path):
-        if len(cells) != 2:
-            raise DatasetError(f"{printable(path)}:{line}: not two cells; write value,label")
-        names[cells[0]] = cells[1]
-    return LabelScale(names=names)
+        pairs: list[tuple[Any, ...]] = list(found.items())
+    else:
+        pairs = [tuple(cells) for _, cells in _rows(path)]
+    if not pairs or any(len(pair) != 2 or isinstance(pair[1], dict | list) for pair in pairs):
+        raise DatasetError(f"{printable(path)}: no pairs; write value,label in each row")
+    return LabelScale(names={value: str(label) for value, label in pairs})
 
 
 def _read_mmsa(label_file: Path) -> list[Row]:

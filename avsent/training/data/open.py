@@ -7,7 +7,7 @@ those of each file are cached.
 import dataclasses
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,6 @@ from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
 
 OnWarning = Callable[[str], None]
 
-CHECK = "run 'avsent data check'"
 _OF_FILE = re.compile(
     "(picture|sound|file)( at|:|,)|[0-9]+ (sound|picture) tracks|no speech in|the file"
 )
@@ -62,6 +61,7 @@ def open_corpus(
     else:
         rows = read_rows(data, on_warning)
         return extract_rows(data, rows, options, on_progress, on_warning, accept)
+    corpus = dataclasses.replace(corpus, scale=options.scale or corpus.scale)
     accept(corpus)
     return corpus
 
@@ -109,50 +109,42 @@ def extract_rows(
     """Features of ``rows``, which were read from ``data``; kept in the cache.
 
     ``accept``: as for :func:`open_corpus`. Rows without voice and face are left out, with a
-    warning, as are files that cannot be read if the settings say so. Raises DatasetError for such
-    files, if possible before one is analysed, and for an utterance longer than ``MAX_GIVEN_S``,
-    UsageError if every face of an utterance is asked for, OutputError if the cache cannot be
-    written.
+    warning, as are files that cannot be read if the settings say so. Raises DatasetError before the
+    analysis for such files and for an utterance longer than ``MAX_GIVEN_S``, UsageError if every
+    face of an utterance is asked for, OutputError if the cache cannot be written.
     """
     if settings.face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
     cache = FeatureCache(settings)
+    facts = check.probe_files((row.media for row in rows), on_progress)
+    rows, broken = check.leave_out(rows, facts, skip=settings.skip_broken)
     files = _files(data, rows)
+    for row in rows:
+        end_s = facts[row.media].duration_s if row.end_s is None else row.end_s
+        length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
+        if length_s > MAX_GIVEN_S:
+            raise DatasetError(
+                f"{row.where}: the utterance is {length_s:.0f} s long, more than "
+                f"{MAX_GIVEN_S:.0f}; give start_s and end_s"
+            )
     named = data.resolve()
     if not data.is_dir():
         named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
-    corpus = Corpus(
-        named.name, tuple(_bare_samples(rows, files)), features=settings.features
-    )
+    bare = tuple(_samples(rows, files, {}))
+    corpus = Corpus(named.name, bare, features=settings.features, scale=settings.scale)
     accept(corpus)
-    facts = check.probe_files((file.media for file in files), on_progress)
-    broken = check.broken_files(rows, facts)
-    too_long = [line for file in files for line in _too_long(file, facts[file.media].duration_s)]
-
-    def refuse() -> None:
-        """Raise for what may not be left out."""
-        skip = settings.skip_broken and len(broken) < len(files)
-        if wrong := too_long + ([] if skip else list(broken.values())):
-            more = len(wrong) - 1
-            others = f" (and {counted(more, 'other file')})" if more else ""
-            hint = "" if too_long or settings.skip_broken else ", or give --skip-broken"
-            raise DatasetError(f"{wrong[0]}{others}; {CHECK}{hint}")
-
-    refuse()
     features: dict[Path, MediaFeatures] = {}
     for number, file in enumerate(files, 1):
-        if file.media in broken:
-            continue
         step = f"[{number}/{len(files)}] {file.media.name}"
         try:
-            features[file.media] = found = _features(file, cache, step, on_progress)
-            too_long += _too_long(file, found.duration_s)
+            features[file.media] = _features(file, cache, step, on_progress)
         except (MediaError, OSError) as error:
             # Only the first half of "what is wrong; what to do".
-            broken[file.media] = f"{file.rows[0].where}: {str(error).partition('; ')[0]}"
-    refuse()
+            broken.append(f"{file.rows[0].where}: {str(error).partition('; ')[0]}")
+    if broken and not settings.skip_broken:
+        check.refuse(broken)
     if broken:
-        on_warning(check.left_out_warning(list(broken.values())))
+        on_warning(check.left_out_warning(broken))
     samples, empty = [], []
     for row, sample in zip(rows, _samples(rows, files, features), strict=True):
         if sample.audio is not None or sample.face is not None:
@@ -160,13 +152,17 @@ def extract_rows(
         elif row.media in features:
             empty.append(row.where or sample.key)
     if not samples:
-        raise DatasetError(f"{data}: no utterance has a voice or a face; {CHECK}")
+        raise DatasetError(f"{data}: no utterance has a voice or a face; {check.CHECK}")
     _say_missing(empty, samples, on_warning)
+    said: dict[str, list[str]] = defaultdict(list)
     for file in files:
-        if file.media in features:
-            for warning in filter(_DAMAGE.match, features[file.media].warnings):
-                on_warning(f"{file.name}: {warning}")
-    return dataclasses.replace(corpus, samples=tuple(samples), left_out=tuple(broken.values()))
+        for warning in features[file.media].warnings if file.media in features else ():
+            if _OF_FILE.match(warning):
+                said[warning].append(file.name)
+    for warning, (name, *others) in said.items():
+        more = f" and {counted(len(others), 'other file')}" if others else ""
+        on_warning(f"{name}{more}: {warning}")
+    return dataclasses.replace(corpus, samples=tuple(samples), left_out=tuple(broken))
 
 
 def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
@@ -240,17 +236,6 @@ def _analysed(
         duration_s=extraction.duration_s,
         warnings=tuple(extraction.warnings),
     )
-
-
-def _too_long(file: _File, duration_s: float | None) -> list[str]:
-    """The first utterance of the file that is too long, if there is one."""
-    for row in file.rows:
-        end_s = duration_s if row.end_s is None else row.end_s
-        length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
-        if length_s > MAX_GIVEN_S:
-            limit = f"more than {MAX_GIVEN_S:.0f}"
-            return [f"{row.where}: the utterance is {length_s:.0f} s long, {limit}"]
-    return []
 
 
 def _samples(
