@@ -125,6 +125,23 @@ class LabelSet:
             return POSITIVE if value > 0 else NEGATIVE if value < 0 else NEUTRAL
         return int(value >= 0) if self.names == ("negative", "positive") else None  # as CMU-MOSI
 
+    def doubt(self, labels: Iterable[str]) -> str:
+        """Says that the numbers among ``labels`` are hardly sentiment from −3 to 3, and what to do;
+        "" if they are, or if there are only names."""
+        values = sorted({value for text in labels if (value := number(text.strip())) is not None})
+        signed = self.real or set(self.names) <= {*POLARITY_LABELS, *SENTIMENT_7}
+        if not values or (
+            signed and -MAX_SENTIMENT <= values[0] < 0 and values[-1] <= MAX_SENTIMENT
+        ):
+            return ""
+        if not signed and all(number(name) is None for name in self.names):
+            return ""
+        some = "" if len(values) > 9 else f" ({', '.join(f'{value:g}' for value in values)})"
+        return (
+            f"labels are numbers from {values[0]:g} to {values[-1]:g}{some}, which avsent reads as "
+            "−3 … 3: change them, or give --label-range LOW HIGH, or --label-map FILE for codes"
+        )
+
 
 def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
     """The label set that ``kind`` names: ``2``, ``3``, ``7``, ``real``, names separated by
@@ -176,19 +193,19 @@ class LabelScale:
     def __str__(self) -> str:
         return "--label-map" if self.names else f"--label-range {self.low:g} {self.high:g}"
 
-    def read(self, label: str, where: str) -> str:
-        """``label`` as the model learns it. Raises DatasetError, which begins with ``where``, if it
-        has no place on the scale."""
+    def read(self, label: str, where: str = "") -> str:
+        """``label`` as the model learns it. Raises DatasetError if it has no place on the scale;
+        ``where`` begins its message."""
         value, key = number(label.strip()), _key(label)
         if self.names:
             known = {_key(name): new for name, new in self.names.items()}
             if key not in {"", *known, *map(_key, self.names.values())}:
-                raise DatasetError(f"{where}: {label!r} is not in the file of --label-map; add it")
+                raise DatasetError(f"{where}{label!r} is not in the file of --label-map; add it")
             return known.get(key, label)
         if value is None:
             return label
         if not min(self.low, self.high) <= value <= max(self.low, self.high):
-            raise DatasetError(f"{where}: {label!r} is outside {self}; mend it or the range")
+            raise DatasetError(f"{where}{label!r} is outside {self}; mend it or the range")
         share = (value - self.low) / (self.high - self.low)
         return repr(round((2 * share - 1) * MAX_SENTIMENT, 9) + 0.0)  # no negative zero
 
@@ -197,27 +214,6 @@ def _key(label: str) -> str:
     """One text for all ways to write a label: 1, 01 and 1.0; "" if it is missing."""
     value = number(label.strip())
     return repr(value) if value is not None else "" if is_missing(label) else canonical(label)
-
-
-def number_doubt(labels: Iterable[str], chosen: LabelSet, kind: str = "") -> str:
-    """Says which numbers are hardly sentiment from −3 to 3, and what to do; "" if none are.
-    ``kind``: that of :func:`label_set`."""
-    texts = {label.strip() for label in labels if not is_missing(label)}
-    values = sorted({value for text in texts if (value := number(text)) is not None})
-    signed = chosen.real or set(chosen.names) <= {*POLARITY_LABELS, *SENTIMENT_7}
-    if not values or not (signed or kind.strip().casefold() == "auto"):
-        return ""
-    seen = f"numbers from {values[0]:g} to {values[-1]:g}"
-    if len(values) <= 10 and all(value.is_integer() for value in values):
-        seen = f"{', '.join(f'{value:g}' for value in values)}: whole numbers"
-    if values[0] >= 0:
-        seen += ", none below 0"
-    elif signed and max(-values[0], values[-1]) <= MAX_SENTIMENT:
-        return ""
-    return (
-        f"labels are {seen}; avsent reads −3 … 3: change them, or give --label-range LOW HIGH for "
-        "another scale, --label-map FILE for codes"
-    )
 
 
 def round_half_away(value: float) -> int:

@@ -110,9 +110,7 @@ def import_(
     if skip_broken:
         with progress.progress_bar(quiet=quiet, counts=True) as bar:
             facts = check.probe_files((row.media for row in rows), bar)
-        rows, broken = check.leave_out(rows, facts, skip=True)
-        if broken:
-            warn(check.left_out_warning(broken))
+        rows, _ = check.leave_out(rows, facts, True, warn)
     manifest.write_manifest(output, rows)
     if not quiet:
         outcome.say("", f"wrote {output}: {counted(len(rows), 'utterance')}")

@@ -18,7 +18,6 @@ from avsent.cli import options, outcome, progress
 from avsent.cli.data import open_data
 from avsent.cli.options import option
 from avsent.errors import UsageError
-from avsent.labels import number_doubt
 from avsent.progress import Progress
 from avsent.training import settings
 
@@ -222,10 +221,11 @@ def train(
     warn = functools.partial(outcome.warn, quiet=quiet)
 
     def accept(found: corpus.Corpus) -> None:
-        task = splits.make_task(found, label, labels, warn)
+        task = splits.make_task(found, label, labels)
+        splits.encode_labels(found, label, task.labels, warn)
         splits.split_samples(found.samples, task.known(found.samples), chosen.split, seed)
         words = (text for item in texts or () for text in item.labels.values())
-        if doubt := number_doubt(words, task.labels):
+        if doubt := task.labels.doubt(words):
             warn(f"{text_corpus}: {doubt}")
 
     scale = options.label_scale(label_range, label_map)

@@ -4,6 +4,7 @@ baselines, the value of an epoch, calibration, and ``avsent evaluate``.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from avsent.training.data.corpus import SPLITS, Corpus
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import ClassScores, Interval
 from avsent.training.run_folder import PARTS_FILE, read_run_file
-from avsent.training.splits import OnWarning, SeedData, encode_labels
+from avsent.training.splits import SeedData, encode_labels
 
 LEVEL = 0.95
 SPEAKER_METRICS = (metrics.ACCURACY, metrics.BALANCED_ACCURACY, metrics.MAE)
@@ -340,14 +341,14 @@ def evaluate_checkpoint(
     """
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model
-    part = str(part)  # the command line's is an enum
     encoded = check_corpus(checkpoint, loaded.config, corpus, label, part)
     corpus = _with_parts(checkpoint, corpus)
+    part = str(part)  # the command line's is an enum
     if part == "auto":
         part = "test" if any(sample.split == "test" for sample in corpus.samples) else "all"
     samples = [sample for sample in corpus.samples if part in ("all", sample.split)]
     if not samples:
-        raise _no_part(corpus, part)
+        raise DatasetError(f"{corpus.name}: has no part {part!r}; choose another --split, or all")
     sizes = {name: size for name in ("audio", "face", "text") if (size := model.vectors.of(name))}
     videos = make_videos(samples, encoded, sizes, features=loaded.config.features)
     if not videos.usable(model.modalities).any():
@@ -374,24 +375,19 @@ def check_corpus(
     corpus: Corpus,
     label: str,
     part: str,
-    on_warning: OnWarning = lambda warning: None,
+    on_warning: Callable[[str], None] = lambda warning: None,
 ) -> dict[str, float | None]:
-    """The encoded labels of a corpus, whose features need not be there. Raises what
-    :func:`evaluate_checkpoint` raises for its kind, labels and named parts."""
+    """The encoded labels of a corpus, whose features may be missing. Raises CheckpointError if it
+    has features of another kind than the model, DatasetError for its labels and parts."""
     _check_features(checkpoint, config, corpus)
-    parts = {sample.split for sample in corpus.samples} - {""}
-    if parts and part not in {"auto", "all", *parts}:
-        raise _no_part(corpus, part)
+    named = {sample.split for sample in corpus.samples} - {""}
+    if named and part not in {"auto", "all", *named}:
+        raise DatasetError(f"{corpus.name}: has no part {str(part)!r}; choose another --split")
     if corpus.scale is None and config.label_scale is not None:
         on_warning(f"labels are read as in the model's training: {config.label_scale}")
         corpus = dataclasses.replace(corpus, scale=config.label_scale)
-    return encode_labels(
-        corpus, label, LabelSet(config.model.labels, config.model.real), on_warning
-    )
-
-
-def _no_part(corpus: Corpus, part: str) -> DatasetError:
-    return DatasetError(f"{corpus.name}: has no part {part!r}; choose another --split, or all")
+    labels = LabelSet(config.model.labels, config.model.real)
+    return encode_labels(corpus, label, labels, on_warning)
 
 
 def _with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
-from avsent.labels import MODALITIES, LabelSet, label_set, number_doubt
+from avsent.labels import MODALITIES, LabelSet, label_set
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.text import TextItem, make_text_encoder
@@ -15,7 +15,6 @@ from avsent.training.dataset import Videos, check_parts, make_videos
 from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
 
 Vectors = dict[str, NDArray[np.float32]]
-OnWarning = Callable[[str], None]
 Split = dict[str, list[Sample]]
 """The samples of "train", "valid" and "test", in corpus order."""
 
@@ -179,9 +178,7 @@ class SeedData:
         )
 
 
-def make_task(
-    corpus: Corpus, label: str, labels: str, on_warning: OnWarning = lambda warning: None
-) -> Task:
+def make_task(corpus: Corpus, label: str, labels: str) -> Task:
     """Read the column ``label`` as ``labels`` says (see ``avsent.labels.label_set``). Raises
     DatasetError if there is no such column, or a label is outside the set."""
     texts = _label_texts(corpus, label)
@@ -189,21 +186,19 @@ def make_task(
         chosen = label_set(texts.values(), labels)
     except DatasetError as error:
         raise DatasetError(f"{corpus.name}: column {label!r}: {error}") from error
-    return Task(corpus, chosen, encode_labels(corpus, label, chosen, on_warning, labels))
+    return Task(corpus, chosen, encode_labels(corpus, label, chosen))
 
 
 def encode_labels(
     corpus: Corpus,
     label: str,
     labels: LabelSet,
-    on_warning: OnWarning = lambda warning: None,
-    kind: str = "",
+    on_warning: Callable[[str], None] = lambda warning: None,
 ) -> dict[str, float | None]:
-    """Class index or number of each sample by key, None if it has none. ``kind``: as for
-    ``avsent.labels.number_doubt``. Raises DatasetError if there is no such column, or a label is
-    outside the set."""
+    """Class index or number of each sample by key, None if it has none; warns of numbers that are
+    hardly sentiment. Raises DatasetError if there is no such column, or a label not in the set."""
     encoded, texts = {}, _label_texts(corpus, label)
-    if corpus.scale is None and (doubt := number_doubt(texts.values(), labels, kind)):
+    if corpus.scale is None and (doubt := labels.doubt(texts.values())):
         on_warning(f"{corpus.name}: column {label!r}: {doubt}")
     for key, text in texts.items():
         try:
@@ -222,7 +217,7 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
     texts = {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
     if corpus.scale is None:
         return texts
-    return {key: corpus.scale.read(text, f"{corpus.name}: {key}") for key, text in texts.items()}
+    return {key: corpus.scale.read(text, f"{corpus.name}: {key}: ") for key, text in texts.items()}
 
 
 def make_seed_data(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> SeedData:

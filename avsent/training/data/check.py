@@ -3,25 +3,17 @@
 import contextlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 
 from avsent.errors import DatasetError, MediaError
 from avsent.extraction.media.events import Damage
 from avsent.extraction.media.reader import MediaReader
 from avsent.files import file_sha256
-from avsent.labels import (
-    LABEL_COLUMNS,
-    LabelScale,
-    LabelSet,
-    canonical,
-    is_missing,
-    label_set,
-    number_doubt,
-)
+from avsent.labels import LABEL_COLUMNS, LabelScale, LabelSet, canonical, is_missing, label_set
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
@@ -33,6 +25,7 @@ SLACK_S = 0.1  # an utterance may end this much after its file: annotations and 
 MAX_LABELS = 12  # counted in the summary
 _MAX_THREADS = 4  # FFmpeg starts threads of its own
 
+OnWarning: TypeAlias = Callable[[str], None]
 Kind: TypeAlias = Literal[
     "missing",
     "unreadable",
@@ -94,33 +87,23 @@ def probe_files(
 
 
 def leave_out(
-    rows: Sequence[Row], files: Mapping[Path, FileFacts], *, skip: bool
+    rows: Sequence[Row], files: Mapping[Path, FileFacts], skip: bool, on_warning: OnWarning
 ) -> tuple[list[Row], list[str]]:
-    """The rows of files that can be used, and why each of the others cannot. Raises DatasetError if
-    there are others and ``skip`` is false, or if all are."""
-    kept: list[Row] = []
-    broken: dict[Path, str] = {}
-    for row in rows:
-        if problem := files[row.media].problem:
-            # Only the first half of "what is wrong; what to do".
-            broken.setdefault(row.media, f"{row.where}: {problem.partition('; ')[0]}")
-        else:
-            kept.append(row)
+    """The rows of files that can be used, and a line for each of the others. Raises DatasetError if
+    there are others and ``skip`` is false, or if no row is left."""
+    # Only the first half of "what is wrong; what to do".
+    problems = {path: facts.problem.partition("; ")[0] for path, facts in files.items()}
+    kept = [row for row in rows if not problems[row.media]]
+    first = {row.media: row.where for row in reversed(rows)}
+    broken = [f"{first[path]}: {problem}" for path, problem in problems.items() if problem]
     if broken and not (skip and kept):
-        refuse(list(broken.values()), "" if skip else ", or give --skip-broken")
-    return kept, list(broken.values())
-
-
-def refuse(broken: Sequence[str], more: str = "") -> NoReturn:
-    """Raise DatasetError for files that cannot be used."""
-    others = f" (and {counted(len(broken) - 1, 'other file')})" if len(broken) > 1 else ""
-    raise DatasetError(f"{broken[0]}{others}; {CHECK}{more}")
-
-
-def left_out_warning(broken: Sequence[str]) -> str:
-    """One line for files that were left out."""
-    some = "; ".join(broken[:3]) + " …" * (len(broken) > 3)
-    return f"{counted(len(broken), 'file')} left out: {some} (avsent data check lists all)"
+        more = f" (and {counted(len(broken) - 1, 'other file')})" if len(broken) > 1 else ""
+        hint = "" if skip else ", or give --skip-broken"
+        raise DatasetError(f"{broken[0]}{more}; {CHECK}{hint}")
+    if broken:
+        some = "; ".join(broken[:3]) + " …" * (len(broken) > 3)
+        on_warning(f"{counted(len(broken), 'file')} left out: {some}")
+    return kept, broken
 
 
 def display_path(path: Path) -> str:
@@ -172,20 +155,20 @@ class LabelCheck:
         """The labels that are there and have a place on the scale."""
         for row in rows:
             with contextlib.suppress(DatasetError):
-                self.texts.append(self._read(row))
-        self.texts = given = [text for text in self.texts if not is_missing(text)]
+                self.texts += [text] if not is_missing(text := self._read(row)) else []
         self._auto = labels.strip().casefold() == "auto"
         self.label_set: LabelSet | None = None
         """None if there are no labels, or if they make no set."""
-        self._refused = ""
+        self._refused = self._doubt = ""
         try:
-            if given:
-                self.label_set = _most_likely(given) if self._auto else label_set(given, labels)
+            if self.texts:
+                names = [text for text in self.texts if number(text) is None]
+                if self._auto and 2 * len(names) < len(self.texts):
+                    labels = "real"
+                self.label_set = label_set(names if self._auto else self.texts, labels)
+                self._doubt = self.label_set.doubt(self.texts) if scale is None else ""
         except DatasetError as error:
             self._refused = str(error)
-        self._doubt = ""
-        if self.label_set is not None and scale is None:
-            self._doubt = number_doubt(given, self.label_set)
 
     def overall(self) -> Iterator[Problem]:
         """Problems of the column as a whole."""
@@ -202,23 +185,21 @@ class LabelCheck:
         """Problems of the label of one row."""
         if self._column not in self._columns:
             return
-        try:
-            text = self._read(row)
-        except DatasetError as error:
-            yield Problem(row.where, "bad_label", str(error))
-            return
+        text = row.labels.get(self._column, "").strip()
         if is_missing(text):
-            given = row.labels.get(self._column, "").strip()
-            detail = f"{self._column} is {quoted(given) if given else 'empty'}"
+            detail = f"{self._column} is {quoted(text) if text else 'empty'}"
             yield Problem(row.where, "unlabelled", detail)
-        elif self.label_set is not None and (mistake := self._mistake(self.label_set, text)):
+        elif mistake := self._mistake(row):
             yield Problem(row.where, "bad_label", f"{self._column}: {mistake}")
 
-    def _mistake(self, labels: LabelSet, text: str) -> str:
-        if self._auto and labels.real != (number(text) is not None):
-            kinds = ("not a number", "are") if labels.real else ("a number", "are not")
-            return f"{quoted(text)} is {kinds[0]}, the other labels {kinds[1]}; mend it"
+    def _mistake(self, row: Row) -> str:
+        labels = self.label_set
         try:
+            if not (text := self._read(row)) or labels is None:
+                return ""
+            if self._auto and labels.real != (number(text) is not None):
+                kinds = ("not a number", "are") if labels.real else ("a number", "are not")
+                return f"{quoted(text)} is {kinds[0]}, the other labels {kinds[1]}; mend it"
             labels.encode(text)
         except DatasetError as error:
             return str(error)
@@ -226,14 +207,7 @@ class LabelCheck:
 
     def _read(self, row: Row) -> str:
         text = row.labels.get(self._column, "").strip()
-        return text if self._scale is None else self._scale.read(text, self._column)
-
-
-def _most_likely(given: Sequence[str]) -> LabelSet:
-    names = [text for text in given if number(text) is None]
-    if 2 * len(names) < len(given):
-        return label_set([], "real")
-    return label_set(names)
+        return text if self._scale is None else self._scale.read(text)
 
 
 def find_problems(

@@ -110,15 +110,13 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
     that is no valid text).
     """
     folder = Path(os.path.realpath(path)).parent
+    table = [_cells(row, folder) for row in rows]
     named = {column for row in rows for column in row.labels} or {"label"}
-    used = {"video", "start_s", "end_s", "speaker", "split", *named}
-    used |= {"text"} if any(row.text for row in rows) else set()
-    used |= {"context"} if any(_own_context(row) for row in rows) else set()
-    columns = [column for column in COLUMNS if column in used]
+    kept = {"video", "start_s", "end_s", "speaker", "split", *named}
+    columns = [name for name in COLUMNS if name in kept or any(cells[name] for cells in table)]
     with atomic_text(path) as file:
         file.write(_line(columns))
-        for row in rows:
-            cells = _cells(row, folder)
+        for row, cells in zip(rows, table, strict=True):
             _check_cells(cells.values(), row, path)
             file.write(_line([cells[column] for column in columns]))
 
@@ -340,8 +338,7 @@ def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -
         for start in range(starts if ".." not in parts else 0):
             found = [folder]
             for part in parts[start:]:
-                exact = [path / part for path in found if os.path.lexists(path / part)]
-                found = exact or [one for path in found for one in entries(path)[_name_key(part)]]
+                found = [one for path in found for one in entries(path)[_name_key(part)]]
             if found:
                 return found
         return []
@@ -396,10 +393,9 @@ def _read_layout(data: Path) -> list[Row]:
 def read_label_map(path: Path) -> LabelScale:
     """The labels of a CSV file with a value and its label in each row, or of a JSON object."""
     if path.suffix.lower() == ".json":
-        found = read_object(path, DatasetError, "write {value: label, …}")
-        pairs: list[tuple[Any, ...]] = list(found.items())
+        pairs: list[Any] = list(read_object(path, DatasetError, "write {value: label}").items())
     else:
-        pairs = [tuple(cells) for _, cells in _rows(path)]
+        pairs = [cells for _, cells in _rows(path)]
     if not pairs or any(len(pair) != 2 or isinstance(pair[1], dict | list) for pair in pairs):
         raise DatasetError(f"{printable(path)}: no pairs; write value,label in each row")
     return LabelScale(names={value: str(label) for value, label in pairs})

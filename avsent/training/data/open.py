@@ -23,12 +23,11 @@ from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted
 from avsent.training.data import check, feature_files
+from avsent.training.data.check import OnWarning
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
 from avsent.training.data.manifest import MANIFEST_NAME, default_context, emotion_labels, read_rows
 from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
-
-OnWarning = Callable[[str], None]
 
 _OF_FILE = re.compile(
     "(picture|sound|file)( at|:|,)|[0-9]+ (sound|picture) tracks|no speech in|the file"
@@ -117,7 +116,7 @@ def extract_rows(
         raise UsageError("--face all is for prediction; for training give speaking or largest")
     cache = FeatureCache(settings)
     facts = check.probe_files((row.media for row in rows), on_progress)
-    rows, broken = check.leave_out(rows, facts, skip=settings.skip_broken)
+    rows, broken = check.leave_out(rows, facts, settings.skip_broken, on_warning)
     files = _files(data, rows)
     for row in rows:
         end_s = facts[row.media].duration_s if row.end_s is None else row.end_s
@@ -141,10 +140,9 @@ def extract_rows(
         except (MediaError, OSError) as error:
             # Only the first half of "what is wrong; what to do".
             broken.append(f"{file.rows[0].where}: {str(error).partition('; ')[0]}")
-    if broken and not settings.skip_broken:
-        check.refuse(broken)
-    if broken:
-        on_warning(check.left_out_warning(broken))
+            if not settings.skip_broken:
+                raise DatasetError(f"{broken[0]}; give --skip-broken to leave it out") from error
+            on_warning(f"left out: {broken[-1]}")
     samples, empty = [], []
     for row, sample in zip(rows, _samples(rows, files, features), strict=True):
         if sample.audio is not None or sample.face is not None:
