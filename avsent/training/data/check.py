@@ -101,7 +101,7 @@ def leave_out(
         hint = "" if skip else ", or give --skip-broken"
         raise DatasetError(f"{broken[0]}{more}; {CHECK}{hint}")
     if broken:
-        some = "; ".join(broken[:3]) + " …" * (len(broken) > 3)
+        some = "; ".join(broken[:3]) + " … (avsent data check lists all)" * (len(broken) > 3)
         on_warning(f"{counted(len(broken), 'file')} left out: {some}")
     return kept, broken
 

@@ -193,16 +193,13 @@ def read_columns(path: Path) -> list[str]:
 def _row(cells: TableRow, folder: Path) -> Row:
     if not cells["video"]:
         raise DatasetError(f"{cells.place}: no video is named; give its path")
-    name = cells.cells["video"]
-    if "\\" in name and not os.path.lexists(folder / name):
-        name = name.replace("\\", "/")  # written on Windows
     # Blanks around a name belong to it, unless only the file without them exists.
-    media, bare = folder / name, folder / name.strip()
+    media, bare = folder / cells.cells["video"], folder / cells["video"]
     if bare != media and not os.path.lexists(media) and os.path.isfile(bare):
         media = bare
     # By the path alone: links inside the folder may lead out of it.
     below = Path(os.path.normpath(media)).is_relative_to(folder)
-    if not os.path.isabs(name.strip()) and not below:
+    if not os.path.isabs(cells["video"]) and not below:
         raise DatasetError(
             f"{cells.place}: video {quoted(cells['video'])} leads out of the manifest's folder; "
             "move the manifest above its videos, or write the whole path"
@@ -332,28 +329,33 @@ def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -
         if os.path.lexists(media):
             return [media]
         inside = media.is_relative_to(folder)
-        parts = media.relative_to(folder).parts if inside else media.parts[1:]
+        text = str(media.relative_to(folder) if inside else media)
+        parts = re.split(r"[/\\]", text.lstrip("/\\"))
         # Of a whole path from another machine, the longest end that is below the folder.
-        starts = len(parts) if not inside or re.match("[a-zA-Z]:", parts[0]) else 1
+        starts = len(parts) if not inside or re.match(r"[a-zA-Z]:|\\", text) else 1
         for start in range(starts if ".." not in parts else 0):
             found = [folder]
             for part in parts[start:]:
-                found = [one for path in found for one in entries(path)[_name_key(part)]]
+                exact = [path / part for path in found if os.path.lexists(path / part)]
+                found = exact or [one for path in found for one in entries(path)[_name_key(part)]]
             if found:
                 return found
         return []
 
     fits = {media: fitting(media) for media in dict.fromkeys(row.media for row in rows)}
     wanted = Counter(path for found in fits.values() for path in found)
-    odd = {media: found for media, found in fits.items() if found not in ([], [media])}
-    new = {media: one for media, (one, *others) in odd.items() if not others and wanted[one] == 1}
-    # One line, of a path that fits several files if there is one.
+    odd = [
+        media for media, found in fits.items() if found != [media] and (found or "\\" in str(media))
+    ]
+    new = {media: fits[media][0] for media in odd if [wanted[path] for path in fits[media]] == [1]}
+    # One line, of a path that fits none or several if there is one.
     for media in sorted(odd, key=lambda media: media in new)[:1]:
-        names = " or ".join(printable(_path(path, folder)) for path in odd[media][:3])
-        names = f"{names} is used" if media in new else f"it may be {names}: write the exact path"
+        names = " or ".join(printable(_path(path, folder)) for path in fits[media][:3])
+        what = f"{names} is used" if media in new else f"it may be {names}: write the exact path"
+        what = what if names else "write its path from the folder of the list on, with /"
         where = next(row.where for row in rows if row.media == media)
         more = f" (and {counted(len(odd) - 1, 'other file')})" if len(odd) > 1 else ""
-        on_warning(f"{where}: no file {printable(_path(media, folder))}; {names}{more}")
+        on_warning(f"{where}: no file {printable(_path(media, folder))}; {what}{more}")
     return [
         replace(row, media=media, context=_own_context(row) or default_context(media))
         for row in rows
