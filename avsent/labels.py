@@ -29,13 +29,12 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 """RAVDESS's names and order."""
 
 MAX_CLASSES = 64
-MAX_SENTIMENT = 3.0
-"""Numbers as labels run from −3 to 3, as in CMU-MOSI."""
+MAX_SENTIMENT = 3.0  # numbers as labels run from −3 to 3, as in CMU-MOSI
 
 LABEL_COLUMNS = ("label", "emotion", "sentiment")
 """Columns of a corpus that a model can learn."""
 
-_MISSING = re.compile(r"-?nan|#?n[/.]?a\.?|<na>|none|null|missing|[-–—?.]*", re.IGNORECASE)
+_MISSING = re.compile(r"-?nan|\\n|#?n[/.]?a\.?|<na>|none|null|missing|[-–—?.]*", re.IGNORECASE)
 
 _SYNONYMS = {
     "happiness": "happy",
@@ -130,11 +129,9 @@ class LabelSet:
         "" if they are, or if there are only names."""
         values = sorted({value for text in labels if (value := number(text.strip())) is not None})
         signed = self.real or set(self.names) <= {*POLARITY_LABELS, *SENTIMENT_7}
-        if not values or (
-            signed and -MAX_SENTIMENT <= values[0] < 0 and values[-1] <= MAX_SENTIMENT
-        ):
-            return ""
-        if not signed and all(number(name) is None for name in self.names):
+        coded = any(number(name) is not None for name in self.names)
+        fits = signed and values and values[0] < 0 and max(map(abs, values)) <= MAX_SENTIMENT
+        if not values or fits or not (signed or coded):
             return ""
         some = "" if len(values) > 9 else f" ({', '.join(f'{value:g}' for value in values)})"
         return (

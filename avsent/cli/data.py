@@ -19,7 +19,7 @@ from avsent.options import FaceChoice
 from avsent.text import counted
 
 if TYPE_CHECKING:
-    from avsent.training.data import corpus, feature_files
+    from avsent.training.data import check, corpus, feature_files
 
 MEDIA = options.argument("DATA", f"A manifest, or {options.LAYOUTS}")
 
@@ -172,7 +172,7 @@ def open_data(
     corpus_options: feature_files.CorpusOptions,
     *,
     quiet: bool,
-    accept: Callable[[corpus.Corpus], None] = lambda corpus: None,
+    accept: Callable[[corpus.Corpus, check.OnWarning], object] = lambda *_: None,
 ) -> corpus.Corpus:
     """The corpus in ``data``, behind a progress bar, with its warnings printed; ``accept``: as for
     ``open_corpus``."""

@@ -59,21 +59,14 @@ def evaluate(
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.checkpoint import load_config
     from avsent.training import evaluation, plots
-    from avsent.training.data.corpus import Corpus
     from avsent.training.data.feature_files import CorpusOptions
 
     where = machine.torch_device(device)
     config = load_config(checkpoint)
     scale = options.label_scale(label_range, label_map)
-    corpus_options = CorpusOptions(
-        config.features, cache=cache, scale=scale, skip_broken=skip_broken
-    )
-    warn = functools.partial(outcome.warn, quiet=quiet)
-
-    def accept(found: Corpus) -> None:
-        evaluation.check_corpus(checkpoint, config, found, label, split, warn)
-
-    corpus = open_data(data, corpus_options, accept=accept, quiet=quiet)
+    reading = CorpusOptions(config.features, cache=cache, scale=scale, skip_broken=skip_broken)
+    accept = functools.partial(evaluation.check_corpus, checkpoint, config, label, split)
+    corpus = open_data(data, reading, accept=accept, quiet=quiet)
     evaluated = evaluation.evaluate_checkpoint(
         checkpoint, corpus, label=label, part=split, draws=draws, device=where
     )

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,9 +218,8 @@ def train(
     run.check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
-    warn = functools.partial(outcome.warn, quiet=quiet)
 
-    def accept(found: corpus.Corpus) -> None:
+    def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
         task = splits.make_task(found, label, labels)
         splits.encode_labels(found, label, task.labels, warn)
         splits.split_samples(found.samples, task.known(found.samples), chosen.split, seed)

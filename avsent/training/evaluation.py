@@ -341,7 +341,7 @@ def evaluate_checkpoint(
     """
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model
-    encoded = check_corpus(checkpoint, loaded.config, corpus, label, part)
+    encoded = check_corpus(checkpoint, loaded.config, label, part, corpus)
     corpus = _with_parts(checkpoint, corpus)
     part = str(part)  # the command line's is an enum
     if part == "auto":
@@ -372,9 +372,9 @@ def evaluate_checkpoint(
 def check_corpus(
     checkpoint: str | Path,
     config: CheckpointConfig,
-    corpus: Corpus,
     label: str,
     part: str,
+    corpus: Corpus,
     on_warning: Callable[[str], None] = lambda warning: None,
 ) -> dict[str, float | None]:
     """The encoded labels of a corpus, whose features may be missing. Raises CheckpointError if it

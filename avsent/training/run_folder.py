@@ -42,8 +42,7 @@ SPACES_FILE = "spaces.safetensors"
 PARTS_FILE = "parts.json"
 """The utterances of each part: an evaluation on the same data must leave out the training part."""
 CARD_FILE = "CARD.md"
-LEFT_OUT_FILE = "left-out.txt"
-"""The files that --skip-broken left out, each with the reason."""
+LEFT_OUT_FILE = "left-out.txt"  # what --skip-broken left out
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
 BASELINE = "no-transfer"

@@ -195,7 +195,7 @@ class LabelCheck:
     def _mistake(self, row: Row) -> str:
         labels = self.label_set
         try:
-            if not (text := self._read(row)) or labels is None:
+            if is_missing(text := self._read(row)) or labels is None:
                 return ""
             if self._auto and labels.real != (number(text) is not None):
                 kinds = ("not a number", "are") if labels.real else ("a number", "are not")
@@ -314,13 +314,12 @@ def summary(rows: Sequence[Row], files: Mapping[Path, FileFacts], label_check: L
 
 
 def _time(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> str:
-    lengths = [length_of(row, files[row.media]) for row in rows]
-    known = [length for length in lengths if length is not None]
+    known = [length for row in rows if (length := length_of(row, files[row.media])) is not None]
     if not known:
         return "duration unknown"
     minutes = sum(known) / 60
     text = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
-    return text if len(known) == len(lengths) else f"at least {text}"
+    return text if len(known) == len(rows) else f"at least {text}"
 
 
 def _labels(given: Sequence[str], labels: LabelSet | None) -> str:

@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,10 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
     with atomic_text(path) as file:
         file.write(_line(columns))
         for row, cells in zip(rows, table, strict=True):
-            _check_cells(cells.values(), row, path)
+            for cell in cells.values():
+                if cell != valid_utf8(cell) or "\0" in cell or len(cell) > csv.field_size_limit():
+                    wrong = f"{quoted(cell)} is no valid text; rename the file, or mend"
+                    raise OutputError(f"cannot write {path}: {wrong} {row.where or 'its row'}")
             file.write(_line([cells[column] for column in columns]))
 
 
@@ -154,7 +158,7 @@ def read_table(
     if first is None:
         raise DatasetError(f"{name}: nothing in it; begin the file with a line {example}")
     line, heading = first
-    columns = _columns(heading)
+    columns = [cell.strip().casefold() for cell in heading]
     place = f"{name}:{line}"
     missing = [column for column in needed if column not in columns]
     if missing:
@@ -177,8 +181,8 @@ def read_table(
             )
         if len(found) == MAX_ROWS:
             raise DatasetError(f"{name}:{line}: more than {MAX_ROWS} rows; cut the file up")
-        row = {column: cell for column, cell in zip(columns, cells, strict=False) if column in kept}
-        row |= dict.fromkeys(kept - row.keys(), "")
+        padded = zip_longest(columns, cells[: len(columns)], fillvalue="")
+        row = {column: cell for column, cell in padded if column in kept}
         found.append(TableRow(row, f"{path.name}:{line}", f"{name}:{line}"))
     if not found:
         raise DatasetError(f"{name}: no rows below the heading; add one for each utterance")
@@ -187,7 +191,7 @@ def read_table(
 
 def read_columns(path: Path) -> list[str]:
     """The names of a CSV file's columns, in lower case. Raises DatasetError."""
-    return _columns(next(_rows(path), (1, []))[1])
+    return [cell.strip().casefold() for cell in next(_rows(path), (1, []))[1]]
 
 
 def _row(cells: TableRow, folder: Path) -> Row:
@@ -233,14 +237,11 @@ def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
         seconds.append(value + 0.0)  # no negative zero
     start_s, end_s = seconds
     if min(seconds) < 0:
-        raise DatasetError(
-            f"{cells.place}: a time is negative; times count from the video's beginning"
-        )
+        wrong = "a time is negative; times count from the video's beginning"
+        raise DatasetError(f"{cells.place}: {wrong}")
     if end_s <= start_s:
-        raise DatasetError(
-            f"{cells.place}: the end, {end_s:g} s, is not after the start, {start_s:g} s; "
-            "correct it"
-        )
+        wrong = f"the end, {end_s:g} s, is not after the start, {start_s:g} s; correct it"
+        raise DatasetError(f"{cells.place}: {wrong}")
     return start_s, end_s
 
 
@@ -276,15 +277,6 @@ def _line(cells: Iterable[str]) -> str:
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _check_cells(cells: Iterable[str], row: Row, path: Path) -> None:
-    for cell in cells:
-        if cell != valid_utf8(cell) or "\0" in cell or len(cell) > csv.field_size_limit():
-            raise OutputError(
-                f"cannot write {path}: {quoted(cell)} is no valid text; "
-                f"rename the file, or mend {row.where or 'its row'}"
-            )
-
-
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table, separated by what its first line has most of: commas, semicolons or
     tabs. With one of the others, numbers may have decimal commas."""
@@ -293,10 +285,6 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     rows = csv_rows(text, printable(path), DatasetError, strict=True, delimiter=mark)
     for line, cells in rows:
         yield line, cells if mark == "," else [_DECIMAL.sub(r"\1.\2", cell) for cell in cells]
-
-
-def _columns(cells: list[str]) -> list[str]:
-    return [cell.strip().casefold() for cell in cells]
 
 
 def read_rows(data: Path, on_warning: Callable[[str], None] = lambda warning: None) -> list[Row]:
@@ -400,7 +388,7 @@ def read_label_map(path: Path) -> LabelScale:
         pairs = [cells for _, cells in _rows(path)]
     if not pairs or any(len(pair) != 2 or isinstance(pair[1], dict | list) for pair in pairs):
         raise DatasetError(f"{printable(path)}: no pairs; write value,label in each row")
-    return LabelScale(names={value: str(label) for value, label in pairs})
+    return LabelScale(names={value: str(label).strip() for value, label in pairs})
 
 
 def _read_mmsa(label_file: Path) -> list[Row]:
@@ -510,15 +498,14 @@ def _read_ravdess(folder: Path) -> list[Row]:
                 if name["clip"] not in best or rank < best[name["clip"]][0]:
                     best[name["clip"]] = (rank, name, path)
     chosen = sorted(best.values(), key=lambda item: (item[1]["actor"], item[1]["clip"]))
-    return [_ravdess_row(name, path, root) for _, name, path in chosen]
-
-
-def _ravdess_row(name: re.Match[str], media: Path, root: Path) -> Row:
-    return Row(
-        media=media,
-        speaker=f"actor{name['actor']}",
-        labels=emotion_labels(EMOTIONS[int(name["emotion"]) - 1]),
-        text=STATEMENTS[int(name["statement"])],
-        context=default_context(media),
-        where=media.relative_to(root).as_posix(),
-    )
+    return [
+        Row(
+            media=media,
+            speaker=f"actor{name['actor']}",
+            labels=emotion_labels(EMOTIONS[int(name["emotion"]) - 1]),
+            text=STATEMENTS[int(name["statement"])],
+            context=default_context(media),
+            where=media.relative_to(root).as_posix(),
+        )
+        for _, name, media in chosen
+    ]

@@ -40,13 +40,13 @@ def open_corpus(
     options: CorpusOptions | None = None,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
-    accept: Callable[[Corpus], None] = lambda corpus: None,
+    accept: Callable[[Corpus, OnWarning], object] = lambda *_: None,
 ) -> Corpus:
     """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
     or known layout of raw media (see ``avsent.training.data.manifest``).
 
     ``on_warning`` takes lines for the user, such as the number of utterances left out. ``accept``
-    gets the corpus without features, before hours of analysis, and may raise errors. Raises
+    gets the corpus without features and ``on_warning``, before the analysis; it may raise. Raises
     DatasetError if there is nothing of the kind, or it cannot be read; OutputError if the cache
     cannot be written; UsageError if the options make no sense.
     """
@@ -61,7 +61,7 @@ def open_corpus(
         rows = read_rows(data, on_warning)
         return extract_rows(data, rows, options, on_progress, on_warning, accept)
     corpus = dataclasses.replace(corpus, scale=options.scale or corpus.scale)
-    accept(corpus)
+    accept(corpus, on_warning)
     return corpus
 
 
@@ -103,7 +103,7 @@ def extract_rows(
     settings: CorpusOptions,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
-    accept: Callable[[Corpus], None] = lambda corpus: None,
+    accept: Callable[[Corpus, OnWarning], object] = lambda *_: None,
 ) -> Corpus:
     """Features of ``rows``, which were read from ``data``; kept in the cache.
 
@@ -122,21 +122,25 @@ def extract_rows(
         end_s = facts[row.media].duration_s if row.end_s is None else row.end_s
         length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
         if length_s > MAX_GIVEN_S:
-            raise DatasetError(
-                f"{row.where}: the utterance is {length_s:.0f} s long, more than "
-                f"{MAX_GIVEN_S:.0f}; give start_s and end_s"
-            )
+            long = f"the utterance is {length_s:.0f} s long, more than {MAX_GIVEN_S:.0f}"
+            raise DatasetError(f"{row.where}: {long}; give start_s and end_s")
     named = data.resolve()
     if not data.is_dir():
         named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
     bare = tuple(_samples(rows, files, {}))
     corpus = Corpus(named.name, bare, features=settings.features, scale=settings.scale)
-    accept(corpus)
+    accept(corpus, on_warning)
     features: dict[Path, MediaFeatures] = {}
     for number, file in enumerate(files, 1):
         step = f"[{number}/{len(files)}] {file.media.name}"
         try:
-            features[file.media] = _features(file, cache, step, on_progress)
+            place = cache.place(file.media, file.segments)
+            found = cache.load(place, len(file.segments))
+            if found is None:
+                cache.prepare()
+                found = _analysed(file, cache.options, step, on_progress)
+                cache.save(place, found)
+            features[file.media] = found
         except (MediaError, OSError) as error:
             # Only the first half of "what is wrong; what to do".
             broken.append(f"{file.rows[0].where}: {str(error).partition('; ')[0]}")
@@ -151,12 +155,21 @@ def extract_rows(
             empty.append(row.where or sample.key)
     if not samples:
         raise DatasetError(f"{data}: no utterance has a voice or a face; {check.CHECK}")
-    _say_missing(empty, samples, on_warning)
+    voiceless = [sample.key for sample in samples if sample.audio is None]
+    faceless = [sample.key for sample in samples if sample.face is None]
+    for which, what in (
+        (empty, "without a voice or a face, left out"),
+        (voiceless, "without a voice"),
+        (faceless, "without a face"),
+    ):
+        if which:
+            more = " …" if len(which) > 1 else ""
+            on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
     said: dict[str, list[str]] = defaultdict(list)
     for file in files:
-        for warning in features[file.media].warnings if file.media in features else ():
-            if _OF_FILE.match(warning):
-                said[warning].append(file.name)
+        warnings = features[file.media].warnings if file.media in features else ()
+        for warning in filter(_OF_FILE.match, warnings):
+            said[warning].append(file.name)
     for warning, (name, *others) in said.items():
         more = f" and {counted(len(others), 'other file')}" if others else ""
         on_warning(f"{name}{more}: {warning}")
@@ -186,18 +199,6 @@ def _segment(row: Row) -> Segment:
     covers."""
     start_s = row.start_s or 0.0
     return Segment(start_s, start_s + MAX_GIVEN_S if row.end_s is None else row.end_s)
-
-
-def _features(
-    file: _File, cache: FeatureCache, step: str, on_progress: ProgressHook
-) -> MediaFeatures:
-    place = cache.place(file.media, file.segments)
-    found = cache.load(place, len(file.segments))
-    if found is None:
-        cache.prepare()
-        found = _analysed(file, cache.options, step, on_progress)
-        cache.save(place, found)
-    return found
 
 
 def _analysed(
@@ -257,16 +258,3 @@ def _samples(
             **({} if found is None else {part: getattr(found, part)[place] for part in PARTS}),
         )
         count[row.media] += 1
-
-
-def _say_missing(empty: list[str], samples: Sequence[Sample], on_warning: OnWarning) -> None:
-    voiceless = [sample.key for sample in samples if sample.audio is None]
-    faceless = [sample.key for sample in samples if sample.face is None]
-    for which, what in (
-        (empty, "without a voice or a face, left out"),
-        (voiceless, "without a voice"),
-        (faceless, "without a face"),
-    ):
-        if which:
-            more = " …" if len(which) > 1 else ""
-            on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
