@@ -39,7 +39,6 @@ from avsent.options import PredictOptions
 from avsent.predictor import Predictor
 from avsent.result.record import Result, UtteranceResult
 from avsent.training.data.corpus import Sample
-from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.modality_check import (
     DAMAGED_SHARE,
@@ -68,6 +67,7 @@ from recipes.fusion import (
 )
 from recipes.members import Workspace
 from recipes.pixels import pixel_network
+from recipes.ravdess import RavdessClip
 from recipes.scores import scores
 
 CLIPS = (

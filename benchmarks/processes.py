@@ -141,9 +141,8 @@ def watch(line: Sequence[str], position: Position) -> tuple[dict[str, Any], list
             peak = max(peak, _kilobytes(Path(f"/proc/{process.pid}/status"), "VmHWM:"))
             at_s, position_s = time.monotonic() - began, None
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-                position_s = position(
-                    process.pid, Path(out.name).read_text("utf-8").splitlines()[-1]
-                )
+                said = Path(out.name).read_text("utf-8").splitlines()
+                position_s = position(process.pid, said[-1] if said else "")
             sample = _sample(process.pid, at_s, position_s, temporary)
             if sample.rss:
                 samples.append(sample)
@@ -157,9 +156,9 @@ def watch(line: Sequence[str], position: Position) -> tuple[dict[str, Any], list
         left = [path.relative_to(temporary).as_posix() for path in sorted(temporary.rglob("*"))]
         lines = Path(out.name).read_text("utf-8").splitlines()
         err.seek(0)
-        said = err.read().decode(errors="replace").strip()[-300:]
+        error = err.read().decode(errors="replace").strip()[-300:]
     if process.returncode != 0:
-        raise BenchmarkError(f"a command ended with code {process.returncode}: {said}")
+        raise BenchmarkError(f"a command ended with code {process.returncode}: {error}")
     figures = {
         "peak": peak,
         "survivors": len(survivors),

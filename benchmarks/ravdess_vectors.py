@@ -16,7 +16,7 @@ from avsent.extraction.features.voice import FLOOR_DB, HOP_SAMPLES, normalised_l
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.feature_files import CorpusOptions
-from avsent.training.data.open import open_corpus
+from recipes.ravdess import ravdess_corpus
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ equally well the shorter one is right."""
 
 def ravdess_vectors(folder: Path, cache: Path) -> Corpus:
     """RAVDESS with ``audio`` and ``face`` vectors; made once and kept in ``cache``."""
-    corpus = open_corpus(folder, options=CorpusOptions(cache=cache))
+    corpus = ravdess_corpus(folder, CorpusOptions(cache=cache))
     digest = hashlib.sha256(f"{VERSION} {corpus.digest()}".encode()).hexdigest()[:12]
     kept = cache / "bench" / f"ravdess-vectors-{digest}.npz"
     if not kept.is_file():

@@ -23,7 +23,7 @@ from avsent.extraction.faces.landmarks import LandmarkPredictor
 from avsent.extraction.features.face import normalise_landmarks
 from avsent.labels import EMOTIONS, canonical, polarity_of
 from avsent.training.data.arrays import Arrays, load_arrays, save_arrays
-from avsent.training.data.ravdess_landmarks import RavdessClip, cached_ravdess
+from recipes.ravdess import RavdessClip, cached_ravdess
 
 ENLARGE = 4
 BORDER_PX = 40

@@ -38,7 +38,6 @@ from avsent.model.networks.experts import (
 from avsent.model.networks.target import TargetModel
 from avsent.training.augmentation import augmented_landmarks
 from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.modality_check import SNR, GuardData, noisy_landmarks
@@ -56,6 +55,7 @@ from recipes.corpora import (
     polarities_of,
 )
 from recipes.members import Task, Workspace, cached_prosody, members, train_prosody_member
+from recipes.ravdess import RavdessClip
 from recipes.scores import Scores
 
 CHUNK = 256

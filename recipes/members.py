@@ -33,7 +33,6 @@ from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
 from avsent.training.data.arrays import load_arrays, save_arrays
-from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.dataset import draw_frames
 from avsent.training.losses import balanced_weights, one_cycle
 from recipes.corpora import (
@@ -46,6 +45,7 @@ from recipes.corpora import (
     of_actors,
     polarities_of,
 )
+from recipes.ravdess import RavdessClip
 
 STILLS_PER_CLIP = 4
 TEMPO = 0.2

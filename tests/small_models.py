@@ -36,12 +36,12 @@ from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
 from avsent.model.networks.target import TargetModel
 from avsent.training import augmentation
 from avsent.training.augmentation import upright
-from avsent.training.data.ravdess_landmarks import FULL_SCALE, RavdessClip
 from avsent.training.run import Trained
 from avsent.training.settings import OptimiserSettings
 from recipes.corpora import FerImages, Stills
 from recipes.fusion import Experts, FusionTraining, Pool, Posteriors, by_speaker, fuse, split_pool
 from recipes.pixels import PixelTraining, train_member
+from recipes.ravdess import FULL_SCALE, RavdessClip
 
 MODELS = ROOT / "models"
 LABELS = ("angry", "happy")

@@ -38,7 +38,6 @@ from avsent.model.networks.encoders import FaceExtras
 from avsent.model.networks.experts import AudioMember, FaceMember
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.data.corpus import Sample
-from avsent.training.data.ravdess_landmarks import RavdessClip
 from avsent.training.run import Trained
 from recipes import fusion
 from recipes.card import (
@@ -85,6 +84,7 @@ from recipes.members import (
     train_face_member,
     train_prosody_member,
 )
+from recipes.ravdess import RavdessClip
 from recipes.scores import scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")

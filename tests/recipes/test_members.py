@@ -20,10 +20,10 @@ from avsent.extraction.features.voice import SIZE, prosody
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.model.networks.experts import ProsodyMember
-from avsent.training.data.ravdess_landmarks import RavdessClip
 from recipes import corpora
 from recipes.corpora import NOISE_SNR_DB, SPEED, another_microphone
 from recipes.members import COPIES, DECAY, cached_prosody, prosody_versions, train_prosody_member
+from recipes.ravdess import RavdessClip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

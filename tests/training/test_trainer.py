@@ -37,7 +37,6 @@ from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training import augmentation
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
-from avsent.training.data.ravdess_landmarks import RavdessClip, read_ravdess
 from avsent.training.evaluation import fit_temperature, outputs_of, softmax, validation
 from avsent.training.metrics import expected_calibration_error
 from avsent.training.run import Trained, train_seed
@@ -46,6 +45,7 @@ from avsent.training.source import pretrain_source
 from avsent.training.splits import SeedData
 from avsent.training.trainer import FitSetup, Progress, SeedContext, fit, make_model
 from recipes.corpora import NO_LABEL, TEST_ACTORS, polarities_of
+from recipes.ravdess import RavdessClip, read_ravdess
 from recipes.scores import majority, scores
 
 RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"

@@ -26,8 +26,7 @@ from avsent.training.data import check, feature_files
 from avsent.training.data.check import OnWarning
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
-from avsent.training.data.manifest import MANIFEST_NAME, default_context, emotion_labels, read_rows
-from avsent.training.data.ravdess_landmarks import cached_ravdess, statements
+from avsent.training.data.manifest import MANIFEST_NAME, default_context, read_rows
 
 _OF_FILE = re.compile(
     "(picture|sound|file)( at|:|,)|[0-9]+ (sound|picture) tracks|no speech in|the file"
@@ -42,8 +41,7 @@ def open_corpus(
     on_warning: OnWarning = lambda warning: None,
     accept: Callable[[Corpus, OnWarning], object] = lambda *_: None,
 ) -> Corpus:
-    """The corpus in ``data``: a feature file (.npz), RAVDESS as landmarks and sound, or a manifest
-    or known layout of raw media (see ``avsent.training.data.manifest``).
+    """The corpus in ``data``: a feature file (.npz), a manifest or a known layout of raw media.
 
     ``on_warning`` takes lines for the user, such as the number of utterances left out. ``accept``
     gets the corpus without features and ``on_warning``, before the analysis; it may raise. Raises
@@ -53,38 +51,13 @@ def open_corpus(
     options = options or CorpusOptions()
     if data.suffix.lower() == ".npz" and not data.is_dir():
         corpus = feature_files.read_features(data)
-    elif not data.exists():
+        corpus = dataclasses.replace(corpus, scale=options.scale or corpus.scale)
+        accept(corpus, on_warning)
+        return corpus
+    if not data.exists():
         raise DatasetError(f"{data}: no such file or folder; check the name")
-    elif (data / "landmarks.npz").is_file() and (data / "audio").is_dir():
-        corpus = _ravdess(data, options, on_progress)
-    else:
-        rows = read_rows(data, on_warning)
-        return extract_rows(data, rows, options, on_progress, on_warning, accept)
-    corpus = dataclasses.replace(corpus, scale=options.scale or corpus.scale)
-    accept(corpus, on_warning)
-    return corpus
-
-
-def _ravdess(folder: Path, options: CorpusOptions, on_progress: ProgressHook) -> Corpus:
-    """Each clip is a video of its own, as the clips were acted one by one."""
-    clips = cached_ravdess(folder, options.cache_folder, options.features, on_progress=on_progress)
-    said = statements(folder)
-    samples = tuple(
-        Sample(
-            key=clip.clip_id,
-            video=clip.clip_id,
-            speaker=f"actor{clip.actor:02d}",
-            labels=emotion_labels(clip.emotion),
-            text=said.get(clip.clip_id, ""),
-            audio=clip.mel_power,
-            prosody=clip.prosody,
-            face=None if clip.face is None else clip.face.landmarks,
-            neutral=None if clip.face is None else clip.face.neutral,
-        )
-        for clip in clips
-    )
-    licence = "CC BY-NC-SA 4.0"
-    return Corpus("RAVDESS", samples, features=options.features, licence=licence)
+    rows = read_rows(data, on_warning)
+    return extract_rows(data, rows, options, on_progress, on_warning, accept)
 
 
 @dataclass(frozen=True, slots=True)

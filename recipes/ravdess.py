@@ -28,8 +28,9 @@ from avsent.files import file_sha256
 from avsent.labels import EMOTIONS, polarity_of
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.training.data.arrays import Arrays, load_arrays, pack, pack_json, save_arrays, unpack
-from avsent.training.data.feature_files import FEATURE_VERSION
-from avsent.training.data.manifest import STATEMENTS
+from avsent.training.data.corpus import Corpus, Sample
+from avsent.training.data.feature_files import FEATURE_VERSION, CorpusOptions
+from avsent.training.data.manifest import STATEMENTS, emotion_labels
 
 CLIP_VERSION = 4
 """Part of the cache key: to be raised with every change of the features or of the file format."""
@@ -246,3 +247,27 @@ def _face(
     for frame in smoothed:
         neutral.add(frame)
     return dataclasses.replace(face, neutral=neutral.median())
+
+
+def ravdess_corpus(
+    folder: Path, options: CorpusOptions, on_progress: ProgressHook = ignore_progress
+) -> Corpus:
+    """The clips of ``folder``, each a video of its own, as they were acted one by one."""
+    clips = cached_ravdess(folder, options.cache_folder, options.features, on_progress=on_progress)
+    said = statements(folder)
+    samples = tuple(
+        Sample(
+            key=clip.clip_id,
+            video=clip.clip_id,
+            speaker=f"actor{clip.actor:02d}",
+            labels=emotion_labels(clip.emotion),
+            text=said.get(clip.clip_id, ""),
+            audio=clip.mel_power,
+            prosody=clip.prosody,
+            face=None if clip.face is None else clip.face.landmarks,
+            neutral=None if clip.face is None else clip.face.neutral,
+        )
+        for clip in clips
+    )
+    licence = "CC BY-NC-SA 4.0"
+    return Corpus("RAVDESS", samples, features=options.features, licence=licence)
