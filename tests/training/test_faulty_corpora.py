@@ -22,6 +22,7 @@ from avsent.errors import DatasetError, MediaError
 from avsent.labels import LabelScale, is_missing, label_set
 from avsent.model.checkpoint import load_config
 from avsent.training.data import open as opening
+from avsent.training.data.arrays import load_arrays, pack_json, save_arrays
 from avsent.training.data.check import LabelCheck, find_problems, probe_files
 from avsent.training.data.corpus import Corpus, Row
 from avsent.training.data.feature_files import (
@@ -229,6 +230,19 @@ def test_the_model_keeps_the_scale(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["evaluate", str(tmp_path / "run/checkpoint"), str(tmp_path / "words.npz")]) == 3
 
 
+@pytest.mark.parametrize(
+    "scale", [5, {"low": 1.0, "high": 1.0}, {"low": "1"}, {"names": {"a": 1}}, {"nope": 1}]
+)
+def test_a_damaged_scale_of_a_feature_file(scale: object, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    write_features(path, dataclasses.replace(small_corpus(), scale=CODES))
+    held = load_arrays(path)
+    header = json.loads(held["header"].tobytes()) | {"label_scale": scale}
+    save_arrays(path, held | {"header": pack_json(header)})
+    with pytest.raises(DatasetError, match=r"x\.npz: no usable feature file \(.*label"):
+        read_features(path)
+
+
 def test_train_with_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = on_scale(small_corpus(), LabelScale(0, 2))
     codes = [
@@ -362,7 +376,7 @@ def fake_features(file: opening._File, *_: object) -> MediaFeatures:
     rng, count = np.random.default_rng(len(file.name)), len(file.segments)
     power = rng.gamma(1.0, 1.0, (64, 24)).astype(np.float32)
     prosody, none = np.zeros(24, np.float32), (None,) * count
-    warnings = ("2 sound tracks; the first one is read",)
+    warnings = ("2 sound tracks: judged by 1, not by 2; choose with --audio-track",)
     return MediaFeatures((power,) * count, none, none, none, (prosody,) * count, 0.5, warnings)
 
 
@@ -432,7 +446,7 @@ def test_broken_files_are_left_out(
     assert "6 files left out: manifest.csv:4: " in left_out
     assert left_out.endswith("… (avsent data check lists all)")
     (tracks,) = (line for line in warnings if "2 sound tracks" in line)
-    assert "good0.wav and 5 other files: 2 sound tracks; the first one is read" in tracks
+    assert tracks.endswith("good0.wav and 5 other files: 2 sound tracks: judged by 1, not by 2")
     listed = (tmp_path / "out/left-out.txt").read_text().splitlines()
     assert len(listed) == 6
     for name in BROKEN:

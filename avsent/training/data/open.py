@@ -142,7 +142,7 @@ def extract_rows(
     for file in files:
         warnings = features[file.media].warnings if file.media in features else ()
         for warning in filter(_OF_FILE.match, warnings):
-            said[warning].append(file.name)
+            said[warning.partition("; choose with")[0]].append(file.name)
     for warning, (name, *others) in said.items():
         more = f" and {counted(len(others), 'other file')}" if others else ""
         on_warning(f"{name}{more}: {warning}")
