@@ -289,6 +289,8 @@ def test_train_with_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         ("v/x.mp4 v/x.wav", "v/x", "v/x", "it may be v/x.mp4 or v/x.wav: write the exact path"),
         ("v/x.mp4", r"..\v\x.mp4", r"..\v\x.mp4", "write its path from the folder of the list"),
         ("v/x.mp4", "v/y.mp4", "v/y.mp4", ""),
+        ("v/x.mp4", "v/x.mp4/y.mp4", "v/x.mp4/y.mp4", ""),
+        ("v/x.mp4", "v/" + 300 * "x", "v/" + 300 * "x", ""),
         ("v/x.mp4", "v/x.mp4", "v/x.mp4", ""),
     ],
 )

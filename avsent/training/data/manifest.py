@@ -344,11 +344,11 @@ def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -
         where = next(row.where for row in rows if row.media == media)
         more = f" (and {counted(len(odd) - 1, 'other file')})" if len(odd) > 1 else ""
         on_warning(f"{where}: no file {printable(_path(media, folder))}; {what}{more}")
-    return [
-        replace(row, media=media, context=_own_context(row) or default_context(media))
-        for row in rows
-        for media in [new.get(row.media, row.media)]
-    ]
+    for index, row in enumerate(rows):
+        if (found := new.get(row.media)) is not None:
+            context = _own_context(row) or default_context(found)
+            rows[index] = replace(row, media=found, context=context)
+    return rows
 
 
 def _name_key(name: str) -> str:
