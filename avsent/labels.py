@@ -1,8 +1,9 @@
 """Labels of utterances: which classes there are, the polarity of each, and numbers as classes."""
 
 import math
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from avsent.errors import DatasetError
 from avsent.text import number
@@ -28,9 +29,12 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 """RAVDESS's names and order."""
 
 MAX_CLASSES = 64
+MAX_SENTIMENT = 3.0  # numbers as labels run from −3 to 3, as in CMU-MOSI
 
 LABEL_COLUMNS = ("label", "emotion", "sentiment")
 """Columns of a corpus that a model can learn."""
+
+_MISSING = re.compile(r"-?nan|\\n|#?n[/.]?a\.?|<na>|none|null|missing|[-–—?.]*", re.IGNORECASE)
 
 _SYNONYMS = {
     "happiness": "happy",
@@ -58,6 +62,11 @@ def canonical(label: str) -> str:
     return _SYNONYMS.get(name, name)
 
 
+def is_missing(label: str) -> bool:
+    """Whether a cell is empty, or holds what spreadsheets and scripts write for a missing value."""
+    return _MISSING.fullmatch(label.strip()) is not None
+
+
 def polarity_of(label: str) -> int | None:
     """Index in ``POLARITY_LABELS`` of a sentiment or emotion; None for surprise, which may be joy
     or fright, and for unknown names."""
@@ -82,19 +91,19 @@ class LabelSet:
     real: bool = False
 
     def encode(self, label: str) -> float | None:
-        """Class index or number of ``label``; None where it has none (empty, surprise in 2 or 3
-        classes of sentiment).
+        """Class index or number of ``label``; None where it has none (empty or a word for missing,
+        surprise in 2 or 3 classes of sentiment).
 
         Raises DatasetError if the label is outside the set. The message does not say where.
         """
-        if not label.strip():
+        name, known = canonical(label), [canonical(one) for one in self.names]
+        if is_missing(label) and name not in known:
             return None
         value = number(label.strip())
         if self.real:
             if value is None:
                 raise DatasetError(f"{label!r} is not a number; use a column of numbers")
             return value
-        name, known = canonical(label), [canonical(one) for one in self.names]
         if name in known:
             return float(known.index(name))
         if value is not None:
@@ -114,6 +123,21 @@ class LabelSet:
         if self.names == POLARITY_LABELS:
             return POSITIVE if value > 0 else NEGATIVE if value < 0 else NEUTRAL
         return int(value >= 0) if self.names == ("negative", "positive") else None  # as CMU-MOSI
+
+    def doubt(self, labels: Iterable[str]) -> str:
+        """Says that the numbers among ``labels`` are hardly sentiment from −3 to 3, and what to do;
+        "" if they are, or if there are only names."""
+        values = sorted({value for text in labels if (value := number(text.strip())) is not None})
+        signed = self.real or set(self.names) <= {*POLARITY_LABELS, *SENTIMENT_7}
+        coded = any(number(name) is not None for name in self.names)
+        fits = signed and values and values[0] < 0 and max(map(abs, values)) <= MAX_SENTIMENT
+        if not values or fits or not (signed or coded):
+            return ""
+        some = "" if len(values) > 9 else f" ({', '.join(f'{value:g}' for value in values)})"
+        return (
+            f"labels are numbers from {values[0]:g} to {values[-1]:g}{some}, which avsent reads as "
+            "−3 … 3: change them, or give --label-range LOW HIGH, or --label-map FILE for codes"
+        )
 
 
 def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
@@ -135,7 +159,7 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
         return fixed[kind]
     given = kind.split(",")
     if kind == "auto":
-        given = [label for label in labels if label.strip()]
+        given = [label for label in labels if not is_missing(label)]
         values = {number(label.strip()) for label in given}
         # Yes or no is not a measure of sentiment.
         if values and None not in values and values != {0.0, 1.0}:
@@ -148,6 +172,45 @@ def label_set(labels: Iterable[str], kind: str = "auto") -> LabelSet:
             f"the labels hold {len(names)} classes, more than {MAX_CLASSES}; another column?"
         )
     return LabelSet(tuple(names))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScale:
+    """How the labels of a corpus are read: by ``names``, their other names; if there are none,
+    numbers from ``low`` (most negative) to ``high`` as −3 to 3."""
+
+    low: float = -MAX_SENTIMENT
+    high: float = MAX_SENTIMENT
+    names: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < abs(self.high - self.low) < math.inf:
+            raise ValueError("a label range needs two different numbers, such as 1 5")
+
+    def __str__(self) -> str:
+        return "--label-map" if self.names else f"--label-range {self.low:g} {self.high:g}"
+
+    def read(self, label: str, where: str = "") -> str:
+        """``label`` as the model learns it. Raises DatasetError if it has no place on the scale;
+        ``where`` begins its message."""
+        value, key = number(label.strip()), _key(label)
+        if self.names:
+            known = {_key(name): new for name, new in self.names.items()}
+            if key not in {"", *known, *map(_key, self.names.values())}:
+                raise DatasetError(f"{where}{label!r} is not in the file of --label-map; add it")
+            return known.get(key, label)
+        if value is None:
+            return label
+        if not min(self.low, self.high) <= value <= max(self.low, self.high):
+            raise DatasetError(f"{where}{label!r} is outside {self}; mend it or the range")
+        share = (value - self.low) / (self.high - self.low)
+        return repr(round((2 * share - 1) * MAX_SENTIMENT, 9) + 0.0)  # no negative zero
+
+
+def _key(label: str) -> str:
+    """One text for all ways to write a label: 1, 01 and 1.0; "" if it is missing."""
+    value = number(label.strip())
+    return repr(value) if value is not None else "" if is_missing(label) else canonical(label)
 
 
 def round_half_away(value: float) -> int:

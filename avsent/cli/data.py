@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from avsent.options import FaceChoice
 from avsent.text import counted
 
 if TYPE_CHECKING:
-    from avsent.training.data import corpus, feature_files
+    from avsent.training.data import check, corpus, feature_files
 
 MEDIA = options.argument("DATA", f"A manifest, or {options.LAYOUTS}")
 
@@ -41,6 +43,8 @@ def check_(
     data: Path = MEDIA,
     label: str = options.LABEL,
     labels: str = options.LABELS,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
     split_by: options.SplitBy = options.SPLIT_BY,
     format: options.ReportFormat = options.REPORT_FORMAT,
     quiet: bool = options.QUIET,
@@ -54,10 +58,11 @@ def check_(
     """
     from avsent.training.data import check, manifest
 
-    rows = manifest.read_rows(data)
+    scale = options.label_scale(label_range, label_map)
+    rows = manifest.read_rows(data, functools.partial(outcome.warn, quiet=quiet))
     with progress.progress_bar(quiet=quiet, counts=True) as bar:
         files = check.probe_files((row.media for row in rows), bar)
-    label_check = check.LabelCheck(rows, label, labels)
+    label_check = check.LabelCheck(rows, label, labels, scale)
     problems = check.find_problems(rows, files, label_check, split_by)
     with outcome.printing():
         if format is options.ReportFormat.json:
@@ -72,9 +77,7 @@ def check_(
     if not quiet:
         found = [counted(wrong, "problem") if wrong else "nothing wrong"]
         found += [counted(notes, "note")] if notes else []
-        outcome.say(
-            "", f"{check.summary(rows, files, label, label_check.label_set)}; {', '.join(found)}"
-        )
+        outcome.say("", f"{check.summary(rows, files, label_check)}; {', '.join(found)}")
     if wrong:
         raise typer.Exit(DatasetError.exit_code)
 
@@ -88,20 +91,26 @@ def import_(
         ...,
     ),
     force: bool = options.option("--force", "Overwrite an existing manifest.", False),
+    skip_broken: bool = options.SKIP_BROKEN,
     quiet: bool = options.QUIET,
     debug: bool = options.DEBUG,
 ) -> None:
     """Write a manifest of a corpus in any of the layouts, to view, change or share.
 
-    The media files stay where they are and are not checked.
+    The media files stay where they are; they are only checked with --skip-broken.
     """
-    from avsent.training.data import manifest
+    from avsent.training.data import check, manifest
 
     options.check_ending("-o", output, (".csv",))
-    rows = manifest.read_rows(data)
+    warn = functools.partial(outcome.warn, quiet=quiet)
+    rows = manifest.read_rows(data, warn)
     check_target(output, [data, data / manifest.MANIFEST_NAME])
     if os.path.lexists(output) and not force:
         raise OutputError(f"{output} is there already; choose another name, or give --force")
+    if skip_broken:
+        with progress.progress_bar(quiet=quiet, counts=True) as bar:
+            facts = check.probe_files((row.media for row in rows), bar)
+        rows, _ = check.leave_out(rows, facts, True, warn)
     manifest.write_manifest(output, rows)
     if not quiet:
         outcome.say("", f"wrote {output}: {counted(len(rows), 'utterance')}")
@@ -118,6 +127,9 @@ def extract(
         choices=[FaceChoice.speaking, FaceChoice.largest],
     ),
     landmarks: Path | None = options.LANDMARKS,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
+    skip_broken: bool = options.SKIP_BROKEN,
     pictures: bool = options.option(
         "--pictures",
         "Keep small grey images of the faces, in which people can be recognised. The included "
@@ -141,7 +153,10 @@ def extract(
     # Imported here, so that mistakes above are reported at once.
     from avsent.training.data import feature_files
 
-    corpus_options = feature_files.CorpusOptions(cache=cache, face=face, landmarks=landmarks)
+    scale = options.label_scale(label_range, label_map)
+    corpus_options = feature_files.CorpusOptions(
+        cache=cache, face=face, landmarks=landmarks, scale=scale, skip_broken=skip_broken
+    )
     corpus = open_data(data, corpus_options, quiet=quiet)
     if not pictures:
         corpus = corpus.subset(
@@ -153,17 +168,16 @@ def extract(
 
 
 def open_data(
-    data: Path, corpus_options: feature_files.CorpusOptions, *, quiet: bool
+    data: Path,
+    corpus_options: feature_files.CorpusOptions,
+    *,
+    quiet: bool,
+    accept: Callable[[corpus.Corpus, check.OnWarning], object] = lambda *_: None,
 ) -> corpus.Corpus:
-    """The corpus in ``data``, behind a progress bar, with its warnings printed."""
+    """The corpus in ``data``, behind a progress bar, with its warnings printed; ``accept``: as for
+    ``open_corpus``."""
     from avsent.training.data.open import open_corpus
 
-    warnings: list[str] = []
+    warn = functools.partial(outcome.warn, quiet=quiet)
     with progress.progress_bar(quiet=quiet) as bar:
-        corpus = open_corpus(
-            data, options=corpus_options, on_progress=bar, on_warning=warnings.append
-        )
-    if not quiet:
-        for warning in warnings:
-            outcome.warn(warning)
-    return corpus
+        return open_corpus(data, corpus_options, bar, warn, accept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,8 @@ def evaluate(
     ),
     data: Path = options.DATA,
     label: str = options.LABEL,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
     split: Part = option(
         "--split",
         "The split to evaluate on; auto: test if the data names splits, else all.",
@@ -35,6 +38,7 @@ def evaluate(
         "--confusion FILE", "Draw the confusion matrix (.png or .svg)."
     ),
     draws: int = option("--draws", "Bootstrap samples over videos.", 1000, min=100, max=100_000),
+    skip_broken: bool = options.SKIP_BROKEN,
     cache: Path | None = options.CACHE,
     device: str = options.DEVICE,
     quiet: bool = options.QUIET,
@@ -58,8 +62,11 @@ def evaluate(
     from avsent.training.data.feature_files import CorpusOptions
 
     where = machine.torch_device(device)
-    corpus_options = CorpusOptions(cache=cache, features=load_config(checkpoint).features)
-    corpus = open_data(data, corpus_options, quiet=quiet)
+    config = load_config(checkpoint)
+    scale = options.label_scale(label_range, label_map)
+    reading = CorpusOptions(config.features, cache=cache, scale=scale, skip_broken=skip_broken)
+    accept = functools.partial(evaluation.check_corpus, checkpoint, config, label, split)
+    corpus = open_data(data, reading, accept=accept, quiet=quiet)
     evaluated = evaluation.evaluate_checkpoint(
         checkpoint, corpus, label=label, part=split, draws=draws, device=where
     )

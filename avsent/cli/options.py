@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from avsent.errors import InputError, MediaError, UsageError
-from avsent.labels import LABEL_COLUMNS
+from avsent.labels import LABEL_COLUMNS, LabelScale
 from avsent.options import Adapt, FaceChoice
 
 
@@ -104,7 +104,7 @@ def option(
     if isinstance(default, StrEnum):
         choices = choices or type(default)
     words = names.split()
-    metavar = "|".join(choices) or next((word for word in words if word[0] != "-"), None)
+    metavar = "|".join(choices) or " ".join(word for word in words if word[0] != "-") or None
     declared = [word for word in words if word[0] == "-"]
     return typer.Option(default, *declared, metavar=metavar, help=help, **more)
 
@@ -195,6 +195,17 @@ LABELS = option(
     "commas; auto uses the labels that occur.",
     "auto",
 )
+LABEL_RANGE = option(
+    "--label-range LOW HIGH",
+    "The labels' most negative and most positive number, such as 1 5; a model keeps this choice.",
+)
+LABEL_MAP = option(
+    "--label-map FILE",
+    "What the labels mean: a CSV file of value,label, or a JSON object; a model keeps this choice.",
+)
+SKIP_BROKEN = option(
+    "--skip-broken", "Leave out media files that are missing or cannot be read.", False
+)
 SplitBy = StrEnum("SplitBy", ["speaker", "video"])
 SPLIT_BY = option("--split-by", "What no two splits may share.", SplitBy.speaker)
 CACHE = option(
@@ -202,3 +213,19 @@ CACHE = option(
     "Folder for the features of each media file. Default: AVSENT_CACHE, or avsent's folder in the "
     "user's cache.",
 )
+
+
+def label_scale(
+    label_range: tuple[float, float] | None, label_map: Path | None
+) -> LabelScale | None:
+    """The scale that the options name. Raises UsageError, DatasetError."""
+    if label_range is not None and label_map is not None:
+        raise UsageError("--label-range and --label-map exclude each other; give one")
+    try:
+        if label_map is None:
+            return None if label_range is None else LabelScale(*label_range)
+        from avsent.training.data.manifest import read_label_map
+
+        return read_label_map(label_map)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -26,9 +26,10 @@ def say(kind: str, message: object) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def warn(message: str) -> None:
-    """Print a warning on standard error."""
-    say("warning", message)
+def warn(message: str, *, quiet: bool = False) -> None:
+    """Print a warning on standard error, unless ``quiet``."""
+    if not quiet:
+        say("warning", message)
 
 
 def say_wrote(target: object, *, quiet: bool) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +48,8 @@ def train(
     data: Path = options.argument("DATA", options.DATA_HELP, Path()),
     label: str = options.LABEL,
     labels: str = options.LABELS,
+    label_range: tuple[float, float] | None = options.LABEL_RANGE,
+    label_map: Path | None = options.LABEL_MAP,
     target: str = option(
         "--target",
         "The modalities that the model predicts from.",
@@ -149,6 +151,7 @@ def train(
     split_by: options.SplitBy = options.SPLIT_BY,
     seeds: int = option("--seeds N", "Number of runs.", 1, min=1, max=100),
     seed: int = option("--seed N", "The first seed.", 0, min=0),
+    skip_broken: bool = options.SKIP_BROKEN,
     cache: Path | None = options.CACHE,
     device: str = options.DEVICE,
     fresh: bool = option("--fresh", "Delete the run in OUT and start again.", False),
@@ -176,8 +179,8 @@ def train(
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.networks.config import FusionConfig
-    from avsent.training import run, run_folder
-    from avsent.training.data import feature_files, text
+    from avsent.training import run, run_folder, splits
+    from avsent.training.data import corpus, feature_files, text
 
     chosen = settings.TrainSettings(
         target=tuple(target.split(",")),
@@ -215,8 +218,21 @@ def train(
     run.check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
+
+    def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
+        task = splits.make_task(found, label, labels)
+        splits.encode_labels(found, label, task.labels, warn)
+        splits.split_samples(found.samples, task.known(found.samples), chosen.split, seed)
+        words = (text for item in texts or () for text in item.labels.values())
+        if doubt := task.labels.doubt(words):
+            warn(f"{text_corpus}: {doubt}")
+
+    scale = options.label_scale(label_range, label_map)
+    corpus_options = feature_files.CorpusOptions(
+        check=check, cache=cache, scale=scale, skip_broken=skip_broken
+    )
     request = run.Request(
-        corpus=open_data(data, feature_files.CorpusOptions(cache=cache, check=check), quiet=quiet),
+        corpus=open_data(data, corpus_options, accept=accept, quiet=quiet),
         settings=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         folder=folder,

@@ -20,7 +20,7 @@ from avsent.extraction.features.face import POINTS
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.files import atomic_path, atomic_text, file_sha256, prepare_folder
-from avsent.labels import MODALITIES
+from avsent.labels import MODALITIES, LabelScale
 from avsent.model.folders import CONFIG_FILE, checkpoint_folder
 from avsent.model.networks import config as configs
 from avsent.model.networks.config import TargetConfig
@@ -76,6 +76,8 @@ class CheckpointConfig:
     model: TargetConfig = field(default_factory=TargetConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     calibration: Calibration = field(default_factory=Calibration)
+    label_scale: LabelScale | None = None
+    """How the labels of the training data were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def save_checkpoint(
     licence: str,
     features: FeatureConfig,
     calibration: Calibration,
+    label_scale: LabelScale | None = None,
 ) -> CheckpointConfig:
     """Write ``model`` and its configuration, each file whole or not at all. Raises OutputError."""
     prepare_folder(folder)
@@ -144,7 +147,7 @@ def save_checkpoint(
         weights.write_bytes(packed_weights(model))
         digest = file_sha256(weights)
         config = CheckpointConfig(
-            FORMAT, name, digest, licence, model.config, features, calibration
+            FORMAT, name, digest, licence, model.config, features, calibration, label_scale
         )
         settings.write(json.dumps(asdict(config), indent=2) + "\n")
         settings.flush()  # a full disk is noticed before the weights take their name

@@ -4,6 +4,7 @@ baselines, the value of an epoch, calibration, and ``avsent evaluate``.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -340,9 +341,7 @@ def evaluate_checkpoint(
     """
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model
-    _check_features(checkpoint, loaded.config, corpus)
-    labels = LabelSet(model.labels, model.real)
-    encoded = encode_labels(corpus, label, labels)
+    encoded = check_corpus(checkpoint, loaded.config, label, part, corpus)
     corpus = _with_parts(checkpoint, corpus)
     part = str(part)  # the command line's is an enum
     if part == "auto":
@@ -368,6 +367,27 @@ def evaluate_checkpoint(
         baseline_from="train" if train else part,
         left_out=len(samples) - len(predictions.keys),
     )
+
+
+def check_corpus(
+    checkpoint: str | Path,
+    config: CheckpointConfig,
+    label: str,
+    part: str,
+    corpus: Corpus,
+    on_warning: Callable[[str], None] = lambda warning: None,
+) -> dict[str, float | None]:
+    """The encoded labels of a corpus, whose features may be missing. Raises CheckpointError if it
+    has features of another kind than the model, DatasetError for its labels and parts."""
+    _check_features(checkpoint, config, corpus)
+    named = {sample.split for sample in corpus.samples} - {""}
+    if named and part not in {"auto", "all", *named}:
+        raise DatasetError(f"{corpus.name}: has no part {str(part)!r}; choose another --split")
+    if corpus.scale is None and config.label_scale is not None:
+        on_warning(f"labels are read as in the model's training: {config.label_scale}")
+        corpus = dataclasses.replace(corpus, scale=config.label_scale)
+    labels = LabelSet(config.model.labels, config.model.real)
+    return encode_labels(corpus, label, labels, on_warning)
 
 
 def _with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:

@@ -79,12 +79,16 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
             "sha256": request.corpus.digest(),
             "utterances": len(request.corpus.samples),
             "licence": request.corpus.licence,
+            "label_scale": request.corpus.scale and dataclasses.asdict(request.corpus.scale),
             "text_corpus": request.texts_name,
             "texts": len(request.texts or ()),
         },
     }
     if request.folder.begin(config, fresh=request.fresh):
         hooks.say(f"taking up the run in {request.folder.path}")
+    if request.corpus.left_out:
+        with atomic_text(request.folder.path / run_folder.LEFT_OUT_FILE) as file:
+            file.writelines(f"{line}\n" for line in request.corpus.left_out)
     for seed in request.seeds:
         if request.folder.evaluation(seed) is None:
             # Networks on ready-made vectors are small: a second thread makes them no faster.
@@ -166,6 +170,7 @@ def _write_seed(
         licence=corpus.licence,
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
+        label_scale=corpus.scale,
     )
     parts = {part: [sample.key for sample in samples] for part, samples in data.split.items()}
     run_folder.write_json(

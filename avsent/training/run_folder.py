@@ -42,6 +42,7 @@ SPACES_FILE = "spaces.safetensors"
 PARTS_FILE = "parts.json"
 """The utterances of each part: an evaluation on the same data must leave out the training part."""
 CARD_FILE = "CARD.md"
+LEFT_OUT_FILE = "left-out.txt"  # what --skip-broken left out
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
 BASELINE = "no-transfer"
@@ -107,7 +108,8 @@ class RunFolder:
             return True
         self.check()
         try:
-            old = (self.path / name for name in ("summary.json", "checkpoint", "plots"))
+            names = ("summary.json", LEFT_OUT_FILE, "checkpoint", "plots")
+            old = (self.path / name for name in names)
             for path in (*old, *self.path.glob("seed-*")):
                 if path.is_dir():
                     shutil.rmtree(path)

@@ -1,6 +1,6 @@
 """Splits a corpus into training, validation and test part; encodes labels and texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,11 +189,18 @@ def make_task(corpus: Corpus, label: str, labels: str) -> Task:
     return Task(corpus, chosen, encode_labels(corpus, label, chosen))
 
 
-def encode_labels(corpus: Corpus, label: str, labels: LabelSet) -> dict[str, float | None]:
-    """Class index or number of each sample by key, None if it has none. Raises DatasetError if
-    there is no such column, or a label is outside the set."""
-    encoded = {}
-    for key, text in _label_texts(corpus, label).items():
+def encode_labels(
+    corpus: Corpus,
+    label: str,
+    labels: LabelSet,
+    on_warning: Callable[[str], None] = lambda warning: None,
+) -> dict[str, float | None]:
+    """Class index or number of each sample by key, None if it has none; warns of numbers that are
+    hardly sentiment. Raises DatasetError if there is no such column, or a label not in the set."""
+    encoded, texts = {}, _label_texts(corpus, label)
+    if corpus.scale is None and (doubt := labels.doubt(texts.values())):
+        on_warning(f"{corpus.name}: column {label!r}: {doubt}")
+    for key, text in texts.items():
         try:
             encoded[key] = labels.encode(text)
         except DatasetError as error:
@@ -207,7 +214,10 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
         raise DatasetError(
             f"{corpus.name}: no column {label!r}; choose with --label from {', '.join(columns)}"
         )
-    return {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
+    texts = {sample.key: sample.labels.get(label, "") for sample in corpus.samples}
+    if corpus.scale is None:
+        return texts
+    return {key: corpus.scale.read(text, f"{corpus.name}: {key}: ") for key, text in texts.items()}
 
 
 def make_seed_data(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> SeedData:

@@ -47,7 +47,7 @@ def labelled(*labels: str, column: str = "label") -> list[Row]:
 
 def label_problems(rows: list[Row], labels: str = "auto", label: str = "label") -> list[Problem]:
     found = check_rows(rows, labels=labels, label=label)
-    return [problem for problem in found if problem.kind != "missing"]
+    return [problem for problem in found if problem.kind not in ("missing", "label_scale")]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "kind", "wrong"),
     [
-        (["1.5", "-2", "0", "n/a"], "auto", {"m:3": "“n/a” is not a number, the other labels are"}),
+        (["1.5", "-2", "0", "low"], "auto", {"m:3": "“low” is not a number, the other labels are"}),
         (["joy", "sad", "1"], "auto", {"m:2": "“1” is a number, the other labels are not"}),
         (["joy", "sad", "happiness"], "auto", {}),
         (["joy", "sad", "surprise"], "3", {}),  # surprise has no polarity, and is left out
@@ -211,13 +211,12 @@ def test_each_split_crossing_is_reported_once() -> None:
 def test_summary(bad_corpus: Path, clips: Path) -> None:
     rows = read_rows(bad_corpus)
     files = probe_files(row.media for row in rows)
-    line = summary(rows, files, "label", None)
+    line = summary(rows, files, LabelCheck(rows, "label", "auto"))
     assert line.startswith("13 utterances in 10 files, 3 speakers, at least ")
     assert line.endswith("; train 4, valid 1, test 2, no split 6; sad 8, happy 3, 4 1")
     numbers = read_rows(make_mmsa(bad_corpus / "mmsa", clips))
     files = probe_files(row.media for row in numbers)
-    labels = LabelCheck(numbers, "label", "auto").label_set
-    assert summary(numbers, files, "label", labels) == (
+    assert summary(numbers, files, LabelCheck(numbers, "label", "auto")) == (
         "4 utterances in 4 files, 3 speakers, 0.2 minutes; train 2, valid 1, test 1; "
         "labels from -2 to 1.6"
     )

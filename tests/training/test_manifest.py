@@ -95,7 +95,6 @@ HEAD = "video,start_s,end_s,split,label\n"
         ("", "m.csv: nothing in it; begin the file with a line video,start_s,end_s,speaker,split"),
         ("video,label\n\n,\n", "m.csv: no rows below the heading"),
         ("file,label\na,x\n", "m.csv:1: no column video; begin the file with a line video,start"),
-        ("\nvideo;label\na;x\n", "m.csv:2: no column video; separate the columns with commas"),
         ("video,text\na,x\n", "m.csv:1: no column label, emotion or sentiment; add one"),
         ("\nvideo,text\na,x\n", "m.csv:2: no column label, emotion or sentiment; add one"),
         ("video,label,Label\na,x,y\n", "m.csv:1: column label is there twice"),

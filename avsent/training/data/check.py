@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,19 @@ from avsent.errors import DatasetError, MediaError
 from avsent.extraction.media.events import Damage
 from avsent.extraction.media.reader import MediaReader
 from avsent.files import file_sha256
-from avsent.labels import LABEL_COLUMNS, POLARITY_LABELS, LabelSet, canonical, label_set
+from avsent.labels import LABEL_COLUMNS, LabelScale, LabelSet, canonical, is_missing, label_set
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
 from avsent.training.data.manifest import default_context
 
+CHECK = "run 'avsent data check'"
 MIN_DURATION_S = 0.2  # shorter than nearly any word: too short for features
 SLACK_S = 0.1  # an utterance may end this much after its file: annotations and containers round
 MAX_LABELS = 12  # counted in the summary
 _MAX_THREADS = 4  # FFmpeg starts threads of its own
 
+OnWarning: TypeAlias = Callable[[str], None]
 Kind: TypeAlias = Literal[
     "missing",
     "unreadable",
@@ -34,6 +36,7 @@ Kind: TypeAlias = Literal[
     "out_of_file",
     "shared_speaker",
     "no_text",
+    "label_scale",
 ]
 EVERY_ROW = "all"
 """``where`` of a problem of the whole corpus."""
@@ -49,8 +52,8 @@ class Problem:
 
     @property
     def is_note(self) -> bool:
-        """Whether it does not prevent training: audio and face need no text."""
-        return self.kind == "no_text"
+        """Whether it may be as it should: audio and face need no text, numbers may be sentiment."""
+        return self.kind in ("no_text", "label_scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,26 @@ def probe_files(
     finally:
         workers.shutdown(cancel_futures=True)  # on Ctrl-C, wait for the running probes only
     return facts
+
+
+def leave_out(
+    rows: Sequence[Row], files: Mapping[Path, FileFacts], skip: bool, on_warning: OnWarning
+) -> tuple[list[Row], list[str]]:
+    """The rows of files that can be used, and a line for each of the others. Raises DatasetError if
+    there are others and ``skip`` is false, or if no row is left."""
+    # Only the first half of "what is wrong; what to do".
+    problems = {path: facts.problem.partition("; ")[0] for path, facts in files.items()}
+    kept = [row for row in rows if not problems[row.media]]
+    first = {row.media: row.where for row in reversed(rows)}
+    broken = [f"{first[path]}: {problem}" for path, problem in problems.items() if problem]
+    if broken and not (skip and kept):
+        more = f" (and {counted(len(broken) - 1, 'other file')})" if len(broken) > 1 else ""
+        hint = "" if skip else ", or give --skip-broken"
+        raise DatasetError(f"{broken[0]}{more}; {CHECK}{hint}")
+    if broken:
+        some = "; ".join(broken[:3]) + " … (avsent data check lists all)" * (len(broken) > 3)
+        on_warning(f"{counted(len(broken), 'file')} left out: {some}")
+    return kept, broken
 
 
 def display_path(path: Path) -> str:
@@ -116,24 +139,34 @@ def _identities(files: Iterable[Path]) -> dict[Path, str]:
 
 
 class LabelCheck:
-    """Checks one column of labels; ``labels`` as for ``label_set``.
+    """Checks one column of labels; ``labels`` as for ``label_set``; ``scale``: how to read them.
 
     With "auto" the majority decides whether labels are names or numbers, so that a single mistake
     does not turn a column of numbers into names.
     """
 
-    def __init__(self, rows: Sequence[Row], column: str, labels: str) -> None:
-        self._column = column
+    def __init__(
+        self, rows: Sequence[Row], column: str, labels: str, scale: LabelScale | None = None
+    ) -> None:
+        self._column, self._scale = column, scale
         found = {name for row in rows for name in row.labels}
         self._columns = [name for name in LABEL_COLUMNS if name in found]
-        given = [text for row in rows if (text := self._text(row))]
+        self.texts: list[str] = []
+        """The labels that are there and have a place on the scale."""
+        for row in rows:
+            with contextlib.suppress(DatasetError):
+                self.texts += [text] if not is_missing(text := self._read(row)) else []
         self._auto = labels.strip().casefold() == "auto"
         self.label_set: LabelSet | None = None
         """None if there are no labels, or if they make no set."""
-        self._refused = ""
+        self._refused = self._doubt = ""
         try:
-            if given:
-                self.label_set = _most_likely(given) if self._auto else label_set(given, labels)
+            if self.texts:
+                names = [text for text in self.texts if number(text) is None]
+                if self._auto and 2 * len(names) < len(self.texts):
+                    labels = "real"
+                self.label_set = label_set(names if self._auto else self.texts, labels)
+                self._doubt = self.label_set.doubt(self.texts) if scale is None else ""
         except DatasetError as error:
             self._refused = str(error)
 
@@ -145,36 +178,36 @@ class LabelCheck:
             yield Problem(EVERY_ROW, "unlabelled", f"no column {self._column}{hint}")
         elif self._refused:
             yield Problem(EVERY_ROW, "bad_label", f"{self._column}: {self._refused}")
+        elif self._doubt:
+            yield Problem(EVERY_ROW, "label_scale", f"{self._column}: {self._doubt}")
 
     def problems(self, row: Row) -> Iterator[Problem]:
         """Problems of the label of one row."""
         if self._column not in self._columns:
             return
-        text = self._text(row)
-        if not text:
-            yield Problem(row.where, "unlabelled", f"{self._column} is empty")
-        elif self.label_set is not None and (mistake := self._mistake(self.label_set, text)):
+        text = row.labels.get(self._column, "").strip()
+        if is_missing(text):
+            detail = f"{self._column} is {quoted(text) if text else 'empty'}"
+            yield Problem(row.where, "unlabelled", detail)
+        elif mistake := self._mistake(row):
             yield Problem(row.where, "bad_label", f"{self._column}: {mistake}")
 
-    def _mistake(self, labels: LabelSet, text: str) -> str:
-        if self._auto and labels.real != (number(text) is not None):
-            kinds = ("not a number", "are") if labels.real else ("a number", "are not")
-            return f"{quoted(text)} is {kinds[0]}, the other labels {kinds[1]}; mend it"
+    def _mistake(self, row: Row) -> str:
+        labels = self.label_set
         try:
+            if is_missing(text := self._read(row)) or labels is None:
+                return ""
+            if self._auto and labels.real != (number(text) is not None):
+                kinds = ("not a number", "are") if labels.real else ("a number", "are not")
+                return f"{quoted(text)} is {kinds[0]}, the other labels {kinds[1]}; mend it"
             labels.encode(text)
         except DatasetError as error:
             return str(error)
         return ""
 
-    def _text(self, row: Row) -> str:
-        return row.labels.get(self._column, "").strip()
-
-
-def _most_likely(given: Sequence[str]) -> LabelSet:
-    names = [text for text in given if number(text) is None]
-    if 2 * len(names) < len(given):
-        return LabelSet(POLARITY_LABELS, real=True)
-    return label_set(names)
+    def _read(self, row: Row) -> str:
+        text = row.labels.get(self._column, "").strip()
+        return text if self._scale is None else self._scale.read(text)
 
 
 def find_problems(
@@ -262,9 +295,7 @@ def _split_groups(row: Row, split_by: str) -> Iterator[str]:
         yield f"context {printable(row.context)}"
 
 
-def summary(
-    rows: Sequence[Row], files: Mapping[Path, FileFacts], column: str, labels: LabelSet | None
-) -> str:
+def summary(rows: Sequence[Row], files: Mapping[Path, FileFacts], label_check: LabelCheck) -> str:
     """Utterances, files, speakers, hours as far as known, and numbers by split and label."""
     speakers = len({row.speaker for row in rows if row.speaker})
     size = [
@@ -278,25 +309,23 @@ def summary(
         names = [(split, splits[split]) for split in SPLITS if splits[split]]
         names += [("no split", splits[""])] if splits[""] else []
         parts.append(", ".join(f"{name} {count}" for name, count in names))
-    parts.append(_labels([row.labels.get(column, "") for row in rows], labels))
+    parts.append(_labels(label_check.texts, label_check.label_set))
     return "; ".join(filter(None, parts))
 
 
 def _time(rows: Sequence[Row], files: Mapping[Path, FileFacts]) -> str:
-    lengths = [length_of(row, files[row.media]) for row in rows]
-    known = [length for length in lengths if length is not None]
+    known = [length for row in rows if (length := length_of(row, files[row.media])) is not None]
     if not known:
         return "duration unknown"
     minutes = sum(known) / 60
     text = f"{minutes:.1f} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
-    return text if len(known) == len(lengths) else f"at least {text}"
+    return text if len(known) == len(rows) else f"at least {text}"
 
 
 def _labels(given: Sequence[str], labels: LabelSet | None) -> str:
-    texts = [text for text in given if text.strip()]
     if labels is not None and labels.real:
-        values = [value for text in texts if (value := number(text.strip())) is not None]
+        values = [value for text in given if (value := number(text)) is not None]
         return f"labels from {min(values):g} to {max(values):g}" if values else ""
-    counts = Counter(canonical(text) for text in texts).most_common()
+    counts = Counter(map(canonical, given)).most_common()
     named = [f"{printable(name)} {count}" for name, count in counts[:MAX_LABELS]]
     return ", ".join(named + ["…"] * (len(counts) > MAX_LABELS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.extraction.extractor import FeatureConfig
+from avsent.labels import LabelScale
 
 ARRAYS = ("audio", "face", "words", "neutral", "pictures", "prosody")
 """Fields of a sample that are arrays."""
@@ -68,7 +70,8 @@ class Corpus:
 
     ``vectors``: size of the ready-made vectors by modality ("audio", "face", "text"); other
     modalities are raw (spectrogram, landmarks; text as words). ``features``: settings of the raw
-    features; None if all are vectors. ``licence``: for the card of the trained model.
+    features; None if all are vectors. ``licence``: for the card of the trained model. ``scale``:
+    how the labels are to be read; ``left_out``: files that could not be read, and why.
     """
 
     name: str
@@ -76,6 +79,8 @@ class Corpus:
     vectors: dict[str, int] = field(default_factory=dict)
     features: FeatureConfig | None = None
     licence: str = ""
+    scale: LabelScale | None = None
+    left_out: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """SHA-256 over all that training reads, in hex."""
@@ -91,4 +96,4 @@ class Corpus:
 
     def subset(self, samples: Iterable[Sample]) -> Corpus:
         """The same corpus with only these samples."""
-        return Corpus(self.name, tuple(samples), self.vectors, self.features, self.licence)
+        return dataclasses.replace(self, samples=tuple(samples))

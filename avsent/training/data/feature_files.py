@@ -29,6 +29,7 @@ from avsent.extraction.features.face import PICTURE_EVERY, PICTURE_PX
 from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.files import file_sha256
+from avsent.labels import LabelScale
 from avsent.options import FaceChoice
 from avsent.schema import build
 from avsent.training.data import arrays
@@ -69,6 +70,7 @@ def write_features(path: Path, corpus: Corpus) -> None:
         "licence": corpus.licence,
         "vectors": corpus.vectors,
         "features": features,
+        **({"label_scale": dataclasses.asdict(corpus.scale)} if corpus.scale else {}),
     }
     texts = [[s.key, s.video, s.speaker, s.split, s.text, s.labels] for s in corpus.samples]
     packed = {"header": arrays.pack_json(header), "samples": arrays.pack_json(texts)}
@@ -89,7 +91,7 @@ def _read_own(path: Path, fields: Sequence[str]) -> Corpus:
             raise ValueError("unknown modality")
         if not all(type(size) is int and size > 0 for size in vectors.values()):
             raise ValueError("a vector size is no positive number")
-        features = header["features"]
+        features, scale = header["features"], header.get("label_scale")
         columns = {field: arrays.unpack(field, packed) for field in fields}
         if any(len(column) != len(texts) for column in columns.values()):
             raise ValueError("as many texts as features are needed")
@@ -106,6 +108,7 @@ def _read_own(path: Path, fields: Sequence[str]) -> Corpus:
             vectors,
             None if features is None else build(FeatureConfig, features, "features"),
             _text(header["licence"]),
+            None if scale is None else build(LabelScale, scale, "label_scale"),
         )
         _check_shapes(corpus)
         return corpus
@@ -230,11 +233,12 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
-    """Everything that decides the features of a media file besides its content and utterances;
-    feature files ignore all of it.
+    """How a corpus is read, and everything that decides the features of a media file besides its
+    content and utterances; feature files ignore the latter.
 
     ``landmarks``: a model file for dlib; ``check``: a damaged voice or face counts as missing;
-    ``cache``: folder of the features, None for :func:`default_cache`.
+    ``cache``: folder of the features, None for :func:`default_cache`; ``scale``: how labels are
+    read, None as the feature file says; ``skip_broken``: leave out files that cannot be read.
     """
 
     features: FeatureConfig = dataclasses.field(default_factory=FeatureConfig)
@@ -242,6 +246,8 @@ class CorpusOptions:
     landmarks: Path | None = None
     check: bool = True
     cache: Path | None = None
+    scale: LabelScale | None = None
+    skip_broken: bool = False
 
     @property
     def cache_folder(self) -> Path:

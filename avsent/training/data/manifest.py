@@ -15,15 +15,20 @@ import csv
 import io
 import os
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from avsent.errors import DatasetError, OutputError
 from avsent.files import atomic_text
-from avsent.labels import EMOTIONS, LABEL_COLUMNS, POLARITY_LABELS, polarity_of
-from avsent.text import csv_rows, number, printable, quoted, read_text, valid_utf8
+from avsent.labels import EMOTIONS, LABEL_COLUMNS, POLARITY_LABELS, LabelScale, polarity_of
+from avsent.schema import read_object
+from avsent.text import counted, csv_rows, number, printable, quoted, read_text, valid_utf8
 from avsent.training.data.corpus import SPLITS, Row
 
 MANIFEST_NAME = "manifest.csv"
@@ -58,11 +63,14 @@ _MELD_FOLDERS = {
 STATEMENTS = {1: "Kids are talking by the door", 2: "Dogs are sitting by the door"}
 """The sentences of RAVDESS, by the number of the statement."""
 
+_DECIMAL = re.compile(r"^(\s*[+-]?[0-9]*),([0-9]+\s*)$")
+
+_ENDINGS = "mp4|m4v|mkv|avi|mov|mpg|webm|wav|flac|mp3|m4a|ogg"
 # Modality 01 (picture and sound) or 03 (sound), as 02 has no voice; channel 01 (speech), as 02 is
 # song.
 _RAVDESS_NAME = re.compile(
     r"(?P<modality>01|03)-(?P<clip>01-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]"
-    r"-(?P<actor>[0-9]{2}))\.(mp4|mkv|avi|mov|webm|wav|flac|mp3|m4a|ogg)",
+    rf"-(?P<actor>[0-9]{{2}}))\.({_ENDINGS})",
     re.IGNORECASE,
 )
 
@@ -103,16 +111,17 @@ def write_manifest(path: Path, rows: Sequence[Row]) -> None:
     that is no valid text).
     """
     folder = Path(os.path.realpath(path)).parent
+    table = [_cells(row, folder) for row in rows]
     named = {column for row in rows for column in row.labels} or {"label"}
-    used = {"video", "start_s", "end_s", "speaker", "split", *named}
-    used |= {"text"} if any(row.text for row in rows) else set()
-    used |= {"context"} if any(_own_context(row) for row in rows) else set()
-    columns = [column for column in COLUMNS if column in used]
+    kept = {"video", "start_s", "end_s", "speaker", "split", *named}
+    columns = [name for name in COLUMNS if name in kept or any(cells[name] for cells in table)]
     with atomic_text(path) as file:
         file.write(_line(columns))
-        for row in rows:
-            cells = _cells(row, folder)
-            _check_cells(cells.values(), row, path)
+        for row, cells in zip(rows, table, strict=True):
+            for cell in cells.values():
+                if cell != valid_utf8(cell) or "\0" in cell or len(cell) > csv.field_size_limit():
+                    wrong = f"{quoted(cell)} is no valid text; rename the file, or mend"
+                    raise OutputError(f"cannot write {path}: {wrong} {row.where or 'its row'}")
             file.write(_line([cells[column] for column in columns]))
 
 
@@ -149,17 +158,16 @@ def read_table(
     if first is None:
         raise DatasetError(f"{name}: nothing in it; begin the file with a line {example}")
     line, heading = first
-    columns = _columns(heading)
+    columns = [cell.strip().casefold() for cell in heading]
     place = f"{name}:{line}"
     missing = [column for column in needed if column not in columns]
     if missing:
-        hint = f"begin the file with a line {example}"
-        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
-            hint = "separate the columns with commas"
-        raise DatasetError(f"{place}: no column {' and '.join(missing)}; {hint}")
+        absent = " and ".join(missing)
+        raise DatasetError(f"{place}: no column {absent}; begin the file with a line {example}")
     if one_of and not set(one_of) & set(columns):
         names = f"{', '.join(one_of[:-1])} or {one_of[-1]}"
-        raise DatasetError(f"{place}: no column {names}; add one of them")
+        there = f" (there are {', '.join(map(printable, columns[:9]))})"
+        raise DatasetError(f"{place}: no column {names}; add one of them{there}")
     twice = [column for column, count in Counter(columns).items() if count > 1 and column in known]
     if twice:
         raise DatasetError(f"{place}: column {twice[0]} is there twice; rename one")
@@ -173,8 +181,8 @@ def read_table(
             )
         if len(found) == MAX_ROWS:
             raise DatasetError(f"{name}:{line}: more than {MAX_ROWS} rows; cut the file up")
-        row = {column: cell for column, cell in zip(columns, cells, strict=False) if column in kept}
-        row |= dict.fromkeys(kept - row.keys(), "")
+        padded = zip_longest(columns, cells[: len(columns)], fillvalue="")
+        row = {column: cell for column, cell in padded if column in kept}
         found.append(TableRow(row, f"{path.name}:{line}", f"{name}:{line}"))
     if not found:
         raise DatasetError(f"{name}: no rows below the heading; add one for each utterance")
@@ -183,7 +191,7 @@ def read_table(
 
 def read_columns(path: Path) -> list[str]:
     """The names of a CSV file's columns, in lower case. Raises DatasetError."""
-    return _columns(next(_rows(path), (1, []))[1])
+    return [cell.strip().casefold() for cell in next(_rows(path), (1, []))[1]]
 
 
 def _row(cells: TableRow, folder: Path) -> Row:
@@ -215,33 +223,25 @@ def _row(cells: TableRow, folder: Path) -> Row:
 
 
 def _times(cells: TableRow) -> tuple[float, float] | tuple[None, None]:
-    given = {column: cells[column] for column in ("start_s", "end_s") if cells[column]}
-    if not given:
+    if not cells["start_s"] and not cells["end_s"]:
         return None, None
-    if len(given) == 1:
-        (present,) = given
-        absent = "end_s" if present == "start_s" else "start_s"
-        raise DatasetError(
-            f"{cells.place}: {present} without {absent}; give both, or none for the whole file"
-        )
     seconds = []
-    for column, cell in given.items():
-        value = number(cell)
+    for column, other in (("start_s", "end_s"), ("end_s", "start_s")):
+        cell, value = cells[column], number(cells[column])
+        if not cell:
+            wrong = f"{other} without {column}; give both, or none for the whole file"
+            raise DatasetError(f"{cells.place}: {wrong}")
         if value is None:
-            raise DatasetError(
-                f"{cells.place}: {column} {quoted(cell)} is not a number; write seconds like 62.345"
-            )
+            wrong = f"{column} {quoted(cell)} is not a number; write seconds like 62.345"
+            raise DatasetError(f"{cells.place}: {wrong}")
         seconds.append(value + 0.0)  # no negative zero
     start_s, end_s = seconds
     if min(seconds) < 0:
-        raise DatasetError(
-            f"{cells.place}: a time is negative; times count from the video's beginning"
-        )
+        wrong = "a time is negative; times count from the video's beginning"
+        raise DatasetError(f"{cells.place}: {wrong}")
     if end_s <= start_s:
-        raise DatasetError(
-            f"{cells.place}: the end, {end_s:g} s, is not after the start, {start_s:g} s; "
-            "correct it"
-        )
+        wrong = f"the end, {end_s:g} s, is not after the start, {start_s:g} s; correct it"
+        raise DatasetError(f"{cells.place}: {wrong}")
     return start_s, end_s
 
 
@@ -277,31 +277,86 @@ def _line(cells: Iterable[str]) -> str:
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _check_cells(cells: Iterable[str], row: Row, path: Path) -> None:
-    for cell in cells:
-        if cell != valid_utf8(cell) or "\0" in cell or len(cell) > csv.field_size_limit():
-            raise OutputError(
-                f"cannot write {path}: {quoted(cell)} is no valid text; "
-                f"rename the file, or mend {row.where or 'its row'}"
-            )
-
-
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table, separated by what its first line has most of: commas, semicolons or
+    tabs. With one of the others, numbers may have decimal commas."""
     text = read_text(path, DatasetError, max_bytes=MAX_FILE_BYTES, what="a CSV file of utterances")
-    return csv_rows(text, printable(path), DatasetError, strict=True)
+    mark = max(",;\t", key=text.lstrip().partition("\n")[0].count)
+    rows = csv_rows(text, printable(path), DatasetError, strict=True, delimiter=mark)
+    for line, cells in rows:
+        yield line, cells if mark == "," else [_DECIMAL.sub(r"\1.\2", cell) for cell in cells]
 
 
-def _columns(cells: list[str]) -> list[str]:
-    return [cell.strip().casefold() for cell in cells]
-
-
-def read_rows(data: Path) -> list[Row]:
+def read_rows(data: Path, on_warning: Callable[[str], None] = lambda warning: None) -> list[Row]:
     """The labelled utterances of a CSV file (manifest, MMSA's or MELD's, by its heading) or of a
     folder.
 
-    ``media`` is an absolute path; the file need not exist. Raises DatasetError if there are no
-    utterances, or if their list cannot be read.
+    ``media`` is an absolute path; the file need not exist. ``on_warning`` takes a line if some were
+    found under another path. Raises DatasetError if there are no utterances, or if their list
+    cannot be read.
     """
+    rows = _read_layout(data)
+    folder = Path(os.path.realpath(data if os.path.isdir(data) else data.parent))
+    return _located(rows, folder, on_warning)
+
+
+def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -> list[Row]:
+    """``rows`` with another file where theirs is missing: the only one that fits its path, if it
+    fits no other path."""
+
+    @cache
+    def entries(parent: Path) -> dict[str, list[Path]]:
+        found = defaultdict(list)
+        for path in sorted(parent.glob("*")):
+            found[_name_key(path.name)].append(path)
+            if path.suffix[1:].lower() in _ENDINGS.split("|"):
+                found[_name_key(path.stem)].append(path)
+        return found
+
+    def fitting(media: Path) -> list[Path]:
+        if os.path.lexists(media):
+            return [media]
+        inside = media.is_relative_to(folder)
+        text = str(media.relative_to(folder) if inside else media)
+        parts = re.split(r"[/\\]", text.lstrip("/\\"))
+        # Of a whole path from another machine, the longest end that is below the folder.
+        starts = len(parts) if not inside or re.match(r"[a-zA-Z]:|\\", text) else 1
+        for start in range(starts if ".." not in parts else 0):
+            found = [folder]
+            for part in parts[start:]:
+                exact = [path / part for path in found if os.path.lexists(path / part)]
+                found = exact or [one for path in found for one in entries(path)[_name_key(part)]]
+            if found:
+                return found
+        return []
+
+    fits = {media: fitting(media) for media in dict.fromkeys(row.media for row in rows)}
+    wanted = Counter(path for found in fits.values() for path in found)
+    odd = [
+        media for media, found in fits.items() if found != [media] and (found or "\\" in str(media))
+    ]
+    new = {media: fits[media][0] for media in odd if [wanted[path] for path in fits[media]] == [1]}
+    # One line, of a path that fits none or several if there is one.
+    for media in sorted(odd, key=lambda media: media in new)[:1]:
+        names = " or ".join(printable(_path(path, folder)) for path in fits[media][:3])
+        what = f"{names} is used" if media in new else f"it may be {names}: write the exact path"
+        what = what if names else "write its path from the folder of the list on, with /"
+        where = next(row.where for row in rows if row.media == media)
+        more = f" (and {counted(len(odd) - 1, 'other file')})" if len(odd) > 1 else ""
+        on_warning(f"{where}: no file {printable(_path(media, folder))}; {what}{more}")
+    for index, row in enumerate(rows):
+        if (found := new.get(row.media)) is not None:
+            context = _own_context(row) or default_context(found)
+            rows[index] = replace(row, media=found, context=context)
+    return rows
+
+
+def _name_key(name: str) -> str:
+    """Equal for names that differ in case, in zeros at the front, or in the form of accents."""
+    return unicodedata.normalize("NFC", name).casefold().lstrip("0")
+
+
+def _read_layout(data: Path) -> list[Row]:
     name = printable(data)
     if "\0" in name or not os.path.exists(data):
         raise DatasetError(f"{name}: no such file or folder; give {EXPECTED}")
@@ -323,6 +378,17 @@ def read_rows(data: Path) -> list[Row]:
     if rows := _read_ravdess(data):
         return rows
     raise DatasetError(f"{name}: no labelled utterances in it; give {EXPECTED}")
+
+
+def read_label_map(path: Path) -> LabelScale:
+    """The labels of a CSV file with a value and its label in each row, or of a JSON object."""
+    if path.suffix.lower() == ".json":
+        pairs: list[Any] = list(read_object(path, DatasetError, "write {value: label}").items())
+    else:
+        pairs = [cells for _, cells in _rows(path)]
+    if not pairs or any(len(pair) != 2 or isinstance(pair[1], dict | list) for pair in pairs):
+        raise DatasetError(f"{printable(path)}: no pairs; write value,label in each row")
+    return LabelScale(names={value: str(label).strip() for value, label in pairs})
 
 
 def _read_mmsa(label_file: Path) -> list[Row]:
@@ -432,15 +498,14 @@ def _read_ravdess(folder: Path) -> list[Row]:
                 if name["clip"] not in best or rank < best[name["clip"]][0]:
                     best[name["clip"]] = (rank, name, path)
     chosen = sorted(best.values(), key=lambda item: (item[1]["actor"], item[1]["clip"]))
-    return [_ravdess_row(name, path, root) for _, name, path in chosen]
-
-
-def _ravdess_row(name: re.Match[str], media: Path, root: Path) -> Row:
-    return Row(
-        media=media,
-        speaker=f"actor{name['actor']}",
-        labels=emotion_labels(EMOTIONS[int(name["emotion"]) - 1]),
-        text=STATEMENTS[int(name["statement"])],
-        context=default_context(media),
-        where=media.relative_to(root).as_posix(),
-    )
+    return [
+        Row(
+            media=media,
+            speaker=f"actor{name['actor']}",
+            labels=emotion_labels(EMOTIONS[int(name["emotion"]) - 1]),
+            text=STATEMENTS[int(name["statement"])],
+            context=default_context(media),
+            where=media.relative_to(root).as_posix(),
+        )
+        for _, name, media in chosen
+    ]

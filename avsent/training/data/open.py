@@ -4,9 +4,11 @@
 those of each file are cached.
 """
 
+import dataclasses
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +17,17 @@ from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, MediaError, UsageError
 from avsent.extraction.extractor import Extraction
-from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.boundaries import MAX_GIVEN_S
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.options import FaceChoice, PredictOptions
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted
-from avsent.training.data import feature_files
+from avsent.training.data import check, feature_files
+from avsent.training.data.check import OnWarning
 from avsent.training.data.corpus import Corpus, Row, Sample
 from avsent.training.data.feature_files import PARTS, CorpusOptions, FeatureCache, MediaFeatures
 from avsent.training.data.manifest import MANIFEST_NAME, default_context, read_rows
 
-OnWarning = Callable[[str], None]
-
-CHECK = "run 'avsent data check'"
 _OF_FILE = re.compile(
     "(picture|sound|file)( at|:|,)|[0-9]+ (sound|picture) tracks|no speech in|the file"
 )
@@ -37,23 +36,28 @@ _OF_FILE = re.compile(
 
 def open_corpus(
     data: Path,
-    *,
     options: CorpusOptions | None = None,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
+    accept: Callable[[Corpus, OnWarning], object] = lambda *_: None,
 ) -> Corpus:
     """The corpus in ``data``: a feature file (.npz), a manifest or a known layout of raw media.
 
-    ``on_warning`` takes lines for the user, such as the number of utterances left out. Raises
+    ``on_warning`` takes lines for the user, such as the number of utterances left out. ``accept``
+    gets the corpus without features and ``on_warning``, before the analysis; it may raise. Raises
     DatasetError if there is nothing of the kind, or it cannot be read; OutputError if the cache
     cannot be written; UsageError if the options make no sense.
     """
     options = options or CorpusOptions()
     if data.suffix.lower() == ".npz" and not data.is_dir():
-        return feature_files.read_features(data)
+        corpus = feature_files.read_features(data)
+        corpus = dataclasses.replace(corpus, scale=options.scale or corpus.scale)
+        accept(corpus, on_warning)
+        return corpus
     if not data.exists():
         raise DatasetError(f"{data}: no such file or folder; check the name")
-    return extract_rows(data, read_rows(data), options, on_progress, on_warning)
+    rows = read_rows(data, on_warning)
+    return extract_rows(data, rows, options, on_progress, on_warning, accept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +76,77 @@ def extract_rows(
     settings: CorpusOptions,
     on_progress: ProgressHook = ignore_progress,
     on_warning: OnWarning = lambda warning: None,
+    accept: Callable[[Corpus, OnWarning], object] = lambda *_: None,
 ) -> Corpus:
     """Features of ``rows``, which were read from ``data``; kept in the cache.
 
-    Rows without voice and face are left out, with a warning. If files cannot be read, the others
-    are analysed (and kept) before the error is raised. Raises DatasetError for such files and for
-    an utterance longer than ``MAX_GIVEN_S``, UsageError if every face of an utterance is asked for,
-    OutputError if the cache cannot be written.
+    ``accept``: as for :func:`open_corpus`. Rows without voice and face are left out, with a
+    warning, as are files that cannot be read if the settings say so. Raises DatasetError before the
+    analysis for such files and for an utterance longer than ``MAX_GIVEN_S``, UsageError if every
+    face of an utterance is asked for, OutputError if the cache cannot be written.
     """
     if settings.face is FaceChoice.all:
         raise UsageError("--face all is for prediction; for training give speaking or largest")
     cache = FeatureCache(settings)
+    facts = check.probe_files((row.media for row in rows), on_progress)
+    rows, broken = check.leave_out(rows, facts, settings.skip_broken, on_warning)
     files = _files(data, rows)
-    features: dict[Path, MediaFeatures] = {}
-    failures: list[str] = []
-    for number, file in enumerate(files, 1):
-        step = f"[{number}/{len(files)}] {file.media.name}"
-        where = file.rows[0].where or data
-        try:
-            features[file.media] = _features(file, cache, step, on_progress)
-        except (MediaError, DatasetError) as error:
-            # Only the first half of "what is wrong; what to do": the advice is given once for all.
-            failures.append(f"{where}: {str(error).partition('; ')[0]}")
-        except OSError as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-            failures.append(f"{where}: {file.media}: {reason}")
-    if failures:
-        more = len(failures) - 1
-        others = f" (and {counted(more, 'other file')})" if more else ""
-        raise DatasetError(f"{failures[0]}{others}; {CHECK}")
-    samples = _samples(data, rows, files, features, on_warning)
-    for file in files:
-        for warning in filter(_OF_FILE.match, features[file.media].warnings):
-            on_warning(f"{file.name}: {warning}")
+    for row in rows:
+        end_s = facts[row.media].duration_s if row.end_s is None else row.end_s
+        length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
+        if length_s > MAX_GIVEN_S:
+            long = f"the utterance is {length_s:.0f} s long, more than {MAX_GIVEN_S:.0f}"
+            raise DatasetError(f"{row.where}: {long}; give start_s and end_s")
     named = data.resolve()
     if not data.is_dir():
         named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
-    return Corpus(named.name, samples, features=settings.features)
+    bare = tuple(_samples(rows, files, {}))
+    corpus = Corpus(named.name, bare, features=settings.features, scale=settings.scale)
+    accept(corpus, on_warning)
+    features: dict[Path, MediaFeatures] = {}
+    for number, file in enumerate(files, 1):
+        step = f"[{number}/{len(files)}] {file.media.name}"
+        try:
+            place = cache.place(file.media, file.segments)
+            found = cache.load(place, len(file.segments))
+            if found is None:
+                cache.prepare()
+                found = _analysed(file, cache.options, step, on_progress)
+                cache.save(place, found)
+            features[file.media] = found
+        except (MediaError, OSError) as error:
+            # Only the first half of "what is wrong; what to do".
+            broken.append(f"{file.rows[0].where}: {str(error).partition('; ')[0]}")
+            if not settings.skip_broken:
+                raise DatasetError(f"{broken[0]}; give --skip-broken to leave it out") from error
+            on_warning(f"left out: {broken[-1]}")
+    samples, empty = [], []
+    for row, sample in zip(rows, _samples(rows, files, features), strict=True):
+        if sample.audio is not None or sample.face is not None:
+            samples.append(sample)
+        elif row.media in features:
+            empty.append(row.where or sample.key)
+    if not samples:
+        raise DatasetError(f"{data}: no utterance has a voice or a face; {check.CHECK}")
+    voiceless = [sample.key for sample in samples if sample.audio is None]
+    faceless = [sample.key for sample in samples if sample.face is None]
+    for which, what in (
+        (empty, "without a voice or a face, left out"),
+        (voiceless, "without a voice"),
+        (faceless, "without a face"),
+    ):
+        if which:
+            more = " …" if len(which) > 1 else ""
+            on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
+    said: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        warnings = features[file.media].warnings if file.media in features else ()
+        for warning in filter(_OF_FILE.match, warnings):
+            said[warning.partition("; choose with")[0]].append(file.name)
+    for warning, (name, *others) in said.items():
+        more = f" and {counted(len(others), 'other file')}" if others else ""
+        on_warning(f"{name}{more}: {warning}")
+    return dataclasses.replace(corpus, samples=tuple(samples), left_out=tuple(broken))
 
 
 def _files(data: Path, rows: Sequence[Row]) -> list[_File]:
@@ -136,27 +174,9 @@ def _segment(row: Row) -> Segment:
     return Segment(start_s, start_s + MAX_GIVEN_S if row.end_s is None else row.end_s)
 
 
-def _features(
-    file: _File, cache: FeatureCache, step: str, on_progress: ProgressHook
-) -> MediaFeatures:
-    _check_lengths(file, None)
-    place = cache.place(file.media, file.segments)
-    found = cache.load(place, len(file.segments))
-    if found is None:
-        cache.prepare()
-        found = _analysed(file, cache.options, step, on_progress)
-        cache.save(place, found)
-    _check_lengths(file, found.duration_s)
-    return found
-
-
 def _analysed(
     file: _File, options: CorpusOptions, step: str, on_progress: ProgressHook
 ) -> MediaFeatures:
-    with MediaReader(file.media) as reader:
-        if any(row.end_s is None for row in file.rows):
-            _check_lengths(file, reader.length_s())  # before the analysis
-
     def report(progress: Progress) -> None:
         on_progress(Progress(step, progress.source, progress.completed, progress.total))
 
@@ -190,58 +210,24 @@ def _analysed(
     )
 
 
-def _check_lengths(file: _File, duration_s: float | None) -> None:
-    for row in file.rows:
-        end_s = duration_s if row.end_s is None else row.end_s
-        length_s = 0.0 if end_s is None else end_s - (row.start_s or 0.0)
-        if length_s > MAX_GIVEN_S:
-            raise DatasetError(
-                f"the utterance is {length_s:.0f} s long, more than {MAX_GIVEN_S:.0f}; give "
-                "start_s and end_s"
-            )
-
-
 def _samples(
-    data: Path,
-    rows: Sequence[Row],
-    files: Sequence[_File],
-    features: dict[Path, MediaFeatures],
-    on_warning: OnWarning,
-) -> tuple[Sample, ...]:
-    """One for each row with a voice or a face; ``on_warning`` gets the number of the others."""
+    rows: Sequence[Row], files: Sequence[_File], features: Mapping[Path, MediaFeatures]
+) -> Iterator[Sample]:
+    """One for each row, with those features that are there."""
     by_media = {file.media: file for file in files}
-    last: dict[Path, int] = {}
-    samples, empty = [], []
+    count = Counter[Path]()
     for row in rows:
-        file, found = by_media[row.media], features[row.media]
-        index = last[row.media] = last.get(row.media, -1) + 1
+        file, found = by_media[row.media], features.get(row.media)
         place = file.segments.index(_segment(row))
-        if found.audio[place] is None and found.face[place] is None:
-            empty.append(row.where or f"{file.name}#{index}")
-            continue
         own_context = row.context not in ("", default_context(row.media))
-        samples.append(
-            Sample(
-                key=f"{file.name}#{index}",
-                # By default the file, relative to the corpus, which may be moved.
-                video=row.context if own_context else file.name,
-                speaker=row.speaker,
-                split=row.split,
-                labels=dict(row.labels),
-                text=row.text,
-                **{part: getattr(found, part)[place] for part in PARTS},
-            )
+        yield Sample(
+            key=f"{file.name}#{count[row.media]}",
+            # By default the file, relative to the corpus, which may be moved.
+            video=row.context if own_context else file.name,
+            speaker=row.speaker,
+            split=row.split,
+            labels=dict(row.labels),
+            text=row.text,
+            **({} if found is None else {part: getattr(found, part)[place] for part in PARTS}),
         )
-    if not samples:
-        raise DatasetError(f"{data}: no utterance has a voice or a face; {CHECK}")
-    voiceless = [sample.key for sample in samples if sample.audio is None]
-    faceless = [sample.key for sample in samples if sample.face is None]
-    for which, what in (
-        (empty, "without a voice or a face, left out"),
-        (voiceless, "without a voice"),
-        (faceless, "without a face"),
-    ):
-        if which:
-            more = " …" if len(which) > 1 else ""
-            on_warning(f"{counted(len(which), 'utterance')} {what}: {which[0]}{more}")
-    return tuple(samples)
+        count[row.media] += 1

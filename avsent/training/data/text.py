@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError, UsageError
-from avsent.labels import LABEL_COLUMNS
+from avsent.labels import LABEL_COLUMNS, is_missing
 from avsent.training.data.feature_files import read_features
 from avsent.training.data.manifest import read_columns, read_table
 
@@ -85,7 +85,7 @@ def _read_csv(path: Path) -> list[TextItem]:
     return [
         TextItem(
             text=row[text],
-            labels={column: row[column] for column in labels if row[column]},
+            labels={column: row[column] for column in labels if not is_missing(row[column])},
             # With the file's name: MELD numbers its dialogues anew in each file.
             context=f"{path.stem}/{row[context]}" if context and row[context] else row.where,
         )
@@ -98,7 +98,7 @@ def _read_features(path: Path) -> list[TextItem]:
     samples = read_features(path).samples
     divided = any(sample.split for sample in samples)
     return [
-        TextItem(s.text, {c: v for c, v in s.labels.items() if v}, s.video)
+        TextItem(s.text, {c: v for c, v in s.labels.items() if not is_missing(v)}, s.video)
         for s in samples
         if s.text.strip() and (s.split == "train" or not divided)
     ]
