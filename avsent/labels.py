@@ -130,7 +130,9 @@ class LabelSet:
         values = sorted({value for text in labels if (value := number(text.strip())) is not None})
         signed = self.real or set(self.names) <= {*POLARITY_LABELS, *SENTIMENT_7}
         coded = any(number(name) is not None for name in self.names)
-        fits = signed and values and values[0] < 0 and max(map(abs, values)) <= MAX_SENTIMENT
+        most = max(map(abs, values), default=0.0)
+        unit = self.real and most == 1  # CH-SIMS's −1 … 1; of classes, the sign is enough
+        fits = signed and values and values[0] < 0 and most <= MAX_SENTIMENT and not unit
         if not values or fits or not (signed or coded):
             return ""
         some = "" if len(values) > 9 else f" ({', '.join(f'{value:g}' for value in values)})"

@@ -138,7 +138,7 @@ UTTERANCES = option(
     "Use the utterances of this file instead of detecting them: .srt, .vtt, a table (.csv, .tsv, "
     ".txt), .eaf or .TextGrid. For several videos a table with a column video.",
 )
-TIER = option("--tier NAME", "The tier of the .eaf or .TextGrid file, where it has several.")
+TIER = option("--tier NAME", "The tier of the file of --utterances, where it has several.")
 FACE = option(
     "--face",
     "Which of several faces: the most likely speaker, the largest, or each.",

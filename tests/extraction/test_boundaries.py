@@ -203,6 +203,9 @@ TABLES = {
     "A\t00:00:04.000\t4000\t00:00:05.000\t5000\ta; b\n",
     "msec.txt": "Begin Time - msec;End Time - msec;Transcript\n500;3000;hello\n4000;5000;a  b\n",
     "events.tsv": "onset\tduration\ttext\n0.5\t2.5\thello\n4\t1\ta; b\n",
+    "sep.csv": "sep=;\r\nstart;end;text\r\n0,5;3;hello\r\n4;5;a  b\r\n",
+    "media.txt": '"#file:///C:/talk.mp4 -- offset: 0"\nBegin Time - msec\tEnd Time - msec\tText\n'
+    "500\t3000\thello\n4000\t5000\ta  b\n",
     "labels.txt": "0.500000\t3.000000\thello\n\\\t100.0\t200.0\n4.000000\t5.000000\ta; b\n",
 }
 """What spreadsheets, ELAN, BIDS and Audacity write."""
@@ -212,7 +215,10 @@ TABLES = {
 def test_tables_of_other_programs(tmp_path: Path, name: str) -> None:
     found = segments_of(write(tmp_path, name, TABLES[name]))
     assert [(s.start_s, s.end_s) for s in found] == [(0.5, 3.0), (4.0, 5.0)]
-    assert [s.text for s in found] == ["hello", "a b" if name == "msec.txt" else "a; b"]
+    assert [s.text for s in found] == [
+        "hello",
+        "a b" if name in ("msec.txt", "sep.csv", "media.txt") else "a; b",
+    ]
 
 
 def test_whole_numbers_far_apart_are_milliseconds(tmp_path: Path) -> None:
@@ -226,6 +232,40 @@ def test_whole_numbers_far_apart_are_milliseconds(tmp_path: Path) -> None:
     assert [s.end_s for s in segments_of(seconds)] == [50.0, 61.0, 300.0]
     named = "start_s,end_s\n0,70\n70,150\n"
     assert segments_of(write(tmp_path, "c.csv", named))[1] == Segment(70.0, 150.0)
+
+
+def test_quotes_that_are_not_closed(tmp_path: Path) -> None:
+    """Whisper's .tsv has the text as it is; what begins with a quotation mark swallows no row."""
+    text = 'start\tend\ttext\n0\t2400\t"Hello\n2400\t4000\tyou," he said\n4000\t6000\t"Yes"\n'
+    found = read_boundaries(write(tmp_path, "a.tsv", text)).segments
+    assert [(s.end_s, s.text) for s in found] == [
+        (2.4, "Hello"),
+        (4.0, 'you," he said'),
+        (6.0, "Yes"),
+    ]
+    lines = 'start\tend\ttext\n0\t1\t"two\nlines, ""quoted"""\n2\t3\tx\n'
+    assert segments_of(write(tmp_path, "b.txt", lines))[0].text == 'two lines, "quoted"'
+
+
+def test_rows_without_times_are_left_out(tmp_path: Path) -> None:
+    """As those of numerals in whisperX's words."""
+    text = "word,start,end,score\nin,0.1,0.3,0.9\n2024,,,\nyes,nan,NA,\nwe,0.5,0.8,0.7\n"
+    found = read_boundaries(write(tmp_path, "a.csv", text))
+    assert [s.start_s for s in found.segments] == [0.1, 0.5]
+    assert found.warnings == (f"{tmp_path}/a.csv: 2 rows without times left out: line 3",)
+
+
+def test_tiers_of_tables(tmp_path: Path) -> None:
+    text = "Tier\tBegin Time - msec\tEnd Time - msec\tAnnotation\nAnn\t500\t3000\thello you\n"
+    one = write(tmp_path, "one.txt", text)
+    assert segments_of(one) == [Segment(0.5, 3.0, "hello you")]
+    two = write(tmp_path, "two.txt", f"{text}words\t500\t900\thello\nwords\t900\t3000\tyou\n")
+    assert segments_of(two, None, "ann") == segments_of(one)
+    assert len(segments_of(two, None, "words")) == 2
+    with pytest.raises(BoundariesError, match="several tiers: its tiers are “Ann”, “words”; name"):
+        read_boundaries(two)
+    with pytest.raises(BoundariesError, match="has no tiers; leave --tier out"):
+        read_boundaries(write(tmp_path, "a.csv", "start_s,end_s\n0,1\n"), None, "Ann")
 
 
 def test_text_of_other_encodings(tmp_path: Path) -> None:
@@ -257,6 +297,21 @@ def test_the_rows_of_a_video(tmp_path: Path) -> None:
         assert [s.text for s in segments_of(table, tmp_path / video)] == [text], video
     for video in ("b.mp4", "none.mp4"):  # one of two, none
         with pytest.raises(BoundariesError, match=rf"no row is for {video}; its column video has"):
+            read_boundaries(table, tmp_path / video)
+    # Whole paths of Windows: the longest end decides. In another folder is another file.
+    rows = ["C:\\d\\day1\\v.mp4,0,1", "C:\\d\\day2\\v,0,2", "day3/w.mp4,0,3", "../x/y.mp4,0,4"]
+    table = write(tmp_path, "c.csv", "\n".join(["File name,start_s,end_s", *rows]))
+    for video, end_s in (
+        ("day1/V.mp4", 1.0),
+        ("day2/v.mp4", 2.0),
+        ("day3/w.mp4", 3.0),
+        ("x/y.mp4", 4),
+    ):
+        assert [s.end_s for s in segments_of(table, tmp_path / video)] == [end_s], video
+    for video in ("day4/v.mp4", "day4/w.mp4"):
+        with pytest.raises(
+            BoundariesError, match=r"no row is for .\.mp4; its column File name has"
+        ):
             read_boundaries(table, tmp_path / video)
     assert not boundaries.names_videos(write(tmp_path, "b.csv", "start_s,end_s\n0,1\n"))
     assert not boundaries.names_videos(write(tmp_path, "b.srt", "video,source"))
@@ -374,6 +429,34 @@ def test_tiers_of_elan(tmp_path: Path) -> None:
         read_boundaries(write(tmp_path, "a.srt", ""), None, "Ann")
     only = EAF[: EAF.index('<TIER TIER_ID="open"')] + "</ANNOTATION_DOCUMENT>"
     assert len(segments_of(write(tmp_path, "b.eaf", only.encode("utf-16")))) == 1
+
+
+def test_unaligned_times_of_elan(tmp_path: Path) -> None:
+    """The parts of a time subdivision have a time only where they were given one."""
+    slots = {"t1": 500, "t2": "", "t3": "", "t4": 3500, "t5": 4000, "t6": 5000}
+    parts = [("t1", "t2"), ("t2", "t3"), ("t3", "t4"), ("t5", "t6")]
+    text = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="{slot}" TIME_VALUE="{ms}"/>' for slot, ms in slots.items()
+    ).replace(' TIME_VALUE=""', "")
+    notes = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{a}" TIME_SLOT_REF1="{a}" '
+        f'TIME_SLOT_REF2="{b}"/></ANNOTATION>'
+        for a, b in parts
+    )
+    text = f'<A><HEADER TIME_UNITS="milliseconds"/>{text}<TIER TIER_ID="words">{notes}</TIER></A>'
+    found = read_boundaries(write(tmp_path, "a.eaf", text))
+    assert [(s.start_s, s.end_s) for s in found.segments] == [
+        (0.5, 1.5),
+        (1.5, 2.5),
+        (2.5, 3.5),
+        (4.0, 5.0),
+    ]
+    assert found.warnings == (
+        f"{tmp_path}/a.eaf: 2 unaligned times set evenly between the aligned ones",
+    )
+    frames = write(tmp_path, "b.eaf", text.replace("milliseconds", "PAL-frames"))
+    with pytest.raises(BoundariesError, match="its times are counted in frames; save it with ELAN"):
+        read_boundaries(frames)
 
 
 LONG_GRID = """File type = "ooTextFile"

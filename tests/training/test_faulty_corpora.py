@@ -104,6 +104,7 @@ def test_missing_labels_of_a_text_corpus(tmp_path: Path) -> None:
         ("0.1 0.9 nan", "real", "from 0.1 to 0.9"),  # arousal
         ("-4 0 4", "7", "from -4 to 4"),
         ("1 2 unsure", "auto", "from 1 to 2"),
+        ("-1 0.2 0.8", "auto", "from -1 to 0.8"),  # CH-SIMS
         ("-3 0 2.2", "auto", ""),
         ("-1 0 1", "3", ""),
         ("-0.4 0.6", "auto", ""),

@@ -6,9 +6,11 @@ import os
 import re
 import statistics
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -21,7 +23,8 @@ from avsent.extraction.utterances.subtitles import (
     fail,
     read_cues,
 )
-from avsent.extraction.utterances.tiers import read_eaf, read_textgrid
+from avsent.extraction.utterances.tiers import choose, read_eaf, read_textgrid
+from avsent.labels import is_missing
 from avsent.text import counted, csv_rows, number, printable, quoted, read_text
 
 MAX_FILE_BYTES = 10 * 1024**2  # an hour of subtitles has about 0.1 MB
@@ -40,7 +43,8 @@ _COLUMNS = {
     "end": re.compile(rf"(?:end|stop|offset|to|tmax|xmax){_UNIT}"),
     "duration": re.compile(rf"duration{_UNIT}"),
     "text": re.compile("text|transcript|transcription|utterance|annotation|sentence"),
-    "video": re.compile("video|source"),
+    "video": re.compile("(?:video|source|file)(?: ?name| file| path)?"),
+    "tier": re.compile("tier(?: name)?"),
 }
 
 
@@ -67,21 +71,22 @@ def read_boundaries(
 
     The text is UTF-8, UTF-16 with a byte order mark, or else taken for Windows-1252. The first
     line of a table names its columns: ``start_s,end_s[,text]``, in any order; a column ``video``
-    or ``source`` tells which rows are those of ``video``. ``tier``: of an ELAN or Praat file.
+    or ``source`` tells which rows are those of ``video``. ``tier``: where the file has tiers.
     Raises ``BoundariesError`` for a file that cannot be read or makes no sense.
     """
     path = Path(path)
     name, suffix = printable(path), path.suffix.lower()
-    if tier is not None and suffix not in TIERED:
-        fail(name, "has no tiers; leave --tier out")
     warnings: list[str] = []
     text = _text_of(path, warnings)
+    names = _columns(_first_cells(text, _separator(text)))
+    if tier is not None and suffix not in TIERED and "tier" not in names:
+        fail(name, "has no tiers; leave --tier out")
     if suffix == ".eaf":
-        cues = read_eaf(text, name, tier, "" if video is None else video.name)
+        cues = read_eaf(text, name, tier, "" if video is None else video.name, warnings)
     elif suffix == ".textgrid":
         cues = read_textgrid(text, name, tier)
     elif suffix in TABLES:
-        cues = _read_table(text, name, video, warnings)
+        cues = choose(_read_table(text, name, video, warnings), name, tier)
     else:
         cues = read_cues(text, name, vtt=suffix == ".vtt")
     segments = sorted(_segments(cues, warnings), key=lambda one: (one.start_s, one.end_s))
@@ -108,7 +113,8 @@ def _text_of(path: Path, warnings: list[str]) -> str:
         fail(name, f"unknown kind of file; give one of {known}")
     what = f"a file of utterances ({known})"
     text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what, warnings=warnings)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r'\A(sep=.*|("#.*\n)+)', "", text)  # what Excel and ELAN write above a table
 
 
 def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
@@ -119,10 +125,8 @@ def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
         if end_s < start_s:
             fail(where, f"the end, {end_s:g} s, is before the start, {start_s:g} s; correct it")
         if end_s - start_s > MAX_GIVEN_S:
-            fail(
-                where,
-                f"the utterance at {start_s:.2f} s is longer than {MAX_GIVEN_S:.0f} s; split it",
-            )
+            longer = f"the utterance at {start_s:.2f} s is longer than {MAX_GIVEN_S:.0f} s"
+            fail(where, f"{longer}; split it")
         if round(end_s - start_s, 6) < SHORTEST_S:
             short.append(start_s)
         else:
@@ -133,15 +137,21 @@ def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
         warnings.append(f"{what}, the first at {short[0]:.2f} s")
 
 
-def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -> list[Cue]:
-    """The rows of a table; where it names videos, those of ``video``."""
+def _read_table(
+    text: str, name: str, video: Path | None, warnings: list[str]
+) -> dict[str, list[Cue]]:
+    """The rows of a table by tier; where it names videos, those of ``video``."""
     separator = _separator(text)
     rows = csv_rows(text, name, BoundariesError, strict=False, delimiter=separator)
+    lines = {n: one for n, one in enumerate(text.split("\n"), 1) if one.strip()}
+    if separator == "\t" and len({one.count("\t") for one in lines.values()}) == 1:
+        # Each line is a row, also after a quote that is not closed: Whisper writes text as it is.
+        rows = ((n, _first_cells(one, separator)) for n, one in lines.items())
     line, header = next(rows, (1, ["start_s", "end_s"]))
     columns = _columns(header)
     if separator == "\t" and header[1:] and None not in map(number, header[:2]):
         # Labels of Audacity: start, end, text, and now and then a line of frequencies.
-        rows = itertools.chain([(line, header)], (one for one in rows if one[1][0] != "\\"))
+        rows = itertools.chain([(line, header)], (one for one in rows if one[1][:1] != ["\\"]))
         columns = _columns(header := ["start", "end", "text"])
     needed = ("start",) if "duration" in columns else ("start", "end")
     missing = [f"{one}_s" for one in needed if one not in columns]
@@ -149,7 +159,8 @@ def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -
         lacks = f"no column {' and '.join(missing)}"
         fail(f"{name}:{line}", f"{lacks}; begin the file with a line start_s,end_s[,text]")
     cues: list[Cue] = []
-    videos: list[str] = []
+    of: dict[str, list[str]] = {"video": [], "tier": []}
+    timeless: list[int] = []
     whole = not columns["start"].unit
     for line, row in rows:
         where, cells = f"{name}:{line}", [cell.strip() for cell in row]
@@ -157,27 +168,33 @@ def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -
             what = f"{len(cells)} cells under {len(header)} names"
             fail(where, f"{what}; put a cell that holds the separator “{separator}” in quotes")
         cells += [""] * (len(header) - len(cells))
-        times = {
-            key: _time_s(cells[column.place], column, where)
-            for key, column in columns.items()
-            if key in ("start", "end", "duration")
-        }
+        given = {k: cells[columns[k].place] for k in ("start", "end", "duration") if k in columns}
+        if all(map(is_missing, given.values())):
+            timeless.append(line)
+            continue
+        times = {key: _time_s(cell, columns[key], where) for key, cell in given.items()}
         end_s = times["end"] if "end" in times else times["start"] + times["duration"]
         words = cells[columns["text"].place] if "text" in columns else ""
         cues.append(Cue(where, times["start"], end_s, words))
-        videos.append(cells[columns["video"].place] if "video" in columns else "")
-        whole = whole and all(cells[columns[key].place].isdecimal() for key in times)
+        for kind, named in of.items():
+            named.append(cells[columns[kind].place] if kind in columns else "")
+        whole = whole and all(map(str.isdecimal, given.values()))
     if cues and whole and statistics.median(one.end_s - one.start_s for one in cues) > LONG_S:
         warnings.append("its whole numbers are read as milliseconds; name columns start_s, end_s")
         cues = [c._replace(start_s=c.start_s / 1000, end_s=c.end_s / 1000) for c in cues]
-    if video is None or "video" not in columns:
-        return cues
-    own = _those_of(video, videos)
-    if not any(own):
-        named = ", ".join(map(quoted, sorted(set(videos))[:3]))
+    if timeless:
+        warnings.append(
+            f"{counted(len(timeless), 'row')} without times left out: line {timeless[0]}"
+        )
+    own = [True] * len(cues)
+    if video is not None and "video" in columns and not any(own := _those_of(video, of["video"])):
+        listed = ", ".join(map(quoted, sorted(set(of["video"]))[:3]))
         column = columns["video"].name
-        fail(name, f"no row is for {printable(video.name)}; its column {column} has {named}")
-    return list(itertools.compress(cues, own))
+        fail(name, f"no row is for {printable(video.name)}; its column {column} has {listed}")
+    tiers = defaultdict(list)
+    for cue, tier in itertools.compress(zip(cues, of["tier"], strict=True), own):
+        tiers[tier].append(cue)
+    return tiers
 
 
 def _separator(text: str) -> str:
@@ -217,18 +234,19 @@ def _time_s(cell: str, column: _Column, where: str) -> float:
 
 def _those_of(video: Path, names: Sequence[str]) -> list[bool]:
     """Which of ``names`` (a path, or the end of one) stand for ``video``: those that are the end of
-    its path, or else those with its bare name, if these are all the same."""
+    its path, or else the whole path of another machine with the longest end in common."""
 
     def parts(path: str) -> tuple[str, ...]:
         folded = unicodedata.normalize("NFC", path).casefold()
-        return PurePosixPath(folded.replace("\\", "/")).parts
+        normal = os.path.normpath(folded.replace("\\", "/"))
+        return tuple(part for part in PurePosixPath(normal).parts[::-1] if part != "..")
 
-    whole, given = parts(os.path.abspath(video)), [parts(name) for name in names]
-    fitting = {one for one in given if one and whole[-len(one) :] == one}
-    if not fitting:
-        bare = {whole[-1], parts(video.stem)[-1]}
-        fitting = {one for one in given if one and one[-1] in bare}
-        if len(fitting) > 1:
-            return [False] * len(names)
-    own = max(fitting, key=len, default=None)
-    return [one == own for one in given]
+    whole, stem = parts(os.path.abspath(video)), parts(video.stem)
+    given = [(whole[0], *one[1:]) if one[:1] == stem else one for one in map(parts, names)]
+    common = {one: [*map(eq, one, whole), False].index(False) for one in given}
+    # From the end to the root, which is / or C: at the front of a whole path.
+    known = [one for one in common if one and (one[-1][-1] in ":/" or common[one] == len(one))]
+    rank = {one: (common[one] == len(one), common[one]) for one in known if common[one]}
+    top = max(rank.values(), default=None)
+    best = [one for one in rank if rank[one] == top]
+    return [[one] == best for one in given]

@@ -1,5 +1,6 @@
 """The annotations of one tier of an ELAN (.eaf) or Praat (.TextGrid) file."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,8 +9,10 @@ from typing import TypeVar
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import numpy as np
+
 from avsent.extraction.utterances.subtitles import Cue, fail
-from avsent.text import number, printable, quoted
+from avsent.text import counted, number, printable, quoted
 
 _SILENCE = frozenset({"", "#", "sil", "sp", "<sil>", "<p:>", "silent", "silence"})
 """What aligners write where nobody speaks."""
@@ -18,12 +21,12 @@ _PRAAT_TOKEN = re.compile(r'!.*|"[^"]*(?:""[^"]*)*"|\S+')  # a comment, a text, 
 _T = TypeVar("_T")
 
 
-def read_eaf(text: str, name: str, tier: str | None, video: str) -> list[Cue]:
+def read_eaf(text: str, name: str, tier: str | None, video: str, warnings: list[str]) -> list[Cue]:
     """The annotations of a tier of an ELAN file, in seconds of the media file named ``video``.
 
-    What refers to another annotation has its times; what has the same times is one cue. ``tier``:
-    its name, None for the only one with annotations (not counting those below others). Raises
-    ``BoundariesError``.
+    What refers to another annotation has its times; what has the same times is one cue; times that
+    lack are set evenly between those beside them. ``tier``: its name, None for the only one with
+    annotations (not counting those below others). Raises ``BoundariesError``.
     """
     if "<!DOCTYPE" in text:  # it could define entities without end
         fail(name, "has a DOCTYPE, which no ELAN file has; save it with ELAN")
@@ -31,6 +34,8 @@ def read_eaf(text: str, name: str, tier: str | None, video: str) -> list[Cue]:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         fail(name, f"not XML ({printable(error)}); save it with ELAN")
+    if any("frames" in one.get("TIME_UNITS", "") for one in root.iter("HEADER")):
+        fail(name, "its times are counted in frames; save it with ELAN, in milliseconds")
     media = list(root.iter("MEDIA_DESCRIPTOR"))
     own = [m for m in media if PurePosixPath(unquote(m.get("MEDIA_URL", ""))).name == video]
     # The place in the media that is the annotations' time zero.
@@ -44,18 +49,27 @@ def read_eaf(text: str, name: str, tier: str | None, video: str) -> list[Cue]:
     if tier is None:
         below = {one.get("TIER_ID", "") for one in root.iter("TIER") if one.get("PARENT_REF")}
         tiers = {one: notes for one, notes in tiers.items() if one not in below}
-    words = defaultdict(list)
-    for note in _chosen(tiers, name, tier):
+    spans = []
+    for note in choose(tiers, name, tier):
         timed, steps = note, 0
         while (parent := by_id.get(timed.get("ANNOTATION_REF"))) is not None and steps < len(by_id):
             timed, steps = parent, steps + 1  # no more: references may form a circle
-        times = [number(slots.get(timed.get(f"TIME_SLOT_REF{n}")) or "") for n in (1, 2)]
-        if None in times:
+        spans.append((note, [timed.get(f"TIME_SLOT_REF{n}", "") for n in (1, 2)]))
+    used = list(dict.fromkeys(slot for _, both in spans for slot in both))
+    times = [number(slots.get(slot) or "") for slot in used]
+    known = {-1: math.nan} | {n: ms for n, ms in enumerate(times) if ms is not None}
+    # Between them evenly, as ELAN shows the parts of a subdivision.
+    evenly = np.interp(range(len(used)), [*known], [*known.values()], right=math.nan)
+    ms_of = dict(zip(used, evenly.tolist(), strict=True))
+    words = defaultdict(list)
+    for note, both in spans:
+        start_s, end_s = ((ms_of[slot] + origin_ms) / 1000 for slot in both)
+        if math.isnan(start_s + end_s):
             which = quoted(note.get("ANNOTATION_ID", ""))
             fail(name, f"the annotation {which} has no time; align it in ELAN")
-        words[tuple((ms + origin_ms) / 1000 for ms in times if ms is not None)].append(
-            note.findtext("ANNOTATION_VALUE") or ""
-        )
+        words[start_s, end_s].append(note.findtext("ANNOTATION_VALUE") or "")
+    if lacking := times.count(None):
+        warnings.append(f"{counted(lacking, 'unaligned time')} set evenly between the aligned ones")
     return [Cue(name, start_s, end_s, " ".join(said)) for (start_s, end_s), said in words.items()]
 
 
@@ -93,10 +107,10 @@ def read_textgrid(text: str, name: str, tier: str | None) -> list[Cue]:
             cue = Cue(name, start_s, start_s if points else value(), words())
             if not points and cue.text.strip().casefold() not in _SILENCE:
                 cues.append(cue)
-    return _chosen(tiers, name, tier)
+    return choose(tiers, name, tier)
 
 
-def _chosen(tiers: Mapping[str, list[_T]], name: str, tier: str | None) -> list[_T]:
+def choose(tiers: Mapping[str, list[_T]], name: str, tier: str | None) -> list[_T]:
     """What is on the tier of this name, by default on the only one that has anything."""
     filled = [one for one in tiers if tiers[one]]
     asked = [one for one in filled if tier is None or one.casefold() == tier.casefold()]
@@ -105,7 +119,6 @@ def _chosen(tiers: Mapping[str, list[_T]], name: str, tier: str | None) -> list[
     if len(asked) > 1 or (not asked and tier is not None):
         has = f"its tiers are {', '.join(map(quoted, filled[:9]))}"
         wrong = "has several tiers" if tier is None else f"has no tier {quoted(tier)}"
-        fail(
-            name, f"{wrong}: {has}; name one with --tier" if filled else f"{wrong} with annotations"
-        )
+        hint = f"{wrong}: {has}; name one with --tier" if filled else f"{wrong} with annotations"
+        fail(name, hint)
     return tiers[asked[0]] if asked else []
