@@ -34,7 +34,10 @@ MAX_SENTIMENT = 3.0  # numbers as labels run from −3 to 3, as in CMU-MOSI
 LABEL_COLUMNS = ("label", "emotion", "sentiment")
 """Columns of a corpus that a model can learn."""
 
-_MISSING = re.compile(r"-?nan|\\n|#?n[/.]?a\.?|<na>|none|null|missing|[-–—?.]*", re.IGNORECASE)
+_MISSING = re.compile(
+    r"-?nan|nat|\\n|#?n[/.]?a\.?|<na>|none|null|missing|[-–—?.]*|#.*[!?]|#nv|-?1\.#(ind|qnan)",
+    re.IGNORECASE,
+)
 
 _SYNONYMS = {
     "happiness": "happy",
@@ -138,7 +141,8 @@ class LabelSet:
         some = "" if len(values) > 9 else f" ({', '.join(f'{value:g}' for value in values)})"
         return (
             f"labels are numbers from {values[0]:g} to {values[-1]:g}{some}, which avsent reads as "
-            "−3 … 3: change them, or give --label-range LOW HIGH, or --label-map FILE for codes"
+            f"{'names' if coded else '−3 … 3'}: change them, or give --label-range LOW HIGH, or "
+            "--label-map FILE for codes"
         )
 
 

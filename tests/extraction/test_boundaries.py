@@ -203,6 +203,8 @@ TABLES = {
     "A\t00:00:04.000\t4000\t00:00:05.000\t5000\ta; b\n",
     "msec.txt": "Begin Time - msec;End Time - msec;Transcript\n500;3000;hello\n4000;5000;a  b\n",
     "events.tsv": "onset\tduration\ttext\n0.5\t2.5\thello\n4\t1\ta; b\n",
+    "edit.csv": "Number;Start time in milliseconds;End time in milliseconds;Text\r\n"
+    '1;500;3000;"hello"\r\n2;4000;5000;"a; b"\r\n',
     "sep.csv": "sep=;\r\nstart;end;text\r\n0,5;3;hello\r\n4;5;a  b\r\n",
     "media.txt": '"#file:///C:/talk.mp4 -- offset: 0"\nBegin Time - msec\tEnd Time - msec\tText\n'
     "500\t3000\thello\n4000\t5000\ta  b\n",

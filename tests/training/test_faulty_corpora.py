@@ -34,7 +34,22 @@ from avsent.training.data.feature_files import (
 from avsent.training.data.manifest import read_label_map, read_rows
 from avsent.training.data.text import read_text_corpus
 
-MISSING = ["", " ", "nan", "NaN", "NA", "n/a", "#N/A", "N.A.", "<NA>", "None", "null", "missing"]
+MISSING = [
+    "",
+    " ",
+    "nan",
+    "NaN",
+    "NA",
+    "n/a",
+    "#N/A",
+    "N.A.",
+    "<NA>",
+    "None",
+    "null",
+    "missing",
+    "NaT",
+]
+MISSING += ["#NV", "#DIV/0!", "#NAME?", "-1.#IND"]
 MISSING += ["-", "--", "–", "?", r"\N"]
 CASES = SHARED / "cases"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/cases")
@@ -115,6 +130,7 @@ def test_numbers_that_are_hardly_sentiment(labels: str, kind: str, seen: str) ->
     texts = labels.split()
     doubt = label_set(texts, kind).doubt(texts)
     assert (seen in doubt) if seen else not doubt
+    assert not seen or "−3 … 3: change" in doubt or labels in ("0 1", "1 2 unsure")
     assert not seen or ("--label-range LOW HIGH" in doubt and "--label-map FILE" in doubt)
 
 

@@ -37,7 +37,7 @@ FORMATS = (".srt", ".vtt", *TABLES, ".eaf", ".TextGrid")
 
 LONG_S = 60.0
 """Whole numbers so far apart are milliseconds, as Whisper writes them, not seconds."""
-_UNIT = r"(?: ?time)?(?: (?P<unit>s|secs?|seconds|ms|msec|millis(?:econds)?|ss msec|hh mm ss ms))?"
+_UNIT = r"( ?time)?( (in )?(?P<unit>s|secs?|seconds|ms|msec|millis(econds)?|ss msec|hh mm ss ms))?"
 _COLUMNS = {
     "start": re.compile(rf"(?:start|begin|onset|from|tmin|xmin){_UNIT}"),
     "end": re.compile(rf"(?:end|stop|offset|to|tmax|xmax){_UNIT}"),
