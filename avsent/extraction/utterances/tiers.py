@@ -31,7 +31,7 @@ def read_eaf(text: str, name: str, tier: str | None, video: str, warnings: list[
     if "<!DOCTYPE" in text:  # it could define entities without end
         fail(name, "has a DOCTYPE, which no ELAN file has; save it with ELAN")
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(re.sub(r'\sxmlns="[^"]*"', "", text, count=1))
     except (ElementTree.ParseError, ValueError) as error:
         fail(name, f"not XML ({printable(error)}); save it with ELAN")
     if any("frames" in one.get("TIME_UNITS", "") for one in root.iter("HEADER")):
