@@ -445,7 +445,8 @@ def test_unaligned_times_of_elan(tmp_path: Path) -> None:
         f'TIME_SLOT_REF2="{b}"/></ANNOTATION>'
         for a, b in parts
     )
-    text = f'<A xmlns="x"><HEADER TIME_UNITS="milliseconds"/>{text}<TIER TIER_ID="words">{notes}</TIER></A>'
+    text += f'<TIER TIER_ID="words">{notes}</TIER>'
+    text = f'<A xmlns="x"><HEADER TIME_UNITS="milliseconds"/>{text}</A>'
     found = read_boundaries(write(tmp_path, "a.eaf", text))
     assert [(s.start_s, s.end_s) for s in found.segments] == [
         (0.5, 1.5),
