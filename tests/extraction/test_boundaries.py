@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,7 @@ TABLES = {
     "A\t00:00:04.000\t4000\t00:00:05.000\t5000\ta; b\n",
     "msec.txt": "Begin Time - msec;End Time - msec;Transcript\n500;3000;hello\n4000;5000;a  b\n",
     "events.tsv": "onset\tduration\ttext\n0.5\t2.5\thello\n4\t1\ta; b\n",
+    "commas.txt": "0,500000\t3,000000\thello\n4,0\t5,0\ta; b\n",
     "labels.txt": "0.500000\t3.000000\thello\n\\\t100.0\t200.0\n4.000000\t5.000000\ta; b\n",
 }
 """What spreadsheets, ELAN, BIDS and Audacity write."""
@@ -314,6 +316,34 @@ def test_rolling_captions(tmp_path: Path) -> None:
     assert segments_of(write(tmp_path, "c.srt", as_srt(growing))) == expected
 
 
+def test_equal_cues_stay_apart(tmp_path: Path) -> None:
+    """Where nothing rolls, as in windows of equal length that all have one text."""
+    path = write(tmp_path, "a.srt", as_srt([(0, 9000, "x"), (9000, 9000, "x"), (18000, 9000, "x")]))
+    assert segments_of(path) == [Segment(0, 9, "x"), Segment(9, 18, "x"), Segment(18, 27, "x")]
+
+
+def test_a_growing_cue_that_ends_before_it_begins(tmp_path: Path) -> None:
+    text = "00:00.000 --> 00:02.000\na\n\n00:02.000 --> 00:01.000\na b\n"
+    with pytest.raises(BoundariesError, match="the end, 1 s, is before the start, 2 s"):
+        read_boundaries(write(tmp_path, "a.vtt", text))
+
+
+def test_hostile_files_take_no_hours(tmp_path: Path) -> None:
+    """Each took minutes to hours: the square of its size."""
+    lines = "a\n" * 300_000
+    rolling = f"00:00.000 --> 00:01.000\n{lines}\n00:01.000 --> 00:02.000\n{lines}b\n"
+    assert len(segments_of(write(tmp_path, "a.srt", rolling))) == 2
+    wide = "start_s,end_s" + "," * 1_000_000 + "\n" + "0,1\n" * 3000
+    assert len(segments_of(write(tmp_path, "a.csv", wide))) == 3000
+    notes = "".join(
+        f'<ANNOTATION><A ANNOTATION_ID="{n}" ANNOTATION_REF="{n + 1}"/></ANNOTATION>'
+        for n in range(20_000)
+    )
+    chain = f'<A><TIER TIER_ID="a">{notes}</TIER></A>'
+    with pytest.raises(BoundariesError, match="has no time"):
+        read_boundaries(write(tmp_path, "a.eaf", chain))
+
+
 def test_blanks_in_a_cue_of_webvtt(tmp_path: Path) -> None:
     text = (
         "WEBVTT\n\n00:01.000 --> 00:02.000\none\n \nmore\n\t\nname\n00:02.500 --> 00:03.000\ntwo\n"
@@ -374,6 +404,20 @@ def test_tiers_of_elan(tmp_path: Path) -> None:
         read_boundaries(write(tmp_path, "a.srt", ""), None, "Ann")
     only = EAF[: EAF.index('<TIER TIER_ID="open"')] + "</ANNOTATION_DOCUMENT>"
     assert len(segments_of(write(tmp_path, "b.eaf", only.encode("utf-16")))) == 1
+
+
+def test_elan_without_numbers_of_annotations(tmp_path: Path) -> None:
+    bare = re.sub(' ANNOTATION_ID="[^"]*"', "", EAF)
+    assert segments_of(write(tmp_path, "a.eaf", bare), None, "Ann") == [
+        Segment(0.5, 3.0, "hello & you")
+    ]
+    endless = EAF.replace('"250"', '"1.7e308"').replace('"500"', '"1e308"')
+    with pytest.raises(BoundariesError, match="longer than 300 s"):
+        read_boundaries(
+            write(tmp_path, "b.eaf", endless.replace('"3000"', '"1e308"')),
+            Path("my talk.mp4"),
+            "Ann",
+        )
 
 
 LONG_GRID = """File type = "ooTextFile"

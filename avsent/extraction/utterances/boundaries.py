@@ -32,6 +32,7 @@ TABLES = (".csv", ".tsv", ".txt")
 TIERED = (".eaf", ".textgrid")
 FORMATS = (".srt", ".vtt", *TABLES, ".eaf", ".TextGrid")
 
+MAX_COLUMNS = 1000  # names of columns that are looked at
 LONG_S = 60.0
 """Whole numbers so far apart are milliseconds, as Whisper writes them, not seconds."""
 _UNIT = r"(?: ?time)?(?: (?P<unit>s|secs?|seconds|ms|msec|millis(?:econds)?|ss msec|hh mm ss ms))?"
@@ -118,7 +119,7 @@ def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
             fail(where, "a time is negative; times count from the video's beginning")
         if end_s < start_s:
             fail(where, f"the end, {end_s:g} s, is before the start, {start_s:g} s; correct it")
-        if end_s - start_s > MAX_GIVEN_S:
+        if not end_s - start_s <= MAX_GIVEN_S:  # nor where both are endless
             fail(
                 where,
                 f"the utterance at {start_s:.2f} s is longer than {MAX_GIVEN_S:.0f} s; split it",
@@ -139,7 +140,8 @@ def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -
     rows = csv_rows(text, name, BoundariesError, strict=False, delimiter=separator)
     line, header = next(rows, (1, ["start_s", "end_s"]))
     columns = _columns(header)
-    if separator == "\t" and header[1:] and None not in map(number, header[:2]):
+    numbers = [number(cell.replace(",", ".")) for cell in header[:2]]
+    if separator == "\t" and header[1:] and None not in numbers:
         # Labels of Audacity: start, end, text, and now and then a line of frequencies.
         rows = itertools.chain([(line, header)], (one for one in rows if one[1][0] != "\\"))
         columns = _columns(header := ["start", "end", "text"])
@@ -156,7 +158,7 @@ def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -
         if any(cells[len(header) :]):
             what = f"{len(cells)} cells under {len(header)} names"
             fail(where, f"{what}; put a cell that holds the separator “{separator}” in quotes")
-        cells += [""] * (len(header) - len(cells))
+        cells += [""] * (MAX_COLUMNS - len(cells))
         times = {
             key: _time_s(cells[column.place], column, where)
             for key, column in columns.items()
@@ -176,7 +178,8 @@ def _read_table(text: str, name: str, video: Path | None, warnings: list[str]) -
     if not any(own):
         named = ", ".join(map(quoted, sorted(set(videos))[:3]))
         column = columns["video"].name
-        fail(name, f"no row is for {printable(video.name)}; its column {column} has {named}")
+        what = f"no row is for {printable(video.name)}; its column {column} has {named}"
+        fail(name, f"{what}; correct it, or remove the column")
     return list(itertools.compress(cues, own))
 
 
@@ -196,7 +199,7 @@ def _first_cells(text: str, separator: str) -> list[str]:
 def _columns(header: Sequence[str]) -> dict[str, _Column]:
     """The first column of each kind."""
     found: dict[str, _Column] = {}
-    for place, cell in enumerate(header):
+    for place, cell in enumerate(header[:MAX_COLUMNS]):
         words = re.sub(r"[\W_]+", " ", cell.lower()).strip()
         for kind, pattern in _COLUMNS.items():
             if match := pattern.fullmatch(words):

@@ -15,6 +15,8 @@ _SILENCE = frozenset({"", "#", "sil", "sp", "<sil>", "<p:>", "silent", "silence"
 """What aligners write where nobody speaks."""
 _PRAAT_TOKEN = re.compile(r'!.*|"[^"]*(?:""[^"]*)*"|\S+')  # a comment, a text, anything else
 
+MAX_DEPTH = 20  # of tiers below tiers; references of broken files form circles
+
 _T = TypeVar("_T")
 
 
@@ -46,10 +48,10 @@ def read_eaf(text: str, name: str, tier: str | None, video: str) -> list[Cue]:
         tiers = {one: notes for one, notes in tiers.items() if one not in below}
     words = defaultdict(list)
     for note in _chosen(tiers, name, tier):
-        timed, steps = note, 0
-        while (parent := by_id.get(timed.get("ANNOTATION_REF"))) is not None and steps < len(by_id):
-            timed, steps = parent, steps + 1  # no more: references may form a circle
-        times = [number(slots.get(timed.get(f"TIME_SLOT_REF{n}")) or "") for n in (1, 2)]
+        timed = note
+        for _ in range(MAX_DEPTH):
+            timed = by_id.get(timed.get("ANNOTATION_REF", ""), timed)
+        times = [number(slots.get(timed.get(f"TIME_SLOT_REF{n}", "")) or "") for n in (1, 2)]
         if None in times:
             which = quoted(note.get("ANNOTATION_ID", ""))
             fail(name, f"the annotation {which} has no time; align it in ELAN")
