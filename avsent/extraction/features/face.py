@@ -52,8 +52,8 @@ class FaceFeatures:
 
     def still(self) -> bool:
         """Whether the mouth has not moved for long enough to be that of a frozen picture."""
-        seconds = self.times_s[-1] - self.times_s[0]
-        return _still(_mouth_movement(self.landmarks), seconds, len(self.times_s))
+        times_s, movement = self.times_s, _mouth_movement(self.landmarks)
+        return _still(movement, times_s[-1] - times_s[0], len(times_s))
 
 
 def _mouth_movement(landmarks: NDArray[Any]) -> float:

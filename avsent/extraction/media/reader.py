@@ -54,7 +54,6 @@ _FLOATING_CLOCK_FORMATS = {"mpegts", "mpeg", "mp3"}
 # A piece of a live stream that starts later counts from its first value, too.
 _LATE_START_S = 0.5
 _STREAMED_FORMATS = {"matroska", "flv"}
-_LARGE_WAV = 0x7FFFF000  # writers that do not know the length state this, or more, or nothing
 _MOVIE_HEADER_BYTES = 256 * 1024
 # Formats of which FFmpeg guesses the duration from the bit rate.
 _GUESSED_FORMATS = {
@@ -271,13 +270,13 @@ def _continues_a_stream(path: Path, names: set[str]) -> bool:
 
 
 def _open_ended(media: OpenMedia) -> bool:
-    """Whether a WAV states no length, as one written to a pipe. Then FFmpeg marks its last packet
-    as corrupt."""
+    """Whether a WAV states no length, or 2 GB and more, as one written to a pipe. FFmpeg marks its
+    last packet as corrupt."""
     if media.container.format.name != "wav":
         return False
     with media.path.open("rb") as file:
         _, _, after = file.read(_MOVIE_HEADER_BYTES).partition(b"data")
-    return not 0 < int.from_bytes(after[:4], "little") < _LARGE_WAV
+    return not 0 < int.from_bytes(after[:4], "little") < 0x7FFFF000
 
 
 def _duration_s(container: InputContainer, timed: list[Any]) -> float | None:
