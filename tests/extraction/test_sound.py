@@ -205,6 +205,8 @@ SPOILT: dict[str, Callable[[Array], Array]] = {
     "opposite phase": lambda talk: np.stack([talk, -talk]),
     "one of four": lambda talk: np.stack([0 * talk, 0 * talk, 0 * talk, talk]),
     "left only": lambda talk: np.stack([talk, 0 * talk]),
+    "quiet, offset": lambda talk: talk[None] * db(-40) + 0.3,
+    "quiet, opposite phase": lambda talk: np.stack([talk, -talk]) * db(-40),
 }
 
 
