@@ -269,6 +269,16 @@ def _continues_a_stream(path: Path, names: set[str]) -> bool:
         return bool(names & _STREAMED_FORMATS) or b"mvex" in file.read(_MOVIE_HEADER_BYTES)
 
 
+def _open_ended(media: OpenMedia) -> bool:
+    """Whether a WAV states no length, or 2 GB and more, as one written to a pipe. FFmpeg marks its
+    last packet as corrupt."""
+    if media.container.format.name != "wav":
+        return False
+    with media.path.open("rb") as file:
+        _, _, after = file.read(_MOVIE_HEADER_BYTES).partition(b"data")
+    return not 0 < int.from_bytes(after[:4], "little") < 0x7FFFF000
+
+
 def _duration_s(container: InputContainer, timed: list[Any]) -> float | None:
     ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
     if not ends or ends[0] < 0:
@@ -297,6 +307,7 @@ _CUT_OFF_S = 1.0
 _CUT_OFF_SHARE = 0.02
 # A stated duration this close to what was read is kept: containers and codecs round.
 _SAME_LENGTH_S = 0.1
+_NEW_PIECE = "the clock starts again, as in joined files: what follows is put behind"
 # Formats in which the end can be read without all that comes before.
 _SEEKABLE_FORMATS = {"mov", "matroska", "avi", "wav", "flac", "ogg"}
 # Most that waits in `prefetch`: pictures larger than 4K would fill the memory.
@@ -463,6 +474,7 @@ class MediaReader:
         streams: list[Any] = [] if self._picture is None else [self.media.video]
         mixed = isinstance(self._sound, MixedSound)
         streams += self.media.sounds if mixed else self.media.sounds[:1]
+        pieces, open_ended = events.JoinedPieces(), _open_ended(self.media)
         failures = 0
         while failures < _MAX_READ_FAILURES:
             try:
@@ -471,6 +483,10 @@ class MediaReader:
                     if packet.size:
                         failures = 0
                         log.recovered()
+                        so_far_s = max(self._packets_s, self.end_s)
+                        if pieces.move(packet, so_far_s + self.media.origin_s):
+                            yield from log.failed(so_far_s, _NEW_PIECE)
+                        packet.is_corrupt = packet.is_corrupt and not open_ended
                         length_s = events.seconds(packet.duration or 0, packet.time_base)
                         self._lengths_s[packet.stream] += length_s
                         if packet.pts is not None:
