@@ -252,6 +252,16 @@ def test_joined_pieces_of_pictures_follow_each_other(name: str, codec: str, tmp_
         assert again.length_s() == pytest.approx(4.0, abs=0.15)
 
 
+def test_joined_pieces_that_ffmpeg_does_not_give_are_told_of(tmp_path: Path) -> None:
+    piece = write_video(tmp_path / "a.mkv", list(range(0, 2000, 40)), "mpeg4")
+    assert damage_of(read(piece)[1]) == []
+    path = tmp_path / "joined.mkv"
+    path.write_bytes(piece.read_bytes() * 4)
+    _, events = read(path)
+    last = damage_of(events)[-1].reason
+    assert last == "the last 52% of the file is not read, as in joined files; join them with FFmpeg"
+
+
 def test_late_packets_and_single_wrong_times_begin_no_piece() -> None:
     pieces, moved = JoinedPieces(), []
     for stream, time_ms in [
