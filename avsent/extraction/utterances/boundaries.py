@@ -109,7 +109,8 @@ def _text_of(path: Path, warnings: list[str]) -> str:
         fail(name, f"unknown kind of file; give one of {known}")
     what = f"a file of utterances ({known})"
     text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what, warnings=warnings)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r'\A"?sep=."?\n', "\n", text)  # Excel's hint for itself
 
 
 def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
