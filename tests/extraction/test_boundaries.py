@@ -195,7 +195,7 @@ def test_csv_columns_in_any_order(tmp_path: Path) -> None:
 
 
 TABLES = {
-    "semicolons.csv": 'start_s;end_s;text\r\n0,5;3,0;hello\r\n4;5;"a; b"\r\n',
+    "semicolons.csv": 'sep=;\r\nstart_s;end_s;text\r\n0,5;3,0;hello\r\n4;5;"a; b"\r\n',
     "tabs.csv": "start_s\tend_s\ttext\n0.5\t3.0\thello\n4\t5\ta; b\n",
     "quoted.csv": 'Begin,Stop,Text\n"0,5","3,0",hello\n4,5,a; b,\n',
     "clock.tsv": "onset\toffset\ttext\n0:00.5\t00:00:03\thello\n0:04\t0:05,0\ta; b\n",
