@@ -29,6 +29,7 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 """RAVDESS's names and order."""
 
 MAX_CLASSES = 64
+MAX_LABEL_MAP = 50_000
 MAX_SENTIMENT = 3.0  # numbers as labels run from −3 to 3, as in CMU-MOSI
 
 LABEL_COLUMNS = ("label", "emotion", "sentiment")
@@ -139,10 +140,10 @@ class LabelSet:
         if not values or fits or not (signed or coded):
             return ""
         some = "" if len(values) > 9 else f" ({', '.join(f'{value:g}' for value in values)})"
+        taken = "sentiment from −3 to 3" if signed else "names of classes"
         return (
-            f"labels are numbers from {values[0]:g} to {values[-1]:g}{some}, which avsent reads as "
-            f"{'names' if coded else '−3 … 3'}: change them, or give --label-range LOW HIGH, or "
-            "--label-map FILE for codes"
+            f"labels are numbers from {values[0]:g} to {values[-1]:g}{some}, read as {taken}: "
+            "change them, or give --label-range LOW HIGH, or --label-map FILE for codes"
         )
 
 
@@ -192,6 +193,11 @@ class LabelScale:
     def __post_init__(self) -> None:
         if not 0 < abs(self.high - self.low) < math.inf:
             raise ValueError("a label range needs two different numbers, such as 1 5")
+        if self.names:
+            pairs = [("", ""), *((new, new) for new in self.names.values()), *self.names.items()]
+            object.__setattr__(self, "names", {_key(old): new for old, new in pairs})
+        if len(str(self.names)) > MAX_LABEL_MAP:  # a checkpoint has to hold it
+            raise ValueError(f"a label map has over {MAX_LABEL_MAP} characters; leave some out")
 
     def __str__(self) -> str:
         return "--label-map" if self.names else f"--label-range {self.low:g} {self.high:g}"
@@ -199,13 +205,11 @@ class LabelScale:
     def read(self, label: str, where: str = "") -> str:
         """``label`` as the model learns it. Raises DatasetError if it has no place on the scale;
         ``where`` begins its message."""
-        value, key = number(label.strip()), _key(label)
         if self.names:
-            known = {_key(name): new for name, new in self.names.items()}
-            if key not in {"", *known, *map(_key, self.names.values())}:
+            if (new := self.names.get(_key(label))) is None:
                 raise DatasetError(f"{where}{label!r} is not in the file of --label-map; add it")
-            return known.get(key, label)
-        if value is None:
+            return new
+        if (value := number(label.strip())) is None:
             return label
         if not min(self.low, self.high) <= value <= max(self.low, self.high):
             raise DatasetError(f"{where}{label!r} is outside {self}; mend it or the range")

@@ -44,7 +44,6 @@ JUDGING_S = 2.0
 """Speech is detected in batches: an utterance is final this much after its end, at the latest."""
 MAX_OPEN_S = MAX_LAG_S + segmentation.MAX_UTTERANCE_S + JUDGING_S
 """Faces are kept no longer than this for an utterance that may still be open."""
-STILL_S = 2.0  # a mouth that has not moved for so long is that of a photo
 MIN_FACE_SHARE = 0.2
 """A face found in a smaller share of an utterance's analysed frames is not used."""
 
@@ -189,11 +188,11 @@ class Extraction:
 
     def __iter__(self) -> Generator[UtteranceFeatures, None, None]:
         rate_hz = self._options.analysis_rate_hz or self._config.face.analysis_rate_hz
-        self._still_frames = STILL_S * rate_hz
         with self._open(rate_hz) as reader:
             media = reader.media
             has_audio, has_video = media.audio is not None, media.video is not None
             tracker = FaceTracker(self._options.landmarks) if has_video else None
+            self.tracks = tracker.tracks if tracker is not None else []
             self._heard_s = 0.0 if has_audio else np.inf
             self._seen_s = 0.0 if has_video else np.inf
             events = segmented(reader, self._speech_detector(has_audio))
@@ -218,7 +217,6 @@ class Extraction:
             yield from self._complete(np.inf)
             self.duration_s = reader.duration_s
             if tracker is not None:
-                self.tracks = tracker.tracks
                 self.warnings += filter(None, (reader.warning, tracker.warning))
             self._warn_of_missing(has_audio, tracker)
             self._report(self.duration_s, self.duration_s)
@@ -345,8 +343,7 @@ class Extraction:
             speaks = window and face is not None and mouth_speaks(own)
             if window and not (speaks or self.silent):
                 continue
-            photo = speaker_only and own and self._neutrals[own[0].track].still(self._still_frames)
-            if face is not None and photo:
+            if face is not None and track and speaker_only and (face.still() or self._photo(track)):
                 face = None
                 warnings.append("its mouth never moves: the face is not used")
             if speaker_only and not self._given and speak_in_turn(observations):
@@ -359,6 +356,10 @@ class Extraction:
             track = None if face is None else track
             self._yielded[window, speaks] += 1
             yield UtteranceFeatures(segment, track, audio, face, tuple(warnings), window, speaks)
+
+    def _photo(self, track: int) -> bool:
+        seen = self.tracks[track - 1]
+        return self._neutrals[track].still(seen.end_s - seen.start_s)
 
     def _forget(self) -> None:
         """Drop sound and faces that no utterance to come can need."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,7 @@ def test_csv_columns_in_any_order(tmp_path: Path) -> None:
 
 
 TABLES = {
-    "semicolons.csv": 'start_s;end_s;text\r\n0,5;3,0;hello\r\n4;5;"a; b"\r\n',
+    "semicolons.csv": 'sep=;\r\nstart_s;end_s;text\r\n0,5;3,0;hello\r\n4;5;"a; b"\r\n',
     "tabs.csv": "start_s\tend_s\ttext\n0.5\t3.0\thello\n4\t5\ta; b\n",
     "quoted.csv": 'Begin,Stop,Text\n"0,5","3,0",hello\n4,5,a; b,\n',
     "clock.tsv": "onset\toffset\ttext\n0:00.5\t00:00:03\thello\n0:04\t0:05,0\ta; b\n",
@@ -205,9 +206,9 @@ TABLES = {
     "events.tsv": "onset\tduration\ttext\n0.5\t2.5\thello\n4\t1\ta; b\n",
     "edit.csv": "Number;Start time in milliseconds;End time in milliseconds;Text\r\n"
     '1;500;3000;"hello"\r\n2;4000;5000;"a; b"\r\n',
-    "sep.csv": "sep=;\r\nstart;end;text\r\n0,5;3;hello\r\n4;5;a  b\r\n",
     "media.txt": '"#file:///C:/talk.mp4 -- offset: 0"\nBegin Time - msec\tEnd Time - msec\tText\n'
     "500\t3000\thello\n4000\t5000\ta  b\n",
+    "commas.txt": "0,500000\t3,000000\thello\n4,0\t5,0\ta; b\n",
     "labels.txt": "0.500000\t3.000000\thello\n\\\t100.0\t200.0\n4.000000\t5.000000\ta; b\n",
 }
 """What spreadsheets, ELAN, BIDS and Audacity write."""
@@ -219,7 +220,7 @@ def test_tables_of_other_programs(tmp_path: Path, name: str) -> None:
     assert [(s.start_s, s.end_s) for s in found] == [(0.5, 3.0), (4.0, 5.0)]
     assert [s.text for s in found] == [
         "hello",
-        "a b" if name in ("msec.txt", "sep.csv", "media.txt") else "a; b",
+        "a b" if name in ("msec.txt", "media.txt") else "a; b",
     ]
 
 
@@ -371,6 +372,34 @@ def test_rolling_captions(tmp_path: Path) -> None:
     assert segments_of(write(tmp_path, "c.srt", as_srt(growing))) == expected
 
 
+def test_equal_cues_stay_apart(tmp_path: Path) -> None:
+    """Where nothing rolls, as in windows of equal length that all have one text."""
+    path = write(tmp_path, "a.srt", as_srt([(0, 9000, "x"), (9000, 9000, "x"), (18000, 9000, "x")]))
+    assert segments_of(path) == [Segment(0, 9, "x"), Segment(9, 18, "x"), Segment(18, 27, "x")]
+
+
+def test_a_growing_cue_that_ends_before_it_begins(tmp_path: Path) -> None:
+    text = "00:00.000 --> 00:02.000\na\n\n00:02.000 --> 00:01.000\na b\n"
+    with pytest.raises(BoundariesError, match="the end, 1 s, is before the start, 2 s"):
+        read_boundaries(write(tmp_path, "a.vtt", text))
+
+
+def test_hostile_files_take_no_hours(tmp_path: Path) -> None:
+    """Each took minutes to hours: the square of its size."""
+    lines = "a\n" * 300_000
+    rolling = f"00:00.000 --> 00:01.000\n{lines}\n00:01.000 --> 00:02.000\n{lines}b\n"
+    assert len(segments_of(write(tmp_path, "a.srt", rolling))) == 2
+    wide = "start_s,end_s" + "," * 1_000_000 + "\n" + "0,1\n" * 3000
+    assert len(segments_of(write(tmp_path, "a.csv", wide))) == 3000
+    notes = "".join(
+        f'<ANNOTATION><A ANNOTATION_ID="{n}" ANNOTATION_REF="{n + 1}"/></ANNOTATION>'
+        for n in range(20_000)
+    )
+    chain = f'<A><TIER TIER_ID="a">{notes}</TIER></A>'
+    with pytest.raises(BoundariesError, match="has no time"):
+        read_boundaries(write(tmp_path, "a.eaf", chain))
+
+
 def test_blanks_in_a_cue_of_webvtt(tmp_path: Path) -> None:
     text = (
         "WEBVTT\n\n00:01.000 --> 00:02.000\none\n \nmore\n\t\nname\n00:02.500 --> 00:03.000\ntwo\n"
@@ -460,6 +489,20 @@ def test_unaligned_times_of_elan(tmp_path: Path) -> None:
     frames = write(tmp_path, "b.eaf", text.replace("milliseconds", "PAL-frames"))
     with pytest.raises(BoundariesError, match="its times are counted in frames; save it with ELAN"):
         read_boundaries(frames)
+
+
+def test_elan_without_numbers_of_annotations(tmp_path: Path) -> None:
+    bare = re.sub(' ANNOTATION_ID="[^"]*"', "", EAF)
+    assert segments_of(write(tmp_path, "a.eaf", bare), None, "Ann") == [
+        Segment(0.5, 3.0, "hello & you")
+    ]
+    endless = EAF.replace('"250"', '"1.7e308"').replace('"500"', '"1e308"')
+    with pytest.raises(BoundariesError, match="longer than 300 s"):
+        read_boundaries(
+            write(tmp_path, "b.eaf", endless.replace('"3000"', '"1e308"')),
+            Path("my talk.mp4"),
+            "Ann",
+        )
 
 
 LONG_GRID = """File type = "ooTextFile"

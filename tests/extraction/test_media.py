@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -31,7 +32,7 @@ from media_files import (
 
 from avsent.errors import MediaError
 from avsent.extraction.media.audio import SoundTrack
-from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame
+from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame, JoinedPieces
 from avsent.extraction.media.reader import MediaReader, prefetch
 from avsent.extraction.media.video import FrameSampler, PictureTrack
 
@@ -209,6 +210,91 @@ def test_a_restarted_clock_of_the_picture_is_continued() -> None:
     events = play(track, pictures(times_ms))
     assert [round(f.time_s * 1000) for f in frames_of(events)] == list(range(60_000, 60_240, 40))
     assert [d.reason for d in damage_of(events)] == ["the clock of the picture jumps"]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "count"),
+    # FFmpeg reads at most two pieces of Matroska.
+    [("a.ogg", "libopus", 3), ("a.flac", "flac", 3), ("a.mka", "libopus", 2)],
+)
+def test_joined_pieces_of_sound_follow_each_other(
+    name: str, codec: str, count: int, tmp_path: Path
+) -> None:
+    piece = write_sound(tmp_path / name, tone(2.0, 0.5), codec)
+    path = tmp_path / f"joined{piece.suffix}"
+    path.write_bytes(piece.read_bytes() * count)
+    reader, events = read(path)
+    _, samples = sound_of(events)
+    assert reader.duration_s == pytest.approx(2 * count, abs=0.1)
+    (rises,) = np.nonzero(
+        np.diff(
+            (np.abs(samples[: samples.size // 160 * 160].reshape(-1, 160)).max(axis=1) > 0.2) * 1
+        )
+        == 1
+    )
+    np.testing.assert_allclose(np.diff(rises) / 100, 2.0, atol=0.2)
+    reasons = [damage.reason for damage in damage_of(events)]
+    assert len(reasons) == len(rises) - 1 == count - 1
+    assert all("starts again, as in joined files" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "mpeg4"), ("a.ts", "libx264")])
+def test_joined_pieces_of_pictures_follow_each_other(name: str, codec: str, tmp_path: Path) -> None:
+    piece = write_video(tmp_path / name, list(range(0, 2000, 40)), codec)
+    path = tmp_path / f"joined{piece.suffix}"
+    path.write_bytes(piece.read_bytes() * 2)
+    reader, events = read(path)
+    times_s = [frame.time_s for frame in frames_of(events)]
+    assert len(times_s) == pytest.approx(40, abs=2)
+    assert max(np.diff(times_s)) < 0.25
+    assert reader.duration_s == pytest.approx(4.0, abs=0.15)
+    with MediaReader(path) as again:
+        assert again.length_s() == pytest.approx(4.0, abs=0.15)
+
+
+def test_joined_pieces_that_ffmpeg_does_not_give_are_told_of(tmp_path: Path) -> None:
+    piece = write_video(tmp_path / "a.mkv", list(range(0, 2000, 40)), "mpeg4")
+    assert damage_of(read(piece)[1]) == []
+    path = tmp_path / "joined.mkv"
+    path.write_bytes(piece.read_bytes() * 4)
+    _, events = read(path)
+    last = damage_of(events)[-1].reason
+    assert last == "the last 52% of the file is not read, as in joined files; join them with FFmpeg"
+
+
+def test_late_packets_and_single_wrong_times_begin_no_piece() -> None:
+    pieces, moved = JoinedPieces(), []
+    for stream, time_ms in [
+        *(("picture", 0), ("sound", 0), ("picture", 5000), ("sound", 5000), ("picture", 0)),
+        *(("sound", 5500), ("sound", 40), ("picture", 1000), ("sound", 1000)),
+    ]:
+        packet = SimpleNamespace(
+            stream=stream, dts=time_ms, pts=time_ms, time_base=MS, is_discard=False
+        )
+        begins = pieces.move(packet, 6.0)
+        moved.append((packet.dts, packet.pts, begins))
+    times_ms = [0, 0, 5000, 5000, 6000, 5500, 6040, 7000, 7000]
+    assert moved == [(t, t, number == 4) for number, t in enumerate(times_ms)]
+    pieces, moved = JoinedPieces(), []
+    for time_ms in [4000, 4500, 200, 5000, 5500]:
+        packet = SimpleNamespace(stream=0, dts=time_ms, pts=None, time_base=MS, is_discard=False)
+        pieces.move(packet, 5.0)
+        moved.append(packet.dts)
+    assert moved == [4000, 4500, 5000, 5000, 5500]
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
+def test_a_wav_of_unstated_length_is_not_damaged(size: int, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(1.0), "pcm_s16le")
+    data = path.read_bytes()
+    at = data.index(b"data") + 4
+    path.write_bytes(data[:at] + struct.pack("<I", size) + data[at + 4 :])
+    reader, events = read(path)
+    assert not damage_of(events)
+    assert reader.duration_s == pytest.approx(1.0, abs=0.01)
+    path.write_bytes(data[:-20_000])
+    _, events = read(path)
+    assert [damage.reason for damage in damage_of(events)] == ["bytes of the sound are missing"]
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=30))

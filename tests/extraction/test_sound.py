@@ -1,6 +1,7 @@
 """Sound as a listener hears it: offset, hum, level, channels; and faces that do not speak."""
 
 import itertools
+import math
 import wave
 from collections.abc import Callable
 from fractions import Fraction
@@ -204,6 +205,8 @@ SPOILT: dict[str, Callable[[Array], Array]] = {
     "opposite phase": lambda talk: np.stack([talk, -talk]),
     "one of four": lambda talk: np.stack([0 * talk, 0 * talk, 0 * talk, talk]),
     "left only": lambda talk: np.stack([talk, 0 * talk]),
+    "quiet, offset": lambda talk: talk[None] * db(-40) + 0.3,
+    "quiet, opposite phase": lambda talk: np.stack([talk, -talk]) * db(-40),
 }
 
 
@@ -240,8 +243,18 @@ def test_a_quiet_file_is_neither_silent_nor_judged_twice(
 # --- Faces that speak, and faces that do not ------------------------------------------------------
 
 
-def film(source: Path, target: Path, sound: Array, *, still: bool, seconds: float = 5.0) -> Path:
-    """The pictures of ``source``, or only its first one, with another sound [N]."""
+def film(
+    source: Path,
+    target: Path,
+    sound: Array,
+    *,
+    still: bool,
+    seconds: float = 5.0,
+    frozen_s: float = math.inf,
+    every: int = 1,
+) -> Path:
+    """The pictures of ``source``, or only its first one, or the same from ``frozen_s`` on, one of
+    ``every`` so many, with another sound [N]."""
     with av.open(str(source)) as before, av.open(str(target), "w") as after:
         pictures: Any = after.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         pictures.width, pictures.height, pictures.pix_fmt = 320, 320, "yuv420p"
@@ -250,8 +263,10 @@ def film(source: Path, target: Path, sound: Array, *, still: bool, seconds: floa
         for number, frame in enumerate(before.decode(video=0)):
             if number >= seconds * 25:
                 break
-            first = first or frame
-            shown = (first if still else frame).reformat(320, 320, "yuv420p")
+            first = first if first and (still or number > frozen_s * 25) else frame
+            if number % every:
+                continue
+            shown = first.reformat(320, 320, "yuv420p")
             shown.pts, shown.time_base = number, Fraction(1, 25)
             after.mux(pictures.encode(shown))
         after.mux(pictures.encode(None))
@@ -275,6 +290,27 @@ def test_a_photo_does_not_speak(clips: Path, talk: Array, tmp_path: Path) -> Non
     assert len(facts.tracks) == 1
     (one, *_), _ = extracted(photo, face=FaceChoice.largest)  # as asked for
     assert one.face is not None
+
+
+STILL = "its mouth never moves: the face is not used"
+
+
+def test_a_photo_of_one_picture_a_second_does_not_speak(
+    clips: Path, talk: Array, tmp_path: Path
+) -> None:
+    source = clips / "speech_closeup_512.mp4"
+    slow = film(source, tmp_path / "slow.mkv", talk, still=True, every=25)
+    (one, *_), _ = extracted(slow)
+    assert (one.face, one.warnings) == (None, (STILL,))
+
+
+def test_a_picture_that_freezes_does_not_speak(clips: Path, talk: Array, tmp_path: Path) -> None:
+    source = clips / "speech_closeup_512.mp4"
+    path = film(source, tmp_path / "frozen.mkv", talk, still=False, seconds=6.0, frozen_s=2.5)
+    (tmp_path / "given.csv").write_text("start_s,end_s\n0,2.4\n2.8,6\n")
+    (moving, frozen), _ = extracted(path, utterances=tmp_path / "given.csv")
+    assert moving.face is not None
+    assert (frozen.face, frozen.warnings) == (None, (STILL,))
 
 
 def test_a_quiet_film_is_judged_once(clips: Path, talk: Array, tmp_path: Path) -> None:

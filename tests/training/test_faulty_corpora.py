@@ -18,7 +18,8 @@ from media_files import write_video
 from small_runs import files, read, run_small, small_corpus, small_settings
 
 from avsent.cli.app import main
-from avsent.errors import DatasetError, MediaError
+from avsent.cli.options import label_scale
+from avsent.errors import DatasetError, MediaError, UsageError
 from avsent.labels import LabelScale, is_missing, label_set
 from avsent.model.checkpoint import load_config
 from avsent.training.data import open as opening
@@ -130,7 +131,7 @@ def test_numbers_that_are_hardly_sentiment(labels: str, kind: str, seen: str) ->
     texts = labels.split()
     doubt = label_set(texts, kind).doubt(texts)
     assert (seen in doubt) if seen else not doubt
-    assert not seen or "−3 … 3: change" in doubt or labels in ("0 1", "1 2 unsure")
+    assert not seen or "−3 to 3: change" in doubt or labels in ("0 1", "1 2 unsure")
     assert not seen or ("--label-range LOW HIGH" in doubt and "--label-map FILE" in doubt)
 
 
@@ -194,6 +195,12 @@ def test_label_map(name: str, text: str, tmp_path: Path) -> None:
 def test_label_maps_that_cannot_be_read(name: str, text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=message):
         read_label_map(write(tmp_path / name, text))
+
+
+def test_a_label_map_that_no_checkpoint_could_hold(tmp_path: Path) -> None:
+    rows = "".join(f"code {n},positive\n" for n in range(5000))
+    with pytest.raises(UsageError, match="a label map has over 50000 characters"):
+        label_scale(None, write(tmp_path / "map.csv", rows))
 
 
 def on_scale(corpus: Corpus, scale: LabelScale) -> Corpus:
@@ -328,6 +335,13 @@ def re_split(names: str) -> list[str]:
     """File names that end in .xyz, separated by blanks."""
     words = names.replace("a b", "a\0b").split(" ")
     return [word.replace("\0", " ") for word in words]
+
+
+def test_hostile_manifests_take_no_hours(tmp_path: Path) -> None:
+    deep = write(tmp_path / "deep.csv", f"video,label\n/{'a/' * 30_000}x.mp4,positive\n")
+    assert len(read_rows(deep)) == 1
+    wide = write(tmp_path / "wide.csv", "video,label" + "," * 500_000 + "\n" + "a,1\n" * 3000)
+    assert len(read_rows(wide)) == 3000
 
 
 def test_one_file_is_not_taken_for_two(tmp_path: Path) -> None:

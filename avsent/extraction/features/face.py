@@ -17,9 +17,9 @@ from avsent.extraction.faces.geometry import eye_centres
 JAW_POINTS = 17
 POINTS = 68 - JAW_POINTS
 MOUTH = slice(48 - JAW_POINTS, POINTS)
-STILL_MOVEMENT = 0.012
-"""Eye distances. Mouths in photos stray 0.010 from their mean shape, those of talkers 0.015 in any
-two seconds."""
+STILL_MOVEMENT, STILL_S, STILL_FRAMES = 0.012, 2.0, 5
+"""Eye distances, least time and frames. Mouths in photos stray 0.010 from their mean shape, those
+of talkers 0.015 in any two seconds, and in any five frames half a second apart."""
 PICTURE_PX = 48
 PICTURE_EVERY = 2
 """The pixel network sees every second frame. At 10 Hz that is five pictures a second; the network
@@ -49,6 +49,22 @@ class FaceFeatures:
     landmarks: NDArray[np.float32]
     pictures: NDArray[np.uint8] | None = None
     neutral: NDArray[np.float32] | None = None
+
+    def still(self) -> bool:
+        """Whether the mouth has not moved for long enough to be that of a frozen picture."""
+        times_s, movement = self.times_s, _mouth_movement(self.landmarks)
+        return _still(movement, times_s[-1] - times_s[0], len(times_s))
+
+
+def _mouth_movement(landmarks: NDArray[Any]) -> float:
+    """How far the points of the mouth stray from its mean shape in ``landmarks`` [T, 51, 2]."""
+    mouth = landmarks[:, MOUTH]
+    shape = mouth - mouth.mean(axis=1, keepdims=True)
+    return float(np.sqrt(shape.var(axis=0).sum(axis=-1).mean()))
+
+
+def _still(movement: float, seconds: float, frames: int) -> bool:
+    return movement < STILL_MOVEMENT and seconds >= STILL_S and frames >= STILL_FRAMES
 
 
 def face_features(
@@ -120,7 +136,7 @@ class NeutralFace:
 
     def settle(self) -> None:
         """Keep only the median of a track that has ended: hours of video have thousands."""
-        median, self._movement = self.median(), self._mouth_movement()
+        median, self._movement = self.median(), self._moved()
         self._kept = [] if median is None else [median]
 
     def median(self) -> NDArray[np.float32] | None:
@@ -129,14 +145,11 @@ class NeutralFace:
             return None
         return np.asarray(np.median(np.stack(self._kept), axis=0), dtype=np.float32)
 
-    def still(self, frames: float) -> bool:
-        """Whether the mouth has not moved in at least so many frames: a photo, a frozen picture."""
-        return self._count >= frames and self._mouth_movement() < STILL_MOVEMENT
+    def still(self, seconds: float) -> bool:
+        """As :meth:`FaceFeatures.still`, for all of a track that has lasted so long."""
+        return _still(self._moved(), seconds, self._count)
 
-    def _mouth_movement(self) -> float:
-        """How far the points of the mouth stray from its mean shape."""
+    def _moved(self) -> float:
         if self._movement is not None or not self._kept:
             return self._movement or 0.0
-        mouth = np.stack(self._kept)[:, MOUTH]
-        shape = mouth - mouth.mean(axis=1, keepdims=True)
-        return float(np.sqrt(shape.var(axis=0).sum(axis=-1).mean()))
+        return _mouth_movement(np.stack(self._kept))

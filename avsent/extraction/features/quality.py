@@ -92,10 +92,10 @@ def estimated_snr_db(samples: Samples) -> float:
 
 
 def clipped_share(samples: Samples) -> float:
-    """Share of ``samples`` [N] at the loudest level, 0 … 1."""
+    """Share of ``samples`` [N] at the loudest level, 0 … 1; an offset is no level."""
     if not samples.size:
         return 0.0
-    level = np.abs(samples)
+    level = np.abs(samples - (samples.min() + samples.max()) / 2)
     return float(np.mean(level >= CLIP_LEVEL * level.max())) if level.max() > 0 else 0.0
 
 

@@ -18,7 +18,7 @@ round times to milliseconds, codecs to their frame length."""
 CANCELLED, SOUND_AGAIN = 0.1, 0.6
 """Power of the channels' mean over that of the strongest: below the first, channels cancel or
 dilute each other, and the strongest is used until the second is reached. Equal channels have 1."""
-LEAST_POWER = 1e-7  # -70 dBFS: below, nothing is decided
+LEAST_POWER = 1e-10  # -100 dBFS: below, nothing is decided
 FADE_SAMPLES = SAMPLE_RATE_HZ // 50  # from one mix to the next, so that nothing clicks
 
 

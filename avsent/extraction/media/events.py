@@ -5,6 +5,7 @@ All times are presentation times in seconds.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ MAX_SILENCE_S, SILENCE_SHARE = 3600.0, 9.0
 sound that there is (some codecs leave silence out). A small file must not become days of sound."""
 
 MAX_STEP_BACK_S = 10.0  # a stream that falls back further than this has restarted its clock
+PIECE_STEP_BACK_S = 1.0  # the same for packets, whose decoding times never fall
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,36 @@ class DamageLog:
     def recovered(self) -> None:
         """Something decoded: the next failure begins a new run."""
         self._in_run = False
+
+
+class JoinedPieces:
+    """Puts the pieces of a file that was joined byte by byte one behind the other: the clock of
+    each starts again. All streams move together, so that picture and sound stay in step."""
+
+    def __init__(self) -> None:
+        # The latest shift, and the one before: packets of the old piece may come late, and a single
+        # wrong time is no new piece.
+        self._shifts_s = (0.0, 0.0)
+        self._last_s: dict[Any, float] = {}  # decoding time of each stream's last packet
+
+    def move(self, packet: Any, end_s: float) -> bool:
+        """Move the times of ``packet``; whether a piece begins with it, put at ``end_s``."""
+        if packet.dts is None or packet.is_discard:
+            return False
+        raw_s = seconds(packet.dts, packet.time_base)
+        last_s = self._last_s.get(packet.stream, raw_s + self._shifts_s[0])
+        near = (s for s in self._shifts_s if abs(raw_s + s - last_s) <= PIECE_STEP_BACK_S)
+        shift_s = next(near, self._shifts_s[0])
+        begins = raw_s + shift_s < last_s - PIECE_STEP_BACK_S
+        if begins:
+            shift_s = end_s - raw_s
+            self._shifts_s = (shift_s, self._shifts_s[0])
+        self._last_s[packet.stream] = raw_s + shift_s
+        if shift_s:
+            ticks = round(shift_s / packet.time_base)
+            packet.dts += ticks
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+        return begins
 
 
 class StreamClock:

@@ -269,6 +269,16 @@ def _continues_a_stream(path: Path, names: set[str]) -> bool:
         return bool(names & _STREAMED_FORMATS) or b"mvex" in file.read(_MOVIE_HEADER_BYTES)
 
 
+def _open_ended(media: OpenMedia) -> bool:
+    """Whether a WAV states no length, or 2 GB and more, as one written to a pipe. FFmpeg marks its
+    last packet as corrupt."""
+    if media.container.format.name != "wav":
+        return False
+    with media.path.open("rb") as file:
+        _, _, after = file.read(_MOVIE_HEADER_BYTES).partition(b"data")
+    return not 0 < int.from_bytes(after[:4], "little") < 0x7FFFF000
+
+
 def _duration_s(container: InputContainer, timed: list[Any]) -> float | None:
     ends = [container.duration / _AV_TIME_BASE_HZ] if container.duration else []
     if not ends or ends[0] < 0:
@@ -297,6 +307,8 @@ _CUT_OFF_S = 1.0
 _CUT_OFF_SHARE = 0.02
 # A stated duration this close to what was read is kept: containers and codecs round.
 _SAME_LENGTH_S = 0.1
+_UNREAD_SHARE = 0.1  # of a file behind its last packet: more than an index
+_NEW_PIECE = "the clock starts again, as in joined files: what follows is put behind"
 # Formats in which the end can be read without all that comes before.
 _SEEKABLE_FORMATS = {"mov", "matroska", "avi", "wav", "flac", "ogg"}
 # Most that waits in `prefetch`: pictures larger than 4K would fill the memory.
@@ -340,6 +352,7 @@ class MediaReader:
         # Where the last packet so far ends, and how long those of each stream last together.
         self._packets_s = 0.0
         self._lengths_s: defaultdict[Any, float] = defaultdict(float)
+        self._read_bytes = 0  # where in the file the last packet so far ends
         self._picture: PictureTrack | None = None
         self._sound: SoundSink | None = None
         if media.video is not None:
@@ -457,12 +470,19 @@ class MediaReader:
         if short_s > max(_CUT_OFF_S, _CUT_OFF_SHARE * stated_s):
             reason = f"the file breaks off {short_s:.1f} s before its stated end"
             yield from log.failed(self.end_s, reason)
+        names, size = set(self.media.container.format.name.split(",")), self.media.container.size
+        if names & _STREAMED_FORMATS and 0 < self._read_bytes < (1 - _UNREAD_SHARE) * size:
+            reason = f"the last {1 - self._read_bytes / size:.0%} of the file is not read"
+            yield from log.failed(
+                self.end_s, f"{reason}, as in joined files; join them with FFmpeg"
+            )
 
     def _packets(self, log: DamageLog) -> Iterator[Any]:
         """Packets of the chosen streams, and Damage where the container cannot be read."""
         streams: list[Any] = [] if self._picture is None else [self.media.video]
         mixed = isinstance(self._sound, MixedSound)
         streams += self.media.sounds if mixed else self.media.sounds[:1]
+        pieces, open_ended = events.JoinedPieces(), _open_ended(self.media)
         failures = 0
         while failures < _MAX_READ_FAILURES:
             try:
@@ -471,8 +491,13 @@ class MediaReader:
                     if packet.size:
                         failures = 0
                         log.recovered()
+                        so_far_s = max(self._packets_s, self.end_s)
+                        if pieces.move(packet, so_far_s + self.media.origin_s):
+                            yield from log.failed(so_far_s, _NEW_PIECE)
+                        packet.is_corrupt = packet.is_corrupt and not open_ended
                         length_s = events.seconds(packet.duration or 0, packet.time_base)
                         self._lengths_s[packet.stream] += length_s
+                        self._read_bytes = max(self._read_bytes, (packet.pos or 0) + packet.size)
                         if packet.pts is not None:
                             start_s = events.seconds(packet.pts, packet.time_base)
                             end_s = start_s + length_s - self.media.origin_s

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from avsent.errors import MediaError
-from avsent.extraction.media.audio import SoundTrack
+from avsent.extraction.media.audio import Downmix, SoundTrack
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Samples, Sound
 from avsent.text import counted, printable, quoted
 
@@ -56,14 +56,17 @@ def names(tracks: Sequence[Any], numbers: Iterable[int]) -> str:
 
 
 class MixedSound:
-    """The sum of several sound tracks; as :class:`SoundTrack`, for packets of all ``streams``."""
+    """The mix of several sound tracks, made as that of channels (:class:`Downmix`); as
+    :class:`SoundTrack`, for packets of all ``streams``."""
 
     def __init__(self, streams: Iterable[Any], origin_s: float) -> None:
         self._tracks = {s.index: SoundTrack(s, origin_s) for s in streams}
-        # Ends of the tracks, and where the sum begins, in samples from time 0.
+        self._places = {index: place for place, index in enumerate(self._tracks)}
+        # Ends of the tracks, and where what is held begins, in samples from time 0.
         self._ends = dict.fromkeys(self._tracks, 0)
         self._begin: int | None = None
-        self._sum: Samples = np.zeros(0, np.float32)
+        self._held: Samples = np.zeros((len(self._tracks), 0), np.float32)
+        self._mix = Downmix()
 
     @property
     def position_s(self) -> float | None:
@@ -92,11 +95,11 @@ class MixedSound:
             samples = event.samples[max(0, self._begin - start) :]
             self._ends[index] = start + event.samples.size
             end = self._ends[index] - self._begin
-            self._sum = np.pad(self._sum, (0, max(0, end - self._sum.size)))
-            self._sum[end - samples.size : end] += samples
+            self._held = np.pad(self._held, ((0, 0), (0, max(0, end - self._held.shape[1]))))
+            self._held[self._places[index], end - samples.size : end] = samples
 
     def _give(self, end: int) -> Iterator[Sound]:
         while self._begin is not None and self._begin < end:
             count = min(end - self._begin, SAMPLE_RATE_HZ)
-            yield Sound(self._begin / SAMPLE_RATE_HZ, self._sum[:count])
-            self._sum, self._begin = self._sum[count:], self._begin + count
+            yield Sound(self._begin / SAMPLE_RATE_HZ, self._mix(self._held[:, :count]))
+            self._held, self._begin = self._held[:, count:], self._begin + count

@@ -35,6 +35,7 @@ TABLES = (".csv", ".tsv", ".txt")
 TIERED = (".eaf", ".textgrid")
 FORMATS = (".srt", ".vtt", *TABLES, ".eaf", ".TextGrid")
 
+MAX_COLUMNS = 1000  # names of columns that are looked at
 LONG_S = 60.0
 """Whole numbers so far apart are milliseconds, as Whisper writes them, not seconds."""
 _UNIT = r"( ?time)?( (in )?(?P<unit>s|secs?|seconds|ms|msec|millis(econds)?|ss msec|hh mm ss ms))?"
@@ -114,7 +115,8 @@ def _text_of(path: Path, warnings: list[str]) -> str:
     what = f"a file of utterances ({known})"
     text = read_text(path, BoundariesError, max_bytes=MAX_FILE_BYTES, what=what, warnings=warnings)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r'\A(sep=.*|("#.*\n)+)', "", text)  # what Excel and ELAN write above a table
+    # What Excel and ELAN write above a table.
+    return re.sub(r'\A("?sep=."?\n|("#.*\n)+)', "\n", text)
 
 
 def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
@@ -124,7 +126,7 @@ def _segments(cues: Iterable[Cue], warnings: list[str]) -> Iterator[Segment]:
             fail(where, "a time is negative; times count from the video's beginning")
         if end_s < start_s:
             fail(where, f"the end, {end_s:g} s, is before the start, {start_s:g} s; correct it")
-        if end_s - start_s > MAX_GIVEN_S:
+        if not end_s - start_s <= MAX_GIVEN_S:  # nor where both are endless
             longer = f"the utterance at {start_s:.2f} s is longer than {MAX_GIVEN_S:.0f} s"
             fail(where, f"{longer}; split it")
         if round(end_s - start_s, 6) < SHORTEST_S:
@@ -149,7 +151,8 @@ def _read_table(
         rows = ((n, _first_cells(one, separator)) for n, one in lines.items())
     line, header = next(rows, (1, ["start_s", "end_s"]))
     columns = _columns(header)
-    if separator == "\t" and header[1:] and None not in map(number, header[:2]):
+    numbers = [number(cell.replace(",", ".")) for cell in header[:2]]
+    if separator == "\t" and header[1:] and None not in numbers:
         # Labels of Audacity: start, end, text, and now and then a line of frequencies.
         rows = itertools.chain([(line, header)], (one for one in rows if one[1][:1] != ["\\"]))
         columns = _columns(header := ["start", "end", "text"])
@@ -167,7 +170,7 @@ def _read_table(
         if any(cells[len(header) :]):
             what = f"{len(cells)} cells under {len(header)} names"
             fail(where, f"{what}; put a cell that holds the separator “{separator}” in quotes")
-        cells += [""] * (len(header) - len(cells))
+        cells += [""] * (MAX_COLUMNS - len(cells))
         given = {k: cells[columns[k].place] for k in ("start", "end", "duration") if k in columns}
         if all(map(is_missing, given.values())):
             timeless.append(line)
@@ -190,7 +193,8 @@ def _read_table(
     if video is not None and "video" in columns and not any(own := _those_of(video, of["video"])):
         listed = ", ".join(map(quoted, sorted(set(of["video"]))[:3]))
         column = columns["video"].name
-        fail(name, f"no row is for {printable(video.name)}; its column {column} has {listed}")
+        what = f"no row is for {printable(video.name)}; its column {column} has {listed}"
+        fail(name, f"{what}; correct it, or remove the column")
     tiers = defaultdict(list)
     for cue, tier in itertools.compress(zip(cues, of["tier"], strict=True), own):
         tiers[tier].append(cue)
@@ -213,7 +217,7 @@ def _first_cells(text: str, separator: str) -> list[str]:
 def _columns(header: Sequence[str]) -> dict[str, _Column]:
     """The first column of each kind."""
     found: dict[str, _Column] = {}
-    for place, cell in enumerate(header):
+    for place, cell in enumerate(header[:MAX_COLUMNS]):
         words = re.sub(r"[\W_]+", " ", cell.lower()).strip()
         for kind, pattern in _COLUMNS.items():
             if match := pattern.fullmatch(words):

@@ -13,6 +13,7 @@ ROLLING_S = 0.05
 """A cue that begins so soon after the one before may repeat lines of it."""
 SHORTEST_S = 0.04
 """Shorter cues are no utterances: automatic captions have cues of 10 ms between their lines."""
+MAX_LINES = 9  # of a caption that rolls
 
 _ARROW = "-->"
 _VTT_BLOCK = re.compile(r"(NOTE|STYLE|REGION|WEBVTT)([ \t]|$)")  # blocks that are not cues
@@ -46,7 +47,8 @@ def read_cues(text: str, name: str, *, vtt: bool) -> list[Cue]:
     shown_s = float("-inf")
     for cue, lines in _cues(text, name, vtt):
         rolls = bool(found and shown) and -0.001 < cue.start_s - shown_s <= ROLLING_S
-        again = range(min(len(shown), len(lines)) + 1) if rolls else (0,)
+        rolls = rolls and cue.start_s <= cue.end_s
+        again = range(min(len(shown), len(lines), MAX_LINES) + 1) if rolls else (0,)
         kept = max(n for n in again if lines[:n] == shown[len(shown) - n :])
         grows = (
             rolls and lines[:-1] == shown[:-1] and " ".join(lines).startswith(" ".join(shown) + " ")
@@ -57,7 +59,10 @@ def read_cues(text: str, name: str, *, vtt: bool) -> list[Cue]:
         elif not kept or kept < len(lines):
             found.append(cue._replace(text=" ".join(lines[kept:])))
         elif cue.end_s - cue.start_s >= SHORTEST_S:
-            found[-1] = found[-1]._replace(end_s=cue.end_s)
+            if lines == shown and found[-1].end_s == shown_s:  # nothing rolls: each has this text
+                found.append(cue._replace(text=" ".join(lines)))
+            else:
+                found[-1] = found[-1]._replace(end_s=cue.end_s)
         shown, shown_s = lines, cue.end_s
     return found
 

@@ -18,6 +18,8 @@ _SILENCE = frozenset({"", "#", "sil", "sp", "<sil>", "<p:>", "silent", "silence"
 """What aligners write where nobody speaks."""
 _PRAAT_TOKEN = re.compile(r'!.*|"[^"]*(?:""[^"]*)*"|\S+')  # a comment, a text, anything else
 
+MAX_DEPTH = 20  # of tiers below tiers; references of broken files form circles
+
 _T = TypeVar("_T")
 
 
@@ -51,9 +53,9 @@ def read_eaf(text: str, name: str, tier: str | None, video: str, warnings: list[
         tiers = {one: notes for one, notes in tiers.items() if one not in below}
     spans = []
     for note in choose(tiers, name, tier):
-        timed, steps = note, 0
-        while (parent := by_id.get(timed.get("ANNOTATION_REF"))) is not None and steps < len(by_id):
-            timed, steps = parent, steps + 1  # no more: references may form a circle
+        timed = note
+        for _ in range(MAX_DEPTH):
+            timed = by_id.get(timed.get("ANNOTATION_REF", ""), timed)
         spans.append((note, [timed.get(f"TIME_SLOT_REF{n}", "") for n in (1, 2)]))
     used = list(dict.fromkeys(slot for _, both in spans for slot in both))
     times = [number(slots.get(slot) or "") for slot in used]

@@ -20,7 +20,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from avsent.training.data.corpus import SPLITS, Row
 MANIFEST_NAME = "manifest.csv"
 MAX_FILE_BYTES = 64 * 1024**2  # a row has about 0.2 kB
 MAX_ROWS = 300_000
+MAX_PARTS = 100  # folders of a path
 COLUMNS = ("video", "start_s", "end_s", "speaker", "split", *LABEL_COLUMNS, "text", "context")
 
 _EXAMPLE = "video,start_s,end_s,speaker,split,label"
@@ -181,8 +181,8 @@ def read_table(
             )
         if len(found) == MAX_ROWS:
             raise DatasetError(f"{name}:{line}: more than {MAX_ROWS} rows; cut the file up")
-        padded = zip_longest(columns, cells[: len(columns)], fillvalue="")
-        row = {column: cell for column, cell in padded if column in kept}
+        pairs = zip(columns, cells, strict=False)
+        row = dict.fromkeys(kept, "") | {column: cell for column, cell in pairs if column in kept}
         found.append(TableRow(row, f"{path.name}:{line}", f"{name}:{line}"))
     if not found:
         raise DatasetError(f"{name}: no rows below the heading; add one for each utterance")
@@ -321,7 +321,7 @@ def _located(rows: list[Row], folder: Path, on_warning: Callable[[str], None]) -
         parts = re.split(r"[/\\]", text.lstrip("/\\"))
         # Of a whole path from another machine, the longest end that is below the folder.
         starts = len(parts) if not inside or re.match(r"[a-zA-Z]:|\\", text) else 1
-        for start in range(starts if ".." not in parts else 0):
+        for start in range(starts if ".." not in parts and len(parts) <= MAX_PARTS else 0):
             found = [folder]
             for part in parts[start:]:
                 exact = [path / part for path in found if os.path.lexists(path / part)]
