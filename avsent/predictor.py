@@ -28,6 +28,7 @@ from avsent.model.networks.adaptation import MIN_UTTERANCES
 from avsent.options import Adapt, PredictOptions
 from avsent.progress import ProgressHook, ignore_progress
 from avsent.result.record import ModelInfo, Result, Track
+from avsent.text import counted
 
 _TOO_FEW = {
     Adapt.speaker: f"no track has {MIN_UTTERANCES} utterances or more: not adapted",
@@ -70,7 +71,7 @@ def assemble(
         end_s, count = facts.duration_s, len(items)
         items = [_cut(item, end_s) for item in items if item.segment.start_s < end_s]
         if beyond := count - len(items):
-            left_out = f"{beyond} given utterances lie beyond its end and are left out"
+            left_out = f"{counted(beyond, 'given utterance')} beyond its end left out"
             warnings = (*warnings, left_out)
     return Analysis(
         source=facts.source,

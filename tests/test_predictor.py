@@ -286,7 +286,7 @@ def test_given_utterances_that_overlap_or_lie_beyond(decider: Decider, tmp_path:
     times = [(one.start_s, one.end_s) for one in result.utterances]
     assert times == [(0.5, 9.0), (1.0, 4.0), (15.0, facts.duration_s)]
     assert facts.warnings == ()
-    assert result.warnings == ("1 given utterances lie beyond its end and are left out",)
+    assert result.warnings == ("1 given utterance beyond its end left out",)
 
 
 def test_provisional_utterances_count_only_in_a_silent_file(decider: Decider) -> None:

@@ -40,6 +40,7 @@ class BatchConfig:
     proxy: bool | None = None
     tracks: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     utterances_sha256: str | None = None
+    tier: str | None = None
 
     def digest(self) -> str:
         """The SHA-256 of the configuration, as hex."""
@@ -89,6 +90,7 @@ def config_of(work: Work) -> BatchConfig:
         proxy=options.proxy,
         tracks=options.asked_tracks,
         utterances_sha256=_sha256_of("utterances", options.utterances),
+        tier=options.tier,
     )
 
 

@@ -74,6 +74,7 @@ def batch(
         min=0.0,
     ),
     utterances: Path | None = options.UTTERANCES,
+    tier: str | None = options.TIER,
     face: FaceChoice = options.FACE,
     adapt: Adapt = options.ADAPT,
     audio_track: str | None = options.AUDIO_TRACK,
@@ -110,7 +111,7 @@ def batch(
     if engine is EngineName.ray and device.startswith("cuda:"):
         raise UsageError("on a Ray cluster Ray hands out the GPUs: give --device cuda, or cpu")
     options.check_option_file("--landmarks", landmarks)
-    options.check_utterances(utterances, None, several=True)
+    options.check_utterances(utterances, tier, several=True)
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.batch import run
@@ -118,6 +119,7 @@ def batch(
 
     predict_options = PredictOptions(
         utterances=utterances,
+        tier=tier,
         face=face,
         audio_track=audio_track,
         video_track=video_track,

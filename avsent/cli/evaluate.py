@@ -12,6 +12,7 @@ from avsent import files, machine
 from avsent.cli import options, outcome
 from avsent.cli.data import open_data
 from avsent.cli.options import option
+from avsent.text import counted
 
 if TYPE_CHECKING:
     from avsent.training import evaluation
@@ -81,7 +82,7 @@ def evaluate(
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if evaluated.left_out and not quiet:
         outcome.warn(
-            f"{evaluated.left_out} utterances without a label, or without voice and face left out"
+            f"{counted(evaluated.left_out, 'utterance')} left out: no label, or no voice and face"
         )
     if output is not None:
         with files.atomic_text(output) as file:

@@ -32,7 +32,7 @@ import numpy as np
 
 from avsent.errors import InputError, OutputError, UsageError
 from avsent.files import TEMPORARY, atomic_text
-from avsent.labels import LabelSet
+from avsent.labels import LabelScale, LabelSet
 from avsent.model.folders import RUN_FORMAT
 from avsent.schema import read_object
 from avsent.training.metrics import TITLES, figure_text
@@ -257,6 +257,8 @@ def write_run_card(
         + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
         for part, sizes in summary["parts"].items()
     )
+    stated = data["label_scale"]
+    scale = f"\n- Labels were read by {LabelScale(**stated)}." if stated else ""
     card = f"""# {name}: {" and ".join(settings["target"])}, {classes}
 
 Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]}).
@@ -265,7 +267,7 @@ Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]
 - {data["name"]}: {data["utterances"]} utterances, SHA-256 {data["sha256"][:16]}…, licence:
   {data["licence"] or "not stated; whoever passes this model on must look it up"}.
 {_teacher(settings["transfer"], data)}
-- No part shares a {settings["split"]["by"]} with another: {parts}.
+- No part shares a {settings["split"]["by"]} with another: {parts}.{scale}
 
 ## Measured
 Seeds {seeds}; here is seed {summary["best_seed"]}. Epoch and seed were chosen

@@ -331,7 +331,7 @@ def test_links(library: Path, tmp_path: Path, out: Path) -> None:
     assert found.files[1].size == 5
     assert (found.left_out.links_out, found.left_out.links_broken) == (3, 3)
     assert found.left_out.warnings() == [
-        "3 links lead out of the folder: give --follow-links, or the folder they lead to",
+        "3 links lead out of the folder: give --follow-links, or the folder with the files",
         "3 links lead to no file: fetch the files, or remove the links",
     ]
     # The folder itself may be a link.

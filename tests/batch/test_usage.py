@@ -194,7 +194,7 @@ def test_a_folder_of_nothing_but_links(folder: Path, capsys: pytest.CaptureFixtu
     assert main(["batch", "sub/links", "-o", "out"]) == 3
     assert capsys.readouterr().err == (
         "avsent: error: sub/links: no media files in it; 2 links lead out of the folder: give "
-        "--follow-links, or the folder they lead to\n"
+        "--follow-links, or the folder with the files\n"
     )
     assert len(find_media(links, folder / "out", follow_links=True).files) == 2
 

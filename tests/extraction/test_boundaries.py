@@ -378,6 +378,13 @@ def test_equal_cues_stay_apart(tmp_path: Path) -> None:
     assert segments_of(path) == [Segment(0, 9, "x"), Segment(9, 18, "x"), Segment(18, 27, "x")]
 
 
+def test_words_that_are_marked_one_by_one_are_one_utterance(tmp_path: Path) -> None:
+    """Whisper with --highlight_words."""
+    marked = [(0, 400, "<u>good</u> morning"), (400, 600, "good <u>morning</u>"), (1000, 900, "x")]
+    found = segments_of(write(tmp_path, "a.srt", as_srt(marked)))
+    assert found == [Segment(0, 1, "good morning"), Segment(1, 1.9, "x")]
+
+
 def test_a_growing_cue_that_ends_before_it_begins(tmp_path: Path) -> None:
     text = "00:00.000 --> 00:02.000\na\n\n00:02.000 --> 00:01.000\na b\n"
     with pytest.raises(BoundariesError, match="the end, 1 s, is before the start, 2 s"):

@@ -289,9 +289,7 @@ def test_json_confusion_and_words(
     assert found["draws"] == 100
     assert sum(map(sum, found["confusion"])) == found["count"]
     assert "<svg" in picture.read_text()
-    assert (
-        err == "avsent: warning: 1 utterances without a label, or without voice and face left out\n"
-    )
+    assert err == "avsent: warning: 1 utterance left out: no label, or no voice and face\n"
     assert main([*command, "--quiet"]) == 0
     stdout, err = capsys.readouterr()
     assert err == ""

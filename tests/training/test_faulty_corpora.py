@@ -222,6 +222,8 @@ def test_the_model_keeps_the_scale(tmp_path: Path, capsys: pytest.CaptureFixture
     run_small(tmp_path / "run", coded, settings)
     run_small(tmp_path / "plain", corpus, settings)
     assert read(tmp_path / "run/config.json")["data"]["label_scale"]["high"] == 5
+    card = (tmp_path / "run/checkpoint/CARD.md").read_text("utf-8")
+    assert "Labels were read by --label-range 1 5." in card
     assert load_config(tmp_path / "run/checkpoint").label_scale == CODES
     assert load_config(tmp_path / "plain/checkpoint").label_scale is None
     write_features(tmp_path / "stated.npz", coded)

@@ -43,9 +43,11 @@ def read_cues(text: str, name: str, *, vtt: bool) -> list[Cue]:
     for a time that is none.
     """
     found: list[Cue] = []
-    shown: list[str] = []  # lines of the cue before
-    shown_s = float("-inf")
-    for cue, lines in _cues(text, name, vtt):
+    # Lines of the cue before, the same with markup, and the cue's end.
+    shown: list[str] = []
+    shown_raw, shown_s = "", float("-inf")
+    for cue, raw in _cues(text, name, vtt):
+        lines = _plain(raw, vtt)
         rolls = bool(found and shown) and -0.001 < cue.start_s - shown_s <= ROLLING_S
         rolls = rolls and cue.start_s <= cue.end_s
         again = range(min(len(shown), len(lines), MAX_LINES) + 1) if rolls else (0,)
@@ -59,16 +61,17 @@ def read_cues(text: str, name: str, *, vtt: bool) -> list[Cue]:
         elif not kept or kept < len(lines):
             found.append(cue._replace(text=" ".join(lines[kept:])))
         elif cue.end_s - cue.start_s >= SHORTEST_S:
-            if lines == shown and found[-1].end_s == shown_s:  # nothing rolls: each has this text
+            # The same words again, with another one of them marked: still one utterance.
+            if (raw, shown_s) == (shown_raw, found[-1].end_s):
                 found.append(cue._replace(text=" ".join(lines)))
             else:
                 found[-1] = found[-1]._replace(end_s=cue.end_s)
-        shown, shown_s = lines, cue.end_s
+        shown, shown_raw, shown_s = lines, raw, cue.end_s
     return found
 
 
-def _cues(text: str, name: str, vtt: bool) -> Iterator[tuple[Cue, list[str]]]:
-    """Each cue without its text, and the lines of this."""
+def _cues(text: str, name: str, vtt: bool) -> Iterator[tuple[Cue, str]]:
+    """Each cue without its text, and this as it stands in the file."""
     cue: Cue | None = None
     words: list[str] = []
     skipping = False
@@ -81,7 +84,7 @@ def _cues(text: str, name: str, vtt: bool) -> Iterator[tuple[Cue, list[str]]]:
             skipping = block[1] != "WEBVTT"
         elif _ARROW in line:
             if cue is not None:
-                yield cue, _plain(words if vtt else _unnumbered(words), vtt)
+                yield cue, _joined(words, vtt)
             start, _, rest = line.partition(_ARROW)
             end = (rest.split(maxsplit=1) or [""])[0]  # cue settings may follow
             where, words = f"{name}:{line_number}", []
@@ -89,13 +92,17 @@ def _cues(text: str, name: str, vtt: bool) -> Iterator[tuple[Cue, list[str]]]:
         elif vtt and _ends(line, lines[line_number : line_number + 2]):
             # The name of the next cue or a comment follows.
             if cue is not None:
-                yield cue, _plain(words, vtt)
-            cue = None
+                yield cue, _joined(words, vtt)
+            cue, words = None, []
         elif cue is not None:
             words.append(line)
     if cue is not None:
         words.append("")  # a number in the last line is not that of a next cue
-        yield cue, _plain(words if vtt else _unnumbered(words), vtt)
+        yield cue, _joined(words, vtt)
+
+
+def _joined(lines: list[str], vtt: bool) -> str:
+    return "\n".join(lines if vtt else _unnumbered(lines)).strip()
 
 
 def _ends(line: str, following: Iterable[str]) -> bool:
@@ -117,9 +124,9 @@ def _unnumbered(lines: list[str]) -> list[str]:
     return lines
 
 
-def _plain(lines: list[str], vtt: bool) -> list[str]:
+def _plain(text: str, vtt: bool) -> list[str]:
     """The lines that hold words, without markup."""
-    text = _TAG.sub("", "\n".join(lines))
+    text = _TAG.sub("", text)
     if vtt:
         with suppress(ValueError):  # a character reference of thousands of digits
             text = html.unescape(text)
