@@ -1,4 +1,5 @@
-"""Folders like those of published corpora, made from the real clips."""
+"""Published corpora, which not everyone has beside the checkout, and folders like theirs, made from
+the real clips."""
 
 from __future__ import annotations
 
@@ -8,6 +9,19 @@ from pathlib import Path
 
 import pytest
 from conftest import SHARED
+
+MOSI = SHARED / "data" / "mosi" / "mosi_utterance.npz"
+RAVDESS = SHARED / "data" / "ravdess"
+MELD = SHARED / "data" / "text"
+
+
+def needs(path: Path) -> pytest.MarkDecorator:
+    """For tests that are skipped where ``path`` is not there."""
+    inside = path.relative_to(SHARED).as_posix()
+    return pytest.mark.skipif(not path.exists(), reason=f"no ../shared/{inside}")
+
+
+needs_mosi, needs_ravdess, needs_meld = needs(MOSI), needs(RAVDESS), needs(MELD)
 
 MELD_CSVS = {split: f"{split}_sent_emo.csv" for split in ("train", "dev", "test")}
 MELD_FOLDERS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from published import RAVDESS, needs_ravdess
+from corpora import RAVDESS, needs_ravdess
 
 from avsent.errors import DatasetError
 from avsent.extraction.extractor import FeatureConfig

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HANG_S, hear_ctrl_c, run_avsent
-from published import MOSI, needs_mosi
+from corpora import MOSI, needs_mosi
 
 from avsent.errors import DatasetError, OutputError, UsageError
 from avsent.extraction.extractor import Extraction, FeatureConfig

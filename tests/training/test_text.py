@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora import MELD, MOSI, needs_meld, needs_mosi
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import MELD, MOSI, needs_meld, needs_mosi
 
 from avsent.errors import DatasetError, UsageError
 from avsent.training.data.open import open_corpus
