@@ -79,8 +79,7 @@ def read_boundaries(
     name, suffix = printable(path), path.suffix.lower()
     warnings: list[str] = []
     text = _text_of(path, warnings)
-    names = _columns(_first_cells(text, _separator(text)))
-    if tier is not None and suffix not in TIERED and "tier" not in names:
+    if tier is not None and suffix not in TIERED and "tier" not in _columns(_header(text)):
         fail(name, "has no tiers; leave --tier out")
     if suffix == ".eaf":
         cues = read_eaf(text, name, tier, "" if video is None else video.name, warnings)
@@ -103,8 +102,7 @@ def names_videos(path: Path) -> bool:
     """Whether the file is a table that says which rows are those of which video."""
     if path.suffix.lower() not in TABLES:
         return False
-    text = _text_of(path, [])
-    return "video" in _columns(_first_cells(text, _separator(text)))
+    return "video" in _columns(_header(_text_of(path, [])))
 
 
 def _text_of(path: Path, warnings: list[str]) -> str:
@@ -170,7 +168,7 @@ def _read_table(
         if any(cells[len(header) :]):
             what = f"{len(cells)} cells under {len(header)} names"
             fail(where, f"{what}; put a cell that holds the separator “{separator}” in quotes")
-        cells += [""] * (MAX_COLUMNS - len(cells))
+        cells += [""] * (min(len(header), MAX_COLUMNS) - len(cells))
         given = {k: cells[columns[k].place] for k in ("start", "end", "duration") if k in columns}
         if all(map(is_missing, given.values())):
             timeless.append(line)
@@ -204,6 +202,10 @@ def _read_table(
 def _separator(text: str) -> str:
     """What separates the cells: that by which most names of columns are known."""
     return max("\t;,", key=lambda separator: len(_columns(_first_cells(text, separator))))
+
+
+def _header(text: str) -> list[str]:
+    return _first_cells(text, _separator(text))
 
 
 def _first_cells(text: str, separator: str) -> list[str]:

@@ -26,9 +26,9 @@ _T = TypeVar("_T")
 def read_eaf(text: str, name: str, tier: str | None, video: str, warnings: list[str]) -> list[Cue]:
     """The annotations of a tier of an ELAN file, in seconds of the media file named ``video``.
 
-    What refers to another annotation has its times; what has the same times is one cue; times that
-    lack are set evenly between those beside them. ``tier``: its name, None for the only one with
-    annotations (not counting those below others). Raises ``BoundariesError``.
+    An annotation that refers to another one has the times of that; annotations with the same times
+    are one cue; missing times are set evenly between those beside them. ``tier``: its name, None
+    for the only one with annotations, not counting those below others. Raises ``BoundariesError``.
     """
     if "<!DOCTYPE" in text:  # it could define entities without end
         fail(name, "has a DOCTYPE, which no ELAN file has; save it with ELAN")
