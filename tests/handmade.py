@@ -108,6 +108,7 @@ def utterance_results(draw: st.DrawFn, index: int = 0) -> UtteranceResult:
         ),
         warnings=tuple(draw(st.lists(st.text(), max_size=2))),
         text=draw(st.none() | st.text()),
+        unsure=draw(st.none() | st.text(min_size=1)),
     )
 
 

@@ -28,7 +28,7 @@ from avsent.labels import (
     valence_of,
 )
 from avsent.model.checkpoint import Calibration
-from avsent.model.decision import HALF_STEP, probabilities_of
+from avsent.model.decision import HALF_STEP, near_even, probabilities_of
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     ContextConfig,
@@ -335,3 +335,14 @@ def test_temperature_and_prior() -> None:
     logits = torch.tensor([[2.0, 0.0]])
     (row,) = probabilities_of(logits, Calibration(2.0, (0.0, 1.0)), real=False)
     assert row == pytest.approx([0.5, 0.5])
+
+
+def test_near_even_by_hand() -> None:
+    rows = np.array([[0.41, 0.38, 0.21], [0.21, 0.3, 0.49], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    assert near_even(rows, Calibration()).tolist() == [True, False, True, False]
+    assert near_even(rows, Calibration(unsure_margin=0.02)).tolist() == [False, False, True, False]
+    assert near_even(rows, Calibration(unsure_margin=0.2)).tolist() == [True, True, True, False]
+    assert not near_even(rows, Calibration(unsure_margin=0.0)).any()
+    # Of a number, 0.40: Φ(−0.1) = 0.460 above, 0.356 between, a lead of 0.105; 0.35: 0.440 − 0.362.
+    numbers = probabilities_of(torch.tensor([[0.4], [0.35]]), Calibration(), real=True)
+    assert near_even(numbers, Calibration()).tolist() == [False, True]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FOLDER_NAME = ".avsent"
 FILE_NAME = "journal.db"
-VERSION = 1
+VERSION = 2
 _APPLICATION = 0x6176736E  # "avsn": tells file(1), and us, what it is
 _BUSY_S = 30.0
 _JSON = json.JSONDecoder()

@@ -22,7 +22,15 @@ from avsent.batch.journal import FOLDER_NAME, FileState, Journal, JournalEntry
 from avsent.batch.plan import BatchConfig, json_sha256
 from avsent.errors import OutputError
 from avsent.files import atomic_path, atomic_text, prepare_folder
-from avsent.result.record import DECIMALS, FIRST_COLUMNS, Cell, Result, column_names, valid_cell
+from avsent.result.record import (
+    DECIMALS,
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    Cell,
+    Result,
+    column_names,
+    valid_cell,
+)
 from avsent.result.writers import Format, make_writer
 from avsent.result.writers.data import cell_text
 
@@ -34,8 +42,9 @@ GROUP_ROWS = 50_000  # rows of Parquet written at once: memory does not grow wit
 _TABLES_KEY = "tables"
 _SENTIMENT = FIRST_COLUMNS.index("sentiment")
 _SCORE = FIRST_COLUMNS.index("score")
+_UNSURE = LAST_COLUMNS.index("unsure") - len(LAST_COLUMNS)
 _TYPES = {
-    **dict.fromkeys(("source", "sentiment", "text", "warnings"), "string"),
+    **dict.fromkeys(("source", "sentiment", "text", "warnings", "unsure"), "string"),
     **dict.fromkeys(("index", "track"), "int32"),
     **dict.fromkeys(("audio_effective", "face_effective"), "bool"),
 }
@@ -83,7 +92,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
     journal.keep_fact(_TABLES_KEY, None)  # the files change from here on
     labels = results.config.model.labels
     sentiments: Counter[str] = Counter()
-    score_sum = 0.0
+    score_sum, unsure = 0.0, 0
     with atomic_text(out / CSV_NAME, workshop) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(column_names(labels))
@@ -91,6 +100,7 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
             sentiments[str(row[_SENTIMENT])] += 1
             score = row[_SCORE]
             score_sum += score if isinstance(score, float | int) else 0.0
+            unsure += bool(row[_UNSURE])
             table.writerow([cell_text(cell) for cell in row])
     if parquet:
         write_parquet(out / PARQUET_NAME, workshop, labels, _rows(journal, results.done))
@@ -98,7 +108,8 @@ def write_tables(out: Path, workshop: Path, journal: Journal, results: BatchResu
         with contextlib.suppress(OSError):
             (out / PARQUET_NAME).unlink(missing_ok=True)  # written when pyarrow was installed
     with atomic_text(out / SUMMARY_NAME, workshop) as file:
-        json.dump(_summary(results, sentiments, score_sum), file, indent=2, allow_nan=False)
+        summary = _summary(results, sentiments, score_sum, unsure)
+        json.dump(summary, file, indent=2, allow_nan=False)
         file.write("\n")
     journal.keep_fact(_TABLES_KEY, [content_sha256, [*map(size_of, files)]])
     return True
@@ -132,7 +143,9 @@ def _rows(journal: Journal, done: Sequence[JournalEntry]) -> Iterator[list[Cell]
         yield from journal.stored(entry.name).table_rows()
 
 
-def _summary(results: BatchResults, sentiments: Counter[str], score_sum: float) -> dict[str, Any]:
+def _summary(
+    results: BatchResults, sentiments: Counter[str], score_sum: float, unsure: int
+) -> dict[str, Any]:
     utterances = sentiments.total()
     return {
         "schema": SCHEMA,
@@ -145,6 +158,7 @@ def _summary(results: BatchResults, sentiments: Counter[str], score_sum: float) 
         },
         "duration_s": round(sum(entry.duration_s or 0.0 for entry in results.done), DECIMALS),
         "utterances": utterances,
+        "unsure": unsure,
         "sentiments": {label: sentiments[label] for label in results.config.model.labels},
         "mean_score": round(score_sum / utterances, DECIMALS) if utterances else None,
         "failures": [

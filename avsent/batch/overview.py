@@ -53,6 +53,7 @@ class UtteranceRow:
     probability: float | None
     text: str
     warnings: str
+    unsure: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ def _utterance(row: list[Cell], labels: Sequence[str]) -> UtteranceRow:
         probability=None if probability is None else float(probability),
         text="" if cells["text"] is None else str(cells["text"]),
         warnings=str(cells["warnings"] or ""),
+        unsure=str(cells["unsure"] or ""),
     )
 
 
@@ -221,6 +223,8 @@ def _tiles(files: Sequence[FileRow]) -> list[tuple[str, str, str, str]]:
         lasts = f"{minutes // 60:,} h {minutes % 60} min"
     mean = score_text(sum(scores) / len(scores)) if scores else "–"
     each = f"{len(scores) / len(done):.1f} per file" if done else ""
+    if unsure := sum(bool(one.unsure) for file in done for one in file.utterances):
+        each += f", {unsure:,} unsure"
 
     def share(part: int, whole: int) -> str:
         return f"{100 * part / whole:.1f} %" if whole else ""
@@ -305,6 +309,7 @@ def _columns(
             "probability": [scaled(one.probability, 1000) for one in utterances],
             "text": [one_line(one.text) for one in utterances] if texts else None,
             "remarks": {n: remark(u.warnings) for n, u in enumerate(utterances) if u.warnings},
+            "unsure": {n: remark(u.unsure) for n, u in enumerate(utterances) if u.unsure},
         },
         "remarks": list(remarks),
     }

@@ -57,12 +57,14 @@ class Calibration:
     """Probabilities are ``softmax(logits / temperature + log_prior)``.
 
     ``log_prior`` [C] shifts the classes: how common neutral is differs between corpora.
-    ``deviation``: of a real-valued model's error, in units of the labels.
+    ``deviation``: of a real-valued model's error, in units of the labels. ``unsure_margin``: a
+    decision is unsure if its label leads the next one by less probability than this, in [0, 1).
     """
 
     temperature: float = 1.0
     log_prior: tuple[float, ...] = ()
     deviation: float = 1.0
+    unsure_margin: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class CheckpointConfig:
     calibration: Calibration = field(default_factory=Calibration)
     label_scale: LabelScale | None = None
     """How the labels of the training data were read."""
+    trained_on: tuple[str, ...] = ()
+    """Names of corpora whose people it learnt from: figures on these say nothing about others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ def save_checkpoint(
     features: FeatureConfig,
     calibration: Calibration,
     label_scale: LabelScale | None = None,
+    trained_on: tuple[str, ...] = (),
 ) -> CheckpointConfig:
     """Write ``model`` and its configuration, each file whole or not at all. Raises OutputError."""
     prepare_folder(folder)
@@ -147,7 +152,8 @@ def save_checkpoint(
         weights.write_bytes(packed_weights(model))
         digest = file_sha256(weights)
         config = CheckpointConfig(
-            FORMAT, name, digest, licence, model.config, features, calibration, label_scale
+            *(FORMAT, name, digest, licence, model.config, features, calibration, label_scale),
+            trained_on,
         )
         settings.write(json.dumps(asdict(config), indent=2) + "\n")
         settings.flush()  # a full disk is noticed before the weights take their name
@@ -169,6 +175,8 @@ def _check_config(config: CheckpointConfig) -> None:
         raise ValueError("log_prior is out of range")
     if len(calibration.log_prior) not in (0, len(config.model.labels)):
         raise ValueError("log_prior does not have one number per label")
+    if not 0 <= calibration.unsure_margin < 1:
+        raise ValueError("the unsure_margin is not within 0 and 1")
 
 
 def _check_sizes(model: TargetConfig, features: FeatureConfig) -> None:

@@ -78,6 +78,24 @@ def probabilities_of(
     return np.asarray(torch.softmax(logits, dim=-1).numpy())
 
 
+def near_even(probabilities: NDArray[np.float64], calibration: Calibration) -> NDArray[np.bool_]:
+    """Which of ``probabilities`` [..., C] have no clear winner, [...]."""
+    ranked = np.sort(probabilities, axis=-1)
+    return np.asarray(ranked[..., -1] - ranked[..., -2] < calibration.unsure_margin)
+
+
+def far_from_training(guarded: CheckedUtterances) -> Tensor:
+    """Where [B, U] everything that decides is unlike the training data: each used modality is
+    beyond its limit. False without a modality check."""
+    present = guarded.utterances.present
+    used = {m: there & ~guarded.proxied[m] for m, there in present.items()}
+    if guarded.outcome is None:
+        return torch.zeros_like(next(iter(used.values())))
+    beyond = guarded.outcome.beyond
+    usual = torch.stack([there & ~beyond[m] for m, there in used.items()])
+    return torch.stack(list(used.values())).any(dim=0) & ~usual.any(dim=0)
+
+
 class Decider(Encoder):
     """A checkpoint's networks on a device, from features to decisions."""
 
@@ -107,6 +125,8 @@ class Decider(Encoder):
 
         A modality's weight is its share in the decision: how far the probabilities move (total
         variation) when this modality is taken away from the whole video, over the sum of both.
+        A decision is unsure if all that decides is unlike the training data, or if no label leads
+        the others by the calibration's margin.
         ``check``: whether doubtful modalities are left out, ``proxy``: whether proxies stand in;
         see :meth:`TargetModel.check_modalities`.
         """
@@ -118,6 +138,7 @@ class Decider(Encoder):
         with one_torch_thread():  # the number of threads changes the last digits
             assembled = self._assemble(utterances)
             guarded = self._model.check_modalities(assembled, check=check, proxy=proxy)
+            far = far_from_training(guarded)[0].tolist()
             output: TargetOutput = self._model(guarded.utterances)
             probabilities = self._probabilities(output)
             for modality in used:
@@ -146,18 +167,27 @@ class Decider(Encoder):
                 decided = np.full(len(labels), 1 / len(labels))
                 doubts.append("nothing to judge it by: every class is as likely")
             by_label = {label: float(p) for label, p in zip(labels, decided, strict=True)}
+            ranked = sorted(labels, key=lambda label: (-by_label[label], label != middle))
+            unsure = None
+            if far[index]:
+                which = " and ".join(NAMES[m] for m in used if effective[m])
+                unsure = f"{which} unlike the training data"
+            elif near_even(decided, self._config.calibration):
+                first, second = (f"{label} {by_label[label]:.2f}" for label in ranked[:2])
+                unsure = f"{first}, {second}: nearly even"
             yield UtteranceResult(
                 index=index,
                 start_s=item.segment.start_s,
                 end_s=item.segment.end_s,
                 track=item.track,
-                sentiment=max(labels, key=lambda label: (by_label[label], label == middle)),
+                sentiment=ranked[0],
                 score=sum(p * valence_of(label) for label, p in by_label.items()),
                 probabilities=by_label,
                 modalities=shares,
                 attention=attention,
                 warnings=(*item.features.warnings, *doubts),
                 text=item.segment.text,
+                unsure=unsure,
             )
 
     def _assemble(self, utterances: Sequence[EncodedUtterance]) -> Utterances:
@@ -199,25 +229,17 @@ def _doubts(
     check, ``effective`` after it, by modality."""
     if guarded.outcome is None:
         return []
-    beyond = guarded.outcome.beyond
-    strange = [m for m in present if bool(beyond[m][0, index])]
     dropped = [m for m in present if present[m] and not effective[m]]
-    if dropped:
-        (one,) = dropped
-        name, other = NAMES[one], NAMES[OTHER[one]]
-        if one in strange:
-            return [f"its {name} is unlike all that the model learnt from: the {name} is not used"]
-        return [
-            f"voice and face contradict each other, and its {name} is the less usual: judged by "
-            f"the {other} alone"
-        ]
-    if strange and len(strange) == sum(present.values()):
-        which = " and ".join(NAMES[m] for m in strange)
-        return [
-            f"its {which} {'are' if len(strange) > 1 else 'is'} unlike all that the model "
-            "learnt from: the decision is less sure than it looks"
-        ]
-    return []
+    if not dropped:
+        return []
+    (one,) = dropped
+    name, other = NAMES[one], NAMES[OTHER[one]]
+    if bool(guarded.outcome.beyond[one][0, index]):
+        return [f"its {name} is unlike all that the model learnt from: the {name} is not used"]
+    return [
+        f"voice and face contradict each other, and its {name} is the less usual: judged by the "
+        f"{other} alone"
+    ]
 
 
 def _shares(

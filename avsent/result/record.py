@@ -36,10 +36,10 @@ DECIMALS = 6  # places kept in files: microseconds, and millionths of a weight
 FIRST_COLUMNS = ("source", "index", "start_s", "end_s", "track", "sentiment", "score")
 LAST_COLUMNS = (
     *("audio_weight", "face_weight", "audio_effective", "face_effective"),
-    *("face_peak_s", "audio_peak_s", "text", "warnings"),
+    *("face_peak_s", "audio_peak_s", "text", "warnings", "unsure"),
 )
 _PANDAS_TYPES = {
-    **dict.fromkeys(("source", "sentiment", "text", "warnings"), "string"),
+    **dict.fromkeys(("source", "sentiment", "text", "warnings", "unsure"), "string"),
     "index": "int64",
     "track": "Int64",
     **dict.fromkeys(("audio_effective", "face_effective"), "boolean"),
@@ -142,7 +142,10 @@ class Attention:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UtteranceResult:
-    """The decision on one utterance. ``score`` = P(positive) − P(negative), in −1..1."""
+    """The decision on one utterance. ``score`` = P(positive) − P(negative), in −1..1.
+
+    ``unsure``: why not to rely on the decision, in a few words; None if it is sure.
+    """
 
     index: int
     start_s: float
@@ -155,8 +158,14 @@ class UtteranceResult:
     attention: Attention
     warnings: tuple[str, ...] = ()
     text: str | None = None
+    unsure: str | None = None
 
     __repr__ = short_repr
+
+    @property
+    def marked_label(self) -> str:
+        """The sentiment, with a question mark behind it where the decision is unsure."""
+        return f"{self.sentiment}?" if self.unsure else self.sentiment
 
     def __rich_repr__(self) -> Iterator[tuple[str, object]]:
         """The decision without its probabilities, shares and attention."""
@@ -166,6 +175,8 @@ class UtteranceResult:
         yield "track", self.track
         yield "sentiment", self.sentiment
         yield "score", round(float(self.score), 3)
+        if self.unsure:
+            yield "unsure", self.unsure
         if self.text is not None:
             yield "text", self.text
         if self.warnings:
@@ -183,6 +194,7 @@ class UtteranceResult:
             "sentiment": self.sentiment,
             "score": round(float(self.score), DECIMALS),
             "probabilities": dict(zip(self.probabilities, probabilities, strict=True)),
+            "unsure": self.unsure,
             "modalities": {
                 name: {"weight": weight, "effective": bool(share.effective)}
                 | ({"proxy": True} if share.proxy else {})
@@ -236,7 +248,7 @@ class Result:
         if schema != SCHEMA:
             raise InputError(f"result.schema is {schema!r:.50}; this version reads {SCHEMA!r} only")
         try:
-            return build(cls, plain, "result", may_lack=("proxy", "text", "media_tracks"))
+            return build(cls, plain, "result", may_lack=("proxy", "text", "media_tracks", "unsure"))
         except ValueError as error:
             raise InputError(str(error)) from error
 
@@ -293,6 +305,7 @@ class Result:
                 ),
                 utterance.text,
                 "; ".join(utterance.warnings),
+                utterance.unsure,
             ]
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -452,11 +465,13 @@ _HTML_COLUMNS = (
 def _html_cells(one: UtteranceResult) -> list[str]:
     """What each of ``_HTML_COLUMNS`` shows of an utterance."""
     chip = _CHIP.format(colour_of(one.sentiment))
-    notes = "".join(f"<br>⚠ {_html_text(warning)}" for warning in one.warnings)
+    said = [f"Unsure: {one.unsure}"] if one.unsure else []
+    said += [f"⚠ {warning}" for warning in one.warnings]
+    notes = "".join(f"<br>{_html_text(note)}" for note in said)
     return [
         str(one.index),
         f"{clock(one.start_s)}–{clock(one.end_s)}",
-        f'<span style="{chip}">{_html_text(one.sentiment)}</span>{notes}',
+        f'<span style="{chip}">{_html_text(one.marked_label)}</span>{notes}',
         f"{_html_bar(one.score)} {score_text(one.score)}",
         _html_share(one, "audio"),
         _html_share(one, "face"),

@@ -153,18 +153,24 @@ def _draw_rows(
 
 
 def _draw_scores(axes: Axes, utterances: Sequence[UtteranceResult], spans: _Spans) -> None:
-    """The score of each utterance as a step from zero, and the trend."""
+    """The score of each utterance as a step from zero, a mark where it is unsure, the trend."""
     scores = np.array([utterance.score for utterance in utterances])
     colours = [colour_of_score(score) for score in scores]
     _blocks(axes, spans, np.minimum(0, scores), np.maximum(0, scores), colours, alpha=0.55)
     axes.hlines(scores, *spans, colors=colours, lw=1.0)
     axes.axhline(0, color=_INK, lw=0.5)
+    unsure = np.array([bool(utterance.unsure) for utterance in utterances])
+    if unsure.any():
+        beside = np.where(scores > 0, -0.13, 0.13)  # across the zero from its step
+        places = (np.mean(spans, axis=0)[unsure], beside[unsure])
+        axes.plot(*places, color=_INK, ls="", marker="$?$", ms=3.5, mew=0, label="unsure")
     trend = trend_of(*spans, scores)
     if trend is not None:
         times_s, means, sigma_s = trend
         name = f"trend (Gaussian, σ = {_seconds(sigma_s)})"
         axes.plot(times_s, means, color=_INK, lw=0.9, label=name)
-        _legend(axes, axes.get_lines()[-1:])
+    if handles := axes.get_lines()[1:]:  # after the zero
+        _legend(axes, handles)
     axes.set_ylim(-1.05, 1.05)
     axes.set_yticks([-1, 0, 1], ["−1", "0", "+1"])
     axes.set_ylabel("score", fontsize=_PLAIN)

@@ -23,6 +23,7 @@ from avsent.batch.folders import SourceFile
 from avsent.batch.journal import (
     FILE_NAME,
     FOLDER_NAME,
+    VERSION,
     FileState,
     Journal,
     JournalEntry,
@@ -209,9 +210,10 @@ def test_damage_inside(out: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_newer_version(out: Path) -> None:
+@pytest.mark.parametrize("version", [1, VERSION + 1])
+def test_another_version(out: Path, version: int) -> None:
     with sqlite3.connect(file_of(out)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
     with pytest.raises(OutputError, match="another version of avsent"):
         Journal(out, write=True)

@@ -235,7 +235,7 @@ def test_both_tables_hold_the_same(
     assert [str(kind) for kind in table.schema.types] == [
         *("string", "int32", "double", "double", "int32", "string", "double"),
         *["double"] * 5,
-        *("bool", "bool", "double", "double", "string", "string"),
+        *("bool", "bool", "double", "double", "string", "string", "string"),
     ]
     # In order of name, those that are no UTF-8 last; by place within a file.
     assert [(row[0], row[1]) for row in rows] == [
@@ -249,6 +249,7 @@ def test_both_tables_hold_the_same(
     assert rows[4][header.index("text")] == 'He said "no", then; left'
     assert [row["text"] for row in plain[:2]] == [None, None]
     assert (plain[0]["track"], plain[0]["warnings"]) == (None, "quiet; dark; grainy")
+    assert [row["unsure"] for row in plain[:2]] == ["nearly even", None]
     assert rows[0][header.index("score")] == "-0.000001"
     no_face = plain[3]
     assert (no_face["face_effective"], no_face["face_weight"]) == (False, 0.0)
@@ -279,6 +280,7 @@ def test_summary_by_hand(tmp_path: Path) -> None:
         "files": {"done": 5, "failed": 1, "without_utterances": 1},
         "duration_s": 16.0 + 1.0 + 6.0 + 11.0 + 21.0,
         "utterances": 10,
+        "unsure": 1,
         "sentiments": {"negative": 3, "neutral": 2, "positive": 5},
         "mean_score": round(sum(scores) / 10, 6),
         "failures": [{"source": "bad.mp4", "error": "bad.mp4: no media file", "exit_code": 3}],
@@ -407,4 +409,4 @@ def test_the_peak_is_that_of_the_kept_weights() -> None:
     )
     _, rows = packed(Result("a.mp4", 9.0, MODEL, utterances=(utterance,)))
     (row,) = json.loads(rows)
-    assert row[-4:-2] == [0.123457, 0.123457]
+    assert row[-5:-3] == [0.123457, 0.123457]

@@ -69,6 +69,8 @@ def test_overview_and_table_have_the_same_content(tmp_path: Path) -> None:
         assert said["text"][number] == row["text"]
         remark = said["remarks"].get(str(number))
         assert ("" if remark is None else data["remarks"][remark]) == row["warnings"]
+        reason = said["unsure"].get(str(number))
+        assert ("" if reason is None else data["remarks"][reason]) == row["unsure"]
 
 
 def test_state_mean_and_warnings_of_files(tmp_path: Path) -> None:
@@ -105,6 +107,8 @@ def test_the_figures_at_the_top(tmp_path: Path) -> None:
         "Mean score": "+0.06",
         "Files with warnings": "5",
     }
+    # The first of -c.mp4; ten in five files.
+    assert [t[2] for t in blocks["head"]["tiles"] if t[1] == "10"] == ["2.0 per file, 1 unsure"]
     facts = blocks["head"]["facts"]
     assert facts[0] == "model handmade (abababab)"
     assert "face speaking" in facts

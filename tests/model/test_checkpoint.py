@@ -235,6 +235,8 @@ CONFIGS: list[tuple[str, object, str]] = [
     ("model.labels", ["a", 2, "c"], "config.model.labels[1] should be str, not int"),
     ("calibration.temperature", float("nan"), "config.calibration.temperature is not a finite"),
     ("calibration.temperature", 0, "the temperature is not positive"),
+    ("calibration.unsure_margin", 1, "the unsure_margin is not within 0 and 1"),
+    ("calibration.unsure_margin", -0.01, "the unsure_margin is not within 0 and 1"),
     ("calibration.log_prior", [0.5, 0.5], "log_prior does not have one number per label"),
     ("model.labels", ["a"], "the labels are not two or more different names"),
     ("model.labels", ["a", "b", "a"], "the labels are not two or more different names"),
@@ -460,3 +462,22 @@ def test_a_scale_that_no_data_have(mean: float, deviation: float, tmp_path: Path
     vectors_model(tmp_path, mean, deviation)
     with pytest.raises(CheckpointError, match="restore the checkpoint"):
         load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_from_before_decisions_were_unsure(folder: Path) -> None:
+    edit(folder, lambda config: (config.pop("trained_on"), config["calibration"].popitem()))
+    assert "unsure_margin" not in (folder / CONFIG_FILE).read_text()
+    config = load_checkpoint(folder).config
+    assert (config.calibration, config.trained_on) == (CALIBRATION, ())
+    assert config.calibration.unsure_margin == 0.1
+
+
+def test_margin_and_corpora_are_kept(tmp_path: Path) -> None:
+    calibration = Calibration(unsure_margin=0.0)
+    about = {"name": "x", "licence": "MIT", "trained_on": ("RAVDESS", "CREMA-D")}
+    save_checkpoint(
+        tmp_path, TargetModel(SMALL), features=FEATURES, calibration=calibration, **about
+    )
+    config = load_checkpoint(tmp_path).config
+    assert config.calibration == calibration
+    assert config.trained_on == ("RAVDESS", "CREMA-D")

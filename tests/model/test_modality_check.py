@@ -11,7 +11,12 @@ import torch
 from sklearn.cross_decomposition import CCA
 from torch import Tensor
 
+from avsent.extraction.extractor import UtteranceFeatures
+from avsent.extraction.utterances.segmentation import Segment
 from avsent.labels import MODALITIES
+from avsent.model.checkpoint import Calibration, Checkpoint, CheckpointConfig
+from avsent.model.decision import Decider, far_from_training
+from avsent.model.encoding import EncodedUtterance
 from avsent.model.networks.config import (
     ContextConfig,
     ModalityCheckConfig,
@@ -271,3 +276,56 @@ def test_a_modality_check_needs_voice_and_face() -> None:
         )
     with pytest.raises(ValueError, match="voice and face"):
         ModalityCheck(ModalityCheckConfig(), {"audio": 3})
+
+
+FAR, NEAR = [9.0, 9.0, 9.0], [0.1, 0.0, 0.2]
+LIMITED = ModalityCheckConfig(components=3, basis=4, farthest=(2.0, 2.0), stand_in=False)
+
+
+def test_far_is_where_all_that_decides_is_beyond_its_limit() -> None:
+    model = model_of(LIMITED)
+    values = utterances(batch([FAR, FAR, FAR, NEAR, NEAR], [NEAR, FAR, FAR, NEAR, NEAR]))
+    values.present["face"][0, 2] = False
+    values.present["face"][0, 4] = values.present["audio"][0, 4] = False
+    for check in (True, False):
+        guarded = model.check_modalities(values, check=check)
+        assert far_from_training(guarded).tolist() == [[False, True, True, False, False]]
+    # A proxy of the usual modality does not decide by itself, and that of a far one is no help.
+    guarded = model.check_modalities(values, proxy=True)
+    assert guarded.proxied["face"].tolist() == [[False, False, True, False, False]]
+    assert far_from_training(guarded).tolist() == [[False, True, True, False, False]]
+    assert not far_from_training(model_of(None).check_modalities(values)).any()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_why_a_decision_is_unsure(check: bool) -> None:
+    model = model_of(LIMITED)
+    values = [(FAR, NEAR), (FAR, FAR), (FAR, None), (NEAR, NEAR), (NEAR, NEAR), (None, None)]
+    given = [
+        EncodedUtterance(
+            UtteranceFeatures(Segment(n, n + 0.5), None, None, None),
+            *(None if vector is None else torch.tensor(vector) for vector in pair),
+        )
+        for n, pair in enumerate(values)
+    ]
+    rows = [[0.41, 0.38, 0.21], [0.8, 0.1, 0.1], [0.4, 0.3, 0.3], [0.2, 0.41, 0.39]]
+    rows += [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]
+
+    def reasons(calibration: Calibration) -> list[str | None]:
+        config = CheckpointConfig("", "x", "", model=model.config, calibration=calibration)
+        decider = Decider(Checkpoint(config, model), torch.device("cpu"))
+        decider._probabilities = lambda output: np.array(rows)  # type: ignore[method-assign]
+        found = list(decider.decide(given, check=check))
+        assert not any("less sure" in text for one in found for text in one.warnings)
+        return [one.unsure for one in found]
+
+    far = ["voice and face unlike the training data", "voice unlike the training data"]
+    assert reasons(Calibration()) == [
+        "negative 0.41, neutral 0.38: nearly even",
+        *far,
+        "neutral 0.41, positive 0.39: nearly even",
+        None,
+        "neutral 0.33, negative 0.33: nearly even",  # nothing to judge it by
+    ]
+    assert reasons(Calibration(unsure_margin=0.0)) == [None, *far, None, None, None]
+    assert reasons(Calibration(unsure_margin=0.25))[4] == "positive 0.50, neutral 0.30: nearly even"

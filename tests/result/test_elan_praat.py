@@ -221,3 +221,16 @@ def test_the_extension_tells_the_format_in_any_case(format: Format) -> None:
 def test_they_hold_no_attention_between_utterances(format: Format) -> None:
     with pytest.raises(UsageError, match=f"{format} cannot hold --attention"):
         choose_destination([Path("a.mp4")], format, None, attention=True)
+
+
+def test_a_question_mark_behind_an_unsure_label() -> None:
+    result = make_result(1)
+    one = dataclasses.replace(result.utterances[0], unsure="nearly even", start_s=0.5, end_s=2.0)
+    result = dataclasses.replace(result, utterances=(one,))
+    _, tiers = read_eaf(written(Format.eaf, result))
+    assert [tier.annotations for tier in tiers.values()] == [[(500, 2000, "positive? +0.63")]]
+    _, grid = read_textgrid(written(Format.textgrid, result))
+    assert [intervals[1] for intervals in grid.values()] == [
+        (0.5, 2.0, "positive?"),
+        (0.5, 2.0, "+0.63"),
+    ]

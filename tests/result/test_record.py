@@ -185,8 +185,27 @@ def test_missing_field_is_named() -> None:
         Result.from_dict(plain)
 
 
+def test_unsure_and_results_without_it() -> None:
+    one = dataclasses.replace(make_utterance(0, 1), unsure="nearly even")
+    assert (one.marked_label, make_utterance(0, 1).marked_label) == ("positive?", "positive")
+    assert "unsure='nearly even'" in repr(one)
+    result = dataclasses.replace(make_result(2), utterances=(one, make_utterance(1, 2)))
+    plain = result.to_dict()
+    assert [utterance["unsure"] for utterance in plain["utterances"]] == ["nearly even", None]
+    assert Result.from_dict(plain) == Result.from_dict(json.loads(json.dumps(plain)))
+    assert [one.unsure for one in Result.from_dict(plain).utterances] == ["nearly even", None]
+    assert "<br><bdi>Unsure: nearly even</bdi>" in result._repr_html_()
+    assert result._repr_html_().count("Unsure") == 1
+    for utterance in plain["utterances"]:  # as written before there was the field
+        del utterance["unsure"]
+    jsonschema.validate(plain, json.loads((ROOT / "docs/result.schema.json").read_text("utf-8")))
+    assert [one.unsure for one in Result.from_dict(plain).utterances] == [None, None]
+    with pytest.raises(InputError, match=r"utterances\[0\].unsure should be str, not bool"):
+        Result.from_dict({**plain, "utterances": [{**plain["utterances"][0], "unsure": True}]})
+
+
 TYPES = {
-    **dict.fromkeys(("source", "sentiment", "text", "warnings"), "string"),
+    **dict.fromkeys(("source", "sentiment", "text", "warnings", "unsure"), "string"),
     "index": "int64",
     "track": "Int64",
     **dict.fromkeys(("audio_effective", "face_effective"), "boolean"),

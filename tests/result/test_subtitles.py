@@ -291,3 +291,14 @@ def test_ffmpeg_reads_all_cues(format: Format, text: str) -> None:
     cues = cues_in(format, written(format, result))
     assert spans == [(start / 1000, end / 1000) for start, end, _ in cues]
     assert bodies == ["\n".join(lines) for _, _, lines in cues]
+
+
+def test_a_question_mark_behind_an_unsure_label() -> None:
+    result = talk((0, 2), (3, 5))
+    first = dataclasses.replace(result.utterances[0], unsure="nearly even")
+    result = dataclasses.replace(result, utterances=(first, *result.utterances[1:]))
+    found = [[lines[0] for *_, lines in cues_in(f, written(f, result))] for f in FORMATS]
+    assert found == [
+        ["positive? +0.63", "negative -0.63"],
+        ["<c.positive>positive? +0.63</c>", "<c.negative>negative -0.63</c>"],
+    ]

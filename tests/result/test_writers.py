@@ -142,6 +142,26 @@ def test_table_is_ascii_where_the_file_is() -> None:
     assert "----------|######----" in file.read()
 
 
+def test_table_and_csv_mark_what_is_unsure() -> None:
+    result = make_result(12)
+    utterances = list(result.utterances)
+    for number, reason in ((1, "voice unlike the training data"), (4, "nearly even")):
+        utterances[number] = dataclasses.replace(utterances[number], unsure=reason)
+    marked = dataclasses.replace(result, utterances=tuple(utterances))
+    lines = written(TableWriter(width=100), marked).splitlines()
+    labels = [line.split()[2] for line in lines[3:15]]
+    assert [number for number, label in enumerate(labels) if label.endswith("?")] == [1, 4]
+    assert labels[4] == "negative?"
+    assert lines[-1] == "? unsure (2 of 12): two labels nearly even, or unlike the training data"
+    assert "?" not in written(TableWriter(width=100), result)
+    rows = list(csv.DictReader(io.StringIO(written(make_writer(Format.csv), marked))))
+    assert {row["unsure"]: row["sentiment"] for row in rows[1:5]} == {
+        "voice unlike the training data": "negative",
+        "": "positive",
+        "nearly even": "negative",
+    }
+
+
 # Texts from outside
 
 

@@ -257,6 +257,9 @@ def test_a_label_has_track_sentiment_and_score() -> None:
     assert label_text(3, said, short=False) == "track 3 · positive −0.20"
     assert label_text(3, said, short=True) == "3 · −0.20"
     assert label_text(3, None, short=False) == "track 3"
+    unsure = dataclasses.replace(said, unsure="nearly even")
+    assert label_text(3, unsure, short=False) == "track 3 · positive? −0.20"
+    assert label_text(3, unsure, short=True) == "3 · ? −0.20"
     assert [score_label(x) for x in (0.0, -0.001, 0.001, 1.0)] == ["0.00", "0.00", "0.00", "+1.00"]
 
 

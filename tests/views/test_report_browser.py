@@ -456,3 +456,30 @@ def test_hundreds_of_utterances_come_in_pieces(tmp_path: Path, open_page: Open) 
     page.fill("#words", "#700")
     until(page, f"{SHOWN}.length === 1")
     assert page.locator("tr").filter(has_text="no face is seen").count() == 1
+
+
+def test_what_is_unsure_is_marked_and_can_be_filtered(tmp_path: Path, open_page: Open) -> None:
+    result = make_result(4)
+    unsure = dataclasses.replace(result.utterances[2], unsure="<i>nearly</i> even")
+    utterances = (*result.utterances[:2], unsure, result.utterances[3])
+    marked = dataclasses.replace(result, utterances=utterances)
+    page = open_page(page_of(tmp_path / "a.html", marked)).page
+    assert page.locator(".utterances .unsure").count() == 1
+    assert page.locator("tr[data-index='2'] .unsure").get_attribute("title") == (
+        "Unsure: <i>nearly</i> even"
+    )
+    assert page.locator("#legend").inner_text().endswith("unsure (1)")
+    assert page.locator(".block.is-unsure").count() == 1
+    assert "Unsure:" not in page.locator("#detail").inner_text()
+    page.locator(".block.is-unsure").click()
+    assert "? Unsure: <i>nearly</i> even." in page.locator("#detail").inner_text()
+    assert page.locator("#announce").inner_text().startswith("Utterance 3, ")
+    assert "unsure: <i>nearly</i> even" in page.locator("#announce").inner_text()
+    page.locator("#unsure").check()
+    assert page.evaluate(SHOWN) == [2]
+    assert page.evaluate(OUT) == 3
+    page.locator("#clear").click()
+    assert page.evaluate(SHOWN) == [0, 1, 2, 3]
+    page = open_page(page_of(tmp_path / "b.html", result)).page
+    assert page.locator(".unsure:visible").count() == 0
+    assert not page.locator("#unsure").is_visible()

@@ -266,3 +266,17 @@ def test_means_weigh_by_how_long_an_utterance_lasts() -> None:
     at, means = binned(starts, ends, np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]), 10.0)
     assert at.tolist() == [0.0, 10.0, 40.0]  # nothing was said from 20 to 40
     assert means.tolist() == [[0.2, 0.8], [1.0, 0.0], [0.5, 0.5]]
+
+
+def test_unsure_utterances_have_a_mark(drawn: list[Figure], tmp_path: Path) -> None:
+    result = make_result(3)  # at 0.42 to 4.1, 5.42 to 9.1, 10.42 to 14.1; scores 0.63, −0.63, 0
+    unsure = [dataclasses.replace(one, unsure="nearly even") for one in result.utterances[:2]]
+    marked = dataclasses.replace(result, utterances=(*unsure, result.utterances[2]))
+    save_timeline(tmp_path / "marked.svg", marked)
+    save_timeline(tmp_path / "plain.svg", result)
+    axes, plain = (figure.axes[1] for figure in drawn)
+    (_, marks), (_,) = axes.get_lines(), plain.get_lines()
+    # In the middle, on the other side of zero than the step.
+    assert np.array(marks.get_xydata()) == pytest.approx(np.array([[2.26, -0.13], [7.26, 0.13]]))
+    assert "unsure" in words_of(axes)
+    assert "unsure" not in words_of(plain)

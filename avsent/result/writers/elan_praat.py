@@ -65,8 +65,8 @@ def annotation(text: str) -> str:
 
 
 def label_of(utterance: UtteranceResult) -> str:
-    """``positive +0.63``."""
-    return annotation(f"{utterance.sentiment} {score_text(utterance.score)}")
+    """``positive +0.63``; ``positive? +0.06`` where the decision is unsure."""
+    return annotation(f"{utterance.marked_label} {score_text(utterance.score)}")
 
 
 # --- ELAN ----------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class TextGridWriter(Writer):
 
 
 _CONTENTS: dict[str, _Content] = {
-    SENTIMENT: lambda utterance: annotation(utterance.sentiment),
+    SENTIMENT: lambda utterance: annotation(utterance.marked_label),
     SCORE: lambda utterance: score_text(utterance.score),
     TEXT: lambda utterance: annotation(utterance.text or ""),
 }

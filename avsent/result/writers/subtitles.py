@@ -105,7 +105,7 @@ class SrtWriter(Writer):
         file.write(self.header(result, classes))
         for number, cue in enumerate(cues_of(result.utterances), start=1):
             one = cue.utterance
-            head = f"{one.sentiment} {score_text(one.score)}"
+            head = f"{one.marked_label} {score_text(one.score)}"
             lines = [self.escape(line) for line in (head, *cue.lines)]
             track = one.track if several else None
             lines = self.marked_up(lines, classes[one.sentiment], track)
@@ -148,7 +148,8 @@ class VttWriter(SrtWriter):
         )
         return (
             f"WEBVTT\n\nNOTE\nSentiment of {name}, utterance by utterance.\n"
-            f"Made by avsent with the model {model}: label, score from -1 to 1, and the text.\n\n"
+            f"Made by avsent with the model {model}: label, score from -1 to 1, and the text.\n"
+            "A question mark behind a label: unsure.\n\n"
             f"STYLE\n{styles}\n\n"
         )
 

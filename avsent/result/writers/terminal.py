@@ -76,6 +76,10 @@ class _Table:
         if utterances:
             yield Text()
             yield from self._rows(utterances)
+            if unsure := sum(bool(one.unsure) for one in utterances):
+                meaning = "two labels nearly even, or unlike the training data"
+                told = f"? unsure ({unsure} of {len(utterances)}): {meaning}"
+                yield from self._folded(told, 0, DIM)
             if attention:
                 yield from self._attention(utterances)
         else:
@@ -116,13 +120,17 @@ class _Table:
             Column(
                 "time", False, lambda one: Text(dash.join(map(clock, (one.start_s, one.end_s))))
             ),
-            Column("label", False, lambda one: Text(one_line(one.sentiment), style=_colour(one))),
+            Column("label", False, self._label),
             Column("score", True, lambda one: Text(score_text(one.score))),
             Column(f"-1{'0':^{bar - 4}}+1", False, lambda one: self._bar(one, bar)),
             Column("audio @peak", True, lambda one: self._share(one, "audio")),
             Column("face @peak", True, lambda one: self._share(one, "face")),
             Column("track", True, lambda one: Text(dash if one.track is None else str(one.track))),
         ]
+
+    def _label(self, utterance: UtteranceResult) -> Text:
+        label = Text(one_line(utterance.sentiment), style=_colour(utterance))
+        return label.append("?", style=DIM) if utterance.unsure else label
 
     def _share(self, utterance: UtteranceResult, modality: str) -> Text:
         """A modality's share in the decision, and the time of its largest attention."""

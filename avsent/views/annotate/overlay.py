@@ -200,11 +200,15 @@ def score_label(score: float) -> str:
 
 
 def label_text(track: int, utterance: UtteranceResult | None, *, short: bool) -> str:
-    """The label of a face: ``track 1 · positive +0.63``; short: ``1 · +0.63``."""
+    """The label of a face: ``track 1 · positive +0.63``; short: ``1 · +0.63``. Of an unsure
+    decision: ``track 1 · positive? +0.06``; short: ``1 · ? +0.06``."""
     name = f"{track}" if short else f"track {track}"
     if utterance is None:
         return name
-    return f"{name} · {'' if short else utterance.sentiment + ' '}{score_label(utterance.score)}"
+    label = utterance.marked_label
+    if short:
+        label = label[len(utterance.sentiment) :]
+    return f"{name} · {label}{' ' if label else ''}{score_label(utterance.score)}"
 
 
 def draw_label(style: Style, text: str, colour: Colour | None) -> Image:
@@ -322,7 +326,7 @@ def _draw_heading(card: Image, style: Style, utterance: UtteranceResult, top: in
     round_box(card, (left, above, left + dot, above + dot), dot / 2, colour)
     left += dot + round(0.45 * size)
     end = round(_WORDS_SHARE * card.width)
-    label = f"{utterance.sentiment} {score_label(utterance.score)}"
+    label = f"{utterance.marked_label} {score_label(utterance.score)}"
     left = style.heading.write(card, label, left, top, _WHITE, end) + round(0.6 * size)
     who = "voice alone" if utterance.track is None else f"track {utterance.track}"
     if left + style.text.width(who) <= end:

@@ -212,6 +212,7 @@ def _head_of(
             "end": round(one.end_s, 3),
             "track": one.track,
             "label": one.sentiment,
+            "unsure": one.unsure,
             "score": round(one.score, 4),
             "colour": colour_of_score(one.score)
             if scored

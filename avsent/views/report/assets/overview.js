@@ -37,6 +37,7 @@ const utterances = {
   label: Int16Array.from(data.utterances.label),
   text: data.utterances.text,
   remark: spread(data.utterances.remarks, data.utterances.start.length, -1),
+  unsure: spread(data.utterances.unsure, data.utterances.start.length, -1),
 };
 utterances.file = new Uint32Array(utterances.total);
 utterances.place = new Float64Array(utterances.total); // in the file, from 1
@@ -405,6 +406,9 @@ const utteranceColumns = [
       const label = utterances.label[one];
       const swatch = make("span.swatch", { hue: data.labelColours[label] ?? "#888888" });
       cell.append(swatch, make("span", LABELS[label] ?? "–"));
+      const reason = data.remarks[utterances.unsure[one]];
+      const options = { title: `Unsure: ${reason}`, role: "img", "aria-label": "unsure" };
+      if (reason) cell.append(make("b.unsure", options, "?"));
     },
   },
   scoreColumn("Score", utterances.score),

@@ -18,7 +18,14 @@ const hueOf = (one) => head.colours[head.labels.indexOf(one.label)] ?? one.colou
 function describe(index) {
   const one = utterances[index];
   const when = `${clock(one.start)} to ${clock(one.end)}`;
-  return `Utterance ${index + 1}, ${when}, ${one.label}, score ${signed(one.score)}`;
+  const doubt = one.unsure ? `, unsure: ${one.unsure}` : "";
+  return `Utterance ${index + 1}, ${when}, ${one.label}, score ${signed(one.score)}${doubt}`;
+}
+
+/* The label in its colour; with a mark where the decision is unsure, whose title says why. */
+function labelOf(one, words = one.label) {
+  const options = { title: `Unsure: ${one.unsure}`, role: "img", "aria-label": "unsure" };
+  return labelled(words, hueOf(one), one.unsure ? make("b.unsure", options, "?") : null);
 }
 
 /* A distance of ticks that people count in. */
@@ -278,7 +285,8 @@ function buildTimeline() {
     const value = draw("rect.value", { rx: 1.5 });
     const words = describe(index);
     const options = { hue: one.colour, role: "button", tabindex: -1, "aria-label": words };
-    return { group: draw("g.block", options, draw("title", words), field, value), field, value };
+    const name = one.unsure ? "g.block.is-unsure" : "g.block";
+    return { group: draw(name, options, draw("title", words), field, value), field, value };
   });
   chart.curves = head.labels.map((label, number) => {
     const hue = head.colours[number];
@@ -291,6 +299,11 @@ function buildTimeline() {
     byId("legend").append(make("button.chip.quiet.small", options, make("span.swatch"), label));
     return curves;
   });
+  const unsure = utterances.filter((one) => one.unsure).length;
+  if (unsure) {
+    const words = "Two labels nearly even, or unlike the training data";
+    byId("legend").append(make("span.quiet.small", { title: words }, make("b.unsure", "?"), `unsure (${unsure})`));
+  }
   chart.ground = draw("g", { "aria-hidden": "true" });
   chart.playhead = draw("line.playhead", { y1: 0, y2: chart.bottom, visibility: "hidden" });
   const blocks = draw("g", ...chart.blocks.map(({ group }) => group));
@@ -477,6 +490,7 @@ function buildList() {
     byId("words").focus();
   });
   byId("warned").parentElement.hidden = !utterances.some((one) => one.warnings.length);
+  byId("unsure").parentElement.hidden = !utterances.some((one) => one.unsure);
   refresh();
 }
 
@@ -488,7 +502,7 @@ function readFilter() {
   const number = (id, otherwise) => (byId(id).value === "" ? otherwise : Number(byId(id).value));
   const lowest = number("lowest", -Infinity) - 1e-9;
   const highest = number("highest", Infinity) + 1e-9;
-  const warned = byId("warned").checked;
+  const [warned, unsure] = ["warned", "unsure"].map((id) => byId(id).checked);
   const matches = (one, index) => {
     if (/^#\d+$/.test(words)) return index + 1 === Number(words.slice(1));
     const track = one.track === null ? "" : `track ${one.track}`;
@@ -497,7 +511,7 @@ function readFilter() {
   return (one, index) =>
     (!labels.size || labels.has(one.label)) &&
     one.score >= lowest && one.score <= highest &&
-    (!warned || one.warnings.length > 0) &&
+    (!warned || one.warnings.length > 0) && (!unsure || one.unsure) &&
     (words === "" || matches(one, index));
 }
 
@@ -511,7 +525,7 @@ function refresh() {
     else list.heads[number].setAttribute("aria-sort", list.down ? "descending" : "ascending");
   });
   const filtered = byId("labels").querySelector("[aria-pressed=true]") !== null ||
-    byId("warned").checked || ["words", "lowest", "highest"].some((id) => byId(id).value.trim());
+    byId("warned").checked || byId("unsure").checked || ["words", "lowest", "highest"].some((id) => byId(id).value.trim());
   const all = utterances.length ? plural(utterances.length, "utterance") : "";
   byId("count").textContent = filtered ? `${list.order.length} of ${all}` : all;
   byId("clear").hidden = !filtered;
@@ -543,7 +557,7 @@ function makeRow(one, index) {
     make("td.of-sure.number.quiet", percent(confidence(one))),
     make(
       "td.of-label",
-      labelled(one.label, hueOf(one)),
+      labelOf(one),
       text === null ? null : make("span.text.quiet.small", { dir: "auto" }, text),
       warnings.length ? make("span.text.small.warned", `⚠ ${warnings.join("; ")}`) : null,
     ),
@@ -563,7 +577,8 @@ function showDetail(one, index, part) {
   const score = make("span", "score ", make("b", signed(one.score)));
   const sure = make("span", "confidence ", make("b", percent(confidence(one))));
   const parts = [
-    make("p.verdict.quiet", labelled(one.label, hueOf(one)), score, sure),
+    make("p.verdict.quiet", labelOf(one), score, sure),
+    one.unsure ? make("p.quiet", make("b.unsure", "?"), ` Unsure: ${one.unsure}.`) : null,
     one.text === null ? null : make("blockquote.text", { dir: "auto" }, one.text),
     ...one.warnings.map((warning) => make("p.note", warning)),
     probabilities(one),
@@ -625,7 +640,7 @@ function context(index, rows) {
     const one = utterances[other];
     const when = make("span.quiet", clock(one.start));
     const link = make("a", { href: `#u${other + 1}`, title: describe(other) }, String(other + 1), when);
-    const label = labelled(other === index ? `${one.label}, itself` : one.label, hueOf(one));
+    const label = labelOf(one, other === index ? `${one.label}, itself` : one.label);
     const cells = [make("td", label), cell(voice, "audio"), cell(face, "face")];
     return make("tr", make("th", { scope: "row" }, link), ...cells);
   };
