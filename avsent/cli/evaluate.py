@@ -49,7 +49,8 @@ def evaluate(
 
     Prints accuracy, balanced accuracy, F1 and AUC, for regression also error, correlation and
     MMSA's accuracies; per class and per speaker; with 95% intervals (bootstrap over videos), and
-    the result of always predicting the most common class.
+    the result of always predicting the most common class. If decisions are unsure: the accuracy of
+    these and of the others.
     """
     options.check_ending("-o", output, (".json",))
     options.check_ending("--confusion", confusion, (".png", ".svg"))
@@ -69,7 +70,7 @@ def evaluate(
     accept = functools.partial(evaluation.check_corpus, checkpoint, config, label, split)
     corpus = open_data(data, reading, accept=accept, quiet=quiet)
     evaluated = evaluation.evaluate_checkpoint(
-        checkpoint, corpus, label=label, part=split, draws=draws, device=where
+        checkpoint, corpus, label=label, part=split, draws=draws, device=where, path=data
     )
     metrics = {
         "checkpoint": checkpoint,
@@ -77,9 +78,13 @@ def evaluate(
         "part": evaluated.part,
         "left_out": evaluated.left_out,
         "baseline_from": evaluated.baseline_from,
+        "learnt_from": evaluated.learnt_from,
         **evaluated.evaluation.to_dict(),
     }
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if evaluated.learnt_from and not quiet:
+        learnt = f"{config.name} learnt from {evaluated.learnt_from}"
+        outcome.warn(f"{learnt}; its figures here say nothing about new people")
     if evaluated.left_out and not quiet:
         outcome.warn(
             f"{counted(evaluated.left_out, 'utterance')} left out: no label, or no voice and face"
@@ -100,8 +105,8 @@ def evaluate(
 
 
 def _print_evaluation(evaluated: evaluation.CheckpointEvaluation) -> None:
-    """Metrics with intervals and baseline, per class, the confusion matrix, per speaker."""
-    from avsent.training.metrics import TITLES, figure_text
+    """Metrics with intervals and baseline, per class, confusion, per certainty, per speaker."""
+    from avsent.training.metrics import ACCURACY, TITLES, figure_text
 
     found = evaluated.evaluation
     level = f"{100 * found.level:.0f}% interval"
@@ -124,6 +129,13 @@ def _print_evaluation(evaluated: evaluation.CheckpointEvaluation) -> None:
         rows = [[label, *map(str, row)] for label, row in counts]
         head = ["truth \\ decision", *found.labels]
         outcome.print_table(rows, head, title="confusion", figures=True)
+    if found.certainty:
+        rows = [
+            [name, str(one["count"]), figure_text(one[ACCURACY])]
+            for name, one in found.certainty.items()
+        ]
+        head = ["decision", "utterances", TITLES[ACCURACY]]
+        outcome.print_table(rows, head, title="marked as unsure, and not", figures=True)
     if len(found.per_speaker) > 1:
         names = list(found.per_speaker[0].metrics)
         rows = [

@@ -4,7 +4,8 @@ baselines, the value of an epoch, calibration, and ``avsent evaluate``.
 
 import dataclasses
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from avsent.errors import CheckpointError, DatasetError
 from avsent.labels import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE, LabelSet
 from avsent.model.checkpoint import Calibration, CheckpointConfig, load_checkpoint
-from avsent.model.decision import probabilities_of
+from avsent.model.decision import far_from_training, near_even, probabilities_of
 from avsent.model.folders import checkpoint_folder
 from avsent.model.networks.target import TargetModel
 from avsent.training import metrics
 from avsent.training.data.corpus import SPLITS, Corpus
+from avsent.training.data.manifest import RAVDESS_CLIP
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import ClassScores, Interval
 from avsent.training.run_folder import PARTS_FILE, read_run_file
@@ -43,9 +45,10 @@ class Predictions:
     ``keys``, ``videos``, ``speakers`` [N]: the utterance, its video, its speaker ("": unknown).
     ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
     ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head,
-    whose ``labels`` are the three polarities; the true class is the sign of the number. Raises
-    ValueError for lengths that differ, no utterances, a truth that is no class index or no finite
-    number, probabilities that do not sum to 1.
+    whose ``labels`` are the three polarities; the true class is the sign of the number. ``unsure``
+    [N] bool: whether the decision is marked as unsure, None if unknown. Raises ValueError for
+    lengths that differ, no utterances, a truth that is no class index or no finite number,
+    probabilities that do not sum to 1.
     """
 
     keys: tuple[str, ...]
@@ -55,12 +58,15 @@ class Predictions:
     truth: NDArray[Any]
     probabilities: NDArray[np.float64]
     values: NDArray[np.float64] | None = None
+    unsure: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.keys)
         if not count:
             raise ValueError("there are no predictions to evaluate")
         shapes = {(len(self.videos),), (len(self.speakers),), self.truth.shape}
+        if self.unsure is not None:
+            shapes.add(self.unsure.shape)
         if self.values is not None:
             shapes.add(self.values.shape)
             if not (np.isfinite(self.truth).all() and np.isfinite(self.values).all()):
@@ -117,7 +123,8 @@ class Evaluation:
     ``metrics``: None if undefined; ``intervals``: by bootstrap over videos, None if there is none;
     ``baseline``: of always deciding for the training part's commonest class, or mean number:
     ``baseline_class`` and ``baseline_value``; empty if these are unknown. ``confusion``: rows are
-    truth, columns decisions. ``per_speaker`` is empty without known speakers.
+    truth, columns decisions. ``per_speaker`` is empty without known speakers. ``certainty``:
+    ``count`` and ``accuracy`` of "unsure" and of "sure" decisions, empty if none is unsure.
     """
 
     labels: tuple[str, ...]
@@ -134,6 +141,7 @@ class Evaluation:
     per_class: tuple[ClassScores, ...] = ()
     per_speaker: tuple[SpeakerScores, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
+    certainty: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, dicts, numbers and None, ready for JSON."""
@@ -186,6 +194,13 @@ def evaluate(
         figures = predictions.figures(rows)
         applying = {name: value for name, value in figures.items() if name in SPEAKER_METRICS}
         per_speaker.append(SpeakerScores(speaker, len(rows), applying))
+    certainty: dict[str, _Figures] = {}
+    if predictions.unsure is not None and predictions.unsure.any():
+        for name, chosen in (("unsure", predictions.unsure), ("sure", ~predictions.unsure)):
+            rows = np.flatnonzero(chosen)
+            right = predictions.class_truth(rows) == predictions.probabilities[rows].argmax(axis=1)
+            accuracy = float(right.mean()) if len(rows) else None
+            certainty[name] = {"count": len(rows), metrics.ACCURACY: accuracy}
     confusion = predictions.confusion()
     return Evaluation(
         labels=predictions.labels,
@@ -202,6 +217,7 @@ def evaluate(
         per_class=metrics.class_scores(confusion, predictions.labels),
         per_speaker=tuple(per_speaker),
         confusion=tuple(map(tuple, confusion.tolist())),
+        certainty=certainty,
     )
 
 
@@ -211,14 +227,25 @@ def outputs_of(
 ) -> NDArray[np.float64]:
     """Logits [V, U, C] (numbers: [V, U, 1]) of all ``videos``, as at prediction: not augmented,
     and checked by the guard of a model that has one. Padding holds arbitrary values."""
+    return _decided(model, videos, device, videos_at_once)[0]
+
+
+@torch.inference_mode()
+def _decided(
+    model: TargetModel, videos: Videos, device: torch.device, videos_at_once: int = 16
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Logits as :func:`outputs_of`, and which utterances [V, U] are unlike the training data."""
     was_training = model.training
     model.eval()
     result = np.zeros((*videos.labels.shape, model.config.outputs))
+    far = np.zeros(videos.labels.shape, dtype=bool)
     for rows in batches(videos, videos_at_once, 4096, None):
-        output = model(model.check_modalities(encoded(model, videos, rows, device)).utterances)
+        guarded = model.check_modalities(encoded(model, videos, rows, device))
+        output = model(guarded.utterances)
         result[rows, : output.logits.shape[1]] = output.logits.double().cpu().numpy()
+        far[rows, : output.logits.shape[1]] = far_from_training(guarded).cpu().numpy()
     model.train(was_training)
-    return result
+    return result, far
 
 
 def validation(
@@ -260,17 +287,20 @@ def predictions_of(
     """Predictions on every utterance with a label and one of the model's modalities."""
     model.to(device)
     known = videos.usable(model.config.modalities)
-    outputs = torch.from_numpy(outputs_of(model, videos, device)[known])
+    logits, far = _decided(model, videos, device)
+    outputs = logits[known]
+    calibration, real = calibration or Calibration(), model.config.real
+    probabilities = probabilities_of(torch.from_numpy(outputs), calibration, real=real)
     chosen = [videos.samples[v][u] for v, u in np.argwhere(known)]
-    real = model.config.real
     return Predictions(
         keys=tuple(sample.key for sample in chosen),
         videos=tuple(sample.video for sample in chosen),
         speakers=tuple(sample.speaker for sample in chosen),
         labels=model.config.labels,
         truth=videos.labels.numpy()[known],
-        probabilities=probabilities_of(outputs, calibration or Calibration(), real=real),
-        values=outputs[:, 0].numpy() if real else None,
+        probabilities=probabilities,
+        values=outputs[:, 0] if real else None,
+        unsure=far[known] | near_even(probabilities, calibration),
     )
 
 
@@ -314,13 +344,15 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 @dataclass(frozen=True, slots=True)
 class CheckpointEvaluation:
     """``part``: the evaluated part; ``baseline_from``: the part whose commonest class (or mean) is
-    the baseline; ``left_out``: utterances without a label or without a modality of the model."""
+    the baseline; ``left_out``: utterances without a label or without a modality of the model;
+    ``learnt_from``: what of this data the checkpoint learnt from, "" if nothing is known."""
 
     evaluation: Evaluation
     predictions: Predictions
     part: str
     baseline_from: str
     left_out: int
+    learnt_from: str = ""
 
 
 def evaluate_checkpoint(
@@ -331,18 +363,21 @@ def evaluate_checkpoint(
     part: str = "auto",
     draws: int = 1000,
     device: torch.device | None = None,
+    path: Path | None = None,
 ) -> CheckpointEvaluation:
     """Predict every labelled utterance of a part of ``corpus``, in the context of its video.
 
     ``part``: "train", "valid", "test", "all" or "auto", which is test if the corpus has a test
-    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU. Raises
-    CheckpointError if it is damaged, or needs other features than the corpus has; DatasetError if
-    the part is empty, or a label is none of the model's.
+    part, else all. ``draws``: of the bootstrap over videos. ``device``: by default the CPU.
+    ``path``: of the corpus; its folder names may tell which corpus it is. Raises CheckpointError if
+    it is damaged, or needs other features than the corpus has; DatasetError if the part is empty,
+    or a label is none of the model's.
     """
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model
     encoded = check_corpus(checkpoint, loaded.config, label, part, corpus)
-    corpus = _with_parts(checkpoint, corpus)
+    drawn = _drawn_parts(checkpoint, corpus)
+    corpus = _with_parts(corpus, drawn)
     part = str(part)  # the command line's is an enum
     if part == "auto":
         part = "test" if any(sample.split == "test" for sample in corpus.samples) else "all"
@@ -366,6 +401,7 @@ def evaluate_checkpoint(
         part=part,
         baseline_from="train" if train else part,
         left_out=len(samples) - len(predictions.keys),
+        learnt_from=_learnt_from(loaded.config, corpus.name, path, predictions.keys, drawn),
     )
 
 
@@ -390,19 +426,44 @@ def check_corpus(
     return encode_labels(corpus, label, labels, on_warning)
 
 
-def _with_parts(checkpoint: str | Path, corpus: Corpus) -> Corpus:
-    """``corpus`` with the parts that were drawn when this checkpoint was trained on it; unchanged
-    if it names parts, or is not the checkpoint's training data."""
+def _drawn_parts(checkpoint: str | Path, corpus: Corpus) -> dict[str, Any]:
+    """Keys of the utterances by part, if this checkpoint was trained on ``corpus``; else empty."""
     path = checkpoint_folder(checkpoint) / PARTS_FILE
-    if any(sample.split for sample in corpus.samples) or not path.is_file():
+    parts = read_run_file(path) if path.is_file() else {}
+    return parts if parts.get("sha256") == corpus.digest() else {}
+
+
+def _with_parts(corpus: Corpus, drawn: dict[str, Any]) -> Corpus:
+    """``corpus`` with the parts ``drawn`` for training; unchanged if it names parts itself."""
+    if not drawn or any(sample.split for sample in corpus.samples):
         return corpus
-    parts = read_run_file(path)
-    if parts.get("sha256") != corpus.digest():
-        return corpus
-    part_of = {key: part for part in SPLITS for key in parts.get(part, [])}
+    part_of = {key: part for part in SPLITS for key in drawn.get(part, [])}
     return corpus.subset(
         dataclasses.replace(sample, split=part_of.get(sample.key, "")) for sample in corpus.samples
     )
+
+
+def _learnt_from(
+    config: CheckpointConfig,
+    name: str,
+    path: Path | None,
+    keys: Sequence[str],
+    drawn: dict[str, Any],
+) -> str:
+    """Which corpus, or how many of the utterances ``keys``, the checkpoint learnt from; "" if none
+    are known. ``name`` and ``path`` are the corpus's; RAVDESS is known by its clips' names, too."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[\W_]", "", text).casefold()
+
+    folders = () if path is None else (*path.absolute().parts, path.stem)
+    names = {plain(text) for text in (name, *folders)}
+    if any(RAVDESS_CLIP.search(key) for key in keys):
+        names.add("ravdess")
+    if known := [corpus for corpus in config.trained_on if plain(corpus) in names]:
+        return " and ".join(known)
+    count = len({*drawn.get("train", [])} & {*keys})
+    return f"{count} of these {len(keys)} utterances" if count else ""
 
 
 def _check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Corpus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,29 @@ def test_speakers_add_up() -> None:
     assert (
         evaluate(dataclasses.replace(predictions, speakers=("",) * 120), draws=5).per_speaker == ()
     )
+
+
+def test_accuracy_of_unsure_and_of_other_decisions() -> None:
+    probabilities = np.array([[0.5, 0.4, 0.1], [0.4, 0.5, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
+    five = np.concatenate([probabilities, probabilities[3:]])
+    names = tuple("abcde")
+    truth = np.array([0, 0, 2, 0, 1])
+    plain = Predictions(names, names, ("",) * 5, POLARITY_LABELS, truth, five)
+    assert evaluate(plain, draws=5).certainty == {}
+    marked = dataclasses.replace(plain, unsure=np.array([True, True, False, False, False]))
+    found = evaluate(marked, draws=5)
+    # Of the two right and wrong; of the three two right.
+    assert found.certainty == {
+        "unsure": {"count": 2, "accuracy": 0.5},
+        "sure": {"count": 3, "accuracy": pytest.approx(2 / 3)},
+    }
+    assert found.to_dict()["certainty"]["unsure"] == {"count": 2, "accuracy": 0.5}
+    none = dataclasses.replace(plain, unsure=np.zeros(5, dtype=bool))
+    assert evaluate(none, draws=5).certainty == {}
+    all_ = evaluate(dataclasses.replace(plain, unsure=np.ones(5, dtype=bool)), draws=5).certainty
+    assert (all_["unsure"]["count"], all_["sure"]) == (5, {"count": 0, "accuracy": None})
+    with pytest.raises(ValueError, match="5 keys, but arrays of"):
+        dataclasses.replace(plain, unsure=np.zeros(4, dtype=bool))
 
 
 def test_numbers() -> None:
@@ -298,7 +322,14 @@ def test_json_confusion_and_words(
         f"# {found['count']} utterances of 3 videos",
         "# per class",
         "# confusion",
+        "# marked as unsure",
         "# per speaker",
+    ]
+    sure, unsure = (found["certainty"][name] for name in ("sure", "unsure"))
+    assert sure["count"] + unsure["count"] == found["count"]
+    assert blocks[3][2:] == [
+        f"{name}\t{one['count']}\t{metrics.figure_text(one['accuracy'])}"
+        for name, one in (("unsure", unsure), ("sure", sure))
     ]
     assert [line.split("\t")[0] for line in blocks[2][2:]] == list(POLARITIES)
     assert [row.split("\t")[1:] for row in blocks[2][2:]] == [
@@ -328,6 +359,54 @@ def test_the_drawn_parts_are_used_for_evaluation(tmp_path: Path) -> None:
     assert whole.evaluation == found.evaluation
     other = small_corpus(classes=POLARITIES, speakers=12, given=False, seed=1)
     assert evaluate_checkpoint(run_folder / "checkpoint", other).part == "all"
+
+
+def test_data_that_the_checkpoint_learnt_from(
+    classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, learnt = three(), "; its figures here say nothing about new people\n"
+    train = [sample.key for sample in corpus.samples if sample.split == "train"]
+    found = evaluate_checkpoint(classes / "checkpoint", corpus, part="all", draws=5)
+    kept = len({*found.predictions.keys} & {*train})
+    assert found.learnt_from == f"{kept} of these {len(found.predictions.keys)} utterances"
+    assert (kept, len(train)) == (13, 15)  # two lack a label, or voice and face
+    assert evaluate_checkpoint(classes / "checkpoint", corpus, draws=5).learnt_from == ""
+    command = ["evaluate", str(classes), str(written(tmp_path, corpus)), "--draws", "100"]
+    assert main([*command, "--split", "train"]) == 0
+    found_line = f"avsent: warning: {classes.name} learnt from {kept} of these {kept} utterances"
+    assert found_line + learnt in capsys.readouterr().err
+    assert main([*command, "--split", "train", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(command) == 0
+    assert "learnt from" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "key", "learnt"),
+    [
+        ("crema d", "x.npz", "v0_0", "CREMA-D"),
+        ("mine", "corpora/CREMA_D/videos/manifest.csv", "v0_0", "CREMA-D"),
+        ("mine", "Ravdess.npz", "v0_0", "RAVDESS"),
+        ("mine", "x", "Actor_12/01-01-06-01-02-01-12.mp4#0", "RAVDESS"),
+        ("ravdess", "crema-d", "v0_0", "RAVDESS and CREMA-D"),
+        ("mine", "crema-d-new/ravdess2/x.npz", "v0_0", ""),
+        ("mine", "x", "2026-01-01-06-01-02-01-12.mp4", ""),
+        ("mine", "x", "01-01-06-01-02-01-25.mp4", ""),  # there are 24 actors
+    ],
+)
+def test_corpora_that_the_checkpoint_learnt_from(
+    classes: Path, tmp_path: Path, name: str, path: str, key: str, learnt: str
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(classes / "checkpoint", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["trained_on"] = ["RAVDESS", "CREMA-D"]
+    (folder / "config.json").write_text(json.dumps(config))
+    corpus = small_corpus(classes=POLARITIES, speakers=2, seed=1)
+    samples = (dataclasses.replace(corpus.samples[0], key=key), *corpus.samples[1:])
+    corpus = dataclasses.replace(corpus, name=name, samples=samples)
+    found = evaluate_checkpoint(folder, corpus, part="all", draws=5, path=Path(path))
+    assert found.learnt_from == learnt
 
 
 # --- what does not fit ---

@@ -73,6 +73,10 @@ _RAVDESS_NAME = re.compile(
     rf"-(?P<actor>[0-9]{{2}}))\.({_ENDINGS})",
     re.IGNORECASE,
 )
+RAVDESS_CLIP = re.compile(
+    r"(?<![\d-])0[1-3]-0[12]-0[1-8]-0[12]-0[12]-0[12]-(0[1-9]|1\d|2[0-4])(?![\d-])"
+)
+"""The name of a clip of RAVDESS, song and silent video included, in a path."""
 
 
 @dataclass(frozen=True, slots=True)
