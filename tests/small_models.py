@@ -57,16 +57,16 @@ CARD = """# small
 """
 
 
-def save(folder: Path, seed: int = 0, card: str | None = CARD) -> TargetModel:
+def save(folder: Path, seed: int = 0, card: str | None = CARD, **config: Any) -> TargetModel:
     torch.manual_seed(seed)
-    model = TargetModel(
-        sizes.TargetConfig(
-            labels=LABELS,
-            modalities=("face",),
-            face=sizes.FaceEncoderConfig(hidden=(8,), attention=4, representation=4),
-            context=sizes.ContextConfig(first_gru=4, dense=4, second_gru=4, classifier=4),
-        )
-    )
+    small: dict[str, Any] = {
+        "labels": LABELS,
+        "modalities": ("face",),
+        "audio": sizes.AudioEncoderConfig(channels=(2, 3, 4), attention=4, representation=5),
+        "face": sizes.FaceEncoderConfig(hidden=(8,), attention=4, representation=4),
+        "context": sizes.ContextConfig(first_gru=4, dense=4, second_gru=4, classifier=4),
+    }
+    model = TargetModel(sizes.TargetConfig(**{**small, **config}))
     about: dict[str, Any] = {"features": FeatureConfig(), "calibration": Calibration()}
     save_checkpoint(folder, model, name=folder.name, licence="MIT", **about)
     if card is not None:

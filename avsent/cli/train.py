@@ -57,6 +57,25 @@ def train(
         choices=TARGETS,
         callback=_check_target,
     ),
+    init: str | None = option(
+        "--init NAME|PATH",
+        "Start from this model, such as default: its encoders stay as they are, and its other "
+        "networks start with its weights. With fewer than 200 labelled utterances none is held "
+        "back; the figures are out-of-fold.",
+    ),
+    pull: float = option(
+        "--pull X",
+        "Strength of the pull to the weights of --init, per labelled utterance; 0: none.",
+        settings.PULL,
+        min=0.0,
+    ),
+    tune_encoders: int = option(
+        "--tune-encoders EPOCHS",
+        "Afterwards also train the encoders of --init, at a tenth of the learning rate, for this "
+        "many epochs; kept if better on held-out data.",
+        0,
+        min=0,
+    ),
     source_text: bool = option(
         "--source-text",
         "Transfer knowledge from a model of the texts, those of the data or of --text-corpus. "
@@ -118,7 +137,9 @@ def train(
         "--patience N", "Stop after this many epochs without improvement. Default: never.", min=1
     ),
     batch: int = option("--batch N", "Videos per step.", 16, min=1),
-    learning_rate: float = option("--learning-rate X", "Step size of Adam.", 1e-3, min=1e-7),
+    learning_rate: float = option(
+        "--learning-rate X", "Step size of Adam; with --init .003.", 1e-3, min=1e-7
+    ),
     weight_decay: float = option("--weight-decay X", "Weight decay of AdamW.", 0.0, min=0.0),
     dropout: float = share(
         "--dropout X", "Dropout in embedding networks and classifiers.", default=0.4
@@ -170,16 +191,31 @@ def train(
     teacher = "text" if source_text or text_corpus is not None else source
     if source_text and source not in (None, Source.text):
         raise UsageError("--source-text and --source name two sources; give one")
-    if teacher is None:
-        for name in ("beta", "gamma", "schedule", "cross_fit", "text_encoder"):
-            given_by = context.get_parameter_source(name)
-            if given_by is not None and given_by.name != "DEFAULT":
-                option = name.replace("_", "-")
-                raise UsageError(f"--{option} needs a source; give --source-text or --source")
+
+    def given(*names: str) -> str | None:
+        """The first of these options that the user gives."""
+        for name in names:
+            by = context.get_parameter_source(name)
+            if by is not None and by.name != "DEFAULT":
+                return f"--{name.replace('_', '-')}"
+        return None
+
+    if teacher is None and (
+        option := given("beta", "gamma", "schedule", "cross_fit", "text_encoder")
+    ):
+        raise UsageError(f"{option} needs a source; give --source-text or --source")
+    if init is None and (option := given("pull", "tune_encoders")):
+        raise UsageError(f"{option} needs a model to start from; give --init")
+    if init is not None and not given("learning_rate"):
+        learning_rate = settings.START_RATE
+    networks = "fusion", "fusion_beta", "fusion_original", "dropout", "augment"
+    if init is not None and (option := given(*networks)):
+        raise UsageError(f"--init {init} brings its own networks; leave {option} out")
 
     # Imported here, so that mistakes above are reported at once.
     from avsent.model.networks.config import FusionConfig
     from avsent.training import run, run_folder, splits
+    from avsent.training import start as starts
     from avsent.training.data import corpus, feature_files, text
 
     chosen = settings.TrainSettings(
@@ -214,22 +250,33 @@ def train(
         check=check,
     )
     where = machine.torch_device(device)
+    start, features = None, feature_files.CorpusOptions().features
+    if init is not None:
+        start = starts.open_start(init, pull, tune_encoders)
+        asked, features = chosen.target, start.config.features
+        chosen = start.settings(chosen)
+        if given("target") and asked != chosen.target:
+            own = ",".join(chosen.target)
+            raise UsageError(f"--init {init} predicts from {own}; leave --target out")
     folder = run_folder.RunFolder(output)
     run.check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
     folder.check()  # before hours of feature extraction
     texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
 
     def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
+        if start is not None:
+            start.check(found)
         task = splits.make_task(found, label, labels)
         splits.encode_labels(found, label, task.labels, warn)
-        splits.split_samples(found.samples, task.known(found.samples), chosen.split, seed)
+        by = chosen.split if start is None else splits.settings_for_start(task, chosen.split)
+        splits.split_samples(found.samples, task.known(found.samples), by, seed)
         words = (text for item in texts or () for text in item.labels.values())
         if doubt := task.labels.doubt(words):
             warn(f"{text_corpus}: {doubt}")
 
     scale = options.label_scale(label_range, label_map)
     corpus_options = feature_files.CorpusOptions(
-        check=check, cache=cache, scale=scale, skip_broken=skip_broken
+        features=features, check=check, cache=cache, scale=scale, skip_broken=skip_broken
     )
     request = run.Request(
         corpus=open_data(data, corpus_options, accept=accept, quiet=quiet),
@@ -241,6 +288,7 @@ def train(
         texts_name="" if text_corpus is None else text_corpus.name,
         baseline=baseline,
         fresh=fresh,
+        start=start,
     )
     try:
         with training_view(epochs, quiet=quiet) as hooks:
@@ -252,7 +300,8 @@ def train(
     models, rows = run_folder.figure_rows(summary, part)
     names = ["model" if model == "target" else run_folder.MODELS[model] for model in models]
     with outcome.printing():
-        outcome.print_table(rows, [f"{part} part", *names, "majority"], figures=True)
+        head = "out-of-fold" if part == "valid" and "folds" in summary else f"{part} part"
+        outcome.print_table(rows, [head, *names, "majority"], figures=True)
     if not quiet:
         outcome.say("", f"wrote {request.folder.checkpoint}")
 

@@ -1,7 +1,7 @@
 """Samples of one part of a corpus as padded videos, and how a batch of them enters a model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ class Videos:
 
     ``labels`` [V, U] float64: class index or number, NaN where there is none and on padding;
     ``vectors`` [V, U, R] by modality that comes ready-made; ``present`` [V, U] bool by modality;
-    ``lengths`` [V]; ``floor_db``: of the spectrograms of raw voices.
+    ``lengths`` [V]; ``floor_db``: of the spectrograms of raw voices; ``representations`` [R] by
+    modality and sample, of raw utterances that frozen encoders have encoded already.
     """
 
     samples: tuple[tuple[Sample, ...], ...]
@@ -35,6 +36,7 @@ class Videos:
     vectors: dict[str, Tensor]
     present: dict[str, Tensor]
     floor_db: float = FLOOR_DB
+    representations: Mapping[tuple[str, Sample], Tensor] = field(default_factory=dict)
 
     def known(self) -> Tensor:
         """Where there is a label [V, U] bool."""
@@ -87,9 +89,10 @@ def make_videos(
 
 
 def check_parts(train: Videos, valid: Videos, modalities: Sequence[str]) -> None:
-    """Raise DatasetError if a part has no labelled utterance with one of the ``modalities``."""
+    """Raise DatasetError if a part has no labelled utterance with one of the ``modalities``; there
+    may be no validation part at all."""
     for name, videos in (("training", train), ("validation", valid)):
-        if not videos.usable(modalities).any():
+        if (videos is train or videos.samples) and not videos.usable(modalities).any():
             raise DatasetError(
                 f"no {name} utterance has a label and {' or '.join(modalities)}; add some"
             )
@@ -139,7 +142,11 @@ def encoded(
         values[modality] = torch.zeros(*there.shape, size, device=device)
         places = there.nonzero()
         chosen = [videos.samples[rows[int(b)]][int(u)] for b, u in places]
-        if chosen:
+        known = [videos.representations.get((modality, sample)) for sample in chosen]
+        ready = [one for one in known if one is not None]
+        if chosen and len(ready) == len(chosen):
+            values[modality][there.to(device)] = torch.stack(ready).to(device)
+        elif chosen:
             # In training the batch norms need all utterances together.
             step = len(chosen) if model.training else CHUNK
             parts = [
@@ -152,13 +159,31 @@ def encoded(
     return Utterances(values, present, lengths)
 
 
+@torch.no_grad()
+def representations_of(
+    model: TargetModel, samples: Sequence[Sample], floor_db: float, device: torch.device
+) -> dict[tuple[str, Sample], Tensor]:
+    """Representations [R] of raw ``samples``, by modality and sample."""
+    model.to(device).eval()
+    found: dict[tuple[str, Sample], Tensor] = {}
+    for modality in model.config.modalities:
+        there = [sample for sample in samples if getattr(sample, modality) is not None]
+        # On a processor one by one, as in prediction: that takes half the time.
+        step = 1 if device.type == "cpu" else CHUNK
+        for first in range(0, len(there), step):
+            chunk = there[first : first + step]
+            rows = _encode(model, modality, chunk, floor_db, device).float().cpu()
+            found |= {(modality, one): row for one, row in zip(chunk, rows, strict=True)}
+    return found
+
+
 def _encode(
     model: TargetModel,
     modality: str,
     samples: Sequence[Sample],
     floor_db: float,
     device: torch.device,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | None = None,
 ) -> Tensor:
     """Representations [N, R] of raw utterances. The prosody, neutral face and pictures of augmented
     ones are not known."""

@@ -5,7 +5,7 @@ baselines, the value of an epoch, calibration, and ``avsent evaluate``.
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -257,9 +257,16 @@ def validation(
     absolute error for numbers. Of equal values the smaller loss wins.
     """
     known = videos.usable(model.config.modalities)
-    outputs = outputs_of(model, videos, device)[known]
-    truth = videos.labels.numpy()[known]
-    if model.config.real:
+    outputs, truth = outputs_of(model, videos, device)[known], videos.labels.numpy()[known]
+    return selection_value(outputs, truth, select, real=model.config.real)
+
+
+def selection_value(
+    outputs: NDArray[np.float64], truth: NDArray[Any], select: str, *, real: bool
+) -> tuple[float, dict[str, float]]:
+    """See :func:`validation`. ``outputs`` [N, C] (numbers: [N, 1]) and ``truth`` [N] of labelled
+    utterances."""
+    if real:
         mae = float(np.abs(outputs[:, 0] - truth).mean())
         return -mae, {"valid_mae": mae}
     classes = truth.astype(np.int64)
@@ -318,12 +325,47 @@ def held_out_predictions(
 def calibrate(model: TargetModel, videos: Videos, device: torch.device) -> Calibration:
     """Calibration of ``model`` on the labelled utterances of ``videos``."""
     known = videos.usable(model.config.modalities)
-    outputs = outputs_of(model, videos, device)[known]
-    truth = videos.labels.numpy()[known]
-    if model.config.real:
+    outputs, truth = outputs_of(model, videos, device)[known], videos.labels.numpy()[known]
+    return _calibration(outputs, truth, real=model.config.real)
+
+
+def _calibration(outputs: NDArray[np.float64], truth: NDArray[Any], *, real: bool) -> Calibration:
+    if real:
         error = float(np.sqrt(np.mean((outputs[:, 0] - truth) ** 2)))
         return Calibration(deviation=max(error, MIN_DEVIATION))
     return Calibration(temperature=fit_temperature(outputs, truth.astype(np.int64)))
+
+
+def pooled(
+    folds: Sequence[Mapping[str, Predictions]], select: str
+) -> tuple[float, Calibration, Predictions]:
+    """Predictions on the "test" part of all ``folds``, uncalibrated, put together and calibrated;
+    before them the value by which ``select`` judges them, and their calibration."""
+    parts = [fold["test"] for fold in folds if "test" in fold]
+    numbers = [part.values[:, None] for part in parts if part.values is not None]
+    real = bool(numbers)
+    # Logarithms of probabilities serve as logits.
+    outputs = np.concatenate(numbers or [np.log(part.probabilities + 1e-12) for part in parts])
+    together: dict[str, Any] = {
+        name: tuple(value for part in parts for value in getattr(part, name))
+        for name in ("keys", "videos", "speakers")
+    }
+    truth = np.concatenate([part.truth for part in parts])
+    value, _ = selection_value(outputs, truth, select, real=real)
+    calibration = _calibration(outputs, truth, real=real)
+    probabilities = probabilities_of(torch.from_numpy(outputs), calibration, real=real)
+    values = outputs[:, 0] if real else None
+    return (
+        value,
+        calibration,
+        Predictions(
+            **together,
+            labels=parts[0].labels,
+            truth=truth,
+            probabilities=probabilities,
+            values=values,
+        ),
+    )
 
 
 def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:

@@ -121,7 +121,8 @@ class Updates:
     """The optimisers of one run, and their common step.
 
     Without ``transfer`` the classification loss is the only one. ``class_weights`` [C]: see
-    ``torch.nn.functional.cross_entropy``.
+    ``torch.nn.functional.cross_entropy``. ``pull``: weight of the squared distance of the model's
+    weights from where they are now; None for a new model.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Updates:
         optimiser: OptimiserSettings,
         weights: TransferSettings,
         class_weights: Tensor | None = None,
+        pull: float | None = None,
     ) -> None:
         self.model = model
         self.transfer = transfer
@@ -138,6 +140,12 @@ class Updates:
         self._weights = weights
         self._class_weights = class_weights
         self.encoder_heads = EncoderHeads(model).to(next(model.parameters()).device)
+        self._pull = pull or 0.0
+        self._start: list[tuple[nn.Parameter, Tensor]] = []
+        if pull is not None:
+            self.encoder_heads.linear.clear()  # its encoders have learnt already
+            moving = (p for p in model.parameters() if p.requires_grad)
+            self._start = [(p, p.detach().clone()) for p in moving]
         learning = nn.ModuleList([model, self.encoder_heads])
         self.optimisers: dict[str, torch.optim.Optimizer] = {"target": self._adam(learning)}
         if transfer is not None:
@@ -182,6 +190,8 @@ class Updates:
             )
             classification = classification + ENCODER_SHARE * alone
         total = self._weights.classification * classification
+        for parameter, start in self._start:
+            total = total + self._pull * (parameter - start).square().sum()
         if self.transfer is not None and source is not None:
             losses |= self._train_transfer(self.transfer, output, source)
             total = total + share * self._embedding_objective(self.transfer, output, source, losses)

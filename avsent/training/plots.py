@@ -43,10 +43,12 @@ def save_loss_curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, best_ep
     parts = [part for part in LOSS_PARTS if np.isfinite(_series(epochs, part)).any()]
     metric = "balanced_accuracy" if "valid_balanced_accuracy" in epochs[0] else "mae"
     titles = [*(f"{part} loss (training)" for part in parts), f"{TITLES[metric]} (validation)"]
+    names = [*parts, f"valid_{metric}"]
+    if parts and not any(names[-1] in record for record in epochs):
+        del names[-1], titles[-1]  # trained without a validation part
     columns = min(len(titles), 3)
     rows = math.ceil(len(titles) / columns)
     figure = Figure(figsize=(3.4 * columns, 2.5 * rows), layout="constrained")
-    names = [*parts, f"valid_{metric}"]
     for place, (name, title) in enumerate(zip(names, titles, strict=True)):
         axes = figure.add_subplot(rows, columns, place + 1)
         values = _series(epochs, name)
@@ -220,6 +222,8 @@ def _drawn_part(evaluation: Mapping[str, Any]) -> tuple[int, str, Any, tuple[str
     """Best epoch, title of the part, its confusion [C, C] (None for numbers) and labels."""
     part = "test" if "test" in evaluation["target"] else "valid"
     title = {"test": "test part", "valid": "validation part"}[part]
+    if part == "valid" and "folds" in evaluation:
+        title = "out-of-fold"
     found = evaluation["target"][part]
     return int(evaluation["best_epoch"]), title, found["confusion"], tuple(found["labels"])
 

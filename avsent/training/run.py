@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,23 @@ from avsent.model.networks.target import TargetModel
 from avsent.training import modality_check, plots, run_folder, source, splits, trainer
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
-from avsent.training.evaluation import Predictions, calibrate, evaluate, held_out_predictions
+from avsent.training.evaluation import (
+    Predictions,
+    calibrate,
+    evaluate,
+    held_out_predictions,
+    pooled,
+)
 from avsent.training.run_folder import RunFolder
 from avsent.training.settings import TrainSettings, for_source
+from avsent.training.start import Start
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A run: corpus, settings, seeds, output folder. ``texts``: of --text-corpus, whose name is
-    ``texts_name``; ``baseline``: train each seed without transfer, too."""
+    ``texts_name``; ``baseline``: train each seed without transfer, too; ``start``: the checkpoint
+    to start from; the settings are those of :meth:`Start.settings`."""
 
     corpus: Corpus
     settings: TrainSettings
@@ -44,6 +52,7 @@ class Request:
     texts_name: str = ""
     baseline: bool = False
     fresh: bool = False
+    start: Start | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,18 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     another run, OutputError if the folder cannot be written."""
     hooks = hooks or Hooks()
     check_settings(request.settings, texts=request.texts is not None, baseline=request.baseline)
+    start = request.start
+    if start is not None:
+        start.check(request.corpus)
     task = splits.make_task(request.corpus, request.settings.label, request.settings.labels)
     # All faults of the data are found before the folder is touched.
     if task.labels.real and request.settings.fusion.name == "multiplicative":
         raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
     words = request.settings.transfer.source == "text" and request.texts is None
     data = {
-        seed: splits.make_seed_data(task, request.settings, seed, words=words)
+        seed: splits.make_seed_data(
+            task, request.settings, seed, words=words, started=start is not None
+        )
         for seed in request.seeds
     }
     # Everything that decides the result of a run, as in ``config.json``.
@@ -74,6 +88,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
         "settings": dataclasses.asdict(request.settings),
         "seeds": list(request.seeds),
         "baseline": request.baseline,
+        "init": None if start is None else start.about(),
         "data": {
             "name": request.corpus.name,
             "sha256": request.corpus.digest(),
@@ -92,7 +107,8 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     for seed in request.seeds:
         if request.folder.evaluation(seed) is None:
             # Networks on ready-made vectors are small: a second thread makes them no faster.
-            with one_torch_thread() if request.corpus.vectors else nullcontext():
+            small = request.corpus.vectors or (start is not None and not start.tune_epochs)
+            with one_torch_thread() if small else nullcontext():
                 _train(request, data[seed], seed, hooks)
     found = {seed: request.folder.evaluation(seed) for seed in request.seeds}
     summary = run_folder.summarise({seed: one for seed, one in found.items() if one is not None})
@@ -127,7 +143,7 @@ def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> 
         log = (folder / "metrics.jsonl").open("w", buffering=1, encoding="utf-8")  # by line
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
-    many = len(request.seeds) > 1
+    start, many = request.start, len(request.seeds) > 1
 
     def say(line: str) -> None:
         hooks.say(f"seed {seed}: {line}" if many else line)
@@ -140,11 +156,7 @@ def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> 
             hooks.on_epoch(seed, stage, measured)
 
         context = trainer.SeedContext(request.device, folder, say, on_epoch)
-        pretrained = None
-        if request.settings.transfer.source is not None:
-            settings = for_source(request.settings)
-            pretrained = source.pretrain_source(data, settings, seed, context, request.texts)
-        trained = train_seed(data, request.settings, seed, context, pretrained)
+        trained = _train_model(request, data, seed, context, start)
         baseline = None
         if request.baseline:
             say("the same without transfer")
@@ -154,20 +166,63 @@ def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> 
                 on_epoch=lambda stage, measured: on_epoch(run_folder.BASELINE, measured),
             )
             (folder / run_folder.BASELINE).mkdir(exist_ok=True)
-            baseline = train_seed(data, request.settings, seed, apart)
-        _write_seed(folder, request.folder.path.resolve().name, data, trained, baseline)
+            baseline = _train_model(request, data, seed, apart, start, teach=False)
+        _write_seed(folder, request, data, trained, baseline)
+
+
+def _train_model(
+    request: Request,
+    data: splits.SeedData,
+    seed: int,
+    context: trainer.SeedContext,
+    start: Start | None,
+    *,
+    teach: bool = True,
+) -> Trained:
+    """A model of ``data``; ``teach``: with transfer, if the settings ask for it.
+
+    Where none of few utterances is held back, those on "valid" are out-of-fold predictions: by
+    models that did not learn from the speaker or video. They calibrate the model, and decide
+    whether its encoders are tuned.
+    """
+    settings, pretrained, held_out = request.settings, None, None
+    if data.folds and start is not None:
+        folds = []
+        for number, fold in enumerate(data.folds, 1):
+            apart = context.apart(f"fold{number}", f"fold {number} of {len(data.folds)}")
+            folds.append(_train_model(request, fold, seed, apart, start, teach=teach))
+        select = settings.optimiser.select
+        held_out = pooled([one.predictions for one in folds], select)
+        if start.tune_epochs:
+            frozen = pooled([one.untuned for one in folds], select)
+            if frozen[0] >= held_out[0]:
+                held_out, start = frozen, dataclasses.replace(start, tune_epochs=0)
+    if teach and settings.transfer.source is not None:
+        own = for_source(settings)
+        pretrained = source.pretrain_source(data, own, seed, context, request.texts)
+    trained = train_seed(data, settings, seed, context, pretrained, start=start)
+    if held_out is None:
+        return trained
+    trained.progress.best_value, calibration, valid = held_out
+    test = held_out_predictions(trained.model, data, context.device, calibration)
+    predictions = {**test, "valid": valid}
+    return dataclasses.replace(trained, calibration=calibration, predictions=predictions)
 
 
 def _write_seed(
-    folder: Path, name: str, data: splits.SeedData, trained: Trained, baseline: Trained | None
+    folder: Path,
+    request: Request,
+    data: splits.SeedData,
+    trained: Trained,
+    baseline: Trained | None,
 ) -> None:
     """Write all files of a seed; ``evaluation.json`` last, as it marks the seed as finished."""
-    corpus = data.task.corpus
+    corpus, start = data.task.corpus, request.start
     save_checkpoint(
         folder / "checkpoint",
         trained.model,
-        name=name,
-        licence=corpus.licence,
+        name=request.folder.path.resolve().name,
+        licence="; ".join(filter(None, (corpus.licence, start.config.licence if start else ""))),
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
         label_scale=corpus.scale,
@@ -191,6 +246,10 @@ def _write_seed(
         "parts": {part: _sizes(samples) for part, samples in data.split.items()},
         "target": figures(found),
     }
+    if data.folds:
+        evaluation["folds"] = len(data.folds)
+    if start is not None and start.tune_epochs:
+        evaluation["tuned_epochs"] = trained.tuned_epochs
     if trained.pretrained is not None:
         evaluation["source"] = figures(trained.pretrained.predictions)
     if baseline is not None:
@@ -246,7 +305,9 @@ def _publish(request: Request, task: splits.Task, summary: dict[str, Any]) -> No
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """One seed's model, its calibrated ``predictions`` on "valid" and, if it has labels, "test"."""
+    """One seed's model, its calibrated ``predictions`` on "valid" and "test", as far as these have
+    labels. ``tuned_epochs``: in which its encoders were trained; ``untuned``: predictions before
+    that."""
 
     seed: int
     model: TargetModel
@@ -255,6 +316,8 @@ class Trained:
     predictions: dict[str, Predictions]
     pretrained: source.PretrainedSource | None
     spaces: dict[str, source.EmbeddingSpace]
+    tuned_epochs: int = 0
+    untuned: dict[str, Predictions] = field(default_factory=dict)
 
 
 def train_seed(
@@ -264,12 +327,13 @@ def train_seed(
     context: trainer.SeedContext,
     pretrained: source.PretrainedSource | None = None,
     guard_data: modality_check.GuardData | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Train one target model.
 
     ``pretrained``: the source that teaches it, None for no transfer; ``guard_data``: what its guard
-    is fitted on, by default the parts of ``data``. Raises ValueError if the fusion head does not
-    suit the target.
+    is fitted on, by default the parts of ``data``; ``start``: the checkpoint that training starts
+    from. Raises ValueError if the fusion head does not suit the target.
     """
     if settings.check:
         train, outliers = modality_check.without_outliers(data.train, settings.target)
@@ -279,21 +343,42 @@ def train_seed(
                 without = f"{count} of {of} training utterances without their {modality}"
                 context.say(f"{without}: damaged")
         data = dataclasses.replace(data, train=train)
-    config = data.config(settings, settings.target)
-    model = trainer.make_model(config, data.train, seed)
+    raw = data
+    if start is None:
+        model = trainer.make_model(data.config(settings, settings.target), data.train, seed)
+    else:
+        model = start.make_model(data.task.labels, check=settings.check)
+        data = start.encoded(data, context.device)
     context.say(f"target model ({' + '.join(settings.target)})")
     teacher = pretrained.teacher if pretrained and settings.transfer.active else None
     # A pass over all training data, needed for the figure of the spaces only.
     before = source.embeddings_of(model, data.train, context.device) if teacher else {}
     setup = context.setup("target", data.train, data.valid, settings, seed)
-    progress = trainer.fit(model, dataclasses.replace(setup, teacher=teacher))
-    if settings.check and config.modalities == MODALITIES:
+    setup = dataclasses.replace(setup, teacher=teacher, pull=start.pull if start else None)
+    progress = trainer.fit(model, setup)
+    tuned_epochs, untuned = 0, dict[str, Predictions]()
+    if start is not None and start.tune_epochs:
+        context.say("its encoders")
+        untuned = held_out_predictions(model, data, context.device)
+        start.unfreeze(model)
+        tuning = context.setup(
+            "tuning", raw.train, raw.valid, start.settings(settings, tuning=True), seed
+        )
+        tuning = dataclasses.replace(tuning, teacher=teacher, pull=start.pull)
+        tuned = trainer.fit(model, tuning)
+        tuned_epochs, progress.best_value = tuned.best_epoch, tuned.best_value
+        data = raw if tuned_epochs else data
+    if settings.check and model.config.modalities == MODALITIES:
         guard_data = guard_data or modality_check.GuardData(
             data.train, data.valid, modality_check.with_noise(data.valid, seed)
         )
+        # That of the checkpoint suits its own encoders only.
+        kept = None if tuned_epochs else model.guard
         guard = modality_check.fit_guard(model, guard_data, context.device, seed)
-        model.set_modality_check(guard)
-    calibration = calibrate(model, data.valid, context.device)
+        model.set_modality_check(guard or kept)
+    calibration = Calibration()
+    if data.valid.usable(model.config.modalities).any():
+        calibration = calibrate(model, data.valid, context.device)
     return Trained(
         seed=seed,
         model=model,
@@ -302,4 +387,6 @@ def train_seed(
         predictions=held_out_predictions(model, data, context.device, calibration),
         pretrained=pretrained,
         spaces=source.embedding_spaces(model, data.train, before, teacher, context.device),
+        tuned_epochs=tuned_epochs,
+        untuned=untuned,
     )

@@ -208,6 +208,8 @@ def summarise(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         "best_epochs": [int(evaluations[seed]["best_epoch"]) for seed in seeds],
         "parts": evaluations[seeds[0]]["parts"],
     }
+    if "folds" in evaluations[best]:
+        summary["folds"] = evaluations[best]["folds"]
     for model in MODELS:
         if all(model in evaluations[seed] for seed in seeds):
             summary[model] = {
@@ -256,7 +258,13 @@ def write_run_card(
         f"{part} {sizes['utterances']} utterances in {sizes['videos']} videos"
         + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
         for part, sizes in summary["parts"].items()
+        if sizes["utterances"] or part == "test"
     )
+    by, folds = settings["split"]["by"], summary.get("folds")
+    chosen = "Epoch and seed were chosen on the validation part alone."
+    if folds:
+        parts += f". Out-of-fold figures: {folds} models that did not learn from that {by}"
+        chosen = "No epoch was chosen; the seed was, by the out-of-fold figures."
     stated = data["label_scale"]
     scale = f"\n- Labels were read by {LabelScale(**stated)}." if stated else ""
     card = f"""# {name}: {" and ".join(settings["target"])}, {classes}
@@ -266,12 +274,12 @@ Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]
 ## Data and licence
 - {data["name"]}: {data["utterances"]} utterances, SHA-256 {data["sha256"][:16]}…, licence:
   {data["licence"] or "not stated; whoever passes this model on must look it up"}.
-{_teacher(settings["transfer"], data)}
-- No part shares a {settings["split"]["by"]} with another: {parts}.{scale}
+{_start(config.get("init"))}{_teacher(settings["transfer"], data)}
+- No part shares a {by} with another: {parts}.{scale}
 
 ## Measured
-Seeds {seeds}; here is seed {summary["best_seed"]}. Epoch and seed were chosen
-on the validation part alone. Mean ± sample deviation over the seeds; majority: always deciding for
+Seeds {seeds}; here is seed {summary["best_seed"]}. {chosen}
+Mean ± sample deviation over the seeds; majority: always deciding for
 the training part's commonest class{" (numbers: its mean)" if labels.real else ""}.
 
 {_tables(summary)}
@@ -290,6 +298,15 @@ expect less than the tables say.
         file.write(card)
 
 
+def _start(start: Mapping[str, Any] | None) -> str:
+    if start is None:
+        return ""
+    return (
+        f"- Training started from {start['name']}, SHA-256 {start['sha256'][:16]}…, whose licence "
+        f"also holds for this model: {start['licence'] or 'not stated'}.\n"
+    )
+
+
 def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     if transfer["source"] is None:
         return "- No other modality taught it."
@@ -306,7 +323,8 @@ def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 def _tables(summary: Mapping[str, Any]) -> str:
     tables = []
-    for part, title in (("test", "Test part"), ("valid", "Validation part (chosen on it)")):
+    for part in ("test", "valid"):
+        title = part_title(summary, part)
         models, rows = figure_rows(summary, part)
         if models:
             head = [title, *(MODELS[model] for model in models), "majority"]
@@ -315,6 +333,13 @@ def _tables(summary: Mapping[str, Any]) -> str:
         return "\n\n".join(tables) + "\n"
     missing = "Not trained without transfer for comparison (`--baseline` does).\n"
     return "\n\n".join(tables) + f"\n\n{missing}"
+
+
+def part_title(summary: Mapping[str, Any], part: str) -> str:
+    """What a table of the figures on "valid" or "test" is headed with."""
+    if part == "test":
+        return "Test part"
+    return "Out-of-fold" if "folds" in summary else "Validation part (chosen on it)"
 
 
 def figure_rows(summary: Mapping[str, Any], part: str) -> tuple[list[str], list[list[str]]]:

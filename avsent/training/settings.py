@@ -13,6 +13,11 @@ ALPHA, BETA, GAMMA = 1.0, 1.0, 0.03
 """Default weights of the classification, the HM-Decoder and the adversarial loss."""
 CONTEXT = ContextConfig(first_gru=48, dense=50, second_gru=24, classifier=50)
 """Default sizes of the networks over the utterances of a video."""
+PULL = 1.0
+"""Default pull to the weights of the checkpoint that training starts from."""
+START_RATE = 3e-3
+"""Default learning rate of what starts from a checkpoint."""
+TUNE_RATE = 0.1  # of the learning rate, for the encoders of a checkpoint
 
 
 @dataclass(frozen=True, slots=True)

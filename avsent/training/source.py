@@ -25,7 +25,7 @@ from avsent.training.dataset import Videos, batches, check_parts, encoded
 from avsent.training.evaluation import Predictions, held_out_predictions, predictions_of
 from avsent.training.losses import SourceEmbeddings, Teacher, UnpairedTeacher
 from avsent.training.settings import TrainSettings
-from avsent.training.splits import SeedData, make_text_videos
+from avsent.training.splits import SeedData, grouped_folds, make_text_videos
 from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
 FOLD_SEED_STRIDE = 1_000_000_007  # gives the models of folds other initial weights than the source
@@ -146,17 +146,6 @@ def rotation(given: Tensor, wanted: Tensor) -> Tensor:
     left, _, right = torch.linalg.svd(given.double().T @ wanted.double())
     turned: Tensor = (left @ right).float()
     return turned
-
-
-def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
-    """Rows of each fold; all rows of a group are in one, folds are of about equal size."""
-    rows_of: dict[str, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows_of.setdefault(group, []).append(row)
-    parts: list[list[int]] = [[] for _ in range(min(folds, len(rows_of)))]
-    for group in sorted(rows_of, key=lambda name: (-len(rows_of[name]), name)):
-        min(parts, key=len).extend(rows_of[group])
-    return [sorted(part) for part in parts]
 
 
 def videos_at(videos: Videos, rows: list[int]) -> Videos:

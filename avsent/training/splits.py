@@ -1,5 +1,8 @@
 """Splits a corpus into training, validation and test part; encodes labels and texts."""
 
+from __future__ import annotations
+
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +22,9 @@ Split = dict[str, list[Sample]]
 """The samples of "train", "valid" and "test", in corpus order."""
 
 DRAWS = 200  # random splits tried; the one whose parts have the most similar labels is used
+FEW = 200
+"""From fewer labelled utterances nothing is held back if training starts from a checkpoint."""
+FOLDS = 5  # of training on so few
 TEST_SEED = 0  # the test part is the same for all seeds; they differ in the validation part
 
 
@@ -72,9 +78,20 @@ def split_samples(
     for sample, group in zip(samples, groups, strict=True):
         if part := part_of[group]:
             split[part].append(sample)
-    if not split["valid"]:
+    if not split["valid"] and settings.validation:
         raise DatasetError("no utterances to validate on; hold some back")
     return split
+
+
+def settings_for_start(task: Task, settings: SplitSettings) -> SplitSettings:
+    """``settings`` that draw no parts if there are fewer than ``FEW`` labelled utterances to learn
+    from. Raises DatasetError if these are of one speaker or video, so that they give no folds."""
+    learnt = [sample for sample in task.corpus.samples if sample.split in ("", "train")]
+    if (~np.isnan(task.known(learnt))).sum() >= FEW:
+        return settings
+    if len(set(groups_of(learnt, settings.by))) < 2:
+        raise DatasetError("one speaker or video gives no folds; add more, or try --split-by video")
+    return dataclasses.replace(settings, validation=0.0, test=0.0)
 
 
 def _check_parts(samples: Sequence[Sample], by: str) -> None:
@@ -154,7 +171,9 @@ class Task:
 @dataclass(frozen=True, slots=True, eq=False)
 class SeedData:
     """The training, validation and test part of one seed. ``vectors``: sizes of ready-made vectors,
-    including text if the source reads it; ``groups``: speaker or video of each training video."""
+    including text if the source reads it; ``groups``: speaker or video of each training video.
+    ``folds``: where no part is held back, the same data divided, each with other groups as "test".
+    """
 
     task: Task
     split: Split
@@ -163,6 +182,7 @@ class SeedData:
     test: Videos
     vectors: VectorSizes
     groups: tuple[str, ...]
+    folds: tuple[SeedData, ...] = ()
 
     def config(self, settings: TrainSettings, modalities: tuple[str, ...]) -> TargetConfig:
         """Configuration of a network over ``modalities`` of these data."""
@@ -220,17 +240,47 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
     return {key: corpus.scale.read(text, f"{corpus.name}: {key}: ") for key, text in texts.items()}
 
 
-def make_seed_data(task: Task, settings: TrainSettings, seed: int, *, words: bool) -> SeedData:
+def make_seed_data(
+    task: Task, settings: TrainSettings, seed: int, *, words: bool, started: bool = False
+) -> SeedData:
     """Split the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
-    fitted on the training part only. Raises DatasetError if a part would be empty, a speaker is in
-    two parts, or there are no texts."""
+    fitted on the training part only. ``started``: training starts from a checkpoint. Raises
+    DatasetError if a part would be empty, a speaker is in two parts, or there are no texts."""
+    samples, by = task.corpus.samples, settings.split
+    if started:
+        by = settings_for_start(task, by)
+    split = split_samples(samples, task.known(samples), by, seed)
+    data = _data_of(task, settings, split, words=words, started=started)
+    train, folds = split["train"], []
+    for rows in () if split["valid"] else grouped_folds(groups_of(train, by.by), FOLDS):
+        held_out = [train[row] for row in rows]
+        kept = [sample for row, sample in enumerate(train) if row not in rows]
+        parts: Split = {"train": kept, "valid": [], "test": held_out}
+        folds.append(_data_of(task, settings, parts, words=words, started=started))
+    return dataclasses.replace(data, folds=tuple(folds))
+
+
+def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
+    """Rows of each fold; all rows of a group are in one, folds are of about equal size."""
+    rows_of: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows_of.setdefault(group, []).append(row)
+    parts: list[list[int]] = [[] for _ in range(min(folds, len(rows_of)))]
+    for group in sorted(rows_of, key=lambda name: (-len(rows_of[name]), name)):
+        min(parts, key=len).extend(rows_of[group])
+    return [sorted(part) for part in parts]
+
+
+def _data_of(
+    task: Task, settings: TrainSettings, split: Split, *, words: bool, started: bool
+) -> SeedData:
     corpus = task.corpus
-    split = split_samples(corpus.samples, task.known(corpus.samples), settings.split, seed)
     texts: Vectors = {}
     sizes = {**corpus.vectors, "text": 0}
     if words:
         texts, sizes["text"] = _text_vectors(corpus, split, settings.text)
-    for modality in settings.target:
+    # A checkpoint knows modalities that these data lack.
+    for modality in () if started else settings.target:
         if not any(getattr(sample, modality) is not None for sample in split["train"]):
             raise DatasetError(
                 f"{corpus.name}: no {modality} in the training part; choose another --target"

@@ -1,6 +1,9 @@
 """The training loop: epochs over videos; the best epoch on validation is kept, each one saved."""
 
+from __future__ import annotations
+
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -44,7 +47,9 @@ class Progress:
 class FitSetup:
     """What :func:`fit` needs besides the model.
 
-    ``teacher``: None for no transfer; ``state``: the file, if any, that a run resumes from.
+    ``teacher``: None for no transfer; ``state``: the file, if any, that a run resumes from;
+    ``pull``: to the weights that the model has, per training utterance with a label; None for a
+    new model. Without utterances in ``valid`` the last epoch is kept.
     """
 
     train: Videos
@@ -54,6 +59,7 @@ class FitSetup:
     seed: int
     device: torch.device
     teacher: Teacher | None = None
+    pull: float | None = None
     state: Path | None = None
     on_epoch: OnEpoch = lambda measured: None
 
@@ -69,6 +75,19 @@ class SeedContext:
     folder: Path | None = None
     say: Callable[[str], None] = lambda line: None
     on_epoch: Callable[[str, dict[str, float]], None] = lambda stage, measured: None
+
+    def apart(self, name: str, title: str) -> SeedContext:
+        """Those of a part of the seed, in a folder ``name``, which stands before its stages too;
+        ``title``: for its messages."""
+        folder = None if self.folder is None else self.folder / name
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+        return SeedContext(
+            self.device,
+            folder,
+            lambda line: self.say(f"{title}: {line}"),
+            lambda stage, measured: self.on_epoch(f"{name}-{stage}", measured),
+        )
 
     def setup(
         self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
@@ -112,13 +131,22 @@ def fit(model: TargetModel, setup: FitSetup) -> Progress:
     if setup.optimiser.balance and not model.config.real:
         classes = len(model.config.labels)
         weights = balanced_weights(setup.train.labels, classes).to(setup.device)
-    updates = Updates(model, transfer, setup.optimiser, setup.transfer, weights)
-    modules: dict[str, nn.Module] = {"model": model}
+    pull = setup.pull
+    if pull is not None:
+        pull /= max(1, int(setup.train.known().sum()))
+    updates = Updates(model, transfer, setup.optimiser, setup.transfer, weights, pull)
+    # What is frozen need not be kept: a resumed run gets the same.
+    learning = nn.ModuleDict({n: m for n, m in model.named_children() if not _frozen(m)})
+    modules: dict[str, nn.Module] = {"model": learning}
     if transfer is not None:
         modules["transfer"] = transfer
     if updates.encoder_heads.linear:
         modules["encoder_heads"] = updates.encoder_heads
-    progress, best = Progress(), weights_of(model)
+    progress, best = Progress(), weights_of(learning)
+    select, validated = setup.optimiser.select, setup.valid.usable(model.config.modalities).any()
+    if setup.pull is not None and validated:
+        # The weights that training starts from may be better than any that follow.
+        progress.best_value, _ = validation(model, setup.valid, select, setup.device)
     if setup.state is not None and setup.state.is_file():
         progress, best = load_state(setup.state, modules, updates.optimisers)
         for measured in progress.history:
@@ -129,23 +157,33 @@ def fit(model: TargetModel, setup: FitSetup) -> Progress:
     ):
         began = time.monotonic()
         losses = one_epoch(model, updates, setup, progress.epoch)
-        value, measured = validation(model, setup.valid, setup.optimiser.select, setup.device)
         progress.epoch += 1
+        value, measured = float(progress.epoch), dict[str, float]()
+        if validated:
+            value, measured = validation(model, setup.valid, select, setup.device)
+        elif not all(map(math.isfinite, losses.values())):
+            value = math.nan
         if value > progress.best_value:
             progress.best_value, progress.best_epoch = value, progress.epoch
-            best = weights_of(model)
+            best = weights_of(learning)
         line = {"epoch": float(progress.epoch), **losses, **measured}
         progress.history.append({**line, "seconds": round(time.monotonic() - began, 3)})
         if setup.state is not None:
             save_state(setup.state, modules, best, updates.optimisers, progress)
         setup.on_epoch(progress.history[-1])
-    if not progress.best_epoch:
+    if progress.best_value == -math.inf:
         raise UsageError(
             "the training diverged: no epoch gave a finite value; try a smaller --learning-rate"
         )
-    model.load_state_dict(best)
+    learning.load_state_dict(best)
     model.eval()
     return progress
+
+
+def _frozen(module: nn.Module) -> bool:
+    """Whether it has weights, none of which is trained."""
+    needed = [parameter.requires_grad for parameter in module.parameters()]
+    return bool(needed) and not any(needed)
 
 
 def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
@@ -167,6 +205,10 @@ def one_epoch(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model.train()
+    if setup.pull is not None:
+        for modality in model.config.modalities:
+            # Dropout and batch statistics of few clips would spoil what has been trained.
+            model.encoder(modality).eval()
     source = None if setup.teacher is None else setup.teacher.for_epoch(epoch)
     share = setup.transfer.share(epoch, settings.epochs)
     rows_of = list(batches(setup.train, settings.batch_videos, settings.batch_utterances, rng))

@@ -43,6 +43,7 @@ from avsent.training.dataset import encoded, make_videos
 from avsent.training.losses import (
     SourceEmbeddings,
     UnpairedTeacher,
+    Updates,
     balanced_weights,
     classification_loss,
     drop_inputs,
@@ -223,6 +224,24 @@ def test_gradients_are_clipped() -> None:
     updates.step(utterances(), LABELS)
     norm = sum(float(g.square().sum()) for g in left_in(updates.model).values()) ** 0.5
     assert norm == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("pull", [None, 0.0, 2.0])
+def test_weights_are_pulled_to_where_they_started(pull: float | None) -> None:
+    """Gradient of ``pull · |w − start|²``: 2 · pull · 0.5 for weights moved by 0.5."""
+    made = small_updates(0.0)
+    updates = Updates(made.model, None, UNCLIPPED, TransferSettings(classification=0.0), pull=pull)
+    weight = made.model.get_submodule("head").classifier[0].weight
+    start = weight.detach().clone()
+    with torch.no_grad():
+        weight[0] += 0.5
+    updates.step(utterances(), LABELS)
+    step = start - weight.detach()
+    # Adam's first step is as long as its learning rate, in the direction of the gradient.
+    assert step[0] == pytest.approx(-0.5 + (0.01 if pull else 0.0), abs=1e-5)
+    assert torch.equal(step[1:], torch.zeros_like(step[1:]))
+    gradient = left_in(made.model)["head.classifier.0.weight"] if pull else None
+    assert gradient is None or gradient[0] == pytest.approx(2.0, rel=1e-5)
 
 
 # --- masks --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import json
 import signal
@@ -16,8 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
+import torch
 from conftest import HANG_S, SAMPLE, hear_ctrl_c, run_avsent
+from safetensors import safe_open
 from small_runs import (
+    CPU,
+    POLARITIES,
     TEXT_SOURCE,
     WEIGHTS,
     feature_file,
@@ -28,11 +34,23 @@ from small_runs import (
     small_corpus,
     small_settings,
 )
+from torch import Tensor
 
 from avsent.cli.app import main
 from avsent.errors import InputError, OutputError, UsageError
+from avsent.extraction.extractor import FeatureConfig
+from avsent.extraction.features.face import FaceConfig
+from avsent.labels import MODALITIES, LabelSet
+from avsent.model.checkpoint import load_checkpoint
+from avsent.training import dataset
+from avsent.training import run as run_module
 from avsent.training.data.corpus import Corpus
+from avsent.training.data.feature_files import write_features
+from avsent.training.dataset import make_videos
+from avsent.training.evaluation import outputs_of, pooled
 from avsent.training.run import Hooks
+from avsent.training.splits import make_seed_data, make_task
+from avsent.training.start import Start, open_start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -250,6 +268,194 @@ def _wait_for(metrics: Path, stage: str, alive: Callable[[], bool]) -> None:
     raise AssertionError(f"stage {stage} did not get under way")
 
 
+# --- starting from a checkpoint ---
+
+EMOTIONS = ("angry", "calm", "sad")
+
+
+def start_of(folder: Path, labels: tuple[str, ...] = POLARITIES, **options: Any) -> Start:
+    """A small model of raw voices and faces, to start from."""
+    if not folder.exists():
+        small_models.save(folder, modalities=MODALITIES, labels=labels)
+    return open_start(folder, **options)
+
+
+def few_clips(classes: tuple[str, ...] = POLARITIES, **options: Any) -> Corpus:
+    """20 raw clips of 8 speakers, without parts."""
+    return small_corpus(classes=classes, raw=True, given=False, **options)
+
+
+def run_from(folder: Path, start: Start, corpus: Corpus | None = None, **options: Any) -> Any:
+    settings = start.settings(options.pop("settings", small_settings()))
+    return run_small(folder, corpus or few_clips(), settings, start=start, **options)
+
+
+def part_of(checkpoint: Path, name: str) -> dict[str, Tensor]:
+    """Weights of the parts of a model whose names hold ``name``."""
+    state = load_checkpoint(checkpoint).model.state_dict()
+    return {key: value for key, value in state.items() if name in key.split(".")[0]}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
+
+
+def test_few_clips_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoders stay equal to the bit, each utterance is encoded once in all seeds and folds,
+    none is held back, and each has a prediction by a model that did not learn its speaker."""
+    encoded: list[str] = []
+    encode = dataset._encode
+
+    def counted(model: Any, modality: str, samples: Any, *arguments: Any) -> Tensor:
+        encoded.extend(f"{modality} {sample.key}" for sample in samples)
+        return encode(model, modality, samples, *arguments)
+
+    monkeypatch.setattr(dataset, "_encode", counted)
+    start, out = start_of(tmp_path / "start"), tmp_path / "out"
+    summary = run_from(out, start, seeds=(0, 1))
+    keys = {f"{m} {s.key}" for m in MODALITIES for s in few_clips().samples}
+    assert len(encoded) == len(set(encoded)) == len(keys) == 40
+    assert set(encoded) == keys
+
+    for modality in MODALITIES:
+        encoder = f"{modality}_encoder"
+        assert equal(part_of(out, encoder), part_of(tmp_path / "start", encoder))
+    for part in ("audio_embedding", "head"):
+        assert not equal(part_of(out, part), part_of(tmp_path / "start", part))
+    config = read(out / "config.json")["init"]
+    assert (config["name"], config["sha256"]) == ("start", start.config.weights_sha256)
+    assert (summary["folds"], list(summary["target"])) == (5, ["valid"])
+    with (out / "seed-0/predictions.csv").open() as file:
+        assert sorted(row["utterance"] for row in csv.DictReader(file)) == sorted(
+            sample.key for sample in few_clips().samples
+        )
+    parts = read(out / "checkpoint/parts.json")
+    assert (len(parts["train"]), parts["valid"], parts["test"]) == (20, [], [])
+    card = (out / "checkpoint/CARD.md").read_text()
+    for words in ("started from start", "holds for this model: MIT", "Out-of-fold figures: 5"):
+        assert words in card
+    assert load_checkpoint(out).config.licence == "made up; MIT"
+
+
+def test_no_fold_learns_from_its_speakers(tmp_path: Path) -> None:
+    settings = start_of(tmp_path / "start").settings(small_settings())
+    corpus = few_clips()
+    data = make_seed_data(make_task(corpus, "label", "auto"), settings, 0, words=True, started=True)
+    held_out = []
+    for fold in data.folds:
+        learnt, apart = ({s.speaker for s in fold.split[part]} for part in ("train", "test"))
+        assert not learnt & apart
+        assert len(learnt | apart) == 8
+        held_out += [sample.key for sample in fold.split["test"]]
+    assert sorted(held_out) == sorted(sample.key for sample in corpus.samples)
+
+
+def test_same_labels_keep_the_last_layer(tmp_path: Path) -> None:
+    """A pull without end leaves the checkpoint as it is; other labels begin at even odds."""
+    start = start_of(tmp_path / "start", pull=1e9)
+    run_from(tmp_path / "same", start, settings=small_settings(learning_rate=1e-6))
+    ours, theirs = load_checkpoint(tmp_path / "same").model, start.model
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=1e-4)
+
+    for labels in (LabelSet(EMOTIONS), LabelSet(POLARITIES[::-1]), LabelSet(POLARITIES, real=True)):
+        model = start.make_model(labels, check=True).eval()
+        videos = make_videos(few_clips().samples, {}, {})
+        assert not outputs_of(model, videos, CPU).any()
+        own = start.model.get_submodule("audio_embedding").state_dict()
+        assert equal(model.get_submodule("audio_embedding").state_dict(), own)
+    kept = start.make_model(LabelSet(POLARITIES), check=True)
+    assert equal(kept.state_dict(), start.model.state_dict())
+
+
+def test_worse_epochs_are_not_kept(tmp_path: Path) -> None:
+    """With a validation part the start itself is one of the epochs to choose from."""
+    corpus = small_corpus(classes=POLARITIES, raw=True)
+    start = start_of(tmp_path / "start", pull=0.0)
+    wild = small_settings(learning_rate=30.0, select="loss", epochs=2)
+    run_from(tmp_path / "out", start, corpus, settings=wild)
+    assert read(tmp_path / "out/seed-0/evaluation.json")["best_epoch"] == 0
+    assert equal(part_of(tmp_path / "out", ""), part_of(tmp_path / "start", ""))
+
+
+def test_tuned_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only weights that learn in the checkpoint move; the better on held-out data is kept."""
+    start = start_of(tmp_path / "start", tune_epochs=2)
+    start.model.get_submodule("face_encoder").requires_grad_(False)
+    tuned: list[bool] = [True, False]
+    monkeypatch.setattr(run_module, "pooled", lambda *a: (float(tuned.pop(0)), *pooled(*a)[1:]))
+    run_from(tmp_path / "out", start, settings=small_settings(learning_rate=0.01))
+    assert read(tmp_path / "out/seed-0/evaluation.json")["tuned_epochs"] == 2
+    face, audio = (part_of(tmp_path / "start", f"{m}_encoder") for m in ("face", "audio"))
+    assert equal(part_of(tmp_path / "out", "face_encoder"), face)
+    moved = part_of(tmp_path / "out", "audio_encoder")
+    for name, value in audio.items():
+        statistic = "running" in name or "num_batches" in name
+        assert torch.equal(moved[name], value) == statistic, name
+
+    tuned += [False, True]
+    run_from(tmp_path / "worse", start)
+    assert read(tmp_path / "worse/seed-0/evaluation.json")["tuned_epochs"] == 0
+    assert equal(part_of(tmp_path / "worse", "audio_encoder"), audio)
+
+
+@pytest.mark.parametrize("stop", [2, 14, 21])
+def test_a_run_from_a_checkpoint_resumes(stop: int, tmp_path: Path) -> None:
+    """Stopped in the first fold, while the last one's encoders learn, and at the end."""
+    start = start_of(tmp_path / "start", tune_epochs=1)
+    whole = run_from(tmp_path / "whole", start)
+    with pytest.raises(KeyboardInterrupt):
+        run_from(tmp_path / "broken", start, hooks=Hooks(on_epoch=_stopper(stop)))
+    small_models.save(tmp_path / "other", 1, modalities=MODALITIES, labels=POLARITIES)
+    with pytest.raises(UsageError, match=r"holds a run with init\.name 'start', not 'other'"):
+        run_from(tmp_path / "broken", start_of(tmp_path / "other"))
+    assert run_from(tmp_path / "broken", start) == whole
+    weights = [(tmp_path / run / WEIGHTS).read_bytes() for run in ("whole", "broken")]
+    assert weights[0] == weights[1]
+    # The frozen encoders are in no state: they may be large.
+    with safe_open(tmp_path / "whole/seed-0/fold1/target.safetensors", "pt") as file:
+        assert not any("encoder" in name for name in file.keys())  # noqa: SIM118
+
+
+def test_text_teaches_a_run_from_a_checkpoint(tmp_path: Path) -> None:
+    settings = small_settings(transfer=TEXT_SOURCE, labels="real", label="sentiment")
+    start = start_of(tmp_path / "start")
+    summary = run_from(tmp_path / "out", start, settings=settings, baseline=True, seeds=(0, 1))
+    assert summary["target"]["valid"]["mae"]["values"] != summary["no-transfer"]["valid"]["mae"]
+    assert summary["folds"] == 5
+    stages = {line["stage"] for line in lines_of(tmp_path / "out/seed-1/metrics.jsonl")}
+    assert {"fold5-source", "fold5-target", "source", "target", "no-transfer"} <= stages
+    assert (tmp_path / "out/plots/spaces-face.png").exists()
+
+
+def test_what_a_run_cannot_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start_of(tmp_path / "start")
+    small_models.save(tmp_path / "faces")
+    run_small(tmp_path / "vectors")
+    vectors = feature_file(tmp_path / "vectors.npz")
+    raw = tmp_path / "raw.npz"
+    write_features(raw, few_clips())
+    other = dataclasses.replace(FeatureConfig(), face=FaceConfig(analysis_rate_hz=5.0))
+    write_features(tmp_path / "slow.npz", dataclasses.replace(few_clips(), features=other))
+    init = ["--init", str(tmp_path / "start")]
+    for data, options, line, code in (
+        (vectors, init, "tiny has ready-made vectors, unlike --init start; give the videos", 2),
+        (tmp_path / "slow.npz", init, "features made in another way, unlike --init start", 2),
+        (raw, [*init, "--target", "face"], "predicts from audio,face; leave --target out", 2),
+        (raw, ["--init", str(tmp_path / "faces"), "--target", "audio,face"], "from face;", 2),
+        (raw, ["--init", str(tmp_path / "vectors")], "reads ready-made vectors", 2),
+        (raw, [*init, "--fusion", "concat"], "brings its own networks; leave --fusion out", 2),
+        (raw, ["--pull", "2"], "--pull needs a model to start from; give --init", 2),
+        (raw, ["--init", "nosuch"], "unknown checkpoint 'nosuch'", 4),
+    ):
+        out = tmp_path / "out"
+        assert main(["train", str(data), *options, "-o", str(out), "--quiet"]) == code
+        first, *rest = capsys.readouterr().err.splitlines()
+        assert line in first
+        assert all(text.startswith(("Usage", "Try")) for text in rest)
+        assert not out.exists()
+
+
 EPOCHS = 6
 
 
@@ -348,3 +554,21 @@ def test_train_kill_resume_predict(corpus: Path, tmp_path: Path) -> None:
     card = (broken / "checkpoint" / "CARD.md").read_text(encoding="utf-8")
     assert "without transfer" in card
     assert "While it was trained text taught it" in card
+
+
+def test_start_from_the_included_model(corpus: Path, tmp_path: Path) -> None:
+    """12 labelled utterances of 7 files, the encoders of the included model, and its labels."""
+    run = tmp_path / "run"
+    trained = run_avsent(
+        *("train", corpus, "--init", "default", "--source-text", "--text-encoder", "tfidf"),
+        *("--epochs", "2", "--cache", corpus / "cache", "-o", run, "--device", "cpu"),
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "out-of-fold" in trained.stdout
+    assert read(run / "config.json")["settings"]["optimiser"]["learning_rate"] == 3e-3
+    for modality in MODALITIES:
+        encoder = f"{modality}_encoder"
+        assert equal(part_of(run, encoder), part_of(Path("default"), encoder))
+    predicted = run_avsent("predict", SAMPLE, "--checkpoint", run, "--format", "json")
+    assert predicted.returncode == 0, predicted.stderr
+    assert len(json.loads(predicted.stdout)["utterances"]) == 4

@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 from small_runs import SMALL, changed, seed_data_of, small_corpus, small_settings
 
 from avsent.errors import DatasetError
+from avsent.training import splits
 from avsent.training.data.corpus import SPLITS, Sample
 from avsent.training.settings import SplitSettings, for_source
-from avsent.training.splits import Split, groups_of, split_samples
+from avsent.training.splits import (
+    Split,
+    groups_of,
+    make_seed_data,
+    make_task,
+    split_samples,
+)
 from avsent.training.trainer import make_model
 
 
@@ -256,3 +263,43 @@ def test_the_source_learns_with_plain_regularisation() -> None:
     assert (plain.optimiser.weight_decay, plain.optimiser.input_dropout) == (0.0, 0.0)
     assert plain.optimiser.modality_dropout == 0.0
     assert (plain.optimiser.epochs, plain.transfer, plain.text) == (7, strong.transfer, strong.text)
+
+
+# --- training that starts from a checkpoint ---
+
+
+@pytest.mark.parametrize("enough", [21, 20])
+@pytest.mark.parametrize("speakers", [8, 1])
+def test_nothing_is_drawn_from_few(
+    enough: int, speakers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 labelled utterances nothing is held back if fewer than 21 are few."""
+    monkeypatch.setattr(splits, "FEW", enough)
+    corpus = small_corpus(raw=True, given=False, speakers=8)
+    if speakers == 1:
+        corpus = changed(corpus, {f"v{n}": {"speaker": "ann"} for n in range(8)})
+    task, chosen = make_task(corpus, "label", "auto"), small_settings()
+    if enough == 21 and speakers == 1:
+        with pytest.raises(DatasetError, match="gives no folds; add more, or try --split-by video"):
+            make_seed_data(task, chosen, 0, words=False, started=True)
+        chosen = dataclasses.replace(chosen, split=SplitSettings(by="video"))
+    elif speakers == 1:
+        with pytest.raises(DatasetError, match="too few to hold some back"):
+            make_seed_data(task, chosen, 0, words=False, started=True)
+        return
+    data = make_seed_data(task, chosen, 0, words=False, started=True)
+    sizes = [len(data.split[part]) for part in SPLITS]
+    assert sum(sizes) == 20
+    assert (sizes == [20, 0, 0], len(data.folds)) == ((True, 5) if enough == 21 else (False, 0))
+
+
+def test_parts_of_few_are_kept() -> None:
+    """A validation part that the corpus names is used; a test part is no training material."""
+    task = make_task(small_corpus(raw=True), "label", "auto")
+    assert not make_seed_data(task, small_settings(), 0, words=False, started=True).folds
+    untold = {f"v{n}": {"split": "train"} for n in (4, 5)}  # the validation part
+    task = make_task(changed(small_corpus(raw=True), untold), "label", "auto")
+    data = make_seed_data(task, small_settings(), 0, words=False, started=True)
+    assert ({s.video for s in data.split["test"]}, len(data.folds)) == ({"v6", "v7"}, 5)
+    for fold in data.folds:
+        assert not {s.video for s in fold.split["test"]} & {"v6", "v7"}

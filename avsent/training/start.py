@@ -1,0 +1,119 @@
+"""Training that starts from a checkpoint (``avsent train --init``).
+
+Its encoders stay frozen, so each utterance is encoded once in a run. Embedding networks and head
+start with its weights and are pulled back to them, so that few clips do not destroy what it knows.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avsent.errors import UsageError
+from avsent.labels import LabelSet
+from avsent.model.checkpoint import CheckpointConfig, load_checkpoint
+from avsent.model.networks.target import TargetModel
+from avsent.training.data.corpus import Corpus, Sample
+from avsent.training.dataset import representations_of
+from avsent.training.settings import PULL, TUNE_RATE, TrainSettings
+from avsent.training.splits import SeedData
+
+TUNE_VIDEOS = 4  # videos per step while encoders are trained: the gradients take much memory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """The checkpoint that training starts from.
+
+    ``pull``: see :class:`~avsent.training.losses.Updates`; ``tune_epochs``: epochs in which its
+    encoders are trained afterwards. ``known``: representations [R] by modality and utterance.
+    """
+
+    config: CheckpointConfig
+    model: TargetModel
+    pull: float = PULL
+    tune_epochs: int = 0
+    known: dict[tuple[str, Sample], Tensor] = field(default_factory=dict)
+
+    def about(self) -> dict[str, Any]:
+        """What decides the result of a run, as in the run's ``config.json``."""
+        config = self.config
+        about = {"name": config.name, "sha256": config.weights_sha256, "licence": config.licence}
+        return {**about, "pull": self.pull, "tune_epochs": self.tune_epochs}
+
+    def settings(self, settings: TrainSettings, *, tuning: bool = False) -> TrainSettings:
+        """``settings`` with the checkpoint's networks; ``tuning``: those that train its encoders.
+        Nothing is augmented: each utterance is encoded once."""
+        own, optimiser = self.config.model, replace(settings.optimiser, augment=False)
+        if tuning:
+            optimiser = replace(
+                optimiser,
+                epochs=self.tune_epochs,
+                batch_videos=TUNE_VIDEOS,
+                learning_rate=TUNE_RATE * optimiser.learning_rate,
+            )
+        settings = replace(settings, target=own.modalities, context=own.context, fusion=own.fusion)
+        return replace(settings, optimiser=optimiser)
+
+    def check(self, corpus: Corpus) -> None:
+        """Raise UsageError if the features of ``corpus`` are not those of the checkpoint."""
+        fault = ""
+        if any(corpus.vectors.get(modality) for modality in self.config.model.modalities):
+            fault = "ready-made vectors"
+        elif corpus.features != self.config.features:
+            fault = "features made in another way"
+        if fault:
+            raise UsageError(
+                f"{corpus.name} has {fault}, unlike --init {self.config.name}; give the videos"
+            )
+
+    def make_model(self, labels: LabelSet, *, check: bool) -> TargetModel:
+        """A new model with the weights of the checkpoint, its encoders frozen.
+
+        For other ``labels`` the last layer of each classifier is zero: all are equally likely.
+        ``check``: keep the modality check, if it has one.
+        """
+        config, weights = self.model.config, self.model.state_dict()
+        same = (config.labels, config.real) == (labels.names, labels.real)
+        if not same:  # votes are those of experts for its own labels
+            config = replace(config, labels=labels.names, real=labels.real, votes=())
+        model = TargetModel(config)
+        own = model.state_dict()
+        fitting = {n: v for n, v in weights.items() if n in own and v.shape == own[n].shape}
+        model.load_state_dict(fitting, strict=same)
+        for part in () if same else model.head.modules():
+            if isinstance(part, nn.Sequential):  # a classifier
+                part[-1].load_state_dict({n: 0 * v for n, v in part[-1].state_dict().items()})
+        if not check:
+            model.set_modality_check(None)
+        for modality in config.modalities:
+            model.encoder(modality).requires_grad_(False)
+        return model
+
+    def unfreeze(self, model: TargetModel) -> None:
+        """Let those weights of the encoders be trained that are trained in the checkpoint."""
+        for modality in model.config.modalities:
+            own = self.model.encoder(modality).parameters()
+            for parameter, given in zip(model.encoder(modality).parameters(), own, strict=True):
+                parameter.requires_grad_(given.requires_grad)
+
+    def encoded(self, data: SeedData, device: torch.device) -> SeedData:
+        """``data`` with the representations of its utterances; each is encoded once."""
+        done = {sample for _, sample in self.known}
+        new = [s for part in data.split.values() for s in part if s not in done]
+        floor_db = self.config.features.audio.floor_db
+        self.known.update(representations_of(self.model, new, floor_db, device))
+        videos = data.train, data.valid, data.test
+        train, valid, test = (replace(part, representations=self.known) for part in videos)
+        return replace(data, train=train, valid=valid, test=test)
+
+
+def open_start(checkpoint: str | Path, pull: float = PULL, tune_epochs: int = 0) -> Start:
+    """The checkpoint to start from, by name or path. Raises UsageError if it reads ready-made
+    vectors, CheckpointError if it is unknown or damaged."""
+    loaded = load_checkpoint(checkpoint)
+    if any(map(loaded.config.model.vectors.of, loaded.config.model.modalities)):
+        raise UsageError(f"--init {checkpoint}: reads ready-made vectors; give a model of videos")
+    return Start(loaded.config, loaded.model, pull, tune_epochs)
