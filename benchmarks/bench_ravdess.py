@@ -23,6 +23,7 @@ from ravdess_vectors import adapted, ravdess_vectors
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.text import read_text_corpus
 from avsent.training.evaluation import Predictions, evaluate
+from avsent.training.losses import UnpairedTeacher
 from avsent.training.run import train_seed
 from avsent.training.settings import (
     OptimiserSettings,
@@ -33,7 +34,7 @@ from avsent.training.settings import (
 from avsent.training.source import PretrainedSource, pretrain_source
 from avsent.training.splits import SeedData, Task, make_seed_data, make_task
 from avsent.training.trainer import SeedContext
-from recipes.corpora import FOLDS
+from recipes.ravdess import FOLDS
 
 VERSION = 1
 VALIDATION_ACTORS = 4
@@ -147,7 +148,8 @@ class Laboratory:
     def measure(self, trial: Trial, *, test: bool) -> Figures:
         """Figures of a trial, kept. Tuning asks for no ``test`` figures: none are computed."""
         key = {"version": VERSION, **dataclasses.asdict(trial), "test": test}
-        return self._results.get_or_run(key, lambda: self._run(trial, test))
+        found: Figures = self._results.get_or_run(key, lambda: self._run(trial, test))
+        return found
 
     def _run(self, trial: Trial, test: bool) -> Figures:
         material = self.material(trial)
@@ -187,7 +189,7 @@ class Laboratory:
             made = pretrain_source(material, settings, trial.seed, self._where, *texts)
             self._teachings[name] = made
         teaching = self._teachings[name]
-        if not trial.texts:
+        if not isinstance(teaching.teacher, UnpairedTeacher):
             return teaching
         teacher = dataclasses.replace(teaching.teacher, wanted=material.train.labels)
         return dataclasses.replace(teaching, teacher=teacher)

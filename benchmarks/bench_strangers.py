@@ -1,0 +1,177 @@
+"""``make bench-strangers``: the shipped models' recipe on people and corpora that it never saw.
+
+Voices: each of six corpora is left out in turn, of the experts and of the fusion. Faces: the
+strangers' and FER+'s test parts. Then the models as they ship, on real clips.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from harness import Report, Spread, mean, option_parser, run
+
+from avsent.labels import POLARITY_LABELS
+from avsent.model.networks.adaptation import PRIOR
+from avsent.model.networks.config import ExpertsConfig
+from avsent.training.evaluation import softmax
+from avsent.training.metrics import expected_calibration_error
+from recipes.card import logits_of
+from recipes.default_models import (
+    CORPORA_OF_VOICES,
+    GROUPS,
+    HELD,
+    VALIDATION,
+    HeldOut,
+    Timer,
+    load_material,
+    pixel_network,
+)
+from recipes.fusion import FusionTraining, Pool, fuse
+from recipes.members import Workspace
+from recipes.posteriors import cross_fitted, streams_of
+from recipes.scores import Scores, scores
+from recipes.voices import FOREIGN
+
+UNSURE_MARGIN = 0.1
+FAR_ABOVE = 0.1
+NOTE = """A corpus is judged by the member of each voice expert that learnt without it (the shipped
+models have six members), and by a fusion that learnt without it. Sentiment, balanced accuracy over
+negative, neutral and positive; means ± sd over seeds of the fusion."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = option_parser(__doc__, data="the shared folder data", clips="the shared folder clips")
+    parser.add_argument("--cache", type=Path, default=Path("cache"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2)
+    return run(parser, measure, arguments)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Report]:
+    """One report: voices, faces, calibration, clips."""
+    torch.set_num_threads(1)
+    workspace = Workspace(options.data, options.cache, options.jobs, Timer())
+    pixels = pixel_network(workspace)
+    config = ExpertsConfig(pixels=pixels.config)
+    material = load_material(config, workspace)
+    experts = cross_fitted(config, GROUPS, CORPORA_OF_VOICES, material, pixels, workspace)
+    held_out = HeldOut.of(config, experts, material, POLARITY_LABELS, workspace)
+    report = Report("strangers", "The shipped models' recipe on people it never saw", NOTE)
+    report.facts["seeds"] = str(options.seeds)
+    rows, confusions, sure = [], [], []
+    for corpus in FOREIGN:
+        row, confusion, marked = left_out(held_out, corpus, options.seeds)
+        workspace.say(f"{corpus}: measured")
+        rows.append(row)
+        confusions += confusion
+        sure.append(marked)
+    names = [name for name in rows[0] if name != "corpus"]
+    rows.append({"corpus": "mean", **{n: mean([mean(row[n]) for row in rows]) for n in names}})
+    report.section("Voices: one corpus left out at a time", rows)
+    report.section("Confusion by corpus, first seed", confusions)
+    report.section("Nearly even decisions on the left-out corpora, first seed", sure)
+    report.section("Faces", faces(held_out, options.seeds))
+    report.section("The models as they ship, on real clips", list(shipped_on_clips(options.clips)))
+    yield report
+
+
+def left_out(
+    held_out: HeldOut, corpus: str, seeds: Sequence[int]
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Figures of a corpus that neither experts nor fusion know."""
+    pools = held_out.pools
+    test = pools.voices.only(pools.voices.corpora == corpus).labelled()
+    parts = pools.without(corpus).split(VALIDATION, HELD, seed=0)
+    found: dict[str, list[float]] = {}
+    confusion: list[dict[str, Any]] = []
+    marked: dict[str, Any] = {}
+    for seed in seeds:
+        trained = fuse(parts, FusionTraining(), seed)
+        logits = logits_of(trained.model, test)
+        whole = [np.flatnonzero(np.ones(len(test)))]
+        adapted = logits_of(trained.model, test, whole, adapt=PRIOR)
+        shares = softmax(logits / trained.calibration.temperature)
+        judged = _scores(test, logits)
+        for name, value in (
+            ("HMTL", judged.balanced_accuracy),
+            ("with --adapt corpus", _scores(test, adapted).balanced_accuracy),
+            ("calibration error", expected_calibration_error(shares, test.labels)),
+        ):
+            found.setdefault(name, []).append(value)
+        if seed == seeds[0]:
+            for label, counts in zip(POLARITY_LABELS, judged.confusion, strict=True):
+                told = dict(zip(POLARITY_LABELS, counts, strict=True))
+                confusion.append({"corpus": corpus, "truth": label, **told})
+            two = np.sort(shares, axis=1)[:, -2:]
+            even, right = two[:, 1] - two[:, 0] < UNSURE_MARGIN, logits.argmax(1) == test.labels
+            marked = {
+                "corpus": corpus,
+                "share marked": float(even.mean()),
+                "accuracy of marked": float(right[even].mean()),
+                "accuracy of others": float(right[~even].mean()),
+            }
+    row: dict[str, Any] = {"corpus": corpus, "majority": [1 / 3]}
+    for name, stream in streams_of(POLARITY_LABELS).items():
+        if stream.modality == "audio":
+            alone = np.nan_to_num(test.audio[0][:, list(stream.columns)])
+            row[f"{name} alone"] = [_scores(test, alone).balanced_accuracy]
+    return {**row, **{n: Spread(v) for n, v in found.items()}}, confusion, marked
+
+
+def faces(held_out: HeldOut, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Figures of the stills' test parts, faces that dlib finds, without a voice."""
+    parts = held_out.pools.split(VALIDATION, HELD, seed=0)
+    trained = [fuse(parts, FusionTraining(), seed) for seed in seeds]
+    rows = []
+    for corpus in ("strangers", "ferplus"):
+        test = held_out.tests[corpus].labelled()
+        logits = [logits_of(one.model, test) for one in trained]
+        judged = [_scores(test, values) for values in logits]
+        recalls = np.array([_recalls(one) for one in judged])
+        row: dict[str, Any] = {"faces": corpus, "number": len(test)}
+        row["balanced"] = Spread(one.balanced_accuracy for one in judged)
+        row |= {f"{label} recall": Spread(recalls[:, k]) for k, label in enumerate(POLARITY_LABELS)}
+        row["calibration error"] = Spread(
+            expected_calibration_error(softmax(z / one.calibration.temperature), test.labels)
+            for one, z in zip(trained, logits, strict=True)
+        )
+        rows.append(row)
+    return rows
+
+
+def shipped_on_clips(clips: Path) -> Iterator[dict[str, Any]]:
+    """Decisions of ``models/default`` on GRID's calm talkers and on clips with a polarity, and how
+    often voice and face together are surer than both alone."""
+    import csv
+
+    import avsent
+
+    predictor = avsent.load("default")
+    calm = [predictor.predict(path).utterances for path in sorted((clips / "grid").glob("*.mpg"))]
+    negative = sum(any(one.sentiment == "negative" for one in found) for found in calm)
+    yield {"what": "GRID's calm talkers called negative", "found": f"{negative} of {len(calm)}"}
+    with (clips / "clips.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("polarity") in POLARITY_LABELS]
+    right = 0
+    for row in rows:
+        found = predictor.predict(clips / row["file"]).utterances
+        score = sum(one.score * (one.end_s - one.start_s) for one in found)
+        sides = {"negative": score < 0, "positive": score > 0, "neutral": abs(score) < 0.3}
+        right += bool(found) and sides[row["polarity"]]
+    yield {"what": "clips with a polarity, right", "found": f"{right} of {len(rows)}"}
+
+
+def _scores(pool: Pool, logits: Any) -> Scores:
+    return scores(pool.labels, logits.argmax(axis=1), len(POLARITY_LABELS))
+
+
+def _recalls(judged: Scores) -> list[float]:
+    return [row[k] / max(1, sum(row)) for k, row in enumerate(judged.confusion)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
