@@ -1,12 +1,14 @@
 """``make train-default``: builds ``models/default`` and ``models/emotion`` from the corpora.
 
-1. Two teachers and the pixel network, their pupil, are trained on FER2013's training part.
-2. Members are trained on actors 1–20, each without one group of four, for which it gives
-   out-of-fold posteriors. FER2013's training faces train the still face along with the clips.
-3. For each set of labels, HMTL's fusion is trained on these posteriors and on FER2013's public test
-   part; actors 17–20 and a part of those stills are for validation: they choose the epoch, the
-   seed, whether text teaches, and the temperature.
-4. Actors 21–24 and FER2013's private test part measure the shipped models.
+1. The pixel network is trained on FER+'s and the strangers' training parts.
+2. Members of the other experts are trained on RAVDESS's actors 1–20, on six foreign corpora of
+   voices and on the same stills, each without one group of actors and one corpus, for which it
+   gives out-of-fold posteriors.
+3. For each set of labels, HMTL's fusion is trained on these posteriors and on the stills'
+   validation parts. Actors 17–20, two fifths of the speakers of each foreign corpus and of the
+   stills choose the epoch, the seed and the temperature.
+4. Actors 21–24 and the stills' test parts measure the shipped models; ``make bench-strangers``
+   measures them on corpora left out.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ import argparse
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from avsent.errors import AvsentError
@@ -25,40 +30,44 @@ from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.checkpoint import load_checkpoint, save_checkpoint
 from avsent.model.index import write_index
 from avsent.model.networks.config import ExpertsConfig
-from avsent.training.data.text import TextItem, read_text_corpus
-from avsent.training.run import Trained
-from avsent.training.settings import TransferSettings
+from avsent.model.networks.encoders import PixelNetwork, VectorEncoder
+from avsent.model.networks.target import TargetModel
+from avsent.training.modality_check import SNR
+from recipes import posteriors
 from recipes.card import Report, write_card
-from recipes.corpora import TEST_ACTORS, load_clips, load_stills, of_actors, read_fer2013_images
-from recipes.fusion import (
-    Experts,
-    FusionTraining,
-    HeldOut,
-    assembled,
-    by_speaker,
-    clip_posteriors,
-    cross_fitted,
-    ensemble,
-    fuse,
-    out_of_fold_posteriors,
-    split_pool,
-    still_posteriors,
-)
+from recipes.fusion import FusionTraining, Pool, Pools, fuse
 from recipes.members import Workspace
-from recipes.pixels import judge_pictures, pixel_network
+from recipes.pixels import PixelTraining, judge_pictures, train_pixels
+from recipes.posteriors import Experts, Material, cross_fitted, ensemble
+from recipes.ravdess import TEST_ACTORS, load_clips
 from recipes.scores import scores
+from recipes.stills import CORPORA, FERPLUS, Stills, load_stills
+from recipes.voices import (
+    FOREIGN,
+    WHISPER_AUDIO,
+    cached_features,
+    load_voices,
+    voice_features,
+    voices_of_clips,
+    whisper_encoder,
+)
 
 LICENCE = "CC BY-NC-SA 4.0"
-GROUPS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))
+GROUPS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18), (19, 20))
+"""Of RAVDESS's actors; a member learns without one of them and without one foreign corpus."""
+CORPORA_OF_VOICES = (*FOREIGN, "BAVED")
 VALIDATION = ("actor 17", "actor 18", "actor 19", "actor 20")
-STILLS_HELD = 0.4
-TEXTS = ("text", "mosi/mosi_utterance.npz")
+HELD = 0.4
+"""Share of the foreign speakers and of the stills for validation."""
+VERSIONS = (0, 1)
+"""Of the voices: as they are, and as of another recording."""
 MODELS = {"default": POLARITY_LABELS, "emotion": EMOTIONS}
+TRAINED_ON = ("RAVDESS", *CORPORA_OF_VOICES, "FER2013", "strangers")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Rebuild the shipped models.")
-    parser.add_argument("--data", type=Path, required=True, help="holds ravdess/, fer2013/, text/")
+    parser.add_argument("--data", type=Path, required=True, help="holds ravdess/, voices/, …")
     parser.add_argument(
         "--cache", type=Path, default=Path("cache"), help="keeps all intermediate results"
     )
@@ -90,16 +99,21 @@ def rebuild(workspace: Workspace, out: Path, seeds: list[int]) -> None:
     """Train and write both models, their cards and the index."""
     pixels = pixel_network(workspace)
     config = ExpertsConfig(pixels=pixels.config)
-    experts = cross_fitted(config, GROUPS, pixels, 0, workspace)
+    material = load_material(config, workspace)
+    experts = cross_fitted(config, GROUPS, CORPORA_OF_VOICES, material, pixels, workspace)
     workspace.say("posteriors")
-    held_out = held_out_posteriors(config, experts, workspace)
-    texts = [item for name in TEXTS for item in read_text_corpus(workspace.data / name)]
+    test = load_stills(workspace.data, workspace.cache, "ferplus", "test")
+    decided = judge_pictures(pixels, test.grey).argmax(axis=1)
+    pictures = scores(test.majority, decided, len(FERPLUS))
     for name, labels in MODELS.items():
-        trained = {
-            kind: [train(held_out, labels, seed, kind_texts, workspace) for seed in seeds]
-            for kind, kind_texts in (("none", None), ("text", texts))
-        }
-        report = Report.of(name, labels, trained, held_out)
+        held_out = HeldOut.of(config, experts, material, labels, workspace)
+        parts = held_out.pools.split(VALIDATION, HELD, seed=0)
+        trained = []
+        for seed in seeds:
+            trained.append(fuse(parts, FusionTraining(), seed))
+            value = trained[-1].progress.best_value
+            workspace.say(f"{name}, seed {seed}: validation {value:.4f}")
+        report = Report(name, labels, tuple(trained), held_out.tests, pictures)
         best = report.best
         model = assembled(config, ensemble(experts), best.model)
         save_checkpoint(
@@ -107,8 +121,9 @@ def rebuild(workspace: Workspace, out: Path, seeds: list[int]) -> None:
             model,
             name=name,
             licence=LICENCE,
-            features=FeatureConfig(),
+            features=FeatureConfig(audio=WHISPER_AUDIO),
             calibration=best.calibration,
+            trained_on=TRAINED_ON,
         )
         load_checkpoint(out / name)
         write_card(out / name, report, model)
@@ -116,51 +131,210 @@ def rebuild(workspace: Workspace, out: Path, seeds: list[int]) -> None:
     write_index(out)
 
 
-def held_out_posteriors(
-    config: ExpertsConfig, experts: list[Experts], workspace: Workspace
-) -> HeldOut:
-    """All posteriors of people held out from the experts, and of FER2013's images."""
+def pixel_network(workspace: Workspace) -> PixelNetwork:
+    """The pixel network, trained or read from the cache.
+
+    Raises:
+        DatasetError: a corpus is missing or unreadable.
+    """
+    settings = PixelTraining()
+    ferplus, strangers = (
+        load_stills(workspace.data, workspace.cache, corpus, "train") for corpus in CORPORA
+    )
+    state = workspace.cache / "pixels.safetensors"
+    return train_pixels(ferplus, strangers, 0, settings, state, workspace.say)
+
+
+def load_material(config: ExpertsConfig, workspace: Workspace) -> Material:
+    """All clips and voices, with their features.
+
+    Raises:
+        DatasetError: a corpus is missing or unreadable.
+    """
     clips = load_clips(workspace.data, workspace.cache)
-    everyone = ensemble(experts)
-    images = read_fer2013_images(workspace.data / "fer2013", "test")
-    _, votes = judge_pictures(everyone.pixels, images.images)
-    return HeldOut(
-        clips=out_of_fold_posteriors(config, experts, GROUPS, clips, seed=0),
-        stills=still_posteriors(
-            config, everyone, load_stills(workspace.data, workspace.cache, "valid")
-        ),
-        test_clips=clip_posteriors(config, everyone, of_actors(clips, TEST_ACTORS)),
-        test_stills=still_posteriors(
-            config, everyone, load_stills(workspace.data, workspace.cache, "test")
-        ),
-        pictures=scores(images.labels, votes.argmax(axis=1), len(images.classes)),
-    )
+    voices = voices_of_clips(clips) + load_voices(workspace.data)
+    versions = []
+    for version in VERSIONS:
+        versions.append(cached_features(voices, config.whisper, workspace.cache, version))
+        workspace.say(f"voices, version {version}")
+    return Material(clips, voices, versions)
 
 
-def train(
-    held_out: HeldOut,
-    labels: tuple[str, ...],
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Posteriors on people held out from the experts: ``pools`` train and validate the fusion,
+    ``tests`` measure it."""
+
+    pools: Pools
+    tests: dict[str, Pool]
+
+    @classmethod
+    def of(
+        cls,
+        config: ExpertsConfig,
+        experts: list[Experts],
+        material: Material,
+        names: tuple[str, ...],
+        workspace: Workspace,
+    ) -> HeldOut:
+        """Posteriors with the labels ``names``."""
+        clips = [
+            clip_pool(config, one, material, group, names, number)
+            for number, (one, group) in enumerate(zip(experts, GROUPS, strict=True))
+        ]
+        everyone = ensemble(experts)
+        foreign = [
+            voice_pool(config, one, material, corpus, names)
+            for one, corpus in zip(experts, FOREIGN, strict=True)
+        ]
+        stills = {
+            (corpus, split): still_pool(
+                config,
+                everyone,
+                load_stills(workspace.data, workspace.cache, corpus, split),
+                corpus,
+                names,
+            )
+            for corpus in CORPORA
+            for split in ("valid", "test")
+        }
+        own = merged(clips)
+        voices = merged([dataclasses.replace(own, face=(), noisy={}), *foreign])
+        pools = Pools(own, voices, merged([stills[corpus, "valid"] for corpus in CORPORA]))
+        tests = {
+            "clips": clip_pool(config, everyone, material, TEST_ACTORS, names, 99, copies=0),
+            **{corpus: stills[corpus, "test"] for corpus in CORPORA},
+        }
+        return cls(pools, tests)
+
+
+def clip_pool(
+    config: ExpertsConfig,
+    experts: Experts,
+    material: Material,
+    actors: Sequence[int],
+    names: tuple[str, ...],
     seed: int,
-    texts: list[TextItem] | None,
-    workspace: Workspace,
-) -> Trained:
-    """One fusion, taught by ``texts`` if there are any."""
-    settings = FusionTraining()
-    if texts is not None:
-        settings = dataclasses.replace(settings, transfer=TransferSettings(source="text"))
-    trained = fuse(
-        by_speaker(held_out.clips.pool(labels), VALIDATION),
-        split_pool(held_out.stills.pool(labels), STILLS_HELD, seed=0),
-        settings,
-        seed,
-        texts,
+    copies: int = 2,
+) -> Pool:
+    """Voice and face of the clips of ``actors``: unchanged, then ``copies`` augmented ones; and
+    with noise."""
+    rows = np.array(
+        [row for row, clip in enumerate(material.clips) if clip.actor in actors], dtype=np.int64
     )
-    kind = "without text" if texts is None else "taught by text"
-    workspace.say(
-        f"{len(labels)} labels, seed {seed}, {kind}: validation {trained.progress.best_value:.4f}"
+    clips = [material.clips[row] for row in rows]
+    rng = np.random.default_rng([seed, 77])
+    versions = [material.versions[min(k, len(material.versions) - 1)] for k in range(copies + 1)]
+    noise = np.random.default_rng([seed, 79])
+    sounds = [
+        dataclasses.replace(
+            material.voices[row],
+            sound=posteriors.noisy_sound(material.voices[row].sound, SNR, noise),
+        )
+        for row in rows
+    ]
+    loud = voice_features(sounds, config.whisper)
+    everything = np.arange(len(rows))
+    return Pool(
+        names,
+        posteriors.clip_labels(clips, names),
+        np.array(["RAVDESS"] * len(clips)),
+        np.array([f"actor {clip.actor}" for clip in clips]),
+        tuple(posteriors.of_voices(config, experts, version, rows) for version in versions),
+        (
+            posteriors.of_clips(config, experts, clips),
+            *(posteriors.of_clips(config, experts, clips, rng) for _ in range(copies)),
+        ),
+        {
+            "audio": posteriors.of_voices(config, experts, loud, everything),
+            "face": posteriors.of_clips(config, experts, clips, noise, noisy=True),
+        },
     )
-    return trained
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def voice_pool(
+    config: ExpertsConfig,
+    experts: Experts,
+    material: Material,
+    corpus: str,
+    names: tuple[str, ...],
+) -> Pool:
+    """The labelled voices of ``corpus``."""
+    rows = material.rows((), (corpus,))
+    voices = [material.voices[row] for row in rows]
+    audio = tuple(
+        posteriors.of_voices(config, experts, version, rows) for version in material.versions
+    )
+    return Pool(
+        names,
+        posteriors.voice_labels(voices, names),
+        np.array([corpus] * len(rows)),
+        np.array([voice.speaker for voice in voices]),
+        audio,
+    )
+
+
+def still_pool(
+    config: ExpertsConfig,
+    experts: Experts,
+    stills: Stills,
+    corpus: str,
+    names: tuple[str, ...],
+) -> Pool:
+    """The faces of ``stills`` that were found."""
+    stills = stills.only(stills.found)
+    face = posteriors.of_stills(config, experts, stills)
+    noisy = posteriors.of_stills(config, experts, stills, np.random.default_rng(80))
+    return Pool(
+        names,
+        posteriors.still_labels(stills, names),
+        np.array([corpus] * len(stills)),
+        np.array([str(person) for person in stills.person]),
+        face=(face,),
+        noisy={"face": noisy},
+    )
+
+
+def merged(pools: Sequence[Pool]) -> Pool:
+    """All utterances of ``pools``, one after the other; of the versions as many as all have."""
+    first = pools[0]
+
+    def versions(name: str) -> tuple[np.ndarray, ...]:
+        parts = [getattr(pool, name) for pool in pools]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=False))
+
+    return Pool(
+        first.names,
+        np.concatenate([pool.labels for pool in pools]),
+        np.concatenate([pool.corpora for pool in pools]),
+        np.concatenate([pool.speakers for pool in pools]),
+        versions("audio"),
+        versions("face"),
+        {
+            modality: np.concatenate([pool.noisy[modality] for pool in pools])
+            for modality in first.noisy
+        },
+    )
+
+
+def assembled(config: ExpertsConfig, experts: Experts, fused: TargetModel) -> TargetModel:
+    """The shipped model: ``experts`` as encoders, the trained fusion on top."""
+    config = dataclasses.replace(
+        config, audio_members=len(experts.voice), face_members=len(experts.face)
+    )
+    vectors = type(fused.config.vectors)()
+    audio = dataclasses.replace(fused.config.audio, mel_bands=config.whisper.mel_bands)
+    model = TargetModel(
+        dataclasses.replace(fused.config, vectors=vectors, experts=config, audio=audio)
+    )
+    state = {k: v for k, v in fused.state_dict().items() if "_encoder." not in k}
+    model.load_state_dict(state, strict=False)
+    for modality, network in zip(("audio", "face"), experts.networks(config), strict=True):
+        encoder = model.encoder(modality)
+        encoder.load_state_dict(network.state_dict())
+        scale, own = fused.encoder(modality), encoder.get_submodule("scale")
+        assert isinstance(scale, VectorEncoder)
+        own.load_state_dict(scale.state_dict())
+    whisper = whisper_encoder(config.whisper).state_dict()
+    model.encoder("audio").get_submodule("whisper").load_state_dict(whisper)
+    return model.eval()

@@ -1,4 +1,4 @@
-"""Training of the experts' members: emotion and polarity from one stream of clips and stills.
+"""Training of the face experts: emotion and polarity from the landmarks of clips and stills.
 
 A member trains for a fixed number of epochs. Nothing is selected on held-out people, so its
 posteriors on them are unbiased.
@@ -6,7 +6,6 @@ posteriors on them are unbiased.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,28 +23,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.errors import DatasetError
-from avsent.extraction.features.voice import SIZE, prosody
-from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.files import atomic_path, prepare_folder
-from avsent.model.encoding import pad_faces, pad_log_mels
+from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.model.encoding import pad_faces
 from avsent.model.networks.config import ExpertsConfig
-from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
-from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
-from avsent.training.data.arrays import load_arrays, save_arrays
+from avsent.model.networks.experts import FaceMember
+from avsent.training.augmentation import augmented_landmarks
 from avsent.training.dataset import draw_frames
-from avsent.training.losses import balanced_weights, one_cycle
-from recipes.corpora import (
-    NO_LABEL,
-    Stills,
-    another_microphone,
-    emotions_of,
-    load_clips,
-    load_stills,
-    of_actors,
-    polarities_of,
-)
-from recipes.ravdess import RavdessClip
+from avsent.training.losses import one_cycle
+from recipes.ravdess import RavdessClip, emotions_of, load_clips, of_actors, polarities_of
+from recipes.stills import CORPORA, Stills, joined, load_stills
 
 STILLS_PER_CLIP = 4
 TEMPO = 0.2
@@ -67,36 +54,7 @@ class MemberTraining:
     polarity: float = 0.5
 
 
-AUDIO = MemberTraining(epochs=40, batch=32)
 FACE = MemberTraining(epochs=40, batch=48)
-
-
-def train_audio_member(
-    config: ExpertsConfig,
-    clips: Sequence[RavdessClip],
-    seed: int,
-    settings: MemberTraining = AUDIO,
-) -> AudioMember:
-    """A member for the spectrogram, trained on ``clips``."""
-    clips = [clip for clip in clips if clip.mel_power is not None]
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    member = AudioMember(config)
-    member.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    emotion, polarity = emotions_of(clips), polarities_of(clips)
-    steps = max(1, len(clips) // settings.batch)
-
-    def losses() -> Iterator[Tensor]:
-        for rows in balanced(emotion, steps, settings.batch, rng):
-            powers = [clips[row].mel_power for row in rows]
-            log_mels = [augmented_log_mel(power, rng) for power in powers if power is not None]
-            # Twice as fast on CPUs with bfloat16; the weights stay float32.
-            with torch.autocast("cpu", torch.bfloat16):
-                votes, _ = member(*pad_log_mels(log_mels))
-            yield loss(votes.float(), emotion[rows], polarity[rows], settings)
-
-    _descend(member, losses, steps, settings)
-    return member.eval()
 
 
 def train_face_member(
@@ -109,24 +67,29 @@ def train_face_member(
     """A member for still and moving faces, trained on ``clips`` and ``stills``; batches are
     balanced over corpus and class."""
     clips = [clip for clip in clips if clip.face is not None]
+    stills = stills.only(stills.found & (stills.emotions.sum(axis=1) > 0))
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     member = FaceMember(config)
-    emotion, polarity = emotions_of(clips), polarities_of(clips)
+    emotion = emotions_of(clips)
+    of_clip = _shares(emotion, len(EMOTIONS)), _shares(polarities_of(clips), len(POLARITY_LABELS))
+    of_still = torch.from_numpy(stills.emotions), torch.from_numpy(stills.polarities)
+    landmarks = torch.from_numpy(stills.landmarks)
+    seen = stills.emotions.argmax(axis=1)
     steps = max(1, len(clips) // settings.batch)
 
     def losses() -> Iterator[Tensor]:
-        of_stills = balanced(stills.emotion, steps, STILLS_PER_CLIP * settings.batch, rng)
+        of_stills = balanced(seen, steps, STILLS_PER_CLIP * settings.batch, rng)
         of_clips = balanced(emotion, steps, settings.batch, rng)
         for rows, still_rows in zip(of_clips, of_stills, strict=True):
             frames = np.stack([draw_frames(_landmarks(clips[row]), rng) for row in rows])
             moving = augmented_landmarks(torch.from_numpy(frames), generator)
-            faces = augmented_landmarks(stills.landmarks[still_rows][:, None], generator)
+            faces = augmented_landmarks(landmarks[still_rows][:, None], generator)
             votes = _still_votes(member, moving, faces)
-            labels = emotion[rows], polarity[rows]
+            labels = of_clip[0][rows], of_clip[1][rows]
             total = loss(votes[: len(rows)], *labels, settings)
-            wanted = stills.emotion[still_rows], stills.polarity[still_rows]
+            wanted = of_still[0][still_rows], of_still[1][still_rows]
             total = total + loss(votes[len(rows) :], *wanted, settings)
             movement = _movement_votes(member, [clips[r] for r in rows], clips, rng, generator)
             yield total + loss(movement, *labels, settings)
@@ -135,29 +98,35 @@ def train_face_member(
     return member.eval()
 
 
+def _shares(classes: NDArray[np.int64], count: int) -> Tensor:
+    """Class indices [N] (−1: none) → shares [N, ``count``], zeros for none."""
+    known = torch.from_numpy(classes)
+    shares = functional.one_hot(known.clamp_min(0), count).float()
+    return shares * (known >= 0)[:, None]
+
+
 def loss(
     votes: Tensor,
-    emotion: NDArray[np.int64],
-    polarity: NDArray[np.int64],
+    emotion: Tensor,
+    polarity: Tensor,
     settings: MemberTraining,
 ) -> Tensor:
-    """Cross-entropy of emotion and, weighted, of polarity (surprise left out); ``votes`` [N, E + P]
-    are log probabilities."""
-    emotions = votes.shape[1] - 3
-    total = functional.cross_entropy(
-        votes[:, :emotions],
-        torch.from_numpy(emotion),
-        label_smoothing=settings.label_smoothing,
-    )
-    if not (polarity != NO_LABEL).any():
-        return total
-    of_polarity = functional.cross_entropy(
-        votes[:, emotions:],
-        torch.from_numpy(polarity),
-        ignore_index=NO_LABEL,
-        label_smoothing=settings.label_smoothing,
-    )
-    return total + settings.polarity * of_polarity
+    """Cross-entropy of ``emotion`` [N, E] and, weighted, of ``polarity`` [N, P], shares of the
+    classes (all zeros: unknown); ``votes`` [N, E + P] are log probabilities."""
+    total = votes.new_zeros(())
+    parts = votes[:, : emotion.shape[1]], votes[:, emotion.shape[1] :]
+    for weight, logs, shares in zip(
+        (1.0, settings.polarity), parts, (emotion, polarity), strict=True
+    ):
+        known = shares.sum(dim=1) > 0
+        if bool(known.any()):
+            smoothed = torch.lerp(
+                shares[known],
+                torch.full_like(shares[known], 1 / shares.shape[1]),
+                settings.label_smoothing,
+            )
+            total = total - weight * (smoothed * logs[known]).sum(dim=1).mean()
+    return total
 
 
 def balanced(
@@ -253,7 +222,7 @@ def _other_tempo(frames: NDArray[np.float32], rng: np.random.Generator) -> NDArr
     return between[kept]
 
 
-RECIPE = {"audio": 1, "face": 2}
+RECIPE = 3
 """To be raised when the same task gives another member."""
 
 
@@ -269,155 +238,64 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One member: ``kind`` "audio" or "face", trained on the clips of ``actors``."""
+    """One member, trained on the clips of ``actors`` and on all stills."""
 
-    kind: str
     actors: tuple[int, ...]
     seed: int
     config: ExpertsConfig
-    audio: MemberTraining = AUDIO
-    face: MemberTraining = FACE
+    training: MemberTraining = FACE
 
     def file(self, cache: Path) -> Path:
         """The member's file; its name holds a digest of all that decides the member."""
-        way = self.audio if self.kind == "audio" else self.face
-        used = dataclasses.asdict(self.config)
-        for name in ("audio_members", "face_members", "prosody", "pixels", "pixel_polarity"):
-            del used[name]
-        settings = [used, dataclasses.asdict(way)]
+        networks = dataclasses.asdict(self.config.still), dataclasses.asdict(self.config.movement)
+        settings = dataclasses.asdict(self.training)
         words = json.dumps(
-            [RECIPE[self.kind], self.kind, sorted(self.actors), self.seed, *settings],
-            sort_keys=True,
+            [RECIPE, sorted(self.actors), self.seed, *networks, settings], sort_keys=True
         )
         digest = hashlib.sha256(words.encode()).hexdigest()[:12]
-        return cache / "members" / f"{self.kind}-{self.seed}-{digest}.safetensors"
+        return cache / "members" / f"face-{self.seed}-{digest}.safetensors"
 
 
-def members(tasks: Sequence[Task], workspace: Workspace) -> list[nn.Module]:
+def face_members(tasks: Sequence[Task], workspace: Workspace) -> list[FaceMember]:
     """The members of ``tasks``, trained or read from their files."""
     missing = [task for task in dict.fromkeys(tasks) if not task.file(workspace.cache).is_file()]
     if missing:
         # Fills the cache before the processes start.
         load_clips(workspace.data, workspace.cache)
-        if any(task.kind == "face" for task in missing):
-            load_stills(workspace.data, workspace.cache, "train")
+        training_stills(workspace)
     if workspace.jobs == 1:
         for task in missing:
-            _make(task, workspace.data, workspace.cache)
-            workspace.say(f"{task.file(workspace.cache).name}: made")
+            _make(task, workspace)
     elif missing:
         context = multiprocessing.get_context("spawn")
+        quiet = dataclasses.replace(workspace, say=print)
         with ProcessPoolExecutor(workspace.jobs, mp_context=context) as pool:
-            waiting = {
-                pool.submit(_make, task, workspace.data, workspace.cache): task for task in missing
-            }
+            waiting = {pool.submit(_make, task, quiet): task for task in missing}
             for done in as_completed(waiting):
                 done.result()
                 workspace.say(f"{waiting[done].file(workspace.cache).name}: made")
     return [_read(task, workspace.cache) for task in tasks]
 
 
-def _make(task: Task, data: Path, cache: Path) -> None:
+def training_stills(workspace: Workspace) -> Stills:
+    """The pictures that teach: training parts of FER+ and of strangers."""
+    return joined(
+        [load_stills(workspace.data, workspace.cache, corpus, "train") for corpus in CORPORA]
+    )
+
+
+def _make(task: Task, workspace: Workspace) -> None:
     torch.set_num_threads(1)  # More threads sum in another order, which gives another member.
-    clips = of_actors(load_clips(data, cache), task.actors)
-    if task.kind == "audio":
-        member: nn.Module = train_audio_member(task.config, clips, task.seed, task.audio)
-    else:
-        stills = load_stills(data, cache, "train")
-        member = train_face_member(task.config, clips, stills, task.seed, task.face)
-    file = task.file(cache)
+    clips = of_actors(load_clips(workspace.data, workspace.cache), task.actors)
+    stills = training_stills(workspace)
+    member = train_face_member(task.config, clips, stills, task.seed, task.training)
+    file = task.file(workspace.cache)
     prepare_folder(file.parent)
     with atomic_path(file) as new:
         save_file({k: v.contiguous() for k, v in member.state_dict().items()}, new)
 
 
-def _read(task: Task, cache: Path) -> nn.Module:
-    member = AudioMember(task.config) if task.kind == "audio" else FaceMember(task.config)
+def _read(task: Task, cache: Path) -> FaceMember:
+    member = FaceMember(task.config)
     member.load_state_dict(load_file(task.file(cache)))
-    return member.eval()
-
-
-COPIES = 3
-"""Versions of each clip as by another microphone."""
-MICROPHONES = 2
-"""To be raised when ``another_microphone`` changes."""
-DECAY = 5e-3
-"""Weight of the squared weights in the loss."""
-STEPS = 100
-
-
-def prosody_versions(clips: Sequence[RavdessClip], seed: int = 0) -> NDArray[np.float32]:
-    """Prosody [1 + ``COPIES``, N, 24] of ``clips``, unchanged first; NaN for silence."""
-    found = np.full((1 + COPIES, len(clips), SIZE), np.nan, dtype=np.float32)
-    for row, clip in enumerate(clips):
-        sound = clip.sound
-        if clip.prosody is None or sound is None:
-            continue
-        found[0, row] = clip.prosody
-        # Seeded by the clip's name, so that its copies do not depend on the other clips.
-        digest = hashlib.sha256(f"{seed} {clip.clip_id}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        for version in range(1, 1 + COPIES):
-            heard = prosody(another_microphone(sound, SAMPLE_RATE_HZ, rng))
-            if heard is not None:
-                found[version, row] = heard
-    return found
-
-
-def cached_prosody(clips: Sequence[RavdessClip], cache: Path) -> NDArray[np.float32]:
-    """:func:`prosody_versions`, kept in the folder ``cache``.
-
-    Raises:
-        OutputError: the cache cannot be written.
-    """
-    digest = hashlib.sha256(repr((MICROPHONES, COPIES)).encode())
-    for clip in clips:
-        digest.update(clip.clip_id.encode())
-        digest.update(b"" if clip.prosody is None else clip.prosody.tobytes())
-    kept = cache / f"prosody-{digest.hexdigest()[:12]}.npz"
-    with contextlib.suppress(DatasetError):  # missing or damaged: made again
-        return np.asarray(load_arrays(kept, ("versions",))["versions"], dtype=np.float32)
-    found = prosody_versions(clips)
-    save_arrays(kept, {"versions": found})
-    return found
-
-
-def train_prosody_member(
-    config: ExpertsConfig, clips: Sequence[RavdessClip], versions: NDArray[np.float32]
-) -> ProsodyMember:
-    """A member trained on ``versions`` [V, N, 24] of the prosody of ``clips`` [N]: logistic
-    regression with balanced class weights."""
-    torch.manual_seed(0)
-    emotion = np.tile(emotions_of(clips), len(versions))
-    polarity = np.tile(polarities_of(clips), len(versions))
-    flat = versions.reshape(-1, versions.shape[-1])
-    heard = ~np.isnan(flat).any(axis=1)
-    member = ProsodyMember(config)
-    statistics = torch.from_numpy(flat[heard])
-    member.scale.fit(statistics)
-    scaled = member.scale(statistics)
-    targets = [
-        (member.votes.emotion, torch.from_numpy(emotion[heard]), config.emotions),
-        (member.votes.polarity, torch.from_numpy(polarity[heard]), config.polarities),
-    ]
-    weights = [
-        balanced_weights(torch.where(labels == NO_LABEL, torch.nan, labels.double()), classes)
-        for _, labels, classes in targets
-    ]
-    optimiser = torch.optim.LBFGS(
-        member.votes.parameters(), max_iter=STEPS, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        total = torch.zeros(())
-        for (linear, labels, _), weight in zip(targets, weights, strict=True):
-            total = total + DECAY * linear.weight.square().sum()
-            total = total + functional.cross_entropy(
-                linear(scaled), labels, weight=weight, ignore_index=NO_LABEL
-            )
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
     return member.eval()

@@ -1,15 +1,12 @@
-"""Training of the pixel network on FER2013: augmentation, two teachers, and their pupil."""
+"""Training of the pixel network on FER+ and strangers' faces: augmentation, and one network."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -22,14 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsent.errors import DatasetError
 from avsent.extraction.features.face import standardised
 from avsent.files import atomic_path, prepare_folder
 from avsent.model.networks.config import PixelConfig
-from avsent.model.networks.encoders import PixelMember, PixelNetwork
-from avsent.training.data.arrays import load_arrays, save_arrays
-from recipes.corpora import FerImages, read_fer2013_images
-from recipes.members import Workspace
+from avsent.model.networks.encoders import PixelNetwork
+from recipes.stills import FERPLUS, Stills
 
 ROTATION_RAD = math.radians(15)
 SCALE = 0.15
@@ -128,49 +122,48 @@ class PixelTraining:
     """Settings (ours). The first ``small_epochs`` use pictures of ``small_px``: early learning
     needs no detail, and costs half. The first ``strong_epochs`` use full augmentation and mixup,
     the others ``light`` times the augmentation and no mixup: with strong changes to the end the
-    network did not even fit its training part (61%). ``taught``: share of the teachers'
-    probabilities in a target, if there are teachers, as FER2013 has many wrong labels."""
+    network does not even fit its training part. ``aligned``: share of the faces that are aligned
+    as in prediction; ``smoothing``: of strangers' labels, which one person gave."""
 
     network: PixelConfig = field(default_factory=PixelConfig)
-    epochs: int = 50
-    small_epochs: int = 22
+    epochs: int = 40
+    small_epochs: int = 16
     small_px: int = 36
-    strong_epochs: int = 24
-    light: float = 0.4
+    strong_epochs: int = 26
+    light: float = 0.5
     batch: int = 128
     learning_rate: float = 0.1
     warm_up: float = 0.06
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
     mixed: float = 0.5
     mix_beta: float = 0.3
-    taught: float = 0.6
+    aligned: float = 0.5
+    smoothing: float = 0.15
 
 
-def train_member(
-    images: FerImages,
+def train_pixels(
+    ferplus: Stills,
+    strangers: Stills,
     seed: int,
     settings: PixelTraining,
     state: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    teachers: NDArray[np.float32] | None = None,
-) -> PixelMember:
-    """One network, trained from scratch; the weights of the last epoch.
+) -> PixelNetwork:
+    """The network trained from scratch; the weights of the last epoch.
 
-    ``state``: the file that an interrupted training resumes from. ``teachers``: probabilities
-    [N, classes] of ``images``, see :func:`teacher_probabilities` (distillation: Hinton et al. 2015;
-    pupils better than teachers of their own size: Furlanello et al. 2018).
+    ``state``: the file that an interrupted training resumes from.
 
     Raises:
         ValueError: fewer pictures than a batch.
     """
-    if len(images.images) < settings.batch:
-        raise ValueError(f"{len(images.images)} pictures are less than a batch")
+    count = len(ferplus) + len(strangers)
+    if count < settings.batch:
+        raise ValueError(f"{count} pictures are less than a batch")
     torch.manual_seed(seed)
-    member = PixelMember(settings.network)
-    decaying = [p for p in member.parameters() if p.ndim > 1]
-    plain = [p for p in member.parameters() if p.ndim <= 1]
+    network = PixelNetwork(settings.network)
+    decaying = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
     optimiser = torch.optim.SGD(
         [
             {"params": decaying, "weight_decay": settings.weight_decay},
@@ -180,70 +173,63 @@ def train_member(
         momentum=settings.momentum,
         nesterov=True,
     )
-    digest = _digest(settings, images, seed, teachers)
-    first = _load(state, member, optimiser, digest)
-    grey = torch.from_numpy(images.images).float()
-    targets = torch.from_numpy(images.labels)
-    if teachers is not None:
-        labels = functional.one_hot(targets, settings.network.classes)
-        targets = torch.lerp(labels.float(), torch.from_numpy(teachers), settings.taught)
+    smoothed = (1 - settings.smoothing) * strangers.votes + settings.smoothing / len(FERPLUS)
+    material = _Material(
+        grey=torch.from_numpy(np.concatenate([ferplus.grey, strangers.grey])),
+        aligned=torch.from_numpy(np.concatenate([ferplus.aligned, strangers.aligned])),
+        found=torch.from_numpy(np.concatenate([ferplus.found, strangers.found])),
+        targets=torch.from_numpy(np.concatenate([ferplus.votes, smoothed])),
+    )
+    digest = _digest(settings, material, seed)
+    first = _load(state, network, optimiser, digest)
     for epoch in range(first, settings.epochs):
-        loss = _one_epoch(member, optimiser, grey, targets, settings, seed * 1000 + epoch, epoch)
-        _save(state, member, optimiser, digest, epoch + 1)
+        loss = _one_epoch(network, optimiser, material, settings, seed * 1000 + epoch, epoch)
+        _save(state, network, optimiser, digest, epoch + 1)
         say(f"pixels, seed {seed}, epoch {epoch + 1} of {settings.epochs}: loss {loss:.3f}")
-    return member.eval()
-
-
-def make_network(members: list[PixelMember], config: PixelConfig) -> PixelNetwork:
-    """The members in one network."""
-    network = PixelNetwork(config)
-    for own, member in zip(network.members, members, strict=True):
-        own.load_state_dict(member.state_dict())
     return network.eval()
 
 
-def teacher_probabilities(
-    teachers: Sequence[PixelMember], config: PixelConfig, images: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """Probabilities [N, classes] of ``images``: the teachers' log probabilities averaged over each
-    picture and its mirror image, so that a pupil needs no mirror image."""
-    members = list(teachers)
-    network = make_network(members, dataclasses.replace(config, members=len(members)))
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    votes = judge_pictures(network, images)[1] + judge_pictures(network, mirrored)[1]
-    found: NDArray[np.float32] = torch.softmax(torch.from_numpy(votes) / 2, dim=-1).numpy()
-    return found
-
-
 @torch.inference_mode()
-def judge_pictures(
-    network: PixelNetwork, images: NDArray[np.uint8]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features [N, F] and log probabilities [N, classes] of ``images`` [N, 48, 48]."""
+def judge_pictures(network: PixelNetwork, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Log probabilities [N, classes] of ``pictures`` [N, 48, 48]."""
     network.eval()
-    seen = [
-        network(torch.from_numpy(standardised(images[first : first + CHUNK])))
-        for first in range(0, len(images), CHUNK)
+    parts = [
+        network(torch.from_numpy(standardised(pictures[first : first + CHUNK])))
+        for first in range(0, len(pictures), CHUNK)
     ]
-    features = torch.cat([features for features, _ in seen])
-    return features.numpy(), torch.cat([votes for _, votes in seen]).numpy()
+    return np.asarray(torch.cat(parts).numpy())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Material:
+    """Pictures [N, H, W] as they are and ``aligned`` (where ``found`` [N]), ``targets`` [N, C]."""
+
+    grey: Tensor
+    aligned: Tensor
+    found: Tensor
+    targets: Tensor
+
+    def drawn(self, rows: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Pictures of ``rows``, a ``share`` of those with a found face aligned."""
+        chosen = torch.rand(len(rows), generator=generator) < share
+        chosen &= self.found[rows]
+        return torch.where(chosen[:, None, None], self.aligned[rows], self.grey[rows]).float()
 
 
 def _one_epoch(
-    member: PixelMember,
+    network: PixelNetwork,
     optimiser: torch.optim.Optimizer,
-    grey: Tensor,
-    targets: Tensor,
+    material: _Material,
     settings: PixelTraining,
     seed: int,
     epoch: int,
 ) -> float:
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    member.train()
-    size = settings.small_px if epoch < settings.small_epochs else grey.shape[1]
+    network.train()
+    size = settings.small_px if epoch < settings.small_epochs else material.grey.shape[1]
     strong = epoch < settings.strong_epochs
-    order = torch.randperm(len(grey), generator=generator)
+    order = torch.randperm(len(material.grey), generator=generator)
     steps = len(order) // settings.batch
     total = 0.0
     for step in range(steps):
@@ -251,43 +237,39 @@ def _one_epoch(
         progress = (epoch + step / steps) / settings.epochs
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _rate(progress, settings.warm_up)
-        pictures = augmented_pictures(
-            grey[rows], size, generator, 1.0 if strong else settings.light
-        )
+        drawn = material.drawn(rows, settings.aligned, generator)
+        pictures = augmented_pictures(drawn, size, generator, 1.0 if strong else settings.light)
         mixed = settings.mixed if strong else 0.0
-        loss = _loss(member, pictures, targets[rows], mixed, settings, generator)
+        loss = _loss(network, pictures, material.targets[rows], mixed, settings, generator)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(member.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         total += loss.item()
     return total / steps
 
 
 def _loss(
-    member: PixelMember,
+    network: PixelNetwork,
     pictures: Tensor,
     targets: Tensor,
     mixed: float,
     settings: PixelTraining,
     generator: torch.Generator,
 ) -> Tensor:
-    """Cross-entropy; a share ``mixed`` of the batches is blended (mixup). ``targets``: classes [N],
-    or probabilities [N, classes]."""
-    share = 1.0
+    """Cross-entropy with the shares ``targets`` [N, C]; a share ``mixed`` of the batches is blended
+    (mixup)."""
     if torch.rand(1, generator=generator).item() < mixed:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         share = float(rng.beta(settings.mix_beta, settings.mix_beta))
-    other = torch.randperm(len(targets), generator=generator)
-    blended = share * pictures + (1 - share) * pictures[other]
+        other = torch.randperm(len(targets), generator=generator)
+        pictures = share * pictures + (1 - share) * pictures[other]
+        targets = share * targets + (1 - share) * targets[other]
     # Twice as fast on CPUs with bfloat16; the weights stay float32.
     with torch.autocast("cpu", torch.bfloat16):
-        _, logits = member(blended)
-    logits = logits.float()
-    smoothing = settings.label_smoothing
-    first = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-    second = functional.cross_entropy(logits, targets[other], label_smoothing=smoothing)
-    return share * first + (1 - share) * second
+        logs = network(pictures)
+    found: Tensor = -(targets * logs.float()).sum(dim=1).mean()
+    return found
 
 
 def _rate(progress: float, warm_up: float) -> float:
@@ -296,28 +278,26 @@ def _rate(progress: float, warm_up: float) -> float:
     return max(0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))), 1e-3)
 
 
-def _digest(
-    settings: PixelTraining, images: FerImages, seed: int, teachers: NDArray[np.float32] | None
-) -> str:
+def _digest(settings: PixelTraining, material: _Material, seed: int) -> str:
     """Digest of all that decides the weights."""
     words = json.dumps([dataclasses.asdict(settings), seed], sort_keys=True)
     digest = hashlib.sha256(words.encode())
-    for part in (images.images, images.labels, teachers):
-        digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    for part in (material.grey, material.aligned, material.targets):
+        digest.update(part.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def _save(
     state: Path | None,
-    member: PixelMember,
+    network: PixelNetwork,
     optimiser: torch.optim.Optimizer,
     digest: str,
     epoch: int,
 ) -> None:
     if state is None:
         return
-    tensors = {f"network.{k}": v.contiguous() for k, v in member.state_dict().items()}
-    for index, parameter in enumerate(member.parameters()):
+    tensors = {f"network.{k}": v.contiguous() for k, v in network.state_dict().items()}
+    for index, parameter in enumerate(network.parameters()):
         momentum = optimiser.state[parameter].get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum.contiguous()
@@ -327,7 +307,7 @@ def _save(
 
 
 def _load(
-    state: Path | None, member: PixelMember, optimiser: torch.optim.Optimizer, digest: str
+    state: Path | None, network: PixelNetwork, optimiser: torch.optim.Optimizer, digest: str
 ) -> int:
     """Load ``state``; returns the number of epochs done, 0 if it is missing or does not fit."""
     if state is None or not state.is_file():
@@ -341,67 +321,8 @@ def _load(
     except SafetensorError:
         return 0
     named = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    member.load_state_dict(named)
-    for index, parameter in enumerate(member.parameters()):
+    network.load_state_dict(named)
+    for index, parameter in enumerate(network.parameters()):
         if f"momentum.{index}" in tensors:
             optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{index}"]
     return int(about["epoch"])
-
-
-TEACHERS = (
-    (0, PixelTraining(strong_epochs=50)),
-    (1, PixelTraining()),
-)
-"""Seed and settings of each."""
-PUPIL = (2, PixelTraining(epochs=60, small_epochs=24, strong_epochs=30, light=0.5))
-
-
-def pixel_network(workspace: Workspace) -> PixelNetwork:
-    """The pupil, trained on all of FER2013's training part.
-
-    Raises:
-        DatasetError: FER2013 is missing or unreadable.
-    """
-    if workspace.jobs > 1:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workspace.jobs, mp_context=context) as pool:
-            for done in [
-                pool.submit(_teacher, seed, training, workspace.data, workspace.cache)
-                for seed, training in TEACHERS
-            ]:
-                done.result()
-    images = read_fer2013_images(workspace.data / "fer2013", "train")
-    teachers = [
-        _teacher(seed, training, workspace.data, workspace.cache) for seed, training in TEACHERS
-    ]
-    seed, training = PUPIL
-    targets = _cached_probabilities(teachers, images, workspace.cache)
-    state = _file(workspace.cache, seed)
-    pupil = train_member(images, seed, training, state, workspace.say, targets)
-    return make_network([pupil], dataclasses.replace(training.network, members=1))
-
-
-def _cached_probabilities(
-    teachers: list[PixelMember], images: FerImages, cache: Path
-) -> NDArray[np.float32]:
-    """:func:`teacher_probabilities`, which take minutes, kept in ``cache``."""
-    digest = hashlib.sha256(images.images.tobytes())
-    for teacher in teachers:
-        for tensor in teacher.state_dict().values():
-            digest.update(tensor.contiguous().numpy().tobytes())
-    kept = cache / f"pixel-teachers-{digest.hexdigest()[:12]}.npz"
-    with contextlib.suppress(DatasetError):  # missing or damaged: made again
-        return np.asarray(load_arrays(kept, ("said",))["said"], dtype=np.float32)
-    found = teacher_probabilities(teachers, TEACHERS[0][1].network, images.images)
-    save_arrays(kept, {"said": found})
-    return found
-
-
-def _teacher(seed: int, training: PixelTraining, data: Path, cache: Path) -> PixelMember:
-    torch.set_num_threads(1)
-    images = read_fer2013_images(data / "fer2013", "train")
-    return train_member(images, seed, training, _file(cache, seed))
-
-
-def _file(cache: Path, seed: int) -> Path:
-    return cache / f"pixels-{seed}.safetensors"

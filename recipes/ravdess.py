@@ -44,6 +44,20 @@ CACHED_ARRAYS = {
 """Arrays of a clip in the cache, and their type."""
 
 
+TEST_ACTORS = (21, 22, 23, 24)
+"""Held out from the training of the shipped models."""
+FOLDS = (
+    (2, 5, 14, 15, 16),
+    (3, 6, 7, 13, 18),
+    (10, 11, 12, 19, 20),
+    (8, 17, 21, 23, 24),
+    (1, 4, 9, 22),
+)
+"""Test actors of the five published folds (Luna-Jiménez et al. 2022)."""
+NO_LABEL = -1
+"""Polarity of surprise: such items teach emotion only."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RavdessClip:
     """One clip: ``actor`` 1–24, emotion name, polarity index (None for surprise); mel power
@@ -271,3 +285,29 @@ def ravdess_corpus(
     )
     licence = "CC BY-NC-SA 4.0"
     return Corpus("RAVDESS", samples, features=options.features, licence=licence)
+
+
+def load_clips(data: Path, cache: Path, shrink: float = 1.0) -> list[RavdessClip]:
+    """The clips in ``data/ravdess``, see :func:`read_ravdess`; features are cached in ``cache``.
+
+    Raises:
+        DatasetError: a file is missing or unreadable.
+    """
+    return cached_ravdess(data / "ravdess", cache, shrink=shrink)
+
+
+def of_actors(clips: Sequence[RavdessClip], actors: Sequence[int]) -> list[RavdessClip]:
+    """The clips of these ``actors``."""
+    return [clip for clip in clips if clip.actor in actors]
+
+
+def polarities_of(clips: Sequence[RavdessClip]) -> NDArray[np.int64]:
+    """Polarity index of each clip [N], ``NO_LABEL`` for surprise."""
+    return np.array(
+        [NO_LABEL if clip.polarity is None else clip.polarity for clip in clips], dtype=np.int64
+    )
+
+
+def emotions_of(clips: Sequence[RavdessClip]) -> NDArray[np.int64]:
+    """Index of each clip's emotion in ``EMOTIONS`` [N]."""
+    return np.array([EMOTIONS.index(clip.emotion) for clip in clips], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import cache
@@ -24,24 +25,26 @@ from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.index import CARD_FILE, INDEX_FILE
 from avsent.model.networks import config as sizes
 from avsent.model.networks.config import (
-    AudioEncoderConfig,
     ContextConfig,
     ExpertsConfig,
     FaceEncoderConfig,
     MovementConfig,
     PixelConfig,
+    WhisperConfig,
 )
-from avsent.model.networks.encoders import PixelMember, PixelNetwork
-from avsent.model.networks.experts import AudioMember, FaceMember, ProsodyMember
+from avsent.model.networks.encoders import PixelNetwork
+from avsent.model.networks.experts import FaceMember, ProsodyMember, VoiceMember
 from avsent.model.networks.target import TargetModel
 from avsent.training import augmentation
 from avsent.training.augmentation import upright
 from avsent.training.run import Trained
 from avsent.training.settings import OptimiserSettings
-from recipes.corpora import FerImages, Stills
-from recipes.fusion import Experts, FusionTraining, Pool, Posteriors, by_speaker, fuse, split_pool
-from recipes.pixels import PixelTraining, train_member
+from recipes.fusion import FusionTraining, Pool, Pools, fuse
+from recipes.pixels import PixelTraining, train_pixels
+from recipes.posteriors import Experts
 from recipes.ravdess import FULL_SCALE, RavdessClip
+from recipes.stills import AS_EMOTION, FERPLUS, Stills
+from recipes.voices import Voice, VoiceFeatures
 
 MODELS = ROOT / "models"
 LABELS = ("angry", "happy")
@@ -92,15 +95,16 @@ M = TypeVar("M", bound=nn.Module)
 EXPERTS = ExpertsConfig(
     audio_members=2,
     face_members=2,
-    audio=AudioEncoderConfig(channels=(8, 16, 24), attention=16, representation=24, dropout=0.1),
+    voice_attention=6,
+    whisper=WhisperConfig(mel_bands=64, size=8, heads=2, layers=3, positions=500, kept=2),
     still=FaceEncoderConfig(hidden=(48,), attention=16, representation=24, dropout=0.1),
     movement=MovementConfig(channels=(32,), attention=16, representation=24, dropout=0.1),
-    pixels=PixelConfig(members=2, stem=3, channels=(4, 5)),
+    pixels=PixelConfig(stem=3, channels=(4, 5)),
 )
 VOICE, FACE = EXPERTS.posteriors("audio"), EXPERTS.posteriors("face")
 HEARD, SPOKEN = slice(0, 11), slice(11, 22)
-"""Columns of the voice: spectrogram, and prosody."""
-STILL, MOVING, PIXELS = slice(0, 11), slice(11, 22), slice(22, 32)
+"""Columns of the voice: Whisper, and prosody."""
+STILL, MOVING, PIXELS = slice(0, 11), slice(11, 22), slice(22, 33)
 """Columns of the face."""
 
 
@@ -122,7 +126,7 @@ def some_experts(seed: int, members: int = 1) -> Experts:
     """Untrained experts, each with its own weights."""
     torch.manual_seed(seed)
     return Experts(
-        tuple(with_statistics(AudioMember(EXPERTS), seed + k) for k in range(members)),
+        tuple(with_statistics(VoiceMember(EXPERTS), seed + k) for k in range(members)),
         tuple(with_statistics(ProsodyMember(EXPERTS), seed + k) for k in range(members)),
         tuple(with_statistics(FaceMember(EXPERTS), seed + k) for k in range(members)),
         with_statistics(PixelNetwork(EXPERTS.pixels)),
@@ -178,22 +182,58 @@ def made_clips(count: int, seed: int, actors: int = 1) -> list[RavdessClip]:
     return clips
 
 
+def stills_of(grey: NDArray[np.uint8], classes: NDArray[np.int64], **changes: Any) -> Stills:
+    """Pictures with all votes for one class of ``FERPLUS`` each, every one a person of its own, in
+    whose pictures no face was found."""
+    count = len(grey)
+    made = {
+        "grey": grey,
+        "votes": np.eye(len(FERPLUS), dtype=np.float32)[classes],
+        "person": np.arange(count),
+        "found": np.zeros(count, dtype=np.bool_),
+        "aligned": grey,
+        "landmarks": np.zeros((count, 51, 2), dtype=np.float32),
+    }
+    return Stills(**(made | changes))
+
+
 def made_stills(clips: list[RavdessClip], seed: int = 0) -> Stills:
     """The first frame of each clip, with a picture of noise."""
+    landmarks = np.stack([c.face.landmarks[0] for c in clips if c.face is not None])
+    classes = np.array([AS_EMOTION.index(clip.emotion) for clip in clips])
+    grey = np.random.default_rng(seed).integers(0, 256, (len(clips), 48, 48)).astype(np.uint8)
+    found = np.ones(len(clips), dtype=np.bool_)
+    return stills_of(grey, classes, landmarks=landmarks, found=found)
+
+
+def made_voices(count: int, seed: int, corpus: str = "A") -> tuple[list[Voice], VoiceFeatures]:
+    """Voices of four emotions in turn and what Whisper would make of them: of most steps noise, of
+    one in three the emotion. The last is silent."""
     rng = np.random.default_rng(seed)
-    return Stills(
-        torch.from_numpy(np.stack([c.face.landmarks[0] for c in clips if c.face is not None])),
-        np.array([-1 if c.polarity is None else c.polarity for c in clips]),
-        np.array([EMOTIONS.index(c.emotion) for c in clips]),
-        rng.integers(0, 256, (len(clips), 48, 48)).astype(np.uint8),
-    )
+    middles = np.random.default_rng(7).normal(0, 2, (4, 8))
+    voices, steps, counts = [], [], []
+    for row in range(count):
+        emotion, polarity = KINDS[row % 4]
+        length = int(rng.integers(4, 9)) if row + 1 < count else 0
+        values = rng.normal(0, 0.5, (length, 2, 8))
+        values[::3] += middles[row % 4]
+        steps.append(values.astype(np.float16))
+        counts.append(length)
+        label = -1 if polarity is None else polarity
+        voices.append(
+            Voice(f"{corpus}{row}", corpus, f"{row % 3}", EMOTIONS.index(emotion), label, buzz(99))
+        )
+    prosody = rng.normal(0, 1, (count, EXPERTS.prosody)).astype(np.float32)
+    prosody[:, :8] += middles[np.arange(count) % 4]
+    prosody[-1] = np.nan
+    return voices, VoiceFeatures(np.concatenate(steps), np.array(counts), prosody)
 
 
-TINY = PixelConfig(members=1, stem=4, channels=(8,), classes=2, dropout=0.1)
-QUICK = PixelTraining(network=TINY, epochs=3, small_epochs=1, batch=20)
+TINY = PixelConfig(stem=4, channels=(8,), dropout=0.1)
+QUICK = PixelTraining(network=TINY, epochs=3, small_epochs=1, strong_epochs=2, batch=20)
 
 
-def bright_halves(count: int, seed: int = 0) -> FerImages:
+def bright_halves(count: int, seed: int = 0) -> Stills:
     """Noisy pictures, brighter in their upper (class 0) or lower half (class 1).
 
     Not left and right: a face means the same in the mirror, so copies are mirrored at random.
@@ -203,14 +243,16 @@ def bright_halves(count: int, seed: int = 0) -> FerImages:
     images = rng.normal(90, 25, (count, 48, 48))
     for image, label in zip(images, labels, strict=True):
         image[24 * label : 24 * (label + 1)] += 70
-    numbers = np.arange(count)
-    return FerImages(images.clip(0, 255).astype(np.uint8), labels, ("upper", "lower"), numbers)
+    return stills_of(images.clip(0, 255).astype(np.uint8), labels)
 
 
-def weights(member: PixelMember) -> dict[str, bytes]:
+NOBODY = bright_halves(0)
+
+
+def weights(network: PixelNetwork) -> dict[str, bytes]:
     return {
         name: value.detach().contiguous().numpy().tobytes()
-        for name, value in member.state_dict().items()
+        for name, value in network.state_dict().items()
     }
 
 
@@ -219,7 +261,7 @@ class CutOffError(Exception):
 
 
 def cut_off_after(
-    epoch: int, state: Path, settings: PixelTraining = QUICK, images: FerImages | None = None
+    epoch: int, state: Path, settings: PixelTraining = QUICK, images: Stills | None = None
 ) -> None:
     """Train with seed 7, and interrupt after that many epochs."""
 
@@ -228,51 +270,73 @@ def cut_off_after(
             raise CutOffError
 
     with pytest.raises(CutOffError):
-        train_member(images or bright_halves(60), 7, settings, state, say)
+        train_pixels(images or bright_halves(60), NOBODY, 7, settings, state, say)
 
 
 SETTINGS = FusionTraining(
-    clip_videos=150,
-    still_videos=60,
-    validation_videos=40,
+    videos=240,
+    validation_videos=60,
     context=ContextConfig(first_gru=8, dense=12, second_gru=8, classifier=12, dropout=0.1),
     optimiser=OptimiserSettings(
-        epochs=6, patience=6, batch_videos=16, learning_rate=1e-2, select="loss"
+        epochs=3, patience=3, batch_videos=16, learning_rate=3e-3, select="loss"
     ),
 )
 
 
 def pool_of(
-    speakers: int, seed: int, *, stills: bool = False, each: int = 6, versions: int = 1
+    speakers: int,
+    seed: int,
+    *,
+    corpus: str = "RAVDESS",
+    lacks: str = "",
+    each: int = 6,
+    versions: int = 1,
 ) -> Pool:
     """``each`` utterances of every polarity by every speaker and one without, whose posteriors
-    tell it; the first columns of either modality hold row and version. Of some clips no prosody is
-    known, of others no movement."""
+    tell it; the first columns of either modality hold row and version. Pools that lack no modality
+    have no pixels; of some of their voices no prosody is known, of others no movement."""
     rng = np.random.default_rng(seed)
     means = {size: np.random.default_rng(9).normal(0, 1, (3, size)) for size in (VOICE, FACE)}
     own = np.repeat([-1, 0, 1, 2], [1, each, each, each])
     labels = np.tile(own, speakers)
-    found = []
+    found: dict[str, list[NDArray[np.float32]]] = {"audio": [], "face": []}
     for version in range(versions):
-        said = []
-        for size in (VOICE, FACE):
+        for modality, size in (("audio", VOICE), ("face", FACE)):
             vectors = means[size][labels.clip(0)] + rng.normal(0, 0.7, (len(labels), size))
             vectors[:, 0], vectors[:, 1] = np.arange(len(labels)) / 100, version
-            said.append(vectors.astype(np.float32))
-        audio, face = said
-        if stills:
-            audio[:], face[:, MOVING] = np.nan, np.nan
-        else:
-            audio[3::11, SPOKEN], face[4::11, MOVING], face[:, PIXELS] = np.nan, np.nan, np.nan
-        found.append(Posteriors(audio, face))
-    names = [f"actor {number}" for number in range(speakers) for _ in own]
-    return Pool(POLARITY_LABELS, labels, tuple(names), tuple(found))
+            if modality == "audio":
+                vectors[3::11, SPOKEN] = np.nan
+            elif lacks == "audio":
+                vectors[:, MOVING] = np.nan
+            else:
+                vectors[4::11, MOVING], vectors[:, PIXELS] = np.nan, np.nan
+            if modality != lacks:
+                found[modality].append(vectors.astype(np.float32))
+    names = np.array([f"actor {number}" for number in range(speakers) for _ in own])
+    noisy = {modality: kept[0][::-1].copy() for modality, kept in found.items() if kept}
+    return Pool(
+        POLARITY_LABELS,
+        labels,
+        np.array([corpus] * len(labels)),
+        names,
+        tuple(found["audio"]),
+        tuple(found["face"]),
+        noisy,
+    )
+
+
+def pools_of(speakers: int, seed: int, each: int = 6, versions: int = 1) -> Pools:
+    """Clips, voices of the same speakers and stills, as the fusion learns from."""
+    clips = pool_of(speakers, seed, each=each, versions=versions)
+    voices = dataclasses.replace(clips, face=(), noisy={})
+    stills = pool_of(5, seed + 1, corpus="ferplus", lacks="audio", each=each)
+    return Pools(clips, voices, stills)
 
 
 @cache
 def trained() -> Trained:
-    clips = by_speaker(pool_of(8, 0, versions=2), ("actor 6", "actor 7"))
-    return fuse(clips, split_pool(pool_of(1, 1, stills=True, each=30), 0.4, 0), SETTINGS, seed=0)
+    parts = pools_of(8, 0, versions=2).split(("actor 6", "actor 7"), 0.4, 0)
+    return fuse(parts, SETTINGS, seed=0)
 
 
 def row_of(vector: NDArray[np.float32]) -> int:

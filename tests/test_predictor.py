@@ -35,7 +35,7 @@ from avsent.extraction.media.events import Frame, Sound
 from avsent.extraction.media.reader import MediaReader
 from avsent.extraction.utterances.segmentation import EnergySpeechDetector
 from avsent.machine import torch_device
-from avsent.model.checkpoint import load_checkpoint
+from avsent.model.checkpoint import load_checkpoint, load_config
 from avsent.model.decision import Decider
 from avsent.model.encoding import EncodedUtterance
 from avsent.options import FaceChoice, PredictOptions
@@ -320,7 +320,7 @@ def test_a_bad_file_of_utterances(tmp_path: Path) -> None:
 
 def extract_elsewhere(path: Path, to: Connection) -> None:
     """What a worker does: sends the features of each utterance, then the facts."""
-    to.send(extract_file(path, FeatureConfig(), to.send))
+    to.send(extract_file(path, load_config("default").features, to.send))
 
 
 def received(path: Path) -> tuple[list[UtteranceFeatures], FileFacts, int]:

@@ -4,9 +4,10 @@
 from the folder. A checkpoint is untrusted input: sizes are checked before anything is allocated.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,22 @@ from avsent.extraction.features.voice import SIZE as PROSODY_SIZE
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.files import atomic_path, atomic_text, file_sha256, prepare_folder
 from avsent.labels import MODALITIES, LabelScale
-from avsent.model.folders import CONFIG_FILE, checkpoint_folder
+from avsent.model.folders import CONFIG_FILE, checkpoint_folder, shipped_folder
 from avsent.model.networks import config as configs
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import VectorEncoder
 from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel
+from avsent.model.networks.whisper import WINDOW_FRAMES
 from avsent.schema import read_json
 
 FORMAT = "avsent-checkpoint/1"
 WEIGHTS_FILE = "model.safetensors"
+WHISPER_FILE = "whisper-base.safetensors"
+WHISPER_PREFIX = "audio_encoder.whisper."
 RESTORE = "restore the checkpoint"
 MAX_WEIGHTS_BYTES = 512 * 1024**2
-"""Our largest has 7 MB. Also the limit of what a configuration may ask for."""
+"""Our largest has 80 MB in memory. Also the limit of what a configuration may ask for."""
 MAX_HEADER_BYTES = 4 * 1024**2
 MAX_WEIGHT = 1e6  # a larger weight makes outputs infinite
 WEIGHT_TYPES = {"F32", "F16", "BF16", "I64"}
@@ -45,6 +49,7 @@ MIN_AUDIO_BLOCKS = 3
 """The audio encoder halves time in its first three blocks; the attention's times rely on it."""
 MAX_PIXEL_BLOCKS = 5  # more would halve a picture of 48 pixels to nothing
 MAX_MEMBERS = 32
+MAX_WHISPER_LAYERS = 32
 MAX_SCALE, MAX_LOG_PRIOR = 1e4, 100.0
 MODALITY_CHOICES = (("audio",), ("face",), MODALITIES, ("text",))
 MAX_VECTOR = 65536
@@ -68,6 +73,17 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedWeights:
+    """Weights that several checkpoints have in common: the tensors whose names begin with
+    ``prefix``, kept without it in ``file``, in the folder of the checkpoint, in the one above, or
+    in that of the models that come with avsent."""
+
+    prefix: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointConfig:
     """Everything about a checkpoint but its weights."""
 
@@ -82,6 +98,7 @@ class CheckpointConfig:
     """How the labels of the training data were read."""
     trained_on: tuple[str, ...] = ()
     """Names of corpora whose people it learnt from: figures on these say nothing about others."""
+    shared: tuple[SharedWeights, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +118,72 @@ def load_config(checkpoint: str | Path) -> CheckpointConfig:
 def load_checkpoint(checkpoint: str | Path = "default") -> Checkpoint:
     """Load a shipped checkpoint by name, or any by the path of its folder. Raises CheckpointError
     if it is unknown, damaged or made for another version."""
-    weights = checkpoint_folder(checkpoint) / WEIGHTS_FILE
+    folder = checkpoint_folder(checkpoint)
     config = load_config(checkpoint)
+    weights = folder / WEIGHTS_FILE
+    files = [(weights, "", config.weights_sha256)]
+    for part in config.shared:
+        files.append((_shared_file(folder, part), part.prefix, part.sha256))
+    for file, _, sha256 in files:
+        try:
+            _check_file(file)
+            digest = file_sha256(file)
+        except OSError as error:
+            raise CheckpointError(
+                f"{file}: cannot be read ({error.strerror}); {RESTORE}"
+            ) from error
+        if digest != sha256:
+            raise CheckpointError(
+                f"{file}: damaged, its SHA-256 is not the one in {CONFIG_FILE}; {RESTORE}"
+            )
     try:
-        _check_file(weights)
-        digest = file_sha256(weights)
-    except OSError as error:
-        raise CheckpointError(f"{weights}: cannot be read ({error.strerror}); {RESTORE}") from error
-    if digest != config.weights_sha256:
-        raise CheckpointError(
-            f"{weights}: damaged, its SHA-256 is not the one in {CONFIG_FILE}; {RESTORE}"
-        )
-    try:
-        # On the meta device nothing is allocated before the file is known to fit.
+        # On the meta device nothing is allocated before the files are known to fit.
         with torch.device("meta"):
-            _check_shapes(weights, TargetModel(config.model))
+            _check_shapes([(file, prefix) for file, prefix, _ in files], TargetModel(config.model))
         model = TargetModel(config.model)
-        model.load_state_dict(load_file(weights))
+        state = {
+            f"{prefix}{key}": value
+            for file, prefix, _ in files
+            for key, value in load_file(file).items()
+        }
+        model.load_state_dict(state)
         _check_values(model)
     except (SafetensorError, RuntimeError, ValueError, OverflowError, TypeError) as error:
         raise CheckpointError(f"{weights}: does not fit {CONFIG_FILE}; {RESTORE}") from error
     return Checkpoint(config, model.eval())
 
 
-def packed_weights(model: TargetModel) -> bytes:
-    """The weights as the content of a safetensors file."""
-    return save({key: value.contiguous() for key, value in model.state_dict().items()})
+def _shared_file(folder: Path, part: SharedWeights) -> Path:
+    """The place of shared weights that holds the right ones; else one that holds others, or the
+    folder of the checkpoint."""
+    places = folder, folder.absolute().parent, shipped_folder()
+    found = [place / part.file for place in places if (place / part.file).is_file()]
+    if len(found) > 1:
+        with contextlib.suppress(OSError):
+            found = [one for one in found if file_sha256(one) == part.sha256] or found
+    return found[0] if found else folder / part.file
+
+
+def shared_weights(model: TargetModel) -> tuple[SharedWeights, ...]:
+    """What a new checkpoint of ``model`` need not hold: Whisper's encoder, if it is the one that
+    comes with avsent."""
+    state, file = model.state_dict(), shipped_folder() / WHISPER_FILE
+    own = {key: value for key, value in state.items() if key.startswith(WHISPER_PREFIX)}
+    if not own or not file.is_file():
+        return ()
+    there = {f"{WHISPER_PREFIX}{key}": value for key, value in load_file(file).items()}
+    if own.keys() != there.keys():
+        return ()
+    if not all(torch.equal(value.cpu(), there[key].to(value.dtype)) for key, value in own.items()):
+        return ()
+    return (SharedWeights(WHISPER_PREFIX, WHISPER_FILE, file_sha256(file)),)
+
+
+def packed_weights(model: TargetModel, without: Sequence[SharedWeights] = ()) -> bytes:
+    """The weights as the content of a safetensors file, ``without`` the shared ones."""
+    prefixes = tuple(part.prefix for part in without)
+    state = model.state_dict().items()
+    return save({key: value.contiguous() for key, value in state if not key.startswith(prefixes)})
 
 
 def save_checkpoint(
@@ -142,6 +199,7 @@ def save_checkpoint(
 ) -> CheckpointConfig:
     """Write ``model`` and its configuration, each file whole or not at all. Raises OutputError."""
     prepare_folder(folder)
+    shared = shared_weights(model)
     places = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     for target in places:
         if target.exists() and not target.is_file():
@@ -149,11 +207,11 @@ def save_checkpoint(
     # The weights take their name first.
     with atomic_text(places[0]) as settings, atomic_path(places[1]) as weights:
         # Not written by safetensors, whose files only their owner may read.
-        weights.write_bytes(packed_weights(model))
+        weights.write_bytes(packed_weights(model, shared))
         digest = file_sha256(weights)
         config = CheckpointConfig(
             *(FORMAT, name, digest, licence, model.config, features, calibration, label_scale),
-            trained_on,
+            *(trained_on, shared),
         )
         settings.write(json.dumps(asdict(config), indent=2) + "\n")
         settings.flush()  # a full disk is noticed before the weights take their name
@@ -165,6 +223,11 @@ def save_checkpoint(
 
 def _check_config(config: CheckpointConfig) -> None:
     _check_sizes(config.model, config.features)
+    for part in config.shared:
+        # A name, so that a checkpoint cannot point at files elsewhere.
+        name = part.file
+        if name in ("", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+            raise ValueError("the file of shared weights is not a plain file name")
     calibration = config.calibration
     for name in ("temperature", "deviation"):
         if getattr(calibration, name) <= 0:
@@ -183,11 +246,13 @@ def _check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
     """Sizes within their ranges, and parts that do not contradict each other."""
     experts = model.experts
     sizes = [len(model.labels), model.fusion.factors, model.fusion.outputs, model.fusion.segments]
-    parts: list[Any] = [model.audio, model.face, model.context]
-    if experts is not None:
-        sizes += [experts.emotions, experts.polarities]
-        parts += [experts.audio, experts.still, experts.movement, experts.pixels]
-        _check_votes(experts)
+    parts: list[Any] = [model.context]
+    if experts is None:
+        parts += [model.audio, model.face]
+    else:
+        sizes += [experts.emotions, experts.polarities, experts.voice_attention]
+        parts += [experts.still, experts.movement, experts.pixels]
+        _check_experts(experts, features)
     _check_range("a layer size", sizes, MAX_LAYER_SIZE)
     _check_features(features)
     for part in parts:
@@ -200,14 +265,8 @@ def _check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         raise ValueError(f"there is no fusion {model.fusion.name!r}")
     if model.guard is not None:
         _check_guard(model.guard, model)
-    for vote in model.votes:
-        if vote.modality not in model.modalities:
-            raise ValueError("a vote comes from a modality that the model does not have")
-        size = model.representation_size(vote.modality)
-        if len(vote.columns) != len(model.labels) or any(not 0 <= c < size for c in vote.columns):
-            raise ValueError("the columns of a vote do not fit the labels or the representation")
-        if len(vote.log_prior) not in (0, len(model.labels)):
-            raise ValueError("the prior of a vote does not have one number per label")
+    if model.votes:
+        raise ValueError("its experts vote, as in earlier versions")
     if len(set(model.labels)) != len(model.labels) or len(model.labels) < 2:
         raise ValueError("the labels are not two or more different names")
 
@@ -235,10 +294,18 @@ def _check_part(part: Any, features: FeatureConfig) -> None:
         raise ValueError("network and features differ in landmark points")
 
 
-def _check_votes(experts: configs.ExpertsConfig) -> None:
+def _check_experts(experts: configs.ExpertsConfig, features: FeatureConfig) -> None:
+    whisper = experts.whisper
+    _check_range("a size of Whisper's encoder", astuple(whisper), MAX_LAYER_SIZE)
+    if whisper.size % whisper.heads or not whisper.kept <= whisper.layers <= MAX_WHISPER_LAYERS:
+        raise ValueError("the sizes of Whisper's encoder do not fit each other")
+    if whisper.mel_bands != features.audio.mel_bands:
+        raise ValueError("network and features differ in mel bands")
+    if 2 * whisper.positions < WINDOW_FRAMES:
+        raise ValueError("Whisper's encoder has too few positions")
     if experts.prosody != PROSODY_SIZE:
         raise ValueError("network and features differ in prosody")
-    members = experts.audio_members, experts.face_members, experts.pixels.members
+    members = experts.audio_members, experts.face_members
     _check_range("a number of members", members, MAX_MEMBERS)
     polarity = experts.pixel_polarity
     if len(polarity) != experts.pixels.classes:
@@ -279,20 +346,24 @@ def _check_features(features: FeatureConfig) -> None:
 # --- checks of the weights ------------------------------------------------------------------------
 
 
-def _check_shapes(weights: Path, model: TargetModel) -> None:
-    """Raise ValueError if names, shapes or types are not the model's, or it is too large."""
+def _check_shapes(files: Sequence[tuple[Path, str]], model: TargetModel) -> None:
+    """Raise ValueError if names, shapes or types in ``files`` (each with the prefix of its names)
+    are not the model's, or it is too large."""
     expected = {key: [*value.shape] for key, value in model.state_dict().items()}
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if size > MAX_WEIGHTS_BYTES:
         raise ValueError("the network is far too large")
-    with safe_open(weights, framework="pt") as file:
-        slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-        found = {key: list(part.get_shape()) for key, part in slices.items()}
-        types = {part.get_dtype() for part in slices.values()}
+    found: dict[str, list[int]] = {}
+    for path, prefix in files:
+        with safe_open(path, framework="pt") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            shapes = {f"{prefix}{key}": list(part.get_shape()) for key, part in slices.items()}
+            types = {part.get_dtype() for part in slices.values()}
+        if shapes.keys() & found.keys() or not types <= WEIGHT_TYPES:
+            raise ValueError("weights of another type, or twice")
+        found.update(shapes)
     if found != expected:
         raise ValueError("names or shapes of the weights differ")
-    if not types <= WEIGHT_TYPES:
-        raise ValueError("weights of another type")
 
 
 def _check_file(weights: Path) -> None:

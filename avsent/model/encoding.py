@@ -21,6 +21,7 @@ from avsent.extraction.features.voice import normalised_log
 from avsent.extraction.utterances.segmentation import Segment
 from avsent.machine import one_torch_thread, refuse_forked_gpu
 from avsent.model.networks.encoders import TIME_STRIDE, FaceExtras
+from avsent.model.networks.experts import AudioExperts
 from avsent.model.networks.target import TargetModel
 from avsent.result.record import TimeWeight
 
@@ -38,7 +39,7 @@ class EncodedUtterance:
     ``audio``, ``face``: representations [R], None where the modality is missing;
     ``audio_frames``, ``face_frames``: the attention inside the utterance. The face is encoded when
     its neutral is known, at the end of the file (:meth:`Encoder.encode_faces`); until then its
-    landmarks stay in ``features`` and the output of the pixel network in ``looks`` [⌈T/2⌉, 7].
+    landmarks stay in ``features`` and the output of the pixel network in ``looks`` [⌈T/2⌉, C].
     Spectrogram and pictures are dropped: they would fill the memory in the course of a long video.
     """
 
@@ -63,15 +64,27 @@ class EncodedUtterance:
 
 def encode_voices(
     model: TargetModel,
-    log_mels: Sequence[Array],
+    powers: Sequence[Array],
     prosody: Sequence[Array | None],
+    floor_db: float,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Representations [N, R] and attention over steps [N, S] of N spectrograms [mel, T_i] with
-    their ``prosody`` [24], None where it is not known."""
-    padded, lengths = pad_log_mels(log_mels)
+    """Representations [N, R] and attention over steps [N, S] of N voices: mel power [mel, T_i] and
+    ``prosody`` [24], None where it is not known. ``floor_db``: of the log-mel spectrograms."""
     encoder, known = model.encoder("audio"), _stacked(prosody, device)
-    representations, weights = encoder(padded.to(device), lengths.to(device), known)
+    if isinstance(encoder, AudioExperts):
+        found = encoder([torch.from_numpy(power).to(device) for power in powers], known)
+        representations, weights = found
+        return representations, weights
+    return encode_log_mels(model, [normalised_log(power, floor_db) for power in powers], device)
+
+
+def encode_log_mels(
+    model: TargetModel, log_mels: Sequence[Array], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """As :func:`encode_voices`, for N log-mel spectrograms [mel, T_i] and a network on them."""
+    padded, lengths = pad_log_mels(log_mels)
+    representations, weights = model.encoder("audio")(padded.to(device), lengths.to(device))
     return representations, weights
 
 
@@ -85,7 +98,7 @@ def encode_faces(
     """Representations [N, R] and attention over frames [N, T] of N face sequences.
 
     ``landmarks`` [T_i, 51, 2]; ``neutrals`` [51, 2]: the speakers' faces at rest; ``looks``
-    [⌈T_i/2⌉, 7], see :func:`look_at`; None where one is not known.
+    [⌈T_i/2⌉, C], see :func:`look_at`; None where one is not known.
     """
     padded, mask = pad_faces(landmarks)
     known = next((one for one in looks if one is not None), None)
@@ -103,7 +116,7 @@ def encode_faces(
 def look_at(
     model: TargetModel, pictures: Sequence[NDArray[Any] | None], device: torch.device
 ) -> list[Tensor | None]:
-    """Log probabilities [S, 7] by the pixel network for each of ``pictures`` [S, 48, 48] in grey
+    """Log probabilities [S, C] by the pixel network for each of ``pictures`` [S, 48, 48] in grey
     levels; None where there are no pictures, or the model has no such network."""
     there = [standardised(some) for some in pictures if some is not None]
     parts = []
@@ -200,9 +213,11 @@ class Encoder:
         voices = [(place, voice) for place, voice in sounds if voice is not None]
         for rows in of_like_length([voice.power.shape[1] for _, voice in voices], MOST_FRAMES):
             batch = [voices[row] for row in rows]
-            log_mels = [normalised_log(voice.power, self._floor_db) for _, voice in batch]
+            powers = [voice.power for _, voice in batch]
             prosody = [voice.prosody for _, voice in batch]
-            representations, weights = encode_voices(self._model, log_mels, prosody, self._device)
+            representations, weights = encode_voices(
+                self._model, powers, prosody, self._floor_db, self._device
+            )
             found = zip(batch, representations, weights.cpu(), strict=True)
             for (place, voice), representation, weight in found:
                 frames = _attention_in_time(voice.times_s, weight)

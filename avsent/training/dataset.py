@@ -10,8 +10,8 @@ from torch import Tensor
 
 from avsent.errors import DatasetError
 from avsent.extraction.extractor import FeatureConfig
-from avsent.extraction.features.voice import FLOOR_DB, normalised_log
-from avsent.model.encoding import encode_faces, encode_voices, look_at
+from avsent.extraction.features.voice import FLOOR_DB
+from avsent.model.encoding import encode_faces, encode_log_mels, encode_voices, look_at
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training.augmentation import augmented_landmarks, augmented_log_mel
 from avsent.training.data.corpus import Sample
@@ -185,16 +185,16 @@ def _encode(
     device: torch.device,
     rng: np.random.Generator | None = None,
 ) -> Tensor:
-    """Representations [N, R] of raw utterances. The prosody, neutral face and pictures of augmented
-    ones are not known."""
+    """Representations [N, R] of raw utterances. The neutral face and pictures of augmented ones are
+    not known; the voice experts, which have learnt, hear every voice unchanged."""
     unknown = [None] * len(samples)
     if modality == "audio":
         powers = [sample.audio for sample in samples if sample.audio is not None]
-        if rng is None:
-            log_mels = [normalised_log(power, floor_db) for power in powers]
-            return encode_voices(model, log_mels, [sample.prosody for sample in samples], device)[0]
+        if rng is None or model.config.experts is not None:
+            prosody = [sample.prosody for sample in samples]
+            return encode_voices(model, powers, prosody, floor_db, device)[0]
         log_mels = [augmented_log_mel(power, rng, floor_db) for power in powers]
-        return encode_voices(model, log_mels, unknown, device)[0]
+        return encode_log_mels(model, log_mels, device)[0]
     sequences = [sample.face for sample in samples if sample.face is not None]
     if rng is None:
         neutrals = [sample.neutral for sample in samples]

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.config import ContextConfig, FusionConfig, TransferConfig, VoteConfig
+from avsent.model.networks.config import ContextConfig, FusionConfig, TransferConfig
 
 ALPHA, BETA, GAMMA = 1.0, 1.0, 0.03
 """Default weights of the classification, the HM-Decoder and the adversarial loss."""
@@ -97,8 +97,8 @@ class TextSettings:
 class TrainSettings:
     """Everything that decides a run's result besides the data and the seed.
 
-    ``votes``: see ``TargetConfig``; ``check``: outliers are dropped from the training part, and the
-    model gets a guard, M3ER's modality check."""
+    ``check``: outliers are dropped from the training part, and the model gets a guard, M3ER's
+    modality check."""
 
     target: tuple[str, ...] = MODALITIES
     label: str = "label"
@@ -109,7 +109,6 @@ class TrainSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     text: TextSettings = field(default_factory=TextSettings)
-    votes: tuple[VoteConfig, ...] = ()
     check: bool = True
 
 

@@ -54,7 +54,7 @@ def pretrain_source(
     context.say(f"source model ({name})")
     # The source always has HMTL's own fusion: the head to be compared is the target's.
     plain = dataclasses.replace(settings.fusion, name="hmtl")
-    config = data.config(dataclasses.replace(settings, fusion=plain, votes=()), (name,))
+    config = data.config(dataclasses.replace(settings, fusion=plain), (name,))
     if texts is not None:
         train, valid = make_text_videos(texts, data.task.labels, settings.label, settings, seed)
         size = train.vectors["text"].shape[-1]

@@ -194,7 +194,6 @@ class SeedData:
             vectors=VectorSizes(**sizes),
             context=settings.context,
             fusion=settings.fusion,
-            votes=settings.votes,
         )
 
 

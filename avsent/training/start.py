@@ -77,8 +77,8 @@ class Start:
         """
         config, weights = self.model.config, self.model.state_dict()
         same = (config.labels, config.real) == (labels.names, labels.real)
-        if not same:  # votes are those of experts for its own labels
-            config = replace(config, labels=labels.names, real=labels.real, votes=())
+        if not same:
+            config = replace(config, labels=labels.names, real=labels.real)
         model = TargetModel(config)
         own = model.state_dict()
         fitting = {n: v for n, v in weights.items() if n in own and v.shape == own[n].shape}

@@ -18,7 +18,6 @@ from avsent.cli.app import main
 from avsent.errors import UsageError
 from avsent.extraction.extractor import FeatureConfig, UtteranceFeatures
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.labels import POLARITY_LABELS
 from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.decision import adapted
 from avsent.model.encoding import EncodedUtterance
@@ -35,7 +34,6 @@ from avsent.options import Adapt, PredictOptions
 from avsent.predictor import Analysis, Predictor
 from avsent.result.record import Result
 from recipes import card
-from recipes.fusion import vote_streams
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -204,14 +202,12 @@ def saved(folder: Path, experts: sizes.ExpertsConfig | None) -> Path:
     model = TargetModel(
         sizes.TargetConfig(
             experts=experts,
-            votes=vote_streams(POLARITY_LABELS) if experts is not None else (),
             context=sizes.ContextConfig(first_gru=6, dense=6, second_gru=4, classifier=6),
         )
     )
     # Experts that know nothing say much the same all the time: listen closely.
-    if model.votes is not None:
-        torch.nn.init.normal_(model.votes.weight, std=3.0)
-        torch.nn.init.normal_(model.head.classifier[-1].weight)  # type: ignore[union-attr,index,arg-type]
+    if experts is not None:
+        torch.nn.init.normal_(model.head.classifier[-1].weight, std=30.0)  # type: ignore[union-attr,index,arg-type]
     about = {
         "licence": "none",
         "features": FeatureConfig(),
@@ -227,10 +223,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experts = sizes.ExpertsConfig(
         audio_members=1,
         face_members=1,
-        audio=sizes.AudioEncoderConfig(channels=(3, 4, 5), attention=4, representation=4),
+        voice_attention=4,
+        whisper=sizes.WhisperConfig(64, size=4, heads=2, layers=1, positions=500, kept=1),
         still=sizes.FaceEncoderConfig(hidden=(6,), attention=4, representation=4),
         movement=sizes.MovementConfig(channels=(5,), attention=4, representation=4),
-        pixels=sizes.PixelConfig(members=1, stem=2, channels=(3, 4)),
+        pixels=sizes.PixelConfig(stem=2, channels=(3, 4)),
     )
     return saved(tmp_path_factory.mktemp("models") / "experts", experts)
 

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_models import EXPERTS, flip
 from small_models import save as save_hostile_checkpoints
 
+import avsent.model.checkpoint
 from avsent.errors import CheckpointError, OutputError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.voice import AudioConfig
@@ -24,6 +26,8 @@ from avsent.model.checkpoint import (
     MAX_LAYER_SIZE,
     MAX_WEIGHTS_BYTES,
     WEIGHTS_FILE,
+    WHISPER_FILE,
+    WHISPER_PREFIX,
     Calibration,
     load_checkpoint,
     save_checkpoint,
@@ -124,7 +128,8 @@ def test_the_shipped_default() -> None:
     weights = shipped_folder() / "default" / WEIGHTS_FILE
     assert loaded.config.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert loaded.config.model.labels == ("negative", "neutral", "positive")
-    assert loaded.config.features == FeatureConfig()
+    features = loaded.config.features
+    assert (features.face, features.audio.mel_bands) == (FeatureConfig().face, 80)
     assert loaded.config.licence
     assert all(tensor.isfinite().all() for tensor in loaded.model.state_dict().values())
 
@@ -481,3 +486,108 @@ def test_margin_and_corpora_are_kept(tmp_path: Path) -> None:
     config = load_checkpoint(tmp_path).config
     assert config.calibration == calibration
     assert config.trained_on == ("RAVDESS", "CREMA-D")
+
+
+# --- weights that checkpoints share --------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint of experts, ``models/small``; Whisper's encoder comes with avsent, in another
+    folder, ``shipped``."""
+    torch.manual_seed(0)
+    model = TargetModel(TargetConfig(experts=EXPERTS, context=SMALL.context))
+    whisper = model.get_submodule(WHISPER_PREFIX.removesuffix(".")).state_dict()
+    # Half precision, as it ships.
+    (tmp_path / "shipped").mkdir()
+    save_file({k: v.half() for k, v in whisper.items()}, tmp_path / "shipped" / WHISPER_FILE)
+    loaded = load_file(tmp_path / "shipped" / WHISPER_FILE)
+    model.load_state_dict({f"{WHISPER_PREFIX}{k}": v for k, v in loaded.items()}, strict=False)
+    monkeypatch.setattr(avsent.model.checkpoint, "shipped_folder", lambda: tmp_path / "shipped")
+    folder = tmp_path / "models" / "small"
+    about: dict[str, Any] = {"features": FeatureConfig(), "calibration": Calibration()}
+    save_checkpoint(folder, model, name="small", licence="MIT", **about)
+    found = load_checkpoint(folder).model.state_dict()
+    assert found.keys() == model.state_dict().keys()
+    assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
+    return folder
+
+
+def test_a_checkpoint_does_not_hold_what_comes_with_avsent(shared: Path) -> None:
+    assert not [key for key in load_file(shared / WEIGHTS_FILE) if key.startswith(WHISPER_PREFIX)]
+    config = json.loads((shared / CONFIG_FILE).read_text())
+    (part,) = config["shared"]
+    assert (part["file"], part["prefix"]) == (WHISPER_FILE, WHISPER_PREFIX)
+
+
+def test_another_whisper_is_saved_with_the_checkpoint(shared: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(shared)
+    model = checkpoint.model
+    with torch.no_grad():
+        model.get_parameter(f"{WHISPER_PREFIX}positions")[0, 0] += 1
+    about: dict[str, Any] = {"features": FeatureConfig(), "calibration": Calibration()}
+    config = save_checkpoint(tmp_path / "own", model, name="own", licence="MIT", **about)
+    assert config.shared == ()
+    found = load_checkpoint(tmp_path / "own").model.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("place", ["models/small", "models", "shipped"])
+def test_where_shared_weights_are_found(shared: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "shipped" / WHISPER_FILE).rename(tmp_path / place / WHISPER_FILE)
+    whole = load_checkpoint(shared).model
+    assert whole.get_parameter(f"{WHISPER_PREFIX}conv1.weight").any()
+    # Not by chance: with a changed byte, and without the file, it is refused in one line.
+    file = tmp_path / place / WHISPER_FILE
+    flip(file)
+    assert refusal(shared).startswith(f"{file}: damaged, its SHA-256 is not the one in config")
+    file.unlink()
+    gone = f"{shared / WHISPER_FILE}: cannot be read (No such file or directory); restore the "
+    assert refusal(shared) == f"{gone}checkpoint"
+
+
+def test_of_several_files_the_right_one_is_taken(shared: Path, tmp_path: Path) -> None:
+    (shared.parent / WHISPER_FILE).write_bytes(b"another")
+    load_checkpoint(shared)
+    (tmp_path / "shipped" / WHISPER_FILE).unlink()
+    assert refusal(shared).startswith(f"{shared.parent / WHISPER_FILE}: ")
+
+
+def test_votes_of_earlier_versions(shared: Path) -> None:
+    """Checkpoints without any can be read, others cannot."""
+    edit(shared, lambda config: config["model"].update(votes=[]))
+    load_checkpoint(shared)
+    edit(shared, lambda config: config["model"].update(votes=["x"]))
+    assert "its experts vote" in refusal(shared)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "x/", "a\0b", "./x"]
+)
+def test_shared_weights_have_a_plain_file_name(shared: Path, name: str) -> None:
+    edit(shared, lambda config: config["shared"][0].update(file=name))
+    message = refusal(shared)
+    assert message.startswith(f"{shared / CONFIG_FILE}: damaged, the file of shared weights is not")
+
+
+def test_a_tensor_in_two_files(shared: Path, tmp_path: Path) -> None:
+    tensors = load_file(shared / WEIGHTS_FILE)
+    positions = torch.zeros(EXPERTS.whisper.positions, EXPERTS.whisper.size)
+    save_file({**tensors, f"{WHISPER_PREFIX}positions": positions}, shared / WEIGHTS_FILE)
+    resign(shared)
+    assert refusal(shared).startswith(f"{shared / WEIGHTS_FILE}: does not fit config.json; ")
+    # The same for a file that is named twice.
+    save_file(tensors, shared / WEIGHTS_FILE)
+    resign(shared)
+    load_checkpoint(shared)
+    edit(shared, lambda config: config["shared"].append(config["shared"][0]))
+    assert "does not fit" in refusal(shared)
+
+
+def test_shared_weights_of_another_network(shared: Path, tmp_path: Path) -> None:
+    tensors = load_file(tmp_path / "shipped" / WHISPER_FILE)
+    tensors["conv1.bias"] = torch.zeros(9)
+    save_file(tensors, shared / WHISPER_FILE)
+    digest = hashlib.sha256((shared / WHISPER_FILE).read_bytes()).hexdigest()
+    edit(shared, lambda config: config["shared"][0].update(sha256=digest))
+    assert "does not fit" in refusal(shared)

@@ -15,8 +15,8 @@ from conftest import SAMPLE, SHARED
 import avsent.model.encoding
 from avsent.batch.engines.gpu import BatchSize
 from avsent.errors import InputError
-from avsent.extraction.extractor import FeatureConfig, FileFacts, UtteranceFeatures, extract_file
-from avsent.model.checkpoint import load_checkpoint
+from avsent.extraction.extractor import FileFacts, UtteranceFeatures, extract_file
+from avsent.model.checkpoint import load_checkpoint, load_config
 from avsent.model.decision import Decider
 from avsent.model.encoding import EncodedUtterance, of_like_length
 
@@ -33,7 +33,7 @@ def extracted() -> Files:
     for path in (SAMPLE, MANY):
         if path.exists():
             found: list[UtteranceFeatures] = []
-            facts = extract_file(path, FeatureConfig(), found.append)
+            facts = extract_file(path, load_config("default").features, found.append)
             files.append((found, facts))
     whole = files[0][0]
     audio, face = whole[0].audio, whole[1].face

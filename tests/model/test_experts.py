@@ -1,4 +1,4 @@
-"""Experts in the place of encoders: what they say, and what is missing."""
+"""Whisper's encoder, and experts in the place of encoders: what they say, what is missing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import SAMPLE
+from media_files import read, sound_of
 from numpy.typing import NDArray
 from small_models import (
     EXPERTS,
@@ -26,6 +28,7 @@ from small_models import (
     with_statistics,
 )
 from torch import Tensor
+from torch.nn import functional
 
 from avsent.errors import CheckpointError
 from avsent.extraction.extractor import FeatureConfig, UtteranceFeatures
@@ -35,10 +38,12 @@ from avsent.extraction.features.voice import (
     SIZE,
     AudioConfig,
     AudioFeatures,
+    audio_features,
     normalised_log,
 )
+from avsent.extraction.media.events import SAMPLE_RATE_HZ
 from avsent.extraction.utterances.segmentation import Segment
-from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.model import encoding
 from avsent.model.checkpoint import (
     MAX_LAYER_SIZE,
     MAX_MEMBERS,
@@ -49,25 +54,26 @@ from avsent.model.checkpoint import (
 from avsent.model.decision import Decider
 from avsent.model.encoding import Encoder
 from avsent.model.folders import CONFIG_FILE
-from avsent.model.networks.config import ContextConfig, TargetConfig, VoteConfig
-from avsent.model.networks.encoders import FaceExtras, MovementEncoder, VectorEncoder
+from avsent.model.networks.config import ContextConfig, TargetConfig, WhisperConfig
+from avsent.model.networks.encoders import FaceExtras, MovementEncoder
 from avsent.model.networks.experts import (
     LEAST_LOG,
     AudioExperts,
-    ExpertVotes,
     FaceExperts,
+    VoiceMember,
     with_polarity,
 )
 from avsent.model.networks.target import TargetModel, Utterances
-from avsent.training import augmentation, dataset
+from avsent.model.networks.whisper import STEP_FRAMES, WINDOW_FRAMES, WhisperEncoder
+from avsent.training import augmentation
 from avsent.training.data.corpus import Sample
 from avsent.training.dataset import encoded, make_videos
-from recipes.fusion import FER_COUNTS, FER_EMOTIONS, vote_streams
+from recipes.voices import WHISPER_AUDIO, whisper_encoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONTEXT = ContextConfig(first_gru=4, dense=5, second_gru=3, classifier=4)
-MODEL = TargetConfig(experts=EXPERTS, votes=vote_streams(POLARITY_LABELS), context=CONTEXT)
+MODEL = TargetConfig(experts=EXPERTS, context=CONTEXT)
 
 
 def audio_experts(members: int = 2) -> AudioExperts:
@@ -85,16 +91,166 @@ def spoken(count: int, seed: int = 10) -> Tensor:
     return random(count, EXPERTS.prosody, seed=seed)
 
 
+def heard(lengths: tuple[int, ...] = (5, 5, 4), seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Whisper's steps of several voices in one batch, with rubbish behind them, and the mask."""
+    steps = random(len(lengths), max(lengths), 2, EXPERTS.whisper.size, seed=seed)
+    mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    steps[~mask] = 100.0
+    return steps, mask
+
+
 def seen(lengths: tuple[int, ...] = (6, 3, 1)) -> tuple[Tensor, Tensor, FaceExtras]:
     """Faces of several lengths in one batch with rubbish behind them; every second frame of them
     was looked at."""
     faces = some_faces(len(lengths), max(lengths), seed=3)
     mask = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
     faces[~mask] = 100.0
-    looks = random(*mask.shape, 7, seed=4).log_softmax(dim=-1)
+    looks = random(*mask.shape, 8, seed=4).log_softmax(dim=-1)
     looks[:, 1::2] = torch.nan
     looks[~mask] = torch.nan
     return faces, mask, FaceExtras(some_faces(len(lengths), 1, seed=5)[:, 0], looks)
+
+
+# --- Whisper -------------------------------------------------------------------------------------
+
+
+def whisper(**changes: int) -> WhisperEncoder:
+    torch.manual_seed(3)
+    encoder = WhisperEncoder(dataclasses.replace(EXPERTS.whisper, **changes))
+    torch.nn.init.normal_(encoder.positions)
+    return encoder.eval()
+
+
+def power_of(frames: int, seed: int = 0) -> Tensor:
+    """Mel power [64, T]."""
+    return random(64, frames, seed=seed).exp()
+
+
+def layer_by_hand(state: dict[str, Tensor], hidden: Tensor, heads: int) -> Tensor:
+    """One Transformer layer on [T, C], normalised before each part; ``state``: its weights."""
+    size = hidden.shape[1]
+
+    def normed(name: str, items: Tensor) -> Tensor:
+        apart = items - items.mean(dim=1, keepdim=True)
+        scaled = apart / (apart.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+        return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def linear(name: str, items: Tensor) -> Tensor:
+        return items @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    joint = normed("norm1", hidden) @ state["self_attn.in_proj_weight"].T
+    query, key, value = (joint + state["self_attn.in_proj_bias"]).split(size, dim=1)
+    parts = []
+    for head in range(heads):
+        own = slice(head * size // heads, (head + 1) * size // heads)
+        scores = query[:, own] @ key[:, own].T / math.sqrt(size / heads)
+        parts.append(scores.softmax(dim=1) @ value[:, own])
+    hidden = hidden + linear("self_attn.out_proj", torch.cat(parts, dim=1))
+    wide = linear("linear1", normed("norm2", hidden))
+    wide = wide * 0.5 * (1 + torch.erf(wide / math.sqrt(2)))
+    return hidden + linear("linear2", wide)
+
+
+@torch.inference_mode()
+def test_whisper_by_hand() -> None:
+    encoder = whisper(layers=1, kept=1)
+    power = power_of(20)
+    logs = power.log10()
+    given = ((logs - logs.max()) / 4 + 1.4)[None]
+    first = functional.gelu(encoder.conv1(given))
+    hidden = functional.gelu(encoder.conv2(first))[0].T + encoder.positions[:10]
+    state = {k.removeprefix("layers.0."): v for k, v in encoder.state_dict().items()}
+    hidden = layer_by_hand(state, hidden, EXPERTS.whisper.heads)
+    expected = torch.stack([hidden[:4].mean(0), hidden[4:8].mean(0), hidden[8:].mean(0)])
+    torch.testing.assert_close(encoder(power)[:, 0], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_whisper_keeps_the_upper_layers() -> None:
+    many, power = whisper(layers=3, kept=1), power_of(30)
+    few = whisper(layers=3, kept=2)
+    few.load_state_dict(many.state_dict())
+    assert torch.equal(many(power)[:, 1:], few(power))
+
+
+@torch.inference_mode()
+def test_whisper_does_not_hear_the_level_of_a_sound() -> None:
+    encoder, power = whisper(), power_of(40)
+    for gain in (1e-4, 4.0, 1e3):
+        torch.testing.assert_close(encoder(gain * power), encoder(power), atol=1e-4, rtol=1e-4)
+    assert encoder(torch.zeros(64, 40)).isfinite().all()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("frames", [1, 8, 9, 1000, 1001, 2500])
+def test_a_long_sound_is_cut_into_equal_windows(
+    frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, power = whisper(), power_of(frames)
+    assert encoder(power).shape == (math.ceil(frames / STEP_FRAMES), 2, EXPERTS.whisper.size)
+    parts: list[int] = []
+
+    def counted(part: Tensor) -> Tensor:
+        parts.append(part.shape[1])
+        return torch.zeros(-(-part.shape[1] // STEP_FRAMES), 2, 8)
+
+    monkeypatch.setattr(encoder, "_window", counted)
+    encoder(power)
+    assert sum(parts) == frames
+    assert len(parts) == math.ceil(frames / WINDOW_FRAMES)
+    assert max(parts) <= WINDOW_FRAMES
+    assert max(parts) - min(parts) < STEP_FRAMES * len(parts)
+    assert all(part % STEP_FRAMES == 0 for part in parts[:-1])
+
+
+@torch.inference_mode()
+def test_the_encoder_that_comes_with_avsent_on_a_real_voice() -> None:
+    config = WhisperConfig()
+    encoder = whisper_encoder(config)
+    assert len(encoder.state_dict()) == 77
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    _, sound = sound_of(read(SAMPLE)[1])
+    voice = audio_features(sound[: 3 * SAMPLE_RATE_HZ], 0.0, WHISPER_AUDIO)
+    assert voice is not None
+    found = encoder(torch.from_numpy(voice.power))
+    assert found.shape == (math.ceil(voice.power.shape[1] / STEP_FRAMES), 4, 512)
+    assert found.isfinite().all()
+    # It hears something: steps differ.
+    assert (found[:-1] - found[1:]).abs().mean() > 0.05
+
+
+# --- pooling -------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def test_a_voice_is_pooled_by_weighted_mean_and_deviation() -> None:
+    """Two layers of two numbers; the attention looks at their mean over the layers."""
+    two = dataclasses.replace(EXPERTS.whisper, size=2, heads=1)
+    member = VoiceMember(dataclasses.replace(EXPERTS, whisper=two, voice_attention=1))
+    member.attention.projection.weight.copy_(torch.tensor([[1.0, 0.0]]))
+    member.attention.projection.bias.zero_()
+    member.attention.score.weight.fill_(2.0)
+    steps = torch.tensor([[[[0.0, 1.0], [0.0, 3.0]], [[2.0, 5.0], [0.0, 7.0]]]])
+    found, weight = member.pool(steps, torch.ones(1, 2, dtype=torch.bool))
+    share = math.exp(2 * math.tanh(1.0)) / (1 + math.exp(2 * math.tanh(1.0)))
+    assert weight[0].tolist() == pytest.approx([1 - share, share])
+    spread = math.sqrt(share * (1 - share))
+    means = [2 * share, 1 + 4 * share, 0.0, 3 + 4 * share]
+    assert found[0].tolist() == pytest.approx(
+        [*means, 2 * spread, 4 * spread, 1e-4, 4 * spread], abs=1e-5
+    )
+
+
+@torch.inference_mode()
+def test_padding_of_a_voice_changes_nothing() -> None:
+    (member,) = audio_experts(1).members
+    steps, mask = heard((6, 2))
+    together, weights = member.pool(steps, mask)
+    assert not weights[~mask].any()
+    for row, length in enumerate((6, 2)):
+        alone, weight = member.pool(steps[row : row + 1, :length], mask[row : row + 1, :length])
+        torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(weights[row, :length], weight[0])
 
 
 # --- what they say -------------------------------------------------------------------------------
@@ -102,18 +258,17 @@ def seen(lengths: tuple[int, ...] = (6, 3, 1)) -> tuple[Tensor, Tensor, FaceExtr
 
 @torch.inference_mode()
 def test_a_member_returns_probabilities() -> None:
-    sound, lengths = random(3, 64, 40), torch.tensor([40, 40, 33])
-    heard, weight = audio_experts(1).posteriors(sound, lengths, spoken(3))
+    told, weight = audio_experts(1).posteriors(*heard(), spoken(3))
     faces, mask, extras = seen()
     shown, attention = face_experts(1).posteriors(faces, mask, extras)
-    assert (heard.shape, shown.shape) == ((3, VOICE), (3, FACE))
-    for votes in (heard[:, HEARD], heard[:, SPOKEN], shown[:, STILL], shown[:, MOVING]):
+    assert (told.shape, shown.shape) == ((3, VOICE), (3, FACE))
+    for votes in (told[:, HEARD], told[:, SPOKEN], shown[:, STILL], shown[:, MOVING]):
         torch.testing.assert_close(votes[:, :8].exp().sum(1), torch.ones(3), atol=1e-5, rtol=0)
         torch.testing.assert_close(votes[:, 8:].exp().sum(1), torch.ones(3), atol=1e-5, rtol=0)
     pictured = shown[:, PIXELS].exp()
-    torch.testing.assert_close(pictured[:, :7].sum(1), torch.ones(3))
-    torch.testing.assert_close(pictured[:, 7:].sum(1), torch.ones(3))
-    assert heard.std(dim=0).min() > 0  # it listens
+    torch.testing.assert_close(pictured[:, :8].sum(1), torch.ones(3))
+    torch.testing.assert_close(pictured[:, 8:].sum(1), torch.ones(3))
+    assert told.std(dim=0).min() > 0  # it listens
     for found in (weight, attention):
         torch.testing.assert_close(found.sum(1), torch.ones(3))
     assert (attention[~mask] == 0).all()
@@ -122,14 +277,14 @@ def test_a_member_returns_probabilities() -> None:
 @torch.inference_mode()
 def test_an_ensemble_is_the_mean_of_log_probabilities() -> None:
     ears, eyes = audio_experts(), face_experts()
-    sound, lengths = random(2, 64, 40), torch.tensor([40, 40])
-    heard, weight = ears.posteriors(sound, lengths, spoken(2))
-    one, other = (member(sound, lengths) for member in ears.members)
+    steps, mask = heard((5, 3))
+    told, weight = ears.posteriors(steps, mask, spoken(2))
+    one, other = (member(steps, mask) for member in ears.members)
     assert (one[0] - other[0]).abs().max() > 0.1
-    torch.testing.assert_close(heard[:, HEARD], (one[0] + other[0]) / 2)
+    torch.testing.assert_close(told[:, HEARD], (one[0] + other[0]) / 2)
     first, second = (member(spoken(2)) for member in ears.prosody)
     assert (first - second).abs().max() > 0.1
-    torch.testing.assert_close(heard[:, SPOKEN], (first + second) / 2)
+    torch.testing.assert_close(told[:, SPOKEN], (first + second) / 2)
     torch.testing.assert_close(weight, (one[1] + other[1]) / 2)
     faces, mask, extras = seen()
     shown, _ = eyes.posteriors(faces, mask, extras)
@@ -144,18 +299,18 @@ def test_log_probabilities_are_clipped() -> None:
     ears = audio_experts(1)
     ears.members[0].votes.emotion.bias[3] = 50.0
     ears.prosody[0].votes.polarity.bias[0] = 50.0
-    heard, _ = ears.posteriors(random(1, 64, 40), torch.tensor([40]), spoken(1))
-    assert heard[0, SPOKEN][8:].tolist() == pytest.approx([0, LEAST_LOG, LEAST_LOG], abs=1e-6)
-    assert heard[0, 3] == pytest.approx(0, abs=1e-6)
-    assert heard[0, [0, 1, 2, 4, 5, 6, 7]].tolist() == [LEAST_LOG] * 7
+    told, _ = ears.posteriors(*heard((4,)), spoken(1))
+    assert told[0, SPOKEN][8:].tolist() == pytest.approx([0, LEAST_LOG, LEAST_LOG], abs=1e-6)
+    assert told[0, 3] == pytest.approx(0, abs=1e-6)
+    assert told[0, [0, 1, 2, 4, 5, 6, 7]].tolist() == [LEAST_LOG] * 7
     eyes = face_experts(1)
     eyes.members[0].movement_votes.polarity.bias[1] = 50.0
     faces, mask, extras = seen()
     assert extras.pixels is not None
-    extras.pixels[:, ::2, 4] = 30.0
+    extras.pixels[:, ::2, 0] = 30.0  # neutral
     shown, _ = eyes.posteriors(faces, mask, extras)
     assert shown[0, MOVING][8:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
-    assert shown[0, PIXELS][7:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
+    assert shown[0, PIXELS][8:].tolist() == pytest.approx([LEAST_LOG, 0, LEAST_LOG], abs=1e-6)
 
 
 @torch.inference_mode()
@@ -180,11 +335,18 @@ def test_a_missing_stream_is_the_training_mean() -> None:
         assert torch.equal(representation[:, ~missing], scaled[:, ~missing])
 
 
+def steps_of(ears: AudioExperts, sounds: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """What Whisper makes of ``sounds``, and the mask."""
+    found = [ears.whisper(sound) for sound in sounds]
+    mask = torch.arange(max(map(len, found)))[None] < torch.tensor([[len(one)] for one in found])
+    return torch.nn.utils.rnn.pad_sequence(found, batch_first=True), mask
+
+
 @torch.inference_mode()
 def test_unknown_prosody_is_the_training_mean() -> None:
-    ears, sound, lengths = audio_experts(), random(3, 64, 40), torch.tensor([40, 40, 33])
-    whole, weight = ears.posteriors(sound, lengths, spoken(3))
-    scaled = ears(sound, lengths, spoken(3))[0]
+    ears, sounds = audio_experts(), [power_of(frames, frames) for frames in (40, 40, 33)]
+    whole, weight = ears.posteriors(*steps_of(ears, sounds), spoken(3))
+    scaled = ears(sounds, spoken(3))[0]
     assert not whole.isnan().any()
     torch.testing.assert_close(scaled, ears.scale(whole))
     assert (scaled[:, SPOKEN] != 0).any(dim=0).all()
@@ -194,8 +356,8 @@ def test_unknown_prosody_is_the_training_mean() -> None:
     for prosody, unknown in ((some, [1]), (nobody, [0, 1, 2]), (None, [0, 1, 2])):
         gone = torch.zeros(3, VOICE, dtype=torch.bool)
         gone[unknown, SPOKEN] = True
-        votes, attention = ears.posteriors(sound, lengths, prosody)
-        representation = ears(sound, lengths, prosody)[0]
+        votes, attention = ears.posteriors(*steps_of(ears, sounds), prosody)
+        representation = ears(sounds, prosody)[0]
         assert torch.equal(votes.isnan(), gone)
         assert torch.equal(attention, weight)
         torch.testing.assert_close(votes[~gone], whole[~gone])
@@ -241,12 +403,15 @@ def test_other_utterances_of_a_batch_change_nothing() -> None:
         alone, weight = eyes.posteriors(faces[one, :length], mask[one, :length], own)
         torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(weight[0], attention[row, :length])
-    ears, sound = audio_experts(), random(3, 64, 40, seed=7)
+    ears, sounds = audio_experts(), [power_of(frames, frames) for frames in (33, 90, 1)]
     prosody = spoken(3)
     prosody[0] = torch.nan
-    both, _ = ears.posteriors(sound, torch.tensor([40, 40, 40]), prosody)
-    alone, _ = ears.posteriors(sound[1:2], torch.tensor([40]), prosody[1:2])
-    torch.testing.assert_close(alone[0], both[1], atol=1e-5, rtol=1e-5)
+    both, attention = ears(sounds, prosody)
+    for row, sound in enumerate(sounds):
+        alone, weight = ears([sound], prosody[row : row + 1])
+        torch.testing.assert_close(alone[0], both[row], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(weight[0], attention[row, : weight.shape[1]])
+        assert not attention[row, weight.shape[1] :].any()
 
 
 @torch.inference_mode()
@@ -285,16 +450,16 @@ def test_pixel_posteriors_are_weighted_by_the_attention_of_the_landmarks() -> No
         mean = [float(value) for value in looks]
         total = math.log(sum(math.exp(value) for value in mean))
         expected = [value - total for value in mean]
-        assert found[row, PIXELS][:7].tolist() == pytest.approx(expected, abs=1e-5)
+        assert found[row, PIXELS][:8].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_polarities_of_the_pixels_by_hand() -> None:
-    # angry, disgust, fear, happy, neutral, sad, surprise; surprise has no polarity.
-    shares = torch.tensor([0.1, 0.05, 0.05, 0.3, 0.2, 0.1, 0.2])
+    # neutral, happy, surprise, sad, angry, disgust, fear, contempt; surprise has no polarity.
+    shares = torch.tensor([0.2, 0.3, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05])
     for unnormalised in (0.0, 2.5):
         found = with_polarity(shares.log() + unnormalised, EXPERTS)
-        assert found[:7].exp().tolist() == pytest.approx(shares.tolist())
-        assert found[7:].exp().tolist() == pytest.approx([0.3 / 0.8, 0.2 / 0.8, 0.3 / 0.8])
+        assert found[:8].exp().tolist() == pytest.approx(shares.tolist())
+        assert found[8:].exp().tolist() == pytest.approx([0.3 / 0.8, 0.2 / 0.8, 0.3 / 0.8])
 
 
 @torch.inference_mode()
@@ -302,169 +467,21 @@ def test_only_experts_classify_pixels() -> None:
     pictures = random(3, 48, 48)
     votes = with_statistics(TargetModel(MODEL)).classify_pixels(pictures)
     assert votes is not None
-    assert votes.shape == (3, 7)
+    assert votes.shape == (3, 8)
     assert TargetModel(TargetConfig(context=CONTEXT)).eval().classify_pixels(pictures) is None
-
-
-# --- by hand -------------------------------------------------------------------------------------
-
-
-def scale_of(mean: list[float], deviation: list[float]) -> VectorEncoder:
-    scale = VectorEncoder(len(mean))
-    scale.mean.copy_(torch.tensor(mean))
-    scale.deviation.copy_(torch.tensor(deviation))
-    return scale
-
-
-PRIOR = (-1.5, 0.5)
-"""Log probabilities of the two labels where an expert learnt."""
-
-
-@torch.inference_mode()
-def said(
-    values: list[float], prior: tuple[float, ...] = (), *, present: bool = True
-) -> list[float]:
-    """By one stream of two labels, its columns the last and the first of three."""
-    votes = ExpertVotes((VoteConfig("audio", (2, 0), prior),), 2)
-    votes.weight.copy_(torch.tensor([0.5]))
-    votes.bias.copy_(torch.tensor([10.0, 20.0]))
-    scale = scale_of([-1.0, 7.0, -3.0], [2.0, 7.0, 4.0])
-    there = {"audio": torch.tensor([[present]])}
-    logits = votes({"audio": torch.tensor([[values]])}, there, {"audio": scale})
-    assert logits.shape == (1, 1, 2)
-    found: list[float] = logits[0, 0].tolist()
-    return found
-
-
-def test_log_probabilities_are_added_unstandardised() -> None:
-    # 1.5 · 4 − 3 = 3 and 0.5 · 2 − 1 = 0.
-    assert said([0.5, 9.0, 1.5]) == [10 + 0.5 * 3, 20.0]
-    # The mean of one label alone is no sign that the stream is missing.
-    assert said([0.0, 9.0, 1.5]) == [10 + 0.5 * 3, 20 - 0.5 * 1]
-
-
-def test_the_prior_of_the_training_data_is_subtracted() -> None:
-    assert said([0.5, 9.0, 1.5], PRIOR) == [10 + 0.5 * (3 + 1.5), 20 + 0.5 * (0 - 0.5)]
-    assert said([0.0, 9.0, 1.5], PRIOR) == [10 + 0.5 * (3 + 1.5), 20 + 0.5 * (-1 - 0.5)]
-
-
-@pytest.mark.parametrize("prior", [(), PRIOR])
-def test_a_missing_stream_has_no_vote(prior: tuple[float, ...]) -> None:
-    assert said([0.0, 9.0, 0.0], prior) == [10.0, 20.0]
-    assert said([0.5, 9.0, 1.5], prior, present=False) == [10.0, 20.0]
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("prior", [(), PRIOR])
-def test_a_stream_never_known_in_training_has_no_vote(prior: tuple[float, ...]) -> None:
-    scale = VectorEncoder(2)
-    scale.fit(torch.full((5, 2), torch.nan))
-    votes = ExpertVotes((VoteConfig("face", (0, 1), prior),), 2)
-    values = {"face": scale(torch.tensor([[3.0, -2.0]]))[None]}
-    logits = votes(values, {"face": torch.tensor([[True]])}, {"face": scale})
-    assert logits.tolist() == [[[0.0, 0.0]]]
-
-
-def test_columns_have_to_fit_the_labels() -> None:
-    for stream in (VoteConfig("audio", (0, 1)), VoteConfig("audio", (0, 1, 2), PRIOR)):
-        with pytest.raises(ValueError, match="one column per label"):
-            ExpertVotes((stream,), 3)
-
-
-@torch.inference_mode()
-def test_initial_votes_are_the_sum_of_log_probabilities() -> None:
-    """Through standardising and back: of a stream that is not cut off nothing is lost."""
-    raw = random(6, VOICE, seed=3) - 2.0
-    scale = VectorEncoder(VOICE)
-    scale.fit(raw)
-    votes = ExpertVotes((VoteConfig("audio", (8, 9, 10)), VoteConfig("audio", (19, 20, 21))), 3)
-    there = torch.ones(1, 6, dtype=torch.bool)
-    logits = votes({"audio": scale(raw)[None]}, {"audio": there}, {"audio": scale})
-    torch.testing.assert_close(logits[0], raw[:, 8:11] + raw[:, 19:22])
 
 
 # --- in a model ----------------------------------------------------------------------------------
 
 
-def video() -> Utterances:
-    """Of five: the second has no movement, the third no prosody, the fifth no picture."""
-    present = {
-        "audio": torch.tensor([[True, False, True, False, True]]),
-        "face": torch.tensor([[True, True, False, False, True]]),
-    }
-    values = {"audio": random(1, 5, VOICE, seed=8), "face": random(1, 5, FACE, seed=9)}
-    values["face"][0, 1, MOVING] = 0.0
-    values["audio"][0, 2, SPOKEN] = 0.0
-    values["face"][0, 4, PIXELS] = 0.0
-    return Utterances(values, present, torch.tensor([5]))
-
-
-@torch.inference_mode()
-def test_votes_are_added_where_there_is_a_stream() -> None:
-    torch.manual_seed(6)
-    model = with_statistics(TargetModel(MODEL))
-    assert model.votes is not None
-    # The fusion network begins without a word of its own.
-    assert not model(video()).logits[0, 3].any()
-    torch.nn.init.normal_(model.head.classifier[-1].weight)
-    torch.nn.init.normal_(model.votes.weight)
-    torch.nn.init.normal_(model.votes.bias)
-    model.encoder("face").scale.deviation[30] = torch.inf  # never known
-    plain = TargetModel(dataclasses.replace(MODEL, votes=()))
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith("votes.")}
-    plain.load_state_dict(state)
-    added = (model(video()).logits - plain.eval()(video()).logits)[0]
-
-    def values(modality: str, first: int, shares: list[float]) -> Tensor:
-        columns = slice(first, first + 3)
-        scale = model.encoder(modality).scale
-        deviation = scale.deviation[columns]
-        given = video().values[modality][0, :, columns] * deviation.where(deviation < 1e9, 0)
-        return given + scale.mean[columns] - torch.tensor(shares).log()
-
-    acted, equal = [4 / 7, 2 / 7, 1 / 7], [1.0, 1.0, 1.0]
-    both = [(4 / 7 + 4 / 6) / 2, (2 / 7 + 1 / 6) / 2, (1 / 7 + 1 / 6) / 2]
-    pictured = [13036 / 25110, 4917 / 25110, 7157 / 25110]
-    ways = [
-        (values("audio", 8, acted), (0, 2, 4)),
-        (values("audio", 19, equal), (0, 4)),
-        (values("face", 8, both), (0, 1, 4)),
-        (values("face", 19, acted), (0, 4)),
-        (values("face", 29, pictured), (0, 1)),
-    ]
-    expected = model.votes.bias.expand(5, 3).clone()
-    for weight, (votes, speaking) in zip(model.votes.weight, ways, strict=True):
-        for row in speaking:
-            expected[row] += weight * votes[row]
-    torch.testing.assert_close(added, expected)
-
-
-def test_what_experts_vote_on() -> None:
-    voice, spoken, still, moving, pixels = streams = vote_streams(EMOTIONS)
-    assert voice.columns == still.columns == tuple(range(8))
-    assert spoken.columns == moving.columns == tuple(range(11, 19))
-    # FER2013: angry, disgust, fear, happy, neutral, sad, surprise; it knows no calm.
-    assert [column - 22 for column in pixels.columns] == [4, 4, 3, 5, 0, 2, 1, 6]
-    own, again = (8, 9, 10), (19, 20, 21)
-    polarity = vote_streams(POLARITY_LABELS)
-    assert [v.columns for v in polarity] == [own, again, own, again, (29, 30, 31)]
-    for found in (streams, polarity):
-        assert [v.modality for v in found] == ["audio", "audio", "face", "face", "face"]
-    # Emotions were equally common where they were acted; FER2013 is mostly happy.
-    assert [v.log_prior for v in streams[:4]] == [()] * 4
-    counts = dict(zip(FER_EMOTIONS, FER_COUNTS, strict=True)) | {"calm": FER_COUNTS[4]}
-    shares = [math.exp(value) for value in pixels.log_prior]
-    assert shares == pytest.approx([counts[name] / 28_006 for name in EMOTIONS])
-
-
 @torch.inference_mode()
 def everything(model: TargetModel) -> Tensor:
-    looks = torch.cat([random(3, 3, 7).log_softmax(dim=-1), torch.full((3, 3, 7), torch.nan)], 1)
+    looks = torch.cat([random(3, 3, 8).log_softmax(dim=-1), torch.full((3, 3, 8), torch.nan)], 1)
     extras = FaceExtras(some_faces(3, 1, seed=5)[:, 0], looks)
     face, _ = model.encoder("face")(some_faces(3, 6), torch.ones(3, 6, dtype=torch.bool), extras)
     prosody = random(3, EXPERTS.prosody, seed=8)
     prosody[1] = torch.nan
-    audio, _ = model.encoder("audio")(random(3, 64, 40), torch.tensor([40, 30, 40]), prosody)
+    audio, _ = model.encoder("audio")([power_of(frames) for frames in (40, 30, 40)], prosody)
     there = torch.ones(1, 3, dtype=torch.bool)
     values = {"audio": audio[None], "face": face[None]}
     logits = model(Utterances(values, {"audio": there, "face": there}, torch.tensor([3]))).logits
@@ -487,30 +504,33 @@ def test_a_checkpoint_of_experts(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[str, object, str]] = [
-    *(("pixel_polarity", entries, "one entry per class") for entries in ([], [0] * 6, [0] * 8)),
-    *(("pixel_polarity", [0] * 6 + [entry], "polarity that is none") for entry in (-2, 3)),
-    ("pixels.classes", 8, "one entry per class"),
+    *(("pixel_polarity", entries, "one entry per class") for entries in ([], [0] * 7, [0] * 9)),
+    *(("pixel_polarity", [0] * 7 + [entry], "polarity that is none") for entry in (-2, 3)),
+    ("pixels.classes", 7, "one entry per class"),
     *(
         (name, count, "a number of members is not within")
-        for name in ("audio_members", "face_members", "pixels.members")
+        for name in ("audio_members", "face_members")
         for count in (0, -1, MAX_MEMBERS + 1, 10**12)
     ),
     *(
         (name, size, "a layer size is not within")
-        for name in ("emotions", "still.attention", "movement.representation", "pixels.stem")
+        for name in ("emotions", "still.attention", "voice_attention", "pixels.stem")
         for size in (0, -3, MAX_LAYER_SIZE + 1, 10**12)
     ),
     *(
         ("prosody", size, "network and features differ in prosody")
         for size in (0, -3, SIZE - 1, SIZE + 1, MAX_LAYER_SIZE, 10**12)
     ),
-    ("audio.channels", [8, 8, 10**9], "a layer size is not within"),
-    ("audio.channels", [8, 8], "the number of layers"),
+    *(("whisper.size", size, "a size of Whisper's encoder") for size in (0, 10**12)),
+    ("whisper.heads", 3, "sizes of Whisper's encoder do not fit"),
+    ("whisper.kept", 4, "sizes of Whisper's encoder do not fit"),
+    ("whisper.layers", 33, "sizes of Whisper's encoder do not fit"),
+    ("whisper.positions", 499, "too few positions"),
+    ("whisper.mel_bands", 80, "differ in mel bands"),
     ("still.hidden", [8] * 17, "the number of layers"),
     ("movement.channels", [8] * 17, "the number of layers"),
     ("pixels.channels", [8] * 6, "the number of layers"),
     ("pixels.dropout", 1.0, "a dropout is not within"),
-    ("audio.mel_bands", 32, "differ in mel bands"),
     ("still.points", 68, "differ in landmark points"),
     ("movement.points", 50, "differ in landmark points"),
     ("movement.colour", 1, "unknown key"),
@@ -533,16 +553,6 @@ def test_a_configuration_that_cannot_be(tmp_path: Path, name: str, value: object
         load_checkpoint(tmp_path)
     assert caught.value.exit_code == 4
     assert str(caught.value).startswith(f"{path}: damaged, ")
-
-
-def test_the_prior_of_a_vote_has_a_number_for_each_label(tmp_path: Path) -> None:
-    save(tmp_path)
-    path = tmp_path / CONFIG_FILE
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["model"]["votes"][0]["log_prior"] = [0.0, -1.0]
-    path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="damaged, the prior of a vote"):
-        load_checkpoint(tmp_path)
 
 
 FRAMES = (5, 8, 0, 1, 4)
@@ -589,16 +599,12 @@ def sample_of(index: int, utterance: UtteranceFeatures) -> Sample:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model = with_statistics(
-        TargetModel(
-            TargetConfig(experts=EXPERTS, votes=vote_streams(POLARITY_LABELS), context=CONTEXT)
-        )
-    )
+    model = with_statistics(TargetModel(MODEL))
     with torch.no_grad():  # pictures and frames that clearly differ
-        for member in model.encoder("face").pixels.members:
-            for weights in member.blocks.parameters():
-                weights *= 3
-            member.out.weight *= 0.01
+        pixels = model.encoder("face").pixels
+        for weights in pixels.blocks.parameters():
+            weights *= 3
+        pixels.out.weight *= 0.01
         for member in model.encoder("face").members:
             member.still.attention.score.weight *= 100
     about: dict[str, Any] = {"features": FeatureConfig(), "calibration": Calibration()}
@@ -650,21 +656,46 @@ def test_a_corpus_of_which_no_prosody_is_known(checkpoint: Path) -> None:
 
 
 @torch.inference_mode()
-def test_the_prosody_of_an_augmented_voice_is_unknown(checkpoint: Path) -> None:
+def test_voice_experts_hear_every_voice_unchanged(checkpoint: Path) -> None:
+    """They have learnt; faces are augmented."""
     model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
     videos = make_videos([sample_of(i, one) for i, one in enumerate(features())], {}, {})
-    plain = encoded(model, videos, [0], device).values["audio"][0]
-    changed = encoded(model, videos, [0], device, np.random.default_rng(0)).values["audio"][0]
-    assert not changed[:, SPOKEN].any()
-    assert (changed[:, HEARD] - plain[:, HEARD]).abs().amax(dim=1)[[0, 1, 2, 4]].min() > 1e-3
+    plain = encoded(model, videos, [0], device).values
+    changed = encoded(model, videos, [0], device, np.random.default_rng(0)).values
+    assert torch.equal(changed["audio"], plain["audio"])
+    assert (changed["face"] - plain["face"]).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_the_decision_is_that_of_the_network(checkpoint: Path) -> None:
+    """Nothing is added to its logits from the side: with a classifier of zeros every class is as
+    likely, whatever the experts say."""
+    loaded = load_checkpoint(checkpoint)
+    last = loaded.model.head.get_submodule("classifier")[-1]
+
+    def probabilities() -> list[float]:
+        decider = Decider(loaded, torch.device("cpu"))
+        there = decider.encode_faces(decider.encode(features()), NEUTRALS)
+        return [p for one in decider.decide(there) for p in one.probabilities.values()]
+
+    assert max(abs(p - 1 / 3) for p in probabilities()) > 1e-4
+    last.weight.zero_()
+    last.bias.zero_()
+    assert probabilities() == pytest.approx([1 / 3] * 15, abs=1e-12)
+
+
+def plain_model() -> TargetModel:
+    """Without experts: its encoder hears log-mel spectrograms."""
+    torch.manual_seed(0)
+    return TargetModel(TargetConfig(context=CONTEXT)).eval()
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("augmented", [False, True])
 def test_the_spectrogram_of_each_voice_is_made_once(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, augmented: bool
+    monkeypatch: pytest.MonkeyPatch, augmented: bool
 ) -> None:
-    model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
+    model, device = plain_model(), torch.device("cpu")
     videos = make_videos([sample_of(i, one) for i, one in enumerate(features())], {}, {})
     powers: list[NDArray[Any]] = []
 
@@ -672,26 +703,26 @@ def test_the_spectrogram_of_each_voice_is_made_once(
         powers.append(power)
         return normalised_log(power, floor_db)
 
-    for module in (augmentation, dataset):
+    for module in (augmentation, encoding):
         monkeypatch.setattr(module, "normalised_log", counted)
     encoded(model, videos, [0], device, np.random.default_rng(0) if augmented else None)
     assert len(powers) == int(videos.present["audio"].sum()) == 4
 
 
 @torch.inference_mode()
-def test_the_floor_of_the_spectrogram_is_that_of_the_features(checkpoint: Path) -> None:
+def test_the_floor_of_the_spectrogram_is_that_of_the_features() -> None:
     """In training, with and without augmentation, as in prediction."""
-    model, device = load_checkpoint(checkpoint).model, torch.device("cpu")
+    model, device = plain_model(), torch.device("cpu")
     samples = [sample_of(i, one) for i, one in enumerate(features())]
     low = FeatureConfig(audio=AudioConfig(floor_db=15.0))
     usual, other = (make_videos(samples, {}, {}, features=one) for one in (None, low))
     assert (usual.floor_db, other.floor_db) == (FLOOR_DB, 15.0)
     for seed in (None, 0):
-        heard = []
+        told = []
         for videos in (usual, other):
             rng = None if seed is None else np.random.default_rng(seed)
-            heard.append(encoded(model, videos, [0], device, rng).values["audio"][0])
-        assert (heard[0] - heard[1]).abs().max() > 1e-3
+            told.append(encoded(model, videos, [0], device, rng).values["audio"][0])
+        assert (told[0] - told[1]).abs().max() > 1e-3
     expected = Encoder(model, device, 15.0).encode(features())
     found = encoded(model, other, [0], device).values["audio"][0]
     for one, row in zip(expected, found, strict=True):
@@ -716,3 +747,13 @@ def test_the_decision_comes_with_its_reasons(checkpoint: Path) -> None:
         # Neutral or not, the still faces get the same attention.
         assert result.attention.face_frames == other.attention.face_frames
     assert results[0].probabilities != others[0].probabilities
+
+
+def test_experts_may_hear_other_bands_than_the_encoder_they_stand_for(tmp_path: Path) -> None:
+    """As the shipped ones: Whisper's 80."""
+    whisper = dataclasses.replace(EXPERTS.whisper, mel_bands=80)
+    experts = dataclasses.replace(EXPERTS, whisper=whisper)
+    about: dict[str, Any] = {"name": "x", "licence": "MIT", "calibration": Calibration()}
+    model = TargetModel(dataclasses.replace(MODEL, experts=experts))
+    save_checkpoint(tmp_path, model, features=FeatureConfig(audio=WHISPER_AUDIO), **about)
+    assert load_checkpoint(tmp_path).config.model.experts == experts

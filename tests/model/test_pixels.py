@@ -1,4 +1,4 @@
-"""What the pixel network sees: pictures of FER2013, crops made like them, and changed copies."""
+"""What the pixel network sees: stills of two corpora, crops made like them, and changed copies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,98 +19,151 @@ from avsent.extraction.features.face import (
     pictures_of,
     standardised,
 )
+from avsent.labels import EMOTIONS
 from avsent.model.networks.config import PixelConfig
 from avsent.model.networks.encoders import PixelNetwork
-from recipes import pixels
-from recipes.corpora import SPLITS, FerImages, read_fer2013_images
+from recipes import pixels, stills
 from recipes.pixels import augmented_pictures
+from recipes.stills import FERPLUS, SPLITS, Stills, joined, load_stills
 
-FER2013 = SHARED / "data" / "fer2013"
-needs_fer2013 = pytest.mark.skipif(not FER2013.is_dir(), reason="no ../shared/data/fer2013")
-
-TINY = PixelConfig(members=3, stem=4, channels=(5, 6), classes=7)
+TINY = PixelConfig(stem=4, channels=(5, 6))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# --- FER2013 -------------------------------------------------------------------------------------
+# --- stills --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def fer() -> dict[str, FerImages]:
-    return {split: read_fer2013_images(FER2013, split) for split in SPLITS}
+def files_of(levels: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform pictures of that brightness in one array, and where each begins."""
+    # Stored without loss; how is read from the picture itself.
+    files = [cv2.imencode(".png", np.full((48, 48), level, np.uint8))[1] for level in levels]
+    return np.concatenate(files), np.cumsum([0, *map(len, files)])
 
 
-@needs_fer2013
-def test_fer2013_without_what_occurs_twice(fer: dict[str, FerImages]) -> None:
-    counts = {"train": 28_006, "valid": 3_589, "test": 3_589}
-    assert {split: len(found.images) for split, found in fer.items()} == counts
-    for split, found in fer.items():
-        assert found.images.shape == (counts[split], 48, 48)
-        assert found.images.dtype == np.uint8
-        assert found.labels.shape == found.numbers.shape == (counts[split],)
-        assert set(found.labels.tolist()) == set(range(len(found.classes)))
-    seen = {split: {image.tobytes() for image in found.images} for split, found in fer.items()}
-    assert not seen["train"] & (seen["valid"] | seen["test"])
+def write_ferplus(folder: Path, splits: dict[str, tuple[list[int], list[list[int]]]]) -> None:
+    """Files like FER2013's and FER+'s: of each split the brightness of each picture, and its votes
+    for the eight classes, for "unknown" and for "no face"."""
+    pictures, votes = {}, {}
+    for split, (levels, counts) in splits.items():
+        pictures[f"{split}_jpeg"], pictures[f"{split}_offset"] = files_of(levels)
+        votes[f"{split}_votes"] = np.array(counts, dtype=np.uint8)
+    (folder / "fer2013").mkdir()
+    np.savez(folder / "fer2013" / "fer2013.npz", **pictures)
+    np.savez(folder / "fer2013" / "ferplus_votes.npz", **votes)
 
 
-@needs_fer2013
-def test_fer2013_labels_stay_with_their_pictures(fer: dict[str, FerImages]) -> None:
-    with np.load(FER2013 / "fer2013.npz") as data:
-        for split, found in fer.items():
-            np.testing.assert_array_equal(found.labels, data[f"{split}_label"][found.numbers])
-            blob, offset = data[f"{split}_jpeg"], data[f"{split}_offset"]
-            for row in (0, len(found.numbers) // 2, -1):
-                number = found.numbers[row]
-                image = cv2.imdecode(blob[offset[number] : offset[number + 1]], 0)
-                np.testing.assert_array_equal(found.images[row], image)
+def voted(**counts: int) -> list[int]:
+    return [counts.get(name, 0) for name in (*FERPLUS, "unknown", "nothing")]
 
 
-def write_fer(folder: Path, splits: dict[str, tuple[list[int], list[int]]]) -> None:
-    """A file like FER2013's: of each split, the brightness and the class of each picture."""
-    arrays: dict[str, np.ndarray] = {"classes": np.array(["angry", "happy"])}
-    for split, (levels, labels) in splits.items():
-        # Stored without loss; how is read from the picture itself.
-        files = [cv2.imencode(".png", np.full((48, 48), level, np.uint8))[1] for level in levels]
-        arrays[f"{split}_jpeg"] = np.concatenate(files)
-        arrays[f"{split}_offset"] = np.cumsum([0, *map(len, files)])
-        arrays[f"{split}_label"] = np.array(labels, dtype=np.uint8)
-    np.savez(folder / "fer2013.npz", **arrays)
+HAPPY, SAD = voted(happiness=10), voted(sadness=7, neutral=3)
 
 
-def test_only_train_loses_what_occurs_elsewhere(tmp_path: Path) -> None:
-    train, valid, test = [10, 20, 30, 40, 10], [20, 50], [40, 50, 60]
-    write_fer(
+@pytest.fixture
+def no_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dlib would find none in uniform pictures, and takes its time."""
+
+    def found(images: list[np.ndarray]) -> dict[str, np.ndarray]:
+        grey, count = np.stack(images), len(images)
+        landmarks = np.zeros((count, 51, 2), dtype=np.float32)
+        return {
+            "grey": grey,
+            "found": np.zeros(count, dtype=np.bool_),
+            "aligned": grey,
+            "landmarks": landmarks,
+        }
+
+    monkeypatch.setattr(stills, "_find_faces", found)
+
+
+def levels_of(found: Stills) -> list[int]:
+    levels: list[int] = found.grey[:, 0, 0].tolist()
+    return levels
+
+
+@pytest.mark.usefixtures("no_faces")
+def test_ferplus_without_the_unknown_and_what_occurs_again(tmp_path: Path) -> None:
+    unknown = voted(happiness=4, unknown=3, nothing=1)  # half of the votes
+    nobody = voted(nothing=10)
+    write_ferplus(
         tmp_path,
-        {"train": (train, [0, 1, 0, 1, 1]), "valid": (valid, [0, 1]), "test": (test, [1, 0, 1])},
+        {
+            "train": ([10, 20, 30, 40, 10, 70], [HAPPY, HAPPY, unknown, SAD, SAD, nobody]),
+            "valid": ([20, 50], [SAD, HAPPY]),
+            "test": ([40, 50, 60], [HAPPY, SAD, voted(happiness=3, fear=1, unknown=1)]),
+        },
     )
-    found = {split: read_fer2013_images(tmp_path, split) for split in SPLITS}
-    levels = {split: one.images[:, 0, 0].tolist() for split, one in found.items()}
-    assert levels == {"train": [10, 30, 10], "valid": valid, "test": test}
-    assert found["train"].labels.tolist() == [0, 0, 1]
-    assert found["train"].numbers.tolist() == [0, 2, 4]
-    assert found["test"].numbers.tolist() == [0, 1, 2]
-    assert found["valid"].classes == ("angry", "happy")
+    found = {split: load_stills(tmp_path, tmp_path, "ferplus", split) for split in SPLITS}
+    # 20 and 40 occur in a later split, 30 and 70 are mostly unknown; 10 occurs twice in one.
+    assert {split: levels_of(one) for split, one in found.items()} == {
+        "train": [10, 10],
+        "valid": [20],
+        "test": [40, 50, 60],
+    }
+    np.testing.assert_allclose(found["train"].votes[1], np.array(SAD[:8]) / 10)
+    np.testing.assert_allclose(found["test"].votes[2, [1, 6]], [0.75, 0.25])  # of known ones
+    assert len(set(found["test"].person.tolist())) == 3
+    assert found["valid"].polarity.tolist() == [0]
+    # The second time the faces come from the cache.
+    again = load_stills(tmp_path, tmp_path, "ferplus", "test")
+    np.testing.assert_array_equal(again.grey, found["test"].grey)
+    assert len(joined([again, found["train"]])) == 5
+
+
+@pytest.mark.usefixtures("no_faces")
+def test_strangers_are_split_by_person(tmp_path: Path) -> None:
+    blob, offset = files_of(list(range(60)))
+    (tmp_path / "strangers").mkdir()
+    np.savez(
+        tmp_path / "strangers" / "strangers.npz",
+        person=np.arange(60) // 3,
+        label=np.arange(60) % 2,
+        classes=np.array(["happiness", "anger"]),
+        jpeg=blob,
+        offset=offset,
+    )
+    found = {split: load_stills(tmp_path, tmp_path, "strangers", split) for split in SPLITS}
+    people = [set(one.person.tolist()) for one in found.values()]
+    assert set.union(*people) == set(range(20))
+    assert [len(one) for one in people] == [14, 2, 4]  # none is in two of them
+    for one in found.values():
+        assert one.person.tolist() == [level // 3 for level in levels_of(one)]
+        expected = [FERPLUS.index(("happiness", "anger")[level % 2]) for level in levels_of(one)]
+        assert one.majority.tolist() == expected
+        assert one.votes.sum() == len(one)
+
+
+def test_shares_of_emotions_and_polarities() -> None:
+    votes = np.array(
+        [voted(happiness=3, contempt=1), voted(surprise=4), voted(contempt=4), voted(neutral=4)]
+    )[:, :8]
+    empty = np.zeros((4, 48, 48), dtype=np.uint8)
+    landmarks = np.zeros((4, 51, 2), dtype=np.float32)
+    some = Stills(empty, votes.astype(np.float32) / 4, np.arange(4), empty > 0, empty, landmarks)
+    # Contempt is no emotion of ours, surprise no polarity.
+    assert some.emotions[:, EMOTIONS.index("happy")].tolist() == [1, 0, 0, 0]
+    assert some.emotions.sum(axis=1).tolist() == [1, 1, 0, 1]
+    assert some.polarities.tolist() == [[0.25, 0, 0.75], [0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    assert some.polarity.tolist() == [2, -1, 0, 1]
 
 
 def test_a_damaged_picture_is_an_error(tmp_path: Path) -> None:
-    write_fer(tmp_path, dict.fromkeys(SPLITS, ([10, 20, 30], [1, 0, 1])))
-    with np.load(tmp_path / "fer2013.npz") as data:
+    write_ferplus(tmp_path, dict.fromkeys(SPLITS, ([10, 20, 30], [HAPPY, SAD, HAPPY])))
+    path = tmp_path / "fer2013" / "fer2013.npz"
+    with np.load(path) as data:
         arrays = dict(data)
     first, second = arrays["test_offset"][1:3]
     arrays["test_jpeg"][first:second] = 0
-    np.savez(tmp_path / "fer2013.npz", **arrays)
-    with pytest.raises(DatasetError, match=r"cannot be decoded; restore fer2013\.npz"):
-        read_fer2013_images(tmp_path, "test")
+    np.savez(path, **arrays)
+    with pytest.raises(DatasetError, match="cannot be decoded; restore the corpus"):
+        load_stills(tmp_path, tmp_path, "ferplus", "test")
 
 
-def test_a_fer2013_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"fer2013\.npz: FER2013 is not there; give the folder"):
-        read_fer2013_images(tmp_path, "train")
-    one = ([1], [0])
-    write_fer(tmp_path, dict.fromkeys(SPLITS, one))
-    with pytest.raises(DatasetError, match="no split named dev; there are train, valid, test"):
-        read_fer2013_images(tmp_path, "dev")
+def test_stills_that_are_not_there(tmp_path: Path) -> None:
+    for corpus, name in (("ferplus", "fer2013"), ("strangers", "strangers")):
+        with pytest.raises(DatasetError, match=rf"{name}\.npz: not there; give the folder"):
+            load_stills(tmp_path, tmp_path, corpus, "train")
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -178,35 +230,20 @@ def a_network(config: PixelConfig) -> PixelNetwork:
 
 
 @torch.inference_mode()
-def test_members_are_averaged_and_their_features_concatenated() -> None:
-    network, seen = a_network(TINY), torch.from_numpy(standardised(some_crops(5, 48)))
-    features, votes = network(seen)
-    assert features.shape == (5, 3 * 6)
-    assert votes.shape == (5, 7)
-    own = [member(seen) for member in network.members]
-    for index, (alone, _) in enumerate(own):
-        torch.testing.assert_close(features[:, 6 * index : 6 * (index + 1)], alone)
-    together = sum(logits.log_softmax(dim=-1) for _, logits in own) / 3
-    torch.testing.assert_close(votes, together)
-    assert not torch.allclose(own[0][1], own[1][1])  # each begins elsewhere
-
-
-@torch.inference_mode()
 def test_a_picture_gets_the_same_output_alone_and_at_any_size() -> None:
     network = a_network(TINY)
     for side in (36, 48):
         seen = torch.from_numpy(standardised(some_crops(4, side)))
-        features, votes = network(seen)
+        votes = network(seen)
+        assert votes.shape == (4, len(FERPLUS))
+        torch.testing.assert_close(votes.exp().sum(dim=1), torch.ones(4))
         for row in range(4):
-            alone = network(seen[row : row + 1])
-            torch.testing.assert_close(alone[0], features[row : row + 1])
-            torch.testing.assert_close(alone[1], votes[row : row + 1])
+            torch.testing.assert_close(network(seen[row : row + 1]), votes[row : row + 1])
 
 
 def test_every_weight_learns() -> None:
     network = a_network(TINY).train()
-    features, votes = network(torch.from_numpy(standardised(some_crops(6, 48))))
-    (votes.square().sum() + features.sum()).backward()
+    network(torch.from_numpy(standardised(some_crops(6, 48)))).square().sum().backward()
     still = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
 

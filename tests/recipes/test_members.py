@@ -1,279 +1,248 @@
-"""Prosody members and changed microphones: caching, training, augmentation."""
+"""Voices: reading them, changed recordings, their features, and training of the voice experts."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from small_models import EXPERTS, buzz, made_clips
-from torch.nn import functional
+from small_models import EXPERTS, buzz, made_voices
+from torch import nn
 
-from avsent.errors import OutputError
-from avsent.extraction.features.voice import SIZE, prosody
+from avsent.errors import DatasetError, OutputError
+from avsent.extraction.features.voice import prosody
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
-from avsent.labels import EMOTIONS, polarity_of
-from avsent.model.networks.experts import ProsodyMember
-from recipes import corpora
-from recipes.corpora import NOISE_SNR_DB, SPEED, another_microphone
-from recipes.members import COPIES, DECAY, cached_prosody, prosody_versions, train_prosody_member
-from recipes.ravdess import RavdessClip
+from avsent.labels import EMOTIONS
+from avsent.model.networks.config import WhisperConfig
+from avsent.model.networks.whisper import WhisperEncoder
+from recipes import voices
+from recipes.voice_members import (
+    VoiceTraining,
+    _fit_linear,
+    train_prosody_member,
+    train_voice_member,
+    usable_rows,
+)
+from recipes.voices import (
+    BACKGROUND,
+    NOISE_SNR_DB,
+    SPEED,
+    Voice,
+    VoiceFeatures,
+    another_microphone,
+    another_recording,
+    cached_features,
+    load_voices,
+    voice_features,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-Versions = NDArray[np.float32]
+SMALL = dataclasses.replace(EXPERTS.whisper, mel_bands=80)
+QUICK = VoiceTraining(
+    epochs=6, batch=12, learning_rate=3e-3, decay=1e-3, alignment=0.01, emotion_decay=1e-3
+)
 
 
-def labelled(names: list[str]) -> list[RavdessClip]:
-    """Clips with an emotion and nothing else."""
-    return [
-        RavdessClip(f"{row}", 1, name, polarity_of(name), None, None)
-        for row, name in enumerate(names)
-    ]
-
-
-def apart(
-    clips: list[RavdessClip], seed: int, distance: float = 3.0, versions: int = 2
-) -> Versions:
-    """Statistics [V, N, 24] that tell the emotion, on scales that are not 1."""
-    rng = np.random.default_rng(seed)
-    middles = np.random.default_rng(99).normal(0, 1, (len(EMOTIONS), SIZE))
-    rows = [EMOTIONS.index(clip.emotion) for clip in clips]
-    found = distance * middles[rows] + rng.normal(0, 1, (versions, len(clips), SIZE))
-    scale = np.logspace(-2, 2, SIZE)
-    return np.asarray(found * scale + 5 * scale, dtype=np.float32)
-
-
-@torch.inference_mode()
-def decided(member: ProsodyMember, statistics: Versions) -> tuple[list[str], list[int]]:
-    votes = member(torch.from_numpy(statistics))
-    emotions = [EMOTIONS[row] for row in votes[:, :8].argmax(dim=1)]
-    return emotions, votes[:, 8:].argmax(dim=1).tolist()
-
-
-def same(one: ProsodyMember, other: ProsodyMember) -> bool:
+def same(one: nn.Module, other: nn.Module) -> bool:
     others = other.state_dict()
     return all(torch.equal(tensor, others[key]) for key, tensor in one.state_dict().items())
 
 
-# --- what it learns from -------------------------------------------------------------------------
+# --- reading -------------------------------------------------------------------------------------
 
 
-def test_prosody_of_clips_and_of_augmented_copies() -> None:
-    clips = made_clips(4, 0)
-    versions = prosody_versions(clips)
-    assert versions.shape == (1 + COPIES, 4, SIZE)
-    assert versions.dtype == np.float32
-    assert np.isfinite(versions).all()
-    for row, clip in enumerate(clips):
-        assert clip.prosody is not None
-        np.testing.assert_array_equal(versions[0, row], clip.prosody)
-        assert len({copy.tobytes() for copy in versions[:, row]}) == 1 + COPIES
-        # Another speed: the pitch is another one, by no more than two semitones.
-        assert 0.01 < np.abs(versions[1:, row, 0] - versions[0, row, 0]).max() < 2.2
-
-
-def test_copies_of_a_clip_do_not_depend_on_the_others() -> None:
-    clips = made_clips(4, 0)
-    versions = prosody_versions(clips)
-    np.testing.assert_array_equal(prosody_versions(clips[::-1]), versions[:, ::-1])
-    np.testing.assert_array_equal(prosody_versions(clips[2:3]), versions[:, 2:3])
-    renamed = [dataclasses.replace(clips[0], clip_id="another"), *clips[1:]]
-    other = prosody_versions(renamed)
-    np.testing.assert_array_equal(other[:, 1:], versions[:, 1:])
-    np.testing.assert_array_equal(other[0], versions[0])
-    assert (other[1:, 0] != versions[1:, 0]).any(axis=1).all()
-    assert (prosody_versions(clips, seed=1)[1:] != versions[1:]).any(axis=2).all()
-
-
-def test_silent_clips_have_no_prosody() -> None:
-    clips = made_clips(3, 0)
-    clips[0] = dataclasses.replace(clips[0], prosody=None)
-    clips[1] = dataclasses.replace(clips[1], speech=None)
-    versions = prosody_versions(clips)
-    assert np.isnan(versions[:, :2]).all()
-    assert np.isfinite(versions[:, 2]).all()
-    assert prosody_versions([]).shape == (1 + COPIES, 0, SIZE)
-
-
-def test_prosody_is_cached(tmp_path: Path) -> None:
-    clips, cache = made_clips(3, 0), tmp_path / "not yet"
-    clips[1] = dataclasses.replace(clips[1], prosody=None)
-    found = cached_prosody(clips, cache)
-    np.testing.assert_array_equal(found, prosody_versions(clips))
-    (kept,) = cache.iterdir()
-    whole, before = kept.read_bytes(), kept.stat().st_mtime_ns
-    again = cached_prosody(clips, cache)
-    np.testing.assert_array_equal(again, found)
-    assert again.dtype == np.float32
-    assert kept.stat().st_mtime_ns == before
-    for damaged in (b"", b"nothing", whole[: len(whole) // 2]):
-        kept.write_bytes(damaged)
-        np.testing.assert_array_equal(cached_prosody(clips, cache), found)
-        assert kept.read_bytes() == whole
-
-
-def test_cached_prosody_is_read(tmp_path: Path) -> None:
-    """The second call reads the file and not the sound."""
-    clips = made_clips(2, 0)
-    cached_prosody(clips, tmp_path)
-    deaf = [dataclasses.replace(clip, speech=None) for clip in clips]
-    assert np.isfinite(cached_prosody(deaf, tmp_path)).all()
-
-
-def test_other_clips_have_another_cache_file(tmp_path: Path) -> None:
-    clips = made_clips(3, 0)
-    assert clips[0].prosody is not None
-    others = [
-        clips,
-        clips[:2],
-        clips[::-1],
-        [dataclasses.replace(clips[0], clip_id="another"), *clips[1:]],
-        [dataclasses.replace(clips[0], prosody=clips[0].prosody + 1), *clips[1:]],
-        [dataclasses.replace(clips[0], prosody=None), *clips[1:]],
+def test_voices_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+    (folder / "a").mkdir(parents=True)
+    rows = [
+        ("a/0.flac", "nEMO", "7", "fear", "negative"),
+        ("a/1.flac", "BAVED", "7", "level 1", "neutral"),
+        ("a/2.flac", "URDU", "x", "background", ""),
     ]
-    for number, some in enumerate(others, 1):
-        np.testing.assert_array_equal(cached_prosody(some, tmp_path), prosody_versions(some))
-        assert len(list(tmp_path.iterdir())) == number
+    for number, (name, *_) in enumerate(rows):
+        soundfile.write(folder / name, buzz(100 + 50 * number, 0.5), SAMPLE_RATE_HZ)
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "corpus", "speaker", "emotion", "polarity"])
+        writer.writerows(rows)
+    found = load_voices(tmp_path)
+    assert [one.name for one in found] == [row[0] for row in rows]
+    assert [one.corpus for one in found] == ["nEMO", "BAVED", BACKGROUND]
+    assert [one.speaker for one in found] == ["nEMO 7", "BAVED 7", "URDU x"]
+    assert [one.emotion for one in found] == [EMOTIONS.index("fearful"), -1, -1]
+    assert [one.polarity for one in found] == [0, 1, -1]
+    for one in found:
+        assert one.sound.dtype == np.float32
+        assert abs(len(one.sound) - SAMPLE_RATE_HZ / 2) < 200
+        assert one.sound.std() > 0.05
+    (folder / "a" / "1.flac").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"1\.flac: .*; restore the file"):
+        load_voices(tmp_path)
+    with pytest.raises(DatasetError, match=r"no labels\.csv; give the folder of the corpora"):
+        load_voices(tmp_path / "nowhere")
+
+
+# --- features ------------------------------------------------------------------------------------
+
+
+def some_voices() -> list[Voice]:
+    silence = np.zeros(8000, dtype=np.float32)
+    sounds = buzz(120, 0.6), silence, buzz(200, 0.9), buzz(70, 0.5)
+    corpora = "A", "A", "B", BACKGROUND
+    return [
+        Voice(f"{row}", corpus, "x", row, 1, sound)
+        for row, (corpus, sound) in enumerate(zip(corpora, sounds, strict=True))
+    ]
+
+
+@pytest.fixture
+def _small_whisper(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encoder(config: WhisperConfig) -> WhisperEncoder:
+        torch.manual_seed(0)
+        return WhisperEncoder(config).eval()
+
+    monkeypatch.setattr(voices, "whisper_encoder", encoder)
+
+
+@pytest.mark.usefixtures("_small_whisper")
+def test_features_of_voices_and_of_changed_copies() -> None:
+    found = voice_features(some_voices(), SMALL)
+    assert found.counts.tolist() == [8, 0, 12, 7]  # steps of 80 ms
+    assert found.steps.shape == (27, 2, 8)
+    assert found.steps.dtype == np.float16
+    assert np.isnan(found.prosody).all(axis=1).tolist() == [False, True, False, False]
+    steps, mask, spoken = found.of([2, 1])
+    assert steps.shape == (2, 12, 2, 8)
+    assert mask.sum(dim=1).tolist() == [12, 0]
+    np.testing.assert_array_equal(steps[0].numpy(), found.steps[8:20].astype(np.float32))
+    np.testing.assert_array_equal(spoken[0].numpy(), found.prosody[2])
+    copies = voice_features(some_voices(), SMALL, version=1)
+    assert copies.counts[1] == 0
+    assert np.abs(copies.prosody[0] - found.prosody[0]).max() > 0.01
+    # A copy depends on no other clip, but for the background that is mixed into it.
+    first = voice_features([some_voices()[0], some_voices()[3]], SMALL, version=1)
+    np.testing.assert_array_equal(first.prosody[0], copies.prosody[0])
+
+
+@pytest.mark.usefixtures("_small_whisper")
+def test_features_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some, cache = some_voices(), tmp_path / "not yet"
+    found = cached_features(some, SMALL, cache)
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+
+    def assert_equal(again: VoiceFeatures) -> None:
+        for name in ("steps", "counts", "prosody"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+
+    for damaged in (b"", whole[: len(whole) // 2]):
+        kept.write_bytes(damaged)
+        assert_equal(cached_features(some, SMALL, cache))
+    # Others have another file: another sound, another version, other sizes.
+    louder = dataclasses.replace(some[0], sound=2 * some[0].sound)
+    cached_features([louder, *some[1:]], SMALL, cache)
+    cached_features(some, SMALL, cache, version=1)
+    cached_features(some, dataclasses.replace(SMALL, kept=1), cache)
+    assert len(list(cache.iterdir())) == 4
+    monkeypatch.setattr(voices, "voice_features", None)  # what is kept is only read
+    assert_equal(cached_features(some, SMALL, cache))
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
-        cached_prosody(made_clips(1, 0), tmp_path / "file")
+        cached_features([], WhisperConfig(), tmp_path / "file")
 
 
-# --- it learns -----------------------------------------------------------------------------------
-
-ALL = list(EMOTIONS) * 12
+# --- the experts learn ---------------------------------------------------------------------------
 
 
-def test_it_learns_emotion_and_polarity() -> None:
-    clips = labelled(ALL)
-    member = train_prosody_member(EXPERTS, clips, apart(clips, 0))
+def recall(votes: torch.Tensor, some: list[Voice]) -> float:
+    truth = torch.tensor([one.emotion for one in some])
+    return float((votes[:, : len(EMOTIONS)].argmax(dim=1) == truth).float().mean())
+
+
+def test_voice_members_learn() -> None:
+    some, features = made_voices(64, 0)
+    rows = usable_rows(some, features)
+    assert rows.tolist() == list(range(63))  # the last is silent
+    member = train_voice_member(EXPERTS, some, [features, features], rows, 0, QUICK)
     assert not member.training
-    emotions, polarities = decided(member, apart(clips, 1)[0])
-    assert np.mean([one == c.emotion for one, c in zip(emotions, clips, strict=True)]) > 0.97
-    known = [row for row, clip in enumerate(clips) if clip.polarity is not None]
-    assert np.mean([polarities[row] == clips[row].polarity for row in known]) > 0.97
-
-
-def test_it_learns_from_the_sound() -> None:
-    """It learns from the pitch of synthetic clips, and predicts held-out ones."""
-    clips, unmet = made_clips(24, 0), made_clips(12, 1)
-    member = train_prosody_member(EXPERTS, clips, prosody_versions(clips))
-    emotions, _ = decided(member, prosody_versions(unmet).reshape(-1, SIZE))
-    expected = [clip.emotion for clip in unmet] * (1 + COPIES)
-    assert np.mean([one == other for one, other in zip(emotions, expected, strict=True)]) > 0.9
-
-
-def test_unknown_values_do_not_teach() -> None:
-    clips = labelled(ALL)
-    versions = apart(clips, 0)
-    plain = train_prosody_member(EXPERTS, clips, versions)
-    assert same(plain, train_prosody_member(EXPERTS, clips, versions))
-    silent = labelled(["angry"] * 9)
-    nothing = np.full((2, 9, SIZE), np.nan, dtype=np.float32)
-    nothing[1, 3, 5:] = 1e6  # not known as a whole
-    among = np.concatenate([versions, nothing], axis=1)
-    assert same(plain, train_prosody_member(EXPERTS, clips + silent, among))
-
-
-def objective(
-    weight: torch.Tensor, bias: torch.Tensor, x: torch.Tensor, labels: torch.Tensor
-) -> float:
-    """By definition: the mean over the classes of the mean cross-entropy, and the decay."""
-    logs = functional.log_softmax(x.double() @ weight.double().T + bias.double(), dim=1)
-    own = -logs[torch.arange(len(labels)), labels]
-    means = [own[labels == label].mean() for label in labels.unique()]
-    return float(torch.stack(means).mean() + DECAY * weight.double().square().sum())
-
-
-@pytest.mark.parametrize("counts", [[30] * 8, [60, 3, 20, 0, 9, 40, 5, 12]])
-def test_no_worse_than_another_logistic_regression(counts: list[int]) -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    names = [name for name, count in zip(EMOTIONS, counts, strict=True) for _ in range(count)]
-    clips = labelled(names)
-    versions = apart(clips, 0, distance=0.4)
-    member = train_prosody_member(EXPERTS, clips, versions)
+    unmet, others = made_voices(40, 1)
+    steps, mask, spoken = others.of(range(39))
+    prosody_member = train_prosody_member(EXPERTS, some, [features], rows, QUICK)
     with torch.inference_mode():
-        scaled = member.scale(torch.from_numpy(versions.reshape(-1, SIZE)))
-    emotion = np.tile([EMOTIONS.index(name) for name in names], 2)
-    polarity = np.tile([-1 if c.polarity is None else c.polarity for c in clips], 2)
-    for linear, labels in ((member.votes.emotion, emotion), (member.votes.polarity, polarity)):
-        x, y = scaled[labels >= 0], torch.from_numpy(labels[labels >= 0])
-        # Its objective: the weights' squares / 2 + C · the sum of the weighted losses.
-        reference = LogisticRegression(
-            C=1 / (2 * DECAY * len(y)), class_weight="balanced", max_iter=5000, tol=1e-8
-        ).fit(x.numpy(), y.numpy())
-        weight, bias = (torch.from_numpy(part) for part in (reference.coef_, reference.intercept_))
-        rows = torch.searchsorted(torch.from_numpy(reference.classes_), y)
-        expected = objective(weight, bias, x, rows)
-        found = objective(linear.weight.detach(), linear.bias.detach(), x, y)
-        assert 0.05 < expected < 2.0
-        # A class that never occurs is only an output more, at best of no probability.
-        assert found <= expected + 2e-3
-        with torch.inference_mode():
-            own = linear(x).softmax(dim=1)[:, reference.classes_]
-        np.testing.assert_allclose(own, reference.predict_proba(x.numpy()), atol=0.03)
+        votes, _ = member(steps, mask)
+        assert recall(votes, unmet[:39]) > 0.9
+        assert recall(prosody_member(spoken), unmet[:39]) > 0.8
+    again = train_voice_member(EXPERTS, some, [features, features], rows, 0, QUICK)
+    other = train_voice_member(EXPERTS, some, [features, features], rows, 1, QUICK)
+    assert same(member, again)
+    assert not same(member, other)
 
 
-# --- what is common, and what is not there -------------------------------------------------------
+def test_only_labelled_audible_voices_teach() -> None:
+    some, features = made_voices(8, 0)
+    some[2] = dataclasses.replace(some[2], emotion=-1)
+    some[3] = dataclasses.replace(some[3], corpus=BACKGROUND)
+    assert usable_rows(some, features).tolist() == [0, 1, 4, 5, 6]
 
 
-def test_common_classes_are_not_more_likely() -> None:
-    """Uninformative statistics give equal probabilities, however common a class is."""
-    clips = labelled(["happy"] * 300 + ["sad"] * 40 + ["neutral"] * 40)
-    member = train_prosody_member(EXPERTS, clips, apart(clips, 0, distance=0.0))
-    with torch.inference_mode():
-        unmet = torch.from_numpy(apart(clips, 1, distance=0.0)[0])
-        votes = member(unmet).exp().mean(dim=0)
-    shares = votes[[EMOTIONS.index(name) for name in ("happy", "sad", "neutral")]]
-    np.testing.assert_allclose(shares, 1 / 3, atol=0.1)  # happy are four fifths
-    np.testing.assert_allclose(votes[8:], 1 / 3, atol=0.1)
+def separable(count: int = 60) -> tuple[torch.Tensor, NDArray[np.int64], NDArray[np.str_]]:
+    """Features [N, 2] of two classes: the first tells the class, the second tells it in corpus A
+    alone, where it is far off."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(count) % 2
+    corpus = np.where(np.arange(count) // 2 % 2, "B", "A")
+    sign = 2.0 * classes - 1
+    features = rng.normal(0, 0.5, (count, 2))
+    features[:, 0] += sign
+    features[:, 1] += 2 * sign * (corpus == "A")
+    return torch.from_numpy(features).float(), classes, corpus
 
 
-def test_rare_classes_are_found_as_well_as_common_ones() -> None:
-    def pair(common: int, rare: int) -> list[RavdessClip]:
-        return labelled(["happy"] * common + ["sad"] * rare)
-
-    clips, unmet = pair(400, 40), pair(300, 300)
-    member = train_prosody_member(EXPERTS, clips, apart(clips, 0, distance=0.3))
-    emotions, _ = decided(member, apart(unmet, 1, distance=0.3, versions=1)[0])
-    happy = np.mean([one == "happy" for one in emotions[:300]])
-    sad = np.mean([one == "sad" for one in emotions[300:]])
-    assert min(happy, sad) > 0.7
-    assert abs(happy - sad) < 0.15
+def fitted(alignment: float, decay: float = 1e-3) -> nn.Linear:
+    linear = nn.Linear(2, 2)
+    _fit_linear(linear, *separable(), (decay, alignment), QUICK)
+    return linear
 
 
-def test_emotions_that_never_occur_break_nothing() -> None:
-    clips = labelled(["happy", "sad", "surprised"] * 20)  # no polarity is neutral, some none
-    versions = apart(clips, 0)
-    member = train_prosody_member(EXPERTS, clips, versions)
-    assert all(torch.isfinite(tensor).all() for tensor in member.state_dict().values())
-    emotions, polarities = decided(member, apart(clips, 1)[0])
-    assert emotions == [clip.emotion for clip in clips]
-    assert [p for p, clip in zip(polarities, clips, strict=True) if clip.polarity is not None] == [
-        clip.polarity for clip in clips if clip.polarity is not None
-    ]
+def test_linear_classifiers_separate() -> None:
+    features, classes, _ = separable()
+    found = fitted(0.0)
+    assert (found(features).argmax(dim=1).numpy() == classes).mean() > 0.95
+    assert fitted(0.0, decay=1.0).weight.abs().sum() < 0.3 * found.weight.abs().sum()
+    assert same(found, fitted(0.0))
 
 
-def test_a_statistic_that_never_changes_breaks_nothing() -> None:
-    clips = labelled(ALL)
-    versions, unmet = apart(clips, 0), apart(clips, 1)
-    for array in (versions, unmet):
-        array[..., 4] = 0.7
-    member = train_prosody_member(EXPERTS, clips, versions)
-    assert all(torch.isfinite(tensor).all() for tensor in member.state_dict().values())
-    emotions, _ = decided(member, unmet[0])
-    assert np.mean([one == c.emotion for one, c in zip(emotions, clips, strict=True)]) > 0.97
+def test_alignment_shrinks_what_holds_in_one_corpus_alone() -> None:
+    found = [fitted(alignment, decay=1e-2).weight.detach().abs() for alignment in (0, 0.3, 1)]
+    shares = [float(size[1] / size[0]) for size in (weight.mean(dim=0) for weight in found)]
+    assert shares[0] > 2 * shares[1]
+    assert shares[0] > 3 * shares[2]
+
+
+def test_pairs_of_corpus_and_class_weigh_the_same() -> None:
+    """Uninformative features give equal probabilities, however common a class is."""
+    classes = np.repeat([0, 1, 0, 1], [300, 20, 40, 40])
+    corpora = np.repeat(["A", "B"], [320, 80])
+    features = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (400, 2))).float()
+    linear = nn.Linear(2, 2)
+    _fit_linear(linear, features, classes, corpora, (1e-2, 0.0), QUICK)
+    shares = linear(features).softmax(dim=1).mean(dim=0)
+    np.testing.assert_allclose(shares.detach(), 0.5, atol=0.1)
+
+
+# --- changed recordings --------------------------------------------------------------------------
 
 
 Sound = NDArray[np.float32]
@@ -297,7 +266,7 @@ def spectrum_of(sound: Sound) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 def only_speed_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all other changes off."""
     for name in ("TILT_DB", "EQUALISER_DB", "TELEPHONE_SHARE"):
-        monkeypatch.setattr(corpora, name, 0.0)
+        monkeypatch.setattr(voices, name, 0.0)
 
 
 @settings(max_examples=40, deadline=None)
@@ -325,6 +294,39 @@ def test_the_seed_decides() -> None:
 def test_silence_stays_silence() -> None:
     for count in (1, 5000):
         assert not changed(np.zeros(count, dtype=np.float32), 0).any()
+
+
+def test_another_recording_is_a_sound_of_about_that_length() -> None:
+    sound, others = buzz(150, 0.8), [buzz(60, 0.3), buzz(400, 2.0)]
+    found = []
+    for seed in range(12):
+        one, again = (
+            another_recording(sound, np.random.default_rng(seed), others) for _ in range(2)
+        )
+        np.testing.assert_array_equal(one, again)
+        assert (one.dtype, one.ndim) == (np.float32, 1)
+        assert np.isfinite(one).all()
+        # Codecs pad to whole frames.
+        assert abs(len(one) - len(sound)) < 1.1 * SPEED * len(sound) + 3000
+        assert one.std() > 0.02
+        found.append(one.tobytes())
+    assert len(set(found)) == 12
+
+
+@pytest.mark.parametrize("codec", voices.CODECS)
+def test_a_voice_survives_a_codec(codec: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voices, "CODECS", (codec,))
+    heard = prosody(voices._through_codec(buzz(150), np.random.default_rng(0)))
+    assert heard is not None
+    assert heard[0] == pytest.approx(12 * math.log2(1.5), abs=0.5)
+
+
+def test_silence_and_a_short_click_survive_another_recording() -> None:
+    for count in (1, 400, 4000):
+        for seed in range(6):
+            silence = np.zeros(count, dtype=np.float32)
+            found = another_recording(silence, np.random.default_rng(seed), [buzz(60, 0.1)])
+            assert np.isfinite(found).all()
 
 
 @pytest.mark.usefixtures("only_speed_and_noise")
@@ -355,11 +357,11 @@ def test_noise_is_as_loud_as_it_may_be() -> None:
 
 
 def test_a_telephone_cuts_low_and_high_frequencies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpora, "NOISE_SNR_DB", (90.0, 90.0))
+    monkeypatch.setattr(voices, "NOISE_SNR_DB", (90.0, 90.0))
     hiss = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
 
     def shares_db(share: float, seed: int) -> tuple[float, float]:
-        monkeypatch.setattr(corpora, "TELEPHONE_SHARE", share)
+        monkeypatch.setattr(voices, "TELEPHONE_SHARE", share)
         rates_hz, power = spectrum_of(changed(hiss, seed))
         inside = power[(rates_hz > 500) & (rates_hz < 3200)].mean()
         low, high = power[rates_hz < 250].mean(), power[rates_hz > 3600].mean()
@@ -372,8 +374,8 @@ def test_a_telephone_cuts_low_and_high_frequencies(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_balance_of_high_and_low_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpora, "TELEPHONE_SHARE", 0.0)
-    monkeypatch.setattr(corpora, "NOISE_SNR_DB", (60.0, 60.0))
+    monkeypatch.setattr(voices, "TELEPHONE_SHARE", 0.0)
+    monkeypatch.setattr(voices, "NOISE_SNR_DB", (60.0, 60.0))
     hiss = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
     balance_db = []
     for seed in range(20):
@@ -382,4 +384,4 @@ def test_the_balance_of_high_and_low_changes(monkeypatch: pytest.MonkeyPatch) ->
         balance_db.append(10 * math.log10(high / low))
     assert max(balance_db) - min(balance_db) > 4
     assert max(balance_db) > 0
-    assert max(map(abs, balance_db)) < 2 * (corpora.EQUALISER_DB + corpora.TILT_DB)
+    assert max(map(abs, balance_db)) < 2 * (voices.EQUALISER_DB + voices.TILT_DB)

@@ -445,6 +445,10 @@ def expanded() -> dict[str, tuple[str, str]]:
 def results_columns() -> list[Result]:
     """With and without what may be unknown."""
     full = make_result(2, text="good morning")
+    even = dataclasses.replace(
+        full.utterances[0], unsure="neutral 0.41, negative 0.38: nearly even"
+    )
+    full = dataclasses.replace(full, utterances=(even, *full.utterances[1:]))
     bare = tuple(
         dataclasses.replace(
             one,

@@ -29,7 +29,6 @@ from small_runs import (
 from torch import Tensor
 
 from avsent.errors import DatasetError, UsageError
-from avsent.extraction.features.voice import FLOOR_DB, normalised_log
 from avsent.labels import SENTIMENT_7
 from avsent.model.checkpoint import load_checkpoint
 from avsent.model.networks.encoders import FaceExtras
@@ -44,8 +43,7 @@ from avsent.training.settings import TrainSettings
 from avsent.training.source import pretrain_source
 from avsent.training.splits import SeedData
 from avsent.training.trainer import FitSetup, Progress, SeedContext, fit, make_model
-from recipes.corpora import NO_LABEL, TEST_ACTORS, polarities_of
-from recipes.ravdess import RavdessClip, read_ravdess
+from recipes.ravdess import NO_LABEL, TEST_ACTORS, RavdessClip, polarities_of, read_ravdess
 from recipes.scores import majority, scores
 
 RAVDESS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess"
@@ -160,8 +158,10 @@ def representations(model: TargetModel, clip: RavdessClip) -> dict[str, torch.Te
     """Representations of a clip's voice and of its face [1, 1, R]."""
     found = {}
     if clip.mel_power is not None:
-        log_mel = torch.from_numpy(normalised_log(clip.mel_power, FLOOR_DB))[None]
-        found["audio"] = model.encoder("audio")(log_mel, torch.tensor([log_mel.shape[2]]))[0][None]
+        prosody = None if clip.prosody is None else torch.from_numpy(clip.prosody)[None]
+        found["audio"] = model.encoder("audio")([torch.from_numpy(clip.mel_power)], prosody)[0][
+            None
+        ]
     if clip.face is not None:
         assert clip.face.neutral is not None
         landmarks = torch.from_numpy(clip.face.landmarks)[None]
@@ -196,9 +196,10 @@ def test_the_shipped_model_beats_the_majority_class(tmp_path: Path) -> None:
         part = {key: data[key][chosen] for key in ("clip_id", "n_frames", "emotion", "actor")}
         np.savez(tmp_path / "landmarks.npz", landmarks=data["landmarks"][frames], **part)
     os.symlink(RAVDESS / "audio", tmp_path / "audio")
-    clips = read_ravdess(tmp_path)
+    loaded = load_checkpoint()
+    clips = read_ravdess(tmp_path, loaded.config.features)
     assert (len(clips), {clip.actor for clip in clips}) == (60, set(TEST_ACTORS))
-    model, truth = load_checkpoint().model, polarities_of(clips)
+    model, truth = loaded.model, polarities_of(clips)
     encoded = [representations(model, clip) for clip in clips]
     for without, least in ((None, 0.6), ("audio", 0.5), ("face", 0.5)):
         logits = torch.cat([alone(model, one, without) for one in encoded])

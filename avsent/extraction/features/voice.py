@@ -66,7 +66,7 @@ LOUD_DB = -30.0  # below the loudest frame
 OUTLIER_SEMITONES = 14.0
 LEAP_SEMITONES = 2.0  # from one frame to the next; a larger step is an octave error
 LEAST_DB = -60.0
-LOW_BANDS, HIGH_BANDS = 14, 34
+LOW_HZ, HIGH_HZ = 708.0, 1862.0  # below the first the low bands lie, above the other the high
 CHUNK = 1024  # frames whose pitch is computed at once
 FEWEST_VOICED, FEWEST_CHANGES, FEWEST_FRAMES = 6, 4, 41
 
@@ -197,7 +197,7 @@ def prosody_of(samples: Samples, power: Array, first: int, config: AudioConfig) 
         energy[loud].std(),
         np.percentile(energy[loud], 25),
         np.abs(np.diff(energy)).mean(),
-        *_of_balance(power[:, loud]),
+        *_of_balance(power[:, loud], *_edges(config)),
         *_of_modulation(energy, config.hop_samples / config.sample_rate_hz),
     ]
     return np.array(statistics, dtype=np.float32)
@@ -256,14 +256,24 @@ def _of_pitch(semitones: Floats, voiced: NDArray[np.bool_]) -> list[Any]:
     return [middle, high - low, high - middle, track.std(), slope, *of_change]
 
 
-def _of_balance(power: Array) -> list[Any]:
-    """Statistics of the loud frames' ``power`` [mel, N]."""
+def _edges(config: AudioConfig) -> tuple[int, int]:
+    """Number of mel bands with a centre below ``LOW_HZ`` and below ``HIGH_HZ``."""
+    import librosa
+
+    band = config.lowest_hz, config.highest_hz
+    centres = librosa.mel_frequencies(config.mel_bands + 2, fmin=band[0], fmax=band[1])[1:-1]
+    return int((centres < LOW_HZ).sum()), int((centres < HIGH_HZ).sum())
+
+
+def _of_balance(power: Array, low_bands: int, high_bands: int) -> list[Any]:
+    """Statistics of the loud frames' ``power`` [mel, N]; the middle bands lie from ``low_bands`` to
+    ``high_bands``."""
     decibel = 10 * np.log10(power.astype(np.float64) + 1e-12)
     decibel = np.maximum(decibel - decibel.max(), LEAST_DB)
     linear, bands = 10 ** (decibel / 10), np.arange(len(decibel))
     centroid = (linear * bands[:, None]).sum(axis=0) / linear.sum(axis=0)
     tilt = np.polyfit(bands, decibel.mean(axis=1), 1)[0] * len(bands)
-    parts = slice(0, LOW_BANDS), slice(LOW_BANDS, HIGH_BANDS), slice(HIGH_BANDS, None)
+    parts = slice(0, low_bands), slice(low_bands, high_bands), slice(high_bands, None)
     low, middle, high = (10 * np.log10(linear[part].sum(axis=0) + 1e-9) for part in parts)
     flux = np.abs(np.diff(decibel, axis=1)).mean() if decibel.shape[1] > 1 else 0.0
     contrasts = middle - low, high - low

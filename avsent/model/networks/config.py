@@ -34,12 +34,11 @@ class FaceEncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class PixelConfig:
-    """Convolutional network on aligned crops: an ensemble of ``members``."""
+    """Convolutional network on aligned crops; ``classes``: FER+'s."""
 
-    members: int = 2
-    stem: int = 28
-    channels: tuple[int, ...] = (56, 112, 224)
-    classes: int = 7
+    stem: int = 32
+    channels: tuple[int, ...] = (64, 128, 256)
+    classes: int = 8
     dropout: float = 0.4
 
 
@@ -56,39 +55,50 @@ class MovementConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WhisperConfig:
+    """Sizes of Whisper's encoder. ``layers``: how many of it are run; ``kept``: the first layer
+    whose output is used, counted from 1."""
+
+    mel_bands: int = 80
+    size: int = 512
+    heads: int = 8
+    layers: int = 6
+    positions: int = 1500
+    kept: int = 3
+
+    @property
+    def outputs(self) -> int:
+        """Layers whose output is used."""
+        return self.layers - self.kept + 1
+
+
+@dataclass(frozen=True, slots=True)
 class ExpertsConfig:
     """Trained experts in place of the encoders; their posteriors are the representation.
 
     ``audio_members`` also counts the linear classifiers of ``prosody`` statistics.
-    ``pixel_polarity``: polarity of each class of the pixel network, −1 for none (FER2013: angry,
-    disgust, fear, happy, neutral, sad, surprise).
+    ``voice_attention``, ``voice_scale``: hidden size and λ of the attention over Whisper's steps.
+    ``pixel_polarity``: polarity of each class of the pixel network, −1 for none (FER+: neutral,
+    happiness, surprise, sadness, anger, disgust, fear, contempt).
     """
 
-    audio_members: int = 5
-    face_members: int = 5
+    audio_members: int = 6
+    face_members: int = 6
     emotions: int = 8
     polarities: int = 3
     prosody: int = 24
-    audio: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
+    voice_attention: int = 32
+    voice_scale: float = 1.0
+    whisper: WhisperConfig = field(default_factory=WhisperConfig)
     still: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
     movement: MovementConfig = field(default_factory=MovementConfig)
     pixels: PixelConfig = field(default_factory=PixelConfig)
-    pixel_polarity: tuple[int, ...] = (0, 0, 0, 2, 1, 0, -1)
+    pixel_polarity: tuple[int, ...] = (1, 2, -1, 0, 0, 0, 0, 0)
 
     def posteriors(self, modality: str) -> int:
         """Size of the representation of ``modality``: the log probabilities of its experts."""
         own = self.emotions + self.polarities
         return 2 * own + (0 if modality == "audio" else self.pixels.classes + self.polarities)
-
-
-@dataclass(frozen=True, slots=True)
-class VoteConfig:
-    """A stream of log probabilities in the representation of ``modality``: its column for each
-    label; ``log_prior``: of the labels in the expert's training data (empty: uniform)."""
-
-    modality: str
-    columns: tuple[int, ...]
-    log_prior: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +177,7 @@ class TargetConfig:
     """Everything needed to rebuild a :class:`~avsent.model.networks.target.TargetModel`.
 
     ``experts``: encode in place of ``audio`` and ``face``; None: the encoders are trained with the
-    rest. ``votes``: streams whose log probabilities are added to the fusion head's logits.
+    rest.
     ``real``: the model predicts a number (sentiment, −3 … 3); ``labels`` are then the polarities
     of that number. ``guard``: the modality check.
     """
@@ -179,10 +189,11 @@ class TargetConfig:
     face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
     vectors: VectorSizes = field(default_factory=VectorSizes)
     experts: ExpertsConfig | None = None
-    votes: tuple[VoteConfig, ...] = ()
     context: ContextConfig = field(default_factory=ContextConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     guard: ModalityCheckConfig | None = None
+    votes: tuple[str, ...] = ()
+    """Empty: only so that checkpoints of earlier versions can be read."""
 
     @property
     def outputs(self) -> int:

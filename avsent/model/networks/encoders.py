@@ -47,13 +47,10 @@ class AudioEncoder(nn.Module):
         self.attention = FrameAttention(before, config.attention, config.scale)
         self.out = nn.Linear(before, config.representation)
 
-    def forward(
-        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """``log_mel`` [N, mel, T], valid frames ``lengths`` [N] → representation [N, S·R] and the
         attention per step of ``TIME_STRIDE`` frames [N, ceil(T / TIME_STRIDE)], summed over
-        frequency, mean over segments. ``prosody`` is not used.
-        """
+        frequency, mean over segments."""
         grid = self._grid(log_mel, lengths)
         n, channels, bands, steps = grid.shape
         valid_steps = torch.div(lengths + TIME_STRIDE - 1, TIME_STRIDE, rounding_mode="floor")
@@ -123,11 +120,12 @@ class MovementEncoder(nn.Module):
         return torch.tanh(self.out(pooled[:, 0]))
 
 
-class PixelMember(nn.Module):
-    """One convolutional network over aligned crops."""
+class PixelNetwork(nn.Module):
+    """Convolutional network over aligned crops, from stills."""
 
     def __init__(self, config: configs.PixelConfig) -> None:
         super().__init__()
+        self.config = config
         layers: list[nn.Module] = [*_convolution(1, config.stem), nn.MaxPool2d(2)]
         before = config.stem
         for index, width in enumerate(config.channels):
@@ -141,35 +139,19 @@ class PixelMember(nn.Module):
         # On CPU a tenth faster, on a busy one a third.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """``pictures`` [N, H, W], each standardised → features [N, F] and logits [N, classes]."""
+    def forward(self, pictures: Tensor) -> Tensor:
+        """``pictures`` [N, H, W], each standardised → log probabilities [N, classes]."""
         features = self.blocks(pictures[:, None]).mean(dim=(2, 3))
-        return features, self.out(self.drop(features))
-
-
-class PixelNetwork(nn.Module):
-    """An ensemble of :class:`PixelMember`."""
-
-    def __init__(self, config: configs.PixelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.members = nn.ModuleList(PixelMember(config) for _ in range(config.members))
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """``pictures`` [N, H, W], each standardised → features [N, members · F] and the mean of
-        the members' log probabilities [N, classes]."""
-        outputs = [member(pictures) for member in self.members]
-        features = torch.cat([features for features, _ in outputs], dim=-1)
-        votes = torch.stack([logits.log_softmax(dim=-1) for _, logits in outputs])
-        return features, votes.mean(dim=0)
+        logits: Tensor = self.out(self.drop(features))
+        return logits.float().log_softmax(dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
 class FaceExtras:
     """Inputs of N face sequences besides their landmarks.
 
-    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``pixels`` [N, T, 7]: log probabilities of
-    the pixel network, NaN in frames that it did not process.
+    ``neutral`` [N, P, 2]: the speakers' faces at rest; ``pixels`` [N, T, classes]: log
+    probabilities of the pixel network, NaN in frames that it did not process.
     """
 
     neutral: Tensor | None = None

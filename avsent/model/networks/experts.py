@@ -4,58 +4,25 @@ An utterance is represented by log probabilities of eight emotions and three pol
 over members trained on different folds. The layers above learn from out-of-fold posteriors, and
 so how far to trust each expert. Streams:
 
-- voice: log-mel spectrogram;
+- voice: Whisper's encoder, which is not trained here, pooled by attention over time;
 - prosody: statistics of pitch, energy and spectral balance;
 - still face: landmarks of every frame alone, from clips and from stills;
 - moving face: landmarks relative to the speaker's neutral face;
 - pixels: aligned crops, from stills.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from avsent.model.networks import encoders
-from avsent.model.networks.config import ExpertsConfig, VoteConfig
+from avsent.model.networks.attention import FrameAttention
+from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.encoders import FaceExtras, VectorEncoder
-
-
-class ExpertVotes(nn.Module):
-    """Weighted votes of the streams; ``weight`` [S] starts at 1, ``bias`` [C] at 0."""
-
-    def __init__(self, streams: tuple[VoteConfig, ...], labels: int) -> None:
-        super().__init__()
-        for stream in streams:
-            if len(stream.columns) != labels or len(stream.log_prior) not in (0, labels):
-                raise ValueError("a vote needs one column per label, and a prior for each or none")
-        self.streams = streams
-        self.weight = nn.Parameter(torch.ones(len(streams)))
-        self.bias = nn.Parameter(torch.zeros(labels))
-
-    def forward(
-        self,
-        values: dict[str, Tensor],
-        present: dict[str, Tensor],
-        scales: dict[str, VectorEncoder],
-    ) -> Tensor:
-        """``values`` [B, U, R], standardised by ``scales``, ``present`` [B, U] → [B, U, C]."""
-        logits = self.bias.expand(*next(iter(values.values())).shape[:2], -1)
-        for weight, stream in zip(self.weight, self.streams, strict=True):
-            columns = list(stream.columns)
-            scale = scales[stream.modality]
-            standardised = values[stream.modality][..., columns]
-            # All zeros: the stream is missing, or was never known in training.
-            known = present[stream.modality] & (standardised != 0).any(dim=-1)
-            deviation = scale.deviation[columns]
-            deviation = torch.where(deviation.isfinite(), deviation, torch.zeros_like(deviation))
-            votes = standardised * deviation + scale.mean[columns]
-            if stream.log_prior:
-                votes = votes - votes.new_tensor(stream.log_prior)
-            logits = logits + weight * votes * known[..., None].to(votes.dtype)
-        return logits
-
+from avsent.model.networks.whisper import WhisperEncoder
 
 LEAST_LOG = -8.0  # log probabilities are clipped here
 
@@ -73,18 +40,30 @@ class ExpertHeads(nn.Module):
         return torch.cat([part.log_softmax(dim=-1) for part in logits], dim=-1)
 
 
-class AudioMember(nn.Module):
-    """One network on the spectrogram."""
+class VoiceMember(nn.Module):
+    """Attention over the steps of Whisper's layers, and a linear classifier of what it pools."""
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
-        self.encoder = encoders.AudioEncoder(config.audio)
-        self.votes = ExpertHeads(config.audio.representation, config)
+        whisper = config.whisper
+        self.attention = FrameAttention(whisper.size, config.voice_attention, config.voice_scale)
+        size = 2 * whisper.outputs * whisper.size
+        self.scale = VectorEncoder(size)
+        self.votes = ExpertHeads(size, config)
 
-    def forward(self, log_mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`AudioEncoder.forward`, with log probabilities [N, E + P]."""
-        representation, weight = self.encoder(log_mel, lengths)
-        return self.votes(representation), weight
+    def pool(self, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation over time of ``steps`` [N, S, layers, size], weighted by one attention
+        for all layers → [N, 2 · layers · size], weights [N, S]; ``mask`` [N, S]: valid steps."""
+        _, weights = self.attention(steps.mean(dim=2), mask[:, None])
+        weight = weights[:, 0]
+        mean = torch.einsum("ns,nslc->nlc", weight, steps)
+        square = torch.einsum("ns,nslc->nlc", weight, (steps - mean[:, None]).square())
+        return torch.cat([mean.flatten(1), square.clamp_min(1e-8).sqrt().flatten(1)], 1), weight
+
+    def forward(self, steps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """→ log probabilities [N, E + P] and the attention [N, S]; see :meth:`pool`."""
+        pooled, weight = self.pool(steps, mask)
+        return self.votes(self.scale(pooled)), weight
 
 
 class ProsodyMember(nn.Module):
@@ -127,23 +106,25 @@ def _mean(tensors: Iterable[Tensor]) -> Tensor:
 
 
 class AudioExperts(nn.Module):
-    """Log-mel [N, mel, T] and prosody [N, P] → standardised posteriors [N, R].
+    """Mel power [mel, T] and prosody [24] of each voice → standardised posteriors [N, R].
 
     Unknown prosody counts as the mean of the training data.
     """
 
     def __init__(self, config: ExpertsConfig) -> None:
         super().__init__()
-        self.members = nn.ModuleList(AudioMember(config) for _ in range(config.audio_members))
+        self.whisper = WhisperEncoder(config.whisper)
+        self.members = nn.ModuleList(VoiceMember(config) for _ in range(config.audio_members))
         self.prosody = nn.ModuleList(ProsodyMember(config) for _ in range(config.audio_members))
         self.scale = VectorEncoder(config.posteriors("audio"))
 
     def posteriors(
-        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
+        self, steps: Tensor, mask: Tensor, prosody: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean log probabilities [N, R] of all members by spectrogram and by prosody (NaN in rows
-        where it is not known), and mean attention over time."""
-        outputs = [member(log_mel, lengths) for member in self.members]
+        """Mean log probabilities [N, R] of all members by Whisper's ``steps`` [N, S, layers, size]
+        (valid by ``mask`` [N, S]) and by ``prosody`` [N, 24] (NaN in rows where it is not known),
+        and mean attention over the steps [N, S]."""
+        outputs = [member(steps, mask) for member in self.members]
         voice = _mean(votes for votes, _ in outputs)
         spoken = torch.full_like(voice, torch.nan)
         if prosody is not None:
@@ -154,10 +135,15 @@ class AudioExperts(nn.Module):
         return both, _mean(weight for _, weight in outputs)
 
     def forward(
-        self, log_mel: Tensor, lengths: Tensor, prosody: Tensor | None = None
+        self, powers: Sequence[Tensor], prosody: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See :meth:`AudioEncoder.forward`."""
-        votes, weight = self.posteriors(log_mel, lengths, prosody)
+        """Mel power [mel, T_i] of N voices, ``prosody`` [N, 24] → representations [N, R] and
+        attention over steps of 80 ms [N, S]."""
+        found = [self.whisper(power) for power in powers]
+        steps = pad_sequence(found, batch_first=True)
+        lengths = torch.tensor([len(one) for one in found], device=steps.device)
+        mask = torch.arange(steps.shape[1], device=steps.device) < lengths[:, None]
+        votes, weight = self.posteriors(steps, mask, prosody)
         return self.scale(votes), weight
 
 
@@ -198,12 +184,12 @@ class FaceExperts(nn.Module):
         return self.scale(votes), weight
 
     def classify_pixels(self, pictures: Tensor) -> Tensor:
-        """Log probabilities [S, 7] of the standardised crops ``pictures`` [S, 48, 48]."""
-        return cast(Tensor, self.pixels(pictures)[1])
+        """Log probabilities [S, classes] of the standardised crops ``pictures`` [S, 48, 48]."""
+        return cast(Tensor, self.pixels(pictures))
 
     def _pixel_stream(self, weight: Tensor, pixels: Tensor | None) -> Tensor:
-        """Mean [N, 7 + P] of the log probabilities ``pixels`` [N, T, 7] of the frames, weighted by
-        the landmarks' attention ``weight`` [N, T]."""
+        """Mean [N, classes + P] of the log probabilities ``pixels`` [N, T, classes] of the frames,
+        weighted by the landmarks' attention ``weight`` [N, T]."""
         if pixels is None:
             size = self.config.pixels.classes + self.config.polarities
             return weight.new_full((len(weight), size), torch.nan)
@@ -214,8 +200,8 @@ class FaceExperts(nn.Module):
 
 
 def with_polarity(votes: Tensor, config: ExpertsConfig) -> Tensor:
-    """Log probabilities ``votes`` [..., 7] of the pixel network's classes, normalised, followed by
-    those of the polarities of these classes [..., 7 + P]."""
+    """Log probabilities ``votes`` [..., C] of the pixel network's classes, normalised, followed by
+    those of the polarities of these classes [..., C + P]."""
     votes = votes.log_softmax(dim=-1)
     sums = []
     for polarity in range(config.polarities):

@@ -62,13 +62,6 @@ class FusedHead(nn.Module):
         self.modalities = config.modalities
         self.classifier = _classifier(size, config)
 
-    def start_at_zero(self) -> None:
-        """Start with logits of 0, so that the head learns what the experts' votes miss."""
-        last = self.classifier[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
     def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
         """Fused vector [B, U, size] and the context attention [B, U, U] of each modality."""
         raise NotImplementedError

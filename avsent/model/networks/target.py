@@ -8,7 +8,6 @@ utterance (the encoders) and across the utterances of a video (the fusion head).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,8 @@ from avsent.labels import MODALITIES
 from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, VectorEncoder
-from avsent.model.networks.experts import AudioExperts, ExpertVotes, FaceExperts
-from avsent.model.networks.fusion import Embedded, FusedHead, TargetOutput, make_head
+from avsent.model.networks.experts import AudioExperts, FaceExperts
+from avsent.model.networks.fusion import Embedded, TargetOutput, make_head
 from avsent.model.networks.modality_check import CheckOutcome, ModalityCheck
 
 
@@ -70,10 +69,7 @@ class TargetModel(nn.Module):
             self.add_module(f"{modality}_encoder", _encoder(modality, config))
             embedding = EmbeddingNetwork(config.input_size(modality), config.context)
             self.add_module(f"{modality}_embedding", embedding)
-        self.votes = ExpertVotes(config.votes, config.outputs) if config.votes else None
         self.head = make_head(config)
-        if self.votes is not None:
-            cast(FusedHead, self.head).start_at_zero()
         self.guard: ModalityCheck | None = None  # checkpoints have its buffers under this name
         if config.guard is not None:
             sizes = {m: config.representation_size(m) for m in MODALITIES}
@@ -112,18 +108,14 @@ class TargetModel(nn.Module):
         return self.get_submodule(f"{modality}_embedding")
 
     def classify_pixels(self, pictures: Tensor) -> Tensor | None:
-        """Log probabilities [S, 7] of ``pictures`` [S, 48, 48]; None without a pixel network."""
+        """Log probabilities [S, C] of ``pictures`` [S, 48, 48]; None without a pixel network."""
         encoder = self.encoder("face")
         return encoder.classify_pixels(pictures) if isinstance(encoder, FaceExperts) else None
 
     def forward(self, utterances: Utterances) -> TargetOutput:
         """Decision on every utterance in the context of its video."""
         output: TargetOutput = self.head(self.embed(utterances))
-        if self.votes is None:
-            return output
-        scales = {modality: self.scale(modality) for modality in self.config.modalities}
-        votes = self.votes(utterances.values, utterances.present, scales)
-        return replace(output, logits=output.logits + votes)
+        return output
 
     def scale(self, modality: str) -> VectorEncoder:
         """Standardises the ready-made vectors, or the experts' posteriors, of ``modality``."""
