@@ -91,11 +91,11 @@ bench-ravdess: dev   ## transfer from face to voice, and the five published fold
 bench-clips: dev     ## the included model on videos of other corpora
 	$(BIN)/python benchmarks/bench_clips.py --clips $(SHARED)/clips --out docs/benchmarks
 
-bench-noise: dev     ## damaged modalities: M3ER's ablation and real damage (about an hour)
+bench-noise: dev     ## damaged modalities: M3ER's ablation and real damage (about half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_noise.py --data $(SHARED)/data \
 		--clips $(SHARED)/clips --cache cache --out docs/benchmarks
 
-bench-folds: dev     ## the included models' recipe on RAVDESS's five folds (about 2 hours on 2 cores)
+bench-folds: dev     ## the included models' recipe on RAVDESS's five folds (about 1.5 hours on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_folds.py --data $(SHARED)/data --out docs/benchmarks
 
 bench-strangers: dev ## the included models' recipe on corpora and people it never saw (half an hour)
