@@ -85,7 +85,7 @@ bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_mosi.py \
 		--data $(SHARED)/data/mosi/mosi_utterance.npz --cache cache/bench --out docs/benchmarks
 
-bench-ravdess: dev   ## transfer from face to voice, and the five published folds (about 1.5 hours)
+bench-ravdess: dev   ## transfer from face to voice on RAVDESS (about an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_ravdess.py --data $(SHARED)/data --out docs/benchmarks
 
 bench-clips: dev     ## the included model on videos of other corpora

@@ -1,8 +1,7 @@
 """``make bench-ravdess``: does HMTL's transfer help on RAVDESS, where features saw no labels?
 
-Two reports: the fair test (a face teaches a voice model), and the five published folds (voice,
-face, both; without and with unpaired texts). Settings are chosen stage by stage on validation
-actors only, with seeds of their own, by mean balanced accuracy over the folds. The network without
+The fair test: a face teaches a voice model. Settings are chosen stage by stage on validation actors
+only, with seeds of their own, by mean balanced accuracy over the folds. The network without
 transfer is tuned first, with more variants than any transfer gets; transfer changes nothing of it.
 """
 
@@ -21,9 +20,7 @@ from harness import Cache, Report, Spread, changed, mean, option_parser, paired,
 from ravdess_vectors import adapted, ravdess_vectors
 
 from avsent.training.data.corpus import Corpus
-from avsent.training.data.text import read_text_corpus
 from avsent.training.evaluation import Predictions, evaluate
-from avsent.training.losses import UnpairedTeacher
 from avsent.training.run import train_seed
 from avsent.training.settings import (
     OptimiserSettings,
@@ -39,16 +36,10 @@ from recipes.ravdess import FOLDS
 VERSION = 1
 VALIDATION_ACTORS = 4
 TUNING_SEEDS = (100, 101)  # never used for a reported result
-FACE_SEEDS, TEXT_SEEDS, FEW_SEEDS = tuple(range(10)), tuple(range(3)), tuple(range(3))
+FACE_SEEDS, FEW_SEEDS = tuple(range(10)), tuple(range(3))
 FEW_ACTORS = (3, 6)
 NONE = "no transfer"
 METRICS = ("accuracy", "balanced_accuracy")
-TARGETS = {"audio": ("audio",), "face": ("face",), "both": ("audio", "face")}
-PUBLISHED = {
-    "both, published: Luna-Jiménez et al. 2022, these folds": 0.867,
-    "both, published: Chumachenko et al. 2022": 0.816,
-    "face, published: Chumachenko et al. 2022": 0.749,
-}
 BASE = changed(
     TrainSettings(target=("audio",), label="emotion"),
     context={"first_gru": 48, "dense": 50, "second_gru": 24, "classifier": 50},
@@ -67,10 +58,6 @@ Paired tests in points of accuracy: seeds share test actors, so the one over fol
 one."""
 FACE_NOTE = """The source (face) is standardised by the unlabelled mean and deviation of the same
 actor; it is used in training only. The target (voice) is speaker-independent."""
-TEXT_NOTE = """Texts: MELD's train and dev transcripts; every epoch pairs each clip anew with one
-of the same emotion ("calm" has none). Source: TF-IDF and SVD, 100 dimensions. The published
-figures come from large fine-tuned networks: these here compare kinds of transfer."""
-
 Figures = dict[str, Any]
 
 
@@ -78,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = option_parser(__doc__, data="the shared folder data")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--tune", action="store_true", help="only choose settings")
-    parser.add_argument("--only", choices=("face", "folds"), help="one of the two reports")
     return run(parser, measure, arguments)
 
 
@@ -86,20 +72,15 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
     torch.set_num_threads(1)
     laboratory = Laboratory(options.data, options.cache)
     network = tune_network(laboratory)
-    if options.only != "folds":
-        chosen, record = tune_face(laboratory, network.best)
-        if not options.tune:
-            yield face_report(laboratory, chosen, network.record + record)
-    if options.only != "face":
-        chosen, record = tune_texts(laboratory, network.best)
-        if not options.tune:
-            yield folds_report(laboratory, chosen, network.record + record)
+    chosen, record = tune_face(laboratory, network.best)
+    if not options.tune:
+        yield face_report(laboratory, chosen, network.record + record)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run. ``corpus``: "plain", "adapted" (vectors standardised by speaker) or "adapted face"
-    (the face alone, for a source); ``source``: optimiser of the source model, None for the
+    """One run. ``corpus``: "plain" or "adapted face" (standardised by speaker, for a source);
+    ``source``: optimiser of the source model, None for the
     target's; ``actors``: the target has labels of so many training actors (0: of all)."""
 
     settings: TrainSettings
@@ -107,17 +88,15 @@ class Trial:
     seed: int = 0
     corpus: str = "plain"
     source: OptimiserSettings | None = None
-    texts: bool = False
     actors: int = 0
 
 
 class Laboratory:
-    """Corpora, texts and results that trials share."""
+    """Corpora and results that trials share."""
 
     def __init__(self, data: Path, folder: Path) -> None:
         self._data, self._features = data, folder
         self._results = Cache(folder / "bench" / "ravdess.jsonl")
-        self._texts = cache(lambda: read_text_corpus(data / "text"))
         self._task = cache(self._make_task)
         self._teachings: dict[str, PretrainedSource] = {}
         self._where = SeedContext(torch.device("cpu"))
@@ -128,7 +107,7 @@ class Laboratory:
         both = adapted(plain)
         pairs = zip(both.samples, plain.samples, strict=True)
         face = both.subset(dataclasses.replace(b, audio=p.audio) for b, p in pairs)
-        return {"plain": plain, "adapted": both, "adapted face": face}
+        return {"plain": plain, "adapted face": face}
 
     def _make_task(self, name: str, fold: int) -> Task:
         """The eight emotions; the actors of ``fold`` are the test part."""
@@ -173,8 +152,7 @@ class Laboratory:
         return found
 
     def _teaching(self, trial: Trial, material: SeedData) -> PretrainedSource:
-        """The source of a trial, kept for trials that share it. A text source depends on neither
-        fold nor target: one for each seed, and only what it teaches whom is the fold's."""
+        """The source of a trial, kept for trials that share it."""
         transfer = trial.settings.transfer
         settings = changed(
             trial.settings,
@@ -182,17 +160,10 @@ class Laboratory:
             transfer=TransferSettings(source=transfer.source, cross_fit=transfer.cross_fit),
         )
         name = repr((settings, trial.fold, trial.seed, trial.corpus))
-        if trial.texts:
-            name = repr((settings.context, settings.optimiser, settings.text, trial.seed))
         if name not in self._teachings:
-            texts = (self._texts(),) if trial.texts else ()
-            made = pretrain_source(material, settings, trial.seed, self._where, *texts)
+            made = pretrain_source(material, settings, trial.seed, self._where)
             self._teachings[name] = made
-        teaching = self._teachings[name]
-        if not isinstance(teaching.teacher, UnpairedTeacher):
-            return teaching
-        teacher = dataclasses.replace(teaching.teacher, wanted=material.train.labels)
-        return dataclasses.replace(teaching, teacher=teacher)
+        return self._teachings[name]
 
 
 def _scores(predictions: Predictions) -> Figures:
@@ -228,8 +199,8 @@ def _each(part: str, name: str, *values: float) -> dict[str, Change]:
 class Tuning:
     """The choice so far, and the record of everything that was compared."""
 
-    def __init__(self, laboratory: Laboratory, start: Trial, seeds: Sequence[int] = TUNING_SEEDS):
-        self._laboratory, self.best, self._seeds = laboratory, start, seeds
+    def __init__(self, laboratory: Laboratory, start: Trial) -> None:
+        self._laboratory, self.best = laboratory, start
         self.record: list[Figures] = []
 
     def stage(self, name: str, variants: Mapping[str, Change], *, keep: str = "as before") -> None:
@@ -256,7 +227,7 @@ class Tuning:
 
     def _validation(self, trial: Trial) -> Spread:
         """Validation balanced accuracy of each tuning seed and fold."""
-        placed = [(seed, fold) for seed in self._seeds for fold in range(len(FOLDS))]
+        placed = [(seed, fold) for seed in TUNING_SEEDS for fold in range(len(FOLDS))]
         trials = [dataclasses.replace(trial, fold=fold, seed=seed) for seed, fold in placed]
         found = [self._laboratory.measure(one, test=False)["valid"] for one in trials]
         return Spread(one["balanced_accuracy"] for one in found)
@@ -315,20 +286,6 @@ def tune_face(laboratory: Laboratory, plain: Trial) -> tuple[dict[str, Trial], l
     return {**chosen, "full HMTL": full.best}, decoder.record + full.record + alone.record
 
 
-def tune_texts(laboratory: Laboratory, plain: Trial) -> tuple[dict[str, Trial], list[Figures]]:
-    """Weights of the transfer from unpaired texts to voice and face."""
-    both = change(target=TARGETS["both"])(plain)
-    start = change(transfer={"source": "text", "decoder": 1.0})(both)
-    start = dataclasses.replace(start, source=SOURCE, texts=True)
-    decoder = Tuning(laboratory, start, TUNING_SEEDS[:1])
-    decoder.stage("text: decoder β", _each("transfer", "decoder", 5.0), keep="1")
-    full = Tuning(laboratory, decoder.best, TUNING_SEEDS[:1])
-    gammas = _each("transfer", "adversarial", 0.03, 0.3)
-    full.stage("text: γ beside the decoder", gammas, keep="")
-    chosen = {NONE: both, "decoder only": decoder.best, "full HMTL": full.best}
-    return chosen, decoder.record + full.record
-
-
 class Outcome:
     """The test figures of one kind of trial, by (seed, fold)."""
 
@@ -378,9 +335,7 @@ def face_report(
         for name, trial in chosen.items():
             outcomes[name].add(laboratory, trial, seed)
     base = majority(laboratory, FACE_SEEDS)
-    report = Report(
-        "ravdess-face-teaches-voice", "RAVDESS: face teaches voice", f"{NOTE} {FACE_NOTE}"
-    )
+    report = Report("ravdess-face-teaches-voice", "RAVDESS: face teaches voice", NOTE)
     report.facts["seeds"] = f"{FACE_SEEDS}, few labels {FEW_SEEDS}, tuning {TUNING_SEEDS}"
     source = next(found for name, found in outcomes.items() if name != NONE)
     first: Figures = {"model": "face alone (the source, speaker-adaptive)"}
@@ -396,35 +351,6 @@ def face_report(
     return report
 
 
-def folds_report(
-    laboratory: Laboratory, chosen: Mapping[str, Trial], record: Sequence[Figures]
-) -> Report:
-    """Voice, face and both, without and with texts; then speaker-adaptive."""
-    report = Report("ravdess-folds", "RAVDESS: folds, without and with unpaired texts")
-    report.facts["seeds"] = f"{TEXT_SEEDS}, tuning {TUNING_SEEDS}"
-    base = majority(laboratory, TEXT_SEEDS)
-    published = [{"model": name, "accuracy": value} for name, value in PUBLISHED.items()]
-    for corpus, title, kinds, more in (
-        ("plain", "Speaker-independent", list(chosen), published),
-        ("adapted", "Speaker-adaptive (not comparable)", [NONE, "full HMTL"], []),
-    ):
-        outcomes: Outcomes = {}
-        for target, modalities in TARGETS.items():
-            for kind in kinds:
-                placed = change(target=modalities)(chosen[kind])
-                outcome = outcomes[f"{target}, {kind}"] = Outcome()
-                for seed in TEXT_SEEDS:
-                    outcome.add(laboratory, dataclasses.replace(placed, corpus=corpus), seed)
-        write_outcomes(report, title, outcomes, base, more)
-        if corpus == "plain":
-            taught = next(found for name, found in outcomes.items() if NONE not in name)
-            sources = [one["source"]["valid"] for one in taught.results.values()]
-            text = mean([one["balanced_accuracy"] for one in sources])
-            report.note = f"{NOTE} {TEXT_NOTE} Its balanced accuracy on held-out MELD: {text:.3f}."
-    write_settings(report, chosen, record)
-    return report
-
-
 def write_outcomes(
     report: Report, title: str, outcomes: Outcomes, base: float, more: Sequence[Figures] = ()
 ) -> None:
@@ -434,10 +360,12 @@ def write_outcomes(
     for name, found in outcomes.items():
         row: Figures = {"model": name, **{m: found.by_seed(m) for m in METRICS}}
         row |= {f"actors {FOLDS[fold]}": value for fold, value in enumerate(found.by_fold())}
-        if not name.endswith(NONE):
-            none = outcomes[name.rpartition(", ")[0] + ", " + NONE if ", " in name else NONE]
+        if name != NONE:
             for unit in ("run", "seed", "fold"):
-                a, b = ([100 * v for v in getattr(one, f"by_{unit}")()] for one in (found, none))
+                a, b = (
+                    [100 * v for v in getattr(one, f"by_{unit}")()]
+                    for one in (found, outcomes[NONE])
+                )
                 row |= paired(a, b, f"by {unit}: ")
         rows.append(row)
     report.section(title, rows)

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_clips import clips_right, grid_clips, labelled_clips
 from harness import Report, Spread, mean, option_parser, run
 
 from avsent.labels import POLARITY_LABELS
 from avsent.model.networks.adaptation import PRIOR
 from avsent.model.networks.config import ExpertsConfig
+from avsent.predictor import Predictor
 from avsent.training.evaluation import softmax
 from avsent.training.metrics import expected_calibration_error
+from avsent.training.run import Trained
 from recipes.card import logits_of
 from recipes.default_models import (
     CORPORA_OF_VOICES,
@@ -26,9 +29,13 @@ from recipes.default_models import (
     HELD,
     VALIDATION,
     HeldOut,
+    Judged,
     Timer,
+    faces_of,
+    left_out,
     load_material,
     pixel_network,
+    strangers_temperature,
 )
 from recipes.fusion import FusionTraining, Pool, fuse
 from recipes.members import Workspace
@@ -36,10 +43,12 @@ from recipes.posteriors import cross_fitted, streams_of
 from recipes.scores import Scores, scores
 from recipes.voices import FOREIGN
 
+Run = tuple[Trained, Judged]
 UNSURE_MARGIN = 0.1
 NOTE = """A corpus is judged by the member of each voice expert that learnt without it (the shipped
-models have six members), and by a fusion that learnt without it. Sentiment, balanced accuracy over
-negative, neutral and positive; means ± sd over seeds of the fusion."""
+models have six members), and by a fusion that learnt without it; the temperature is that of the
+other corpora. Sentiment, balanced accuracy over negative, neutral and positive; means ± sd over
+seeds of the fusion."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,9 +71,16 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
     report = Report("strangers", "The shipped models' recipe on people it never saw", NOTE)
     report.facts["seeds"] = str(options.seeds)
     rows, confusions, sure = [], [], []
+    runs: dict[str, list[Run]] = {}
     for corpus in FOREIGN:
-        row, confusion, marked = left_out(held_out, corpus, options.seeds)
-        workspace.say(f"{corpus}: measured")
+        runs[corpus] = [left_out(held_out.pools, corpus, seed) for seed in options.seeds]
+        workspace.say(f"{corpus}: judged")
+    places = range(len(options.seeds))
+    everything = [[own[place][1] for own in runs.values()] for place in places]
+    for corpus in FOREIGN:
+        others = [own for name, own in runs.items() if name != corpus]
+        known = [[own[place][1] for own in others] for place in places]
+        row, confusion, marked = figures_of(held_out, corpus, runs[corpus], known)
         rows.append(row)
         confusions += confusion
         sure.append(marked)
@@ -73,46 +89,42 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
     report.section("Voices: one corpus left out at a time", rows)
     report.section("Confusion by corpus, first seed", confusions)
     report.section("Nearly even decisions on the left-out corpora, first seed", sure)
-    report.section("Faces", faces(held_out, options.seeds))
-    report.section("The models as they ship, on real clips", list(shipped_on_clips(options.clips)))
+    report.section("Faces", faces(held_out, options.seeds, everything))
+    report.section("The models as they ship, on real clips", shipped_on_clips(options.clips))
     yield report
 
 
-def left_out(
-    held_out: HeldOut, corpus: str, seeds: Sequence[int]
+def figures_of(
+    held_out: HeldOut, corpus: str, runs: Sequence[Run], others: Sequence[Sequence[Judged]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
-    """Figures of a corpus that neither experts nor fusion know."""
-    pools = held_out.pools
-    test = pools.voices.only(pools.voices.corpora == corpus).labelled()
-    parts = pools.without(corpus).split(VALIDATION, HELD, seed=0)
+    """Figures of a ``corpus`` that neither experts nor fusion know; ``others``: by seed, what is
+    said of the other corpora, which gives the temperature."""
+    test = held_out.pools.voices.only(held_out.pools.voices.corpora == corpus).labelled()
+    parts, all_shares = held_out.pools.split(VALIDATION, HELD, seed=0), []
     found: dict[str, list[float]] = {}
-    confusion: list[dict[str, Any]] = []
-    marked: dict[str, Any] = {}
-    for seed in seeds:
-        trained = fuse(parts, FusionTraining(), seed)
-        logits = logits_of(trained.model, test)
-        whole = [np.flatnonzero(np.ones(len(test)))]
-        adapted = logits_of(trained.model, test, whole, adapt=PRIOR)
-        shares = softmax(logits / trained.calibration.temperature)
-        judged = _scores(test, logits)
+    for (trained, judged), known in zip(runs, others, strict=True):
+        shares = softmax(judged.logits / strangers_temperature(known, faces_of(parts, trained)))
+        all_shares.append(shares)
+        adapted = logits_of(trained.model, test, adapt=PRIOR, together=True)
         for name, value in (
-            ("HMTL", judged.balanced_accuracy),
+            ("HMTL", _scores(test, judged.logits).balanced_accuracy),
             ("with --adapt corpus", _scores(test, adapted).balanced_accuracy),
             ("calibration error", expected_calibration_error(shares, test.labels)),
         ):
             found.setdefault(name, []).append(value)
-        if seed == seeds[0]:
-            for label, counts in zip(POLARITY_LABELS, judged.confusion, strict=True):
-                told = dict(zip(POLARITY_LABELS, counts, strict=True))
-                confusion.append({"corpus": corpus, "truth": label, **told})
-            two = np.sort(shares, axis=1)[:, -2:]
-            even, right = two[:, 1] - two[:, 0] < UNSURE_MARGIN, logits.argmax(1) == test.labels
-            marked = {
-                "corpus": corpus,
-                "share marked": float(even.mean()),
-                "accuracy of marked": float(right[even].mean()),
-                "accuracy of others": float(right[~even].mean()),
-            }
+    logits = runs[0][1].logits
+    confusion = [
+        {"corpus": corpus, "truth": label, **dict(zip(POLARITY_LABELS, counts, strict=True))}
+        for label, counts in zip(POLARITY_LABELS, _scores(test, logits).confusion, strict=True)
+    ]
+    two = np.sort(all_shares[0], axis=1)[:, -2:]
+    even, right = two[:, 1] - two[:, 0] < UNSURE_MARGIN, logits.argmax(1) == test.labels
+    marked = {
+        "corpus": corpus,
+        "share marked": float(even.mean()),
+        "accuracy of marked": float(right[even].mean()),
+        "accuracy of others": float(right[~even].mean()),
+    }
     row: dict[str, Any] = {"corpus": corpus, "majority": [1 / 3]}
     for name, stream in streams_of(POLARITY_LABELS).items():
         if stream.modality == "audio":
@@ -121,10 +133,17 @@ def left_out(
     return {**row, **{n: Spread(v) for n, v in found.items()}}, confusion, marked
 
 
-def faces(held_out: HeldOut, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Figures of the stills' test parts, faces that dlib finds, without a voice."""
+def faces(
+    held_out: HeldOut, seeds: Sequence[int], voices: Sequence[Sequence[Judged]]
+) -> list[dict[str, Any]]:
+    """Figures of the stills' test parts, faces that dlib finds, without a voice; ``voices``: by
+    seed, what is said of the corpora, which gives the temperature."""
     parts = held_out.pools.split(VALIDATION, HELD, seed=0)
     trained = [fuse(parts, FusionTraining(), seed) for seed in seeds]
+    temperatures = [
+        strangers_temperature(known, faces_of(parts, one))
+        for known, one in zip(voices, trained, strict=True)
+    ]
     rows = []
     for corpus in ("strangers", "ferplus"):
         test = held_out.tests[corpus].labelled()
@@ -135,33 +154,22 @@ def faces(held_out: HeldOut, seeds: Sequence[int]) -> list[dict[str, Any]]:
         row["balanced"] = Spread(one.balanced_accuracy for one in judged)
         row |= {f"{label} recall": Spread(recalls[:, k]) for k, label in enumerate(POLARITY_LABELS)}
         row["calibration error"] = Spread(
-            expected_calibration_error(softmax(z / one.calibration.temperature), test.labels)
-            for one, z in zip(trained, logits, strict=True)
+            expected_calibration_error(softmax(z / temperature), test.labels)
+            for temperature, z in zip(temperatures, logits, strict=True)
         )
         rows.append(row)
     return rows
 
 
-def shipped_on_clips(clips: Path) -> Iterator[dict[str, Any]]:
-    """Decisions of ``models/default`` on GRID's calm talkers and on clips with a polarity: the sign
-    of the mean score over their utterances, weighted by length, or a score within ±.3."""
-    import csv
-
-    import avsent
-
-    predictor = avsent.load("default")
-    calm = [predictor.predict(path).utterances for path in sorted((clips / "grid").glob("*.mpg"))]
+def shipped_on_clips(clips: Path) -> dict[str, str]:
+    """Decisions of ``models/default`` on GRID's calm talkers and on clips with a polarity."""
+    predictor = Predictor.load()
+    calm = [predictor.predict(path).utterances for path in grid_clips(clips)]
     negative = sum(any(one.sentiment == "negative" for one in found) for found in calm)
-    yield {"what": "GRID's calm talkers called negative", "found": f"{negative} of {len(calm)}"}
-    with (clips / "clips.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["sentiment"] in POLARITY_LABELS]
-    right = 0
-    for row in rows:
-        found = predictor.predict(clips / row["file"]).utterances
-        score = sum(one.score * (one.end_s - one.start_s) for one in found)
-        sides = {"negative": score < 0, "positive": score > 0, "neutral": abs(score) < 0.3}
-        right += bool(found) and sides[row["sentiment"]]
-    yield {"what": "clips with a polarity, right", "found": f"{right} of {len(rows)}"}
+    labelled = labelled_clips(clips)
+    found = clips_right(labelled, [predictor.predict(clips / row["file"]) for row in labelled])
+    shown = {"GRID's calm talkers called negative": f"{negative} of {len(calm)}"}
+    return shown | {"clips with a polarity, right": " of ".join(map(str, [*found.values()][::-1]))}
 
 
 def _scores(pool: Pool, logits: Any) -> Scores:

@@ -21,7 +21,8 @@ from avsent.extraction.media.events import SAMPLE_RATE_HZ, Frame
 from avsent.extraction.media.events import Sound as SoundEvent
 from avsent.extraction.media.reader import MediaReader
 from avsent.training.modality_check import SNR
-from recipes.posteriors import noisy_pictures, noisy_sound
+from recipes.posteriors import noisy_pictures
+from recipes.voices import noisy_sound
 
 Sound = NDArray[np.float32]
 Picture = NDArray[np.uint8]

@@ -50,11 +50,13 @@ def logits_of(
     videos: Sequence[NDArray[np.int64]] | None = None,
     without: str | None = None,
     adapt: float | None = None,
+    *,
+    together: bool = False,
 ) -> NDArray[np.float64]:
     """Logits [N, C] of ``model`` (a fusion of vectors) for the rows of all ``videos``, after its
     modality check, as in prediction; by default every utterance of ``pool`` is a video of its own.
     ``without``: a modality to leave out; ``adapt``: the ``prior`` of :func:`adapted`, None for no
-    adaptation."""
+    adaptation; ``together``: the mean is that of all videos, not of each."""
     if videos is None:
         videos = [np.array([row]) for row in range(len(pool))]
     lengths = torch.tensor([len(rows) for rows in videos])
@@ -70,7 +72,11 @@ def logits_of(
         present[name] = ~padded.isnan().all(dim=-1) & (torch.tensor(name != without))
         values[name] = encoder(padded)
         if adapt is not None:
-            values[name] = adapted(values[name], present[name], adapt)
+            group = (1, -1) if together else shape
+            moved = adapted(
+                values[name].view(*group, padded.shape[-1]), present[name].view(group), adapt
+            )
+            values[name] = moved.view(padded.shape)
     output = model(model.check_modalities(Utterances(values, present, lengths)).utterances)
     inside = torch.arange(shape[1])[None] < lengths[:, None]
     found: NDArray[np.float64] = output.logits[inside].double().numpy()
@@ -250,7 +256,8 @@ def card_text(report: Report, model: TargetModel) -> str:
         _stills(report),
         f"Expected calibration error on the test clips: {best.calibration_error:.3f} "
         f"({_spread([one.calibration_error for one in over_seeds])} over the seeds); temperature "
-        f"{temperature:.2f}, fitted on the validation actors.",
+        f"{temperature:.2f}: that of voices of corpora that a fusion did not know, and of the "
+        "stills' validation parts.",
         _certainty(report) if report.labels == POLARITY_LABELS else "",
         _TEXT,
         _context(report, pool),
@@ -286,7 +293,7 @@ Rebuilt by `make train-default` (`recipes/default_models.py` tells the steps).
 RAVDESS's actors 1–20 and the foreign corpora teach: each of the six members of an expert learnt
 without one group of actors and without one foreign corpus and judges those, and the fusion learns
 from what is said of strangers. Actors 17–20 and two fifths of the foreign speakers and of the
-stills' validation parts choose epoch, seed and temperature. Actors 21–24, FER+'s test part and a
+stills' validation parts choose epoch and seed. Actors 21–24, FER+'s test part and a
 fifth of the strangers test. How the recipe does on corpora that it never saw:
 `make bench-strangers`, [docs/benchmarks](../../docs/benchmarks/README.md)."""
 

@@ -6,7 +6,8 @@
    gives out-of-fold posteriors.
 3. For each set of labels, HMTL's fusion is trained on these posteriors and on the stills'
    validation parts. Actors 17–20, two fifths of the speakers of each foreign corpus and of the
-   stills choose the epoch, the seed and the temperature.
+   stills choose the epoch and the seed; the temperature is that of voices of corpora that a fusion
+   did not know, and of these stills.
 4. Actors 21–24 and the stills' test parts measure the shipped models; ``make bench-strangers``
    measures them on corpora left out.
 """
@@ -17,24 +18,27 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from avsent.errors import AvsentError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.labels import EMOTIONS, POLARITY_LABELS
-from avsent.model.checkpoint import load_checkpoint, save_checkpoint
+from avsent.model.checkpoint import Calibration, load_checkpoint, save_checkpoint
 from avsent.model.index import write_index
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.encoders import PixelNetwork, VectorEncoder
 from avsent.model.networks.target import TargetModel
-from avsent.training.modality_check import SNR
+from avsent.training.evaluation import fit_temperature
+from avsent.training.run import Trained
 from recipes import posteriors
-from recipes.card import Report, write_card
+from recipes.card import Report, logits_of, write_card
 from recipes.fusion import FusionTraining, Pool, Pools, fuse
 from recipes.members import Workspace
 from recipes.pixels import PixelTraining, judge_pictures, train_pixels
@@ -44,10 +48,10 @@ from recipes.scores import scores
 from recipes.stills import CORPORA, FERPLUS, Stills, load_stills
 from recipes.voices import (
     FOREIGN,
+    IN_NOISE,
     WHISPER_AUDIO,
     cached_features,
     load_voices,
-    voice_features,
     voices_of_clips,
     whisper_encoder,
 )
@@ -113,6 +117,11 @@ def rebuild(workspace: Workspace, out: Path, seeds: list[int]) -> None:
             trained.append(fuse(parts, FusionTraining(), seed))
             value = trained[-1].progress.best_value
             workspace.say(f"{name}, seed {seed}: validation {value:.4f}")
+        judged = [left_out(held_out.pools, corpus, seeds[0])[1] for corpus in FOREIGN]
+        best = max(trained, key=lambda one: one.progress.best_value)
+        calibration = Calibration(strangers_temperature(judged, faces_of(parts, best)))
+        workspace.say(f"{name}: temperature {calibration.temperature:.3f}")
+        trained = [dataclasses.replace(one, calibration=calibration) for one in trained]
         report = Report(name, labels, tuple(trained), held_out.tests, pictures)
         best = report.best
         model = assembled(config, ensemble(experts), best.model)
@@ -157,7 +166,8 @@ def load_material(config: ExpertsConfig, workspace: Workspace) -> Material:
     for version in VERSIONS:
         versions.append(cached_features(voices, config.whisper, workspace.cache, version))
         workspace.say(f"voices, version {version}")
-    return Material(clips, voices, versions)
+    noisy = cached_features(voices[: len(clips)], config.whisper, workspace.cache, IN_NOISE)
+    return Material(clips, voices, versions, noisy)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +218,39 @@ class HeldOut:
         return cls(pools, tests)
 
 
+class Judged(NamedTuple):
+    """``logits`` [N, C] on people that the experts do not know, and their labels [N]."""
+
+    logits: NDArray[np.float64]
+    truth: NDArray[np.int64]
+
+
+def left_out(pools: Pools, corpus: str, seed: int) -> tuple[Trained, Judged]:
+    """A fusion that learnt without the voices of ``corpus``, and what it says of each of them."""
+    test = pools.voices.only(pools.voices.corpora == corpus).labelled()
+    parts = pools.without(corpus).split(VALIDATION, HELD, seed=0)
+    trained = fuse(parts, FusionTraining(check=False), seed)
+    return trained, Judged(logits_of(trained.model, test), test.labels)
+
+
+def faces_of(parts: Mapping[str, Pools], trained: Trained) -> Judged:
+    """What ``trained`` says of the validation part's stills, each alone."""
+    stills = parts["valid"].stills.labelled()
+    return Judged(logits_of(trained.model, stills), stills.labels)
+
+
+def strangers_temperature(voices: Sequence[Judged], faces: Judged) -> float:
+    """The temperature with the least cross-entropy on people that nothing knows: half by
+    ``voices``, each corpus as much, half by ``faces``. Those of RAVDESS have no say: in the studio
+    the model is right too often."""
+    parts = [*((one, 1 / len(voices)) for one in voices), (faces, 1.0)]
+    return fit_temperature(
+        np.concatenate([one.logits for one, _ in parts]),
+        np.concatenate([one.truth for one, _ in parts]),
+        np.concatenate([np.full(len(one.truth), w / len(one.truth)) for one, w in parts]),
+    )
+
+
 def clip_pool(
     config: ExpertsConfig,
     experts: Experts,
@@ -226,15 +269,7 @@ def clip_pool(
     rng = np.random.default_rng([seed, 77])
     versions = [material.versions[min(k, len(material.versions) - 1)] for k in range(copies + 1)]
     noise = np.random.default_rng([seed, 79])
-    sounds = [
-        dataclasses.replace(
-            material.voices[row],
-            sound=posteriors.noisy_sound(material.voices[row].sound, SNR, noise),
-        )
-        for row in rows
-    ]
-    loud = voice_features(sounds, config.whisper)
-    everything = np.arange(len(rows))
+    assert material.noisy is not None
     return Pool(
         names,
         posteriors.clip_labels(clips, names),
@@ -246,7 +281,7 @@ def clip_pool(
             *(posteriors.of_clips(config, experts, clips, rng) for _ in range(copies)),
         ),
         {
-            "audio": posteriors.of_voices(config, experts, loud, everything),
+            "audio": posteriors.of_voices(config, experts, material.noisy, rows),
             "face": posteriors.of_clips(config, experts, clips, noise, noisy=True),
         },
     )

@@ -289,7 +289,11 @@ def _make(task: Task, workspace: Workspace) -> None:
     clips = of_actors(load_clips(workspace.data, workspace.cache), task.actors)
     stills = training_stills(workspace)
     member = train_face_member(task.config, clips, stills, task.seed, task.training)
-    file = task.file(workspace.cache)
+    keep(member, task.file(workspace.cache))
+
+
+def keep(member: nn.Module, file: Path) -> None:
+    """Save the weights of ``member`` in ``file``."""
     prepare_folder(file.parent)
     with atomic_path(file) as new:
         save_file({k: v.contiguous() for k, v in member.state_dict().items()}, new)

@@ -8,12 +8,14 @@ strangers.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from avsent.extraction.features.face import standardised
 from avsent.labels import EMOTIONS, POLARITY_LABELS
@@ -28,7 +30,7 @@ from avsent.model.networks.experts import (
 )
 from avsent.training.augmentation import augmented_landmarks
 from avsent.training.modality_check import SNR, noisy_landmarks
-from recipes.members import Task, Workspace, face_members
+from recipes.members import Task, Workspace, face_members, keep
 from recipes.ravdess import RavdessClip, emotions_of, polarities_of
 from recipes.stills import AS_EMOTION, FERPLUS, Stills
 from recipes.voice_members import (
@@ -39,6 +41,8 @@ from recipes.voice_members import (
 )
 from recipes.voices import FOREIGN, RAVDESS, Voice, VoiceFeatures
 
+VOICES = 1
+"""To be raised when the same material gives other members of the voice experts."""
 CHUNK = 256
 Array = NDArray[np.float32]
 
@@ -113,11 +117,12 @@ def ensemble(experts: Sequence[Experts]) -> Experts:
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
     """Everything the experts learn from: clips of RAVDESS; all voices, those of the clips first, in
-    several ``versions``."""
+    several ``versions``; ``noisy``: the voices of the clips in noise."""
 
     clips: list[RavdessClip]
     voices: list[Voice]
     versions: list[VoiceFeatures]
+    noisy: VoiceFeatures | None = None
 
     def rows(self, actors: Sequence[int], corpora: Sequence[str]) -> NDArray[np.int64]:
         """Usable voices of RAVDESS's ``actors`` and of ``corpora``."""
@@ -151,16 +156,37 @@ def cross_fitted(
         tasks.append(Task(others, 100 * seed + number, config))
         left = FOREIGN[number] if number < len(FOREIGN) else ""
         rows = material.rows(others, [corpus for corpus in corpora if corpus != left])
-        voice = train_voice_member(
-            config, material.voices, material.versions, rows, 100 * seed + number, training
-        )
-        prosody = train_prosody_member(config, material.voices, material.versions, rows, training)
+        found.append(_voice_members(config, material, rows, tasks[-1].seed, training, workspace))
         workspace.say(f"voice experts without actors {group} and {left or 'no corpus'}: trained")
-        found.append((voice, prosody))
     return [
         Experts((voice,), (prosody,), (face,), pixels)
         for (voice, prosody), face in zip(found, face_members(tasks, workspace), strict=True)
     ]
+
+
+def _voice_members(
+    config: ExpertsConfig,
+    material: Material,
+    rows: NDArray[np.int64],
+    seed: int,
+    training: VoiceTraining,
+    workspace: Workspace,
+) -> tuple[VoiceMember, ProsodyMember]:
+    """The members of both voice experts that learn from ``rows``, trained or from the cache."""
+    digest = hashlib.sha256(repr((VOICES, config, training, seed, rows.tolist())).encode())
+    for version in material.versions:
+        digest.update(version.counts.tobytes() + version.prosody.tobytes())
+    name = f"{seed}-{digest.hexdigest()[:12]}.safetensors"
+    members = VoiceMember(config), ProsodyMember(config)
+    files = [workspace.cache / "members" / f"{kind}-{name}" for kind in ("voice", "prosody")]
+    if not all(file.is_file() for file in files):
+        known = config, material.voices, material.versions, rows
+        keep(train_voice_member(*known, seed, training), files[0])
+        keep(train_prosody_member(*known, training), files[1])
+    for member, file in zip(members, files, strict=True):
+        member.load_state_dict(load_file(file))
+        member.eval()
+    return members
 
 
 @torch.inference_mode()
@@ -238,14 +264,6 @@ def _of_frames(network: FaceExperts, landmarks: torch.Tensor, extras: FaceExtras
     mask = torch.ones(landmarks.shape[:2], dtype=torch.bool)
     found: Array = network.posteriors(landmarks, mask, extras)[0].numpy()
     return found
-
-
-def noisy_sound(samples: Array, snr: float, rng: np.random.Generator) -> Array:
-    """Mono ``samples`` [N] with white noise of 1 / ``snr`` times their power."""
-    if not len(samples):
-        return samples
-    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / snr))
-    return (samples + level * rng.normal(size=samples.shape)).astype(np.float32)
 
 
 def noisy_pictures(

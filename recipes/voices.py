@@ -32,6 +32,7 @@ from avsent.model.folders import shipped_folder
 from avsent.model.networks.config import WhisperConfig
 from avsent.model.networks.whisper import WhisperEncoder
 from avsent.training.data.arrays import load_arrays, save_arrays
+from avsent.training.modality_check import SNR
 from recipes.ravdess import RavdessClip
 
 Array = NDArray[np.float32]
@@ -58,6 +59,8 @@ BACKGROUND_SHARE, BACKGROUND_SNR_DB = 0.5, (3.0, 30.0)
 CODEC_SHARE = 0.5
 CODECS = (("libopus", "ogg", (10_000, 32_000)), ("aac", "adts", (16_000, 48_000)))
 """Encoder, container and bit rates in bit/s."""
+IN_NOISE = -1
+"""Version of the voices that fits the modality check."""
 RECORDINGS = 1
 """To be raised when ``another_recording`` changes."""
 
@@ -182,6 +185,14 @@ def another_microphone(samples: Array, rate_hz: int, rng: np.random.Generator) -
     return np.asarray(changed, dtype=np.float32)
 
 
+def noisy_sound(samples: Array, snr: float, rng: np.random.Generator) -> Array:
+    """Mono ``samples`` [N] with white noise of 1 / ``snr`` times their power."""
+    if not len(samples):
+        return samples
+    level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) / snr))
+    return (samples + level * rng.normal(size=samples.shape)).astype(np.float32)
+
+
 def _factor(decibel: Any) -> Any:
     return 10 ** (decibel / 20)
 
@@ -243,8 +254,8 @@ def whisper_encoder(config: WhisperConfig) -> WhisperEncoder:
 def cached_features(
     voices: Sequence[Voice], config: WhisperConfig, cache: Path, version: int = 0
 ) -> VoiceFeatures:
-    """Features of ``voices``: version 0 as they are, each other one as of another recording; kept
-    in the folder ``cache``.
+    """Features of ``voices``: version 0 as they are, ``IN_NOISE`` with white noise, each other one
+    as of another recording; kept in the folder ``cache``.
 
     Raises:
         OutputError: the cache cannot be written.
@@ -278,7 +289,10 @@ def voice_features(
             # Seeded by the clip's name, so that its copies do not depend on the other clips.
             name = hashlib.sha256(f"{version} {voice.name}".encode()).digest()
             rng = np.random.default_rng(int.from_bytes(name[:8], "big"))
-            sound = another_recording(sound, rng, backgrounds)
+            if version == IN_NOISE:
+                sound = noisy_sound(sound, SNR, rng)
+            else:
+                sound = another_recording(sound, rng, backgrounds)
         features = audio_features(sound, 0.0, WHISPER_AUDIO)
         if features is None:
             continue

@@ -26,7 +26,8 @@ def models(context: typer.Context, debug: bool = options.DEBUG) -> None:
 def list_(as_json: bool = options.JSON, debug: bool = options.DEBUG) -> None:
     """List the included models: labels, size of the weights, licence.
 
-    The list is tab-separated if standard output is no terminal.
+    The sizes are without Whisper's encoder, a file of 41 MB that they share. The list is
+    tab-separated if standard output is no terminal.
     """
     from avsent.model.index import index_text, read_index
 

@@ -368,10 +368,15 @@ def pooled(
     )
 
 
-def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """The temperature with the least cross-entropy on ``logits`` [N, C]."""
+def fit_temperature(
+    logits: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
+) -> float:
+    """The temperature with the least cross-entropy on ``logits`` [N, C]; ``weights`` [N]."""
+    rows = np.arange(len(truth))
     losses = [
-        -np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-12).mean()
+        -np.average(np.log(softmax(logits / t)[rows, truth] + 1e-12), weights=weights)
         for t in TEMPERATURES
     ]
     return float(TEMPERATURES[int(np.argmin(losses))])

@@ -28,7 +28,8 @@ from avsent.training.run import Trained, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.splits import SeedData
 from avsent.training.trainer import SeedContext
-from recipes.posteriors import noisy_pictures, noisy_sound
+from recipes.posteriors import noisy_pictures
+from recipes.voices import noisy_sound
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
