@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ from avsent.extraction.features.face import standardised
 from avsent.labels import EMOTIONS, POLARITY_LABELS
 from avsent.model.networks.config import PixelConfig, TargetConfig, VectorSizes
 from avsent.model.networks.encoders import FaceExtras
-from avsent.model.networks.experts import FaceMember
+from avsent.model.networks.experts import FaceMember, ProsodyMember, VoiceMember
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.whisper import WhisperEncoder
 from avsent.training.data.corpus import Sample
@@ -55,9 +57,11 @@ from recipes.card import (
     summed,
     write_card,
 )
-from recipes.default_models import assembled, merged
+from recipes.default_models import Judged, assembled, merged, strangers_temperature
 from recipes.fusion import (
+    FACE_RIGHT,
     KINDS,
+    MISTAKEN,
     MOST_UTTERANCES,
     SINGLE_VIDEOS,
     UNIFORM_VIDEOS,
@@ -79,6 +83,7 @@ from recipes.members import (
 from recipes.posteriors import Material, ensemble, of_clips, of_stills, of_voices, streams_of
 from recipes.ravdess import NO_LABEL, emotions_of, polarities_of
 from recipes.scores import scores
+from recipes.voice_members import VoiceTraining
 from recipes.voices import VoiceFeatures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -235,8 +240,11 @@ def test_an_ensemble_gives_the_mean() -> None:
     np.testing.assert_allclose(found, (apart[0] + apart[1]) / 2, atol=1e-5)
 
 
-def test_members_do_not_learn_from_those_that_they_judge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither from their group of actors nor from the foreign corpus of their number."""
+def test_members_do_not_learn_from_those_that_they_judge(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither from their group of actors nor from the foreign corpus of their number; trained once,
+    they are kept."""
     some = []
     for corpus in ("RAVDESS", "ASED", "EMOVO", "BAVED"):
         voices, features = made_voices(8, 0, corpus)
@@ -251,32 +259,61 @@ def test_members_do_not_learn_from_those_that_they_judge(monkeypatch: pytest.Mon
     learnt: list[set[tuple[str, str]]] = []
     asked: list[Task] = []
 
-    def watched(config: object, voices: list, versions: object, rows: NDArray, *_: object) -> str:
-        learnt.append({(voices[row].corpus, voices[row].speaker) for row in rows})
-        return "member"
+    def watched(kind: type[nn.Module]) -> Callable[..., nn.Module]:
+        def train(
+            _: object, voices: list, versions: object, rows: NDArray, *__: object
+        ) -> nn.Module:
+            learnt.append({(voices[row].corpus, voices[row].speaker) for row in rows})
+            return kind(EXPERTS)
+
+        return train
 
     def members(tasks: list[Task], _: Workspace) -> list[str]:
         asked.extend(tasks)
         return ["face"] * len(tasks)
 
-    for name in ("train_voice_member", "train_prosody_member"):
-        monkeypatch.setattr(posteriors, name, watched)
+    monkeypatch.setattr(posteriors, "train_voice_member", watched(VoiceMember))
+    monkeypatch.setattr(posteriors, "train_prosody_member", watched(ProsodyMember))
     monkeypatch.setattr(posteriors, "face_members", members)
-    place = Workspace(Path("none"), Path("none"))
-    found = posteriors.cross_fitted(
+    fit = functools.partial(
+        posteriors.cross_fitted,
         EXPERTS,
         ((1, 3), (2, 4)),
         ("ASED", "EMOVO", "BAVED"),
         material,
         some_experts(0).pixels,
-        place,
-        seed=7,
+        Workspace(Path("none"), tmp_path),
     )
+    found = fit(seed=7)
     first = {("RAVDESS", "actor 2"), ("RAVDESS", "actor 4"), ("EMOVO", "x"), ("BAVED", "x")}
     second = {("RAVDESS", "actor 1"), ("RAVDESS", "actor 3"), ("ASED", "x"), ("BAVED", "x")}
     assert learnt == [first, first, second, second]
     assert [(set(task.actors), task.seed) for task in asked] == [({2, 4}, 700), ({1, 3}, 701)]
     assert [one.face for one in found] == [("face",), ("face",)]
+    again = fit(seed=7)
+    assert len(learnt) == 4
+    for one, other in zip(found, again, strict=True):
+        assert same(one.voice[0], other.voice[0])
+        assert same(one.prosody[0], other.prosody[0])
+    fit(seed=8)
+    fit(seed=7, training=VoiceTraining(decay=0.2))
+    assert len(learnt) == 12
+
+
+def test_the_temperature_is_that_of_strangers() -> None:
+    """Corpora count as much whatever their sizes, all of them together as much as the faces. With
+    logits (a, 0) a corpus that is right in a share p is best judged at a / log(p / (1 - p))."""
+
+    def judged(right: int, wrong: int) -> Judged:
+        truth = np.array([0] * right + [1] * wrong)
+        return Judged(np.tile([2.0, 0.0], (len(truth), 1)), truth)
+
+    for voices, faces, share in (
+        ([judged(300, 100), judged(3, 1)], judged(30, 10), 0.75),
+        ([judged(600, 400), judged(8, 2)], judged(9, 1), (0.7 + 0.9) / 2),
+    ):
+        wanted = 2.0 / np.log(share / (1 - share))
+        assert strangers_temperature(voices, faces) == pytest.approx(wanted, rel=0.03)
 
 
 def test_streams_and_the_columns_of_their_labels() -> None:
@@ -334,8 +371,12 @@ def test_kinds_lengths_and_labels_of_videos() -> None:
         assert all(getattr(one, lacks) is None for one in own)
     some = [one for video in videos for one in video]
     assert len({one.key for one in some}) == len(some)
-    for one in some:
-        assert set(labels_in(one)) == {one.labels["label"]}
+    for video in videos:
+        for one in video if kind_of(video) != "voices" else ():
+            assert set(labels_in(one)) == {one.labels["label"]}
+    alone = [one for video in videos if kind_of(video) == "voices" for one in video]
+    mistaken = np.mean([labels_in(one) != [one.labels["label"]] for one in alone])
+    assert abs(mistaken - MISTAKEN) < 0.06
     for video in videos:
         if kind_of(video) == "ravdess":
             assert all(row_of(one.audio) == row_of(one.face) for one in video)  # type: ignore[arg-type]
@@ -356,11 +397,11 @@ def test_voice_and_face_disagree_in_some_pairs(disagree: float) -> None:
             elif kind_of(video) == "pairs":
                 told.append(-1)
                 assert one.labels["label"] == labels[0]
-            else:
+            elif kind_of(video) != "voices":
                 assert set(labels) == {one.labels["label"]}
     share = np.mean([place >= 0 for place in told])
     assert abs(share - disagree) < 0.08
-    assert abs(np.mean([place for place in told if place >= 0]) - 0.5) < 0.12
+    assert abs(np.mean([place for place in told if place >= 0]) - FACE_RIGHT) < 0.12
 
 
 @pytest.mark.parametrize("missing", [0.2, 0.6, 1.0])
