@@ -37,12 +37,15 @@ Shares = NDArray[np.float64]
 SHARE = 0.2  # of the moments of an utterance, taken away
 DRAWS = 5
 FAR = 0.1
+JOINED = "many_utterances.mp4"
+"""Others of the clips, one after the other: it counts for context alone."""
 NOTE = """Nothing of these clips is in training or in any selection. They are few: each is listed.
 The tool finds the utterances; a clip's label holds for all of it."""
 ATTENTION_NOTE = f"""All clips. How far the probabilities move (total variation, mean over
-utterances) when what had the most attention is taken away, and when as much at random is (mean of
-{DRAWS} draws): {SHARE:.0%} of the moments of an utterance that is judged alone (of the voice: steps
-of Whisper's output; prosody stays); one of at least two other utterances of a file."""
+utterances) when what had the most attention is taken away, and when as much at random is: one of at
+least two other utterances of a file (random: mean over all of them); {SHARE:.0%} of the moments of
+an utterance that is judged alone and unchecked (random: mean of {DRAWS} draws; of the voice: steps
+of Whisper's output, prosody stays)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,9 +104,9 @@ def grid_clips(clips: Path) -> list[Path]:
 def clips_right(labelled: Sequence[dict[str, str]], results: Sequence[Result]) -> dict[str, int]:
     """How many clips with a polarity get their label."""
     judged = [
-        row["sentiment"] == _decision(result)
+        bool(result.utterances) and row["sentiment"] == _decision(result)
         for row, result in zip(labelled, results, strict=True)
-        if row["sentiment"] and result.utterances
+        if row["sentiment"]
     ]
     return {"clips with a polarity": len(judged), "get their label": sum(judged)}
 
@@ -137,7 +140,7 @@ class Probe:
             analysis = assemble(self._decider, self._decider.encode(found), facts)
             self._others(analysis)
             features = {one.segment: one for one in found}
-            for item in analysis.utterances:
+            for item in analysis.utterances if path.name != JOINED else ():
                 if item.audio is not None and item.face is not None:
                     self._inside(item, features[item.segment], facts.neutrals)
 
@@ -157,16 +160,20 @@ class Probe:
 
     def _others(self, analysis: Analysis) -> None:
         items = analysis.utterances
-        for place, result in enumerate(self._decider.decide(items)):
+        without = [
+            [*self._decider.decide([item for item in items if item is not other])]
+            for other in items
+            if len(items) > 2
+        ]
+        for place, result in enumerate(self._decider.decide(items) if without else ()):
             context = [row for row in result.attention.context.values() if row]
-            others = [number for number in range(len(items)) if number != place]
-            if len(others) < 2 or not context:
+            if not context:
                 continue
-            moved = {}
-            for other in others:
-                kept = [item for number, item in enumerate(items) if number != other]
-                now = [*self._decider.decide(kept)][place - (other < place)]
-                moved[other] = _distance(_shares(result), _shares(now))
+            others = [number for number in range(len(items)) if number != place]
+            moved = {
+                other: _distance(_shares(result), _shares(without[other][place - (other < place)]))
+                for other in others
+            }
             most = max(others, key=np.sum(context, axis=0).__getitem__)
             pair = moved[most], float(np.mean([*moved.values()]))
             self._moved.setdefault("an utterance", []).append(pair)

@@ -55,9 +55,9 @@ others 4 validate, drawn by the seed. A seed's figure is over all clips, each pr
 fold without its actor. Vectors fitted to no labels: 126 statistics of the voice (no level, no
 duration), 306 of 51 landmarks. Settings were chosen on validation actors and hold for all folds.
 Paired tests in points of accuracy: seeds share test actors, so the one over folds is the strict
-one."""
-FACE_NOTE = """The source (face) is standardised by the unlabelled mean and deviation of the same
-actor; it is used in training only. The target (voice) is speaker-independent."""
+one. The source (face) is standardised by the unlabelled mean and deviation of the same actor; it is
+used in training only. The target (voice) is speaker-independent."""
+
 Figures = dict[str, Any]
 
 

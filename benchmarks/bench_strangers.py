@@ -45,10 +45,11 @@ from recipes.voices import FOREIGN
 
 Run = tuple[Trained, Judged]
 UNSURE_MARGIN = 0.1
-NOTE = """A corpus is judged by the member of each voice expert that learnt without it (the shipped
-models have six members), and by a fusion that learnt without it; the temperature is that of the
-other corpora. Sentiment, balanced accuracy over negative, neutral and positive; means ± sd over
-seeds of the fusion."""
+NOTE = """A corpus is judged by the member of each voice expert that learnt without it (the
+shipped models have six members), and by a fusion that learnt without it; the temperature is
+that of the other corpora and of stills. Sentiment, balanced accuracy over negative, neutral and
+positive; means ± sd over seeds of the fusion. Every utterance is judged alone; with `--adapt
+corpus` the mean of all voices of the corpus is taken off first."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +101,9 @@ def figures_of(
     """Figures of a ``corpus`` that neither experts nor fusion know; ``others``: by seed, what is
     said of the other corpora, which gives the temperature."""
     test = held_out.pools.voices.only(held_out.pools.voices.corpora == corpus).labelled()
-    parts, all_shares = held_out.pools.split(VALIDATION, HELD, seed=0), []
+    # Those that chose the epoch: stills that taught the fusion are none of them.
+    parts = held_out.pools.without(corpus).split(VALIDATION, HELD, seed=0)
+    all_shares = []
     found: dict[str, list[float]] = {}
     for (trained, judged), known in zip(runs, others, strict=True):
         shares = softmax(judged.logits / strangers_temperature(known, faces_of(parts, trained)))

@@ -117,12 +117,12 @@ def rebuild(workspace: Workspace, out: Path, seeds: list[int]) -> None:
             trained.append(fuse(parts, FusionTraining(), seed))
             value = trained[-1].progress.best_value
             workspace.say(f"{name}, seed {seed}: validation {value:.4f}")
-        judged = [left_out(held_out.pools, corpus, seeds[0])[1] for corpus in FOREIGN]
-        best = max(trained, key=lambda one: one.progress.best_value)
-        calibration = Calibration(strangers_temperature(judged, faces_of(parts, best)))
-        workspace.say(f"{name}: temperature {calibration.temperature:.3f}")
-        trained = [dataclasses.replace(one, calibration=calibration) for one in trained]
         report = Report(name, labels, tuple(trained), held_out.tests, pictures)
+        judged = [left_out(held_out.pools, corpus, seeds[0])[1] for corpus in FOREIGN]
+        calibration = Calibration(strangers_temperature(judged, faces_of(parts, report.best)))
+        workspace.say(f"{name}: temperature {calibration.temperature:.3f}")
+        seeds_of = tuple(dataclasses.replace(one, calibration=calibration) for one in trained)
+        report = dataclasses.replace(report, seeds=seeds_of)
         best = report.best
         model = assembled(config, ensemble(experts), best.model)
         save_checkpoint(

@@ -9,8 +9,9 @@ synthetic videos, 1 to 8 utterances long:
 
 Some have one label throughout and some are mixed: with mixed ones alone, the network would learn to
 read an utterance against its neighbours, and call a sad face in a sad video neutral. In a share of
-the pairs voice and face have different labels, and either may be the true one: in real videos they
-often disagree, and two unsure streams must not make a sure decision.
+the pairs voice and face have different labels, and the face is right more often: in real videos
+they often disagree, and two unsure streams must not make a sure decision. Some of the voices of
+videos without faces have another label than the one that is told.
 """
 
 from __future__ import annotations

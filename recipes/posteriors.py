@@ -173,16 +173,19 @@ def _voice_members(
     workspace: Workspace,
 ) -> tuple[VoiceMember, ProsodyMember]:
     """The members of both voice experts that learn from ``rows``, trained or from the cache."""
-    digest = hashlib.sha256(repr((VOICES, config, training, seed, rows.tolist())).encode())
+    known = [material.voices[row] for row in rows]
+    labels = [(one.corpus, one.speaker, one.emotion, one.polarity) for one in known]
+    words = VOICES, config, training, seed, rows.tolist(), labels
+    digest = hashlib.sha256(repr(words).encode())
     for version in material.versions:
         digest.update(version.counts.tobytes() + version.prosody.tobytes())
     name = f"{seed}-{digest.hexdigest()[:12]}.safetensors"
     members = VoiceMember(config), ProsodyMember(config)
     files = [workspace.cache / "members" / f"{kind}-{name}" for kind in ("voice", "prosody")]
     if not all(file.is_file() for file in files):
-        known = config, material.voices, material.versions, rows
-        keep(train_voice_member(*known, seed, training), files[0])
-        keep(train_prosody_member(*known, training), files[1])
+        given = config, material.voices, material.versions, rows
+        keep(train_voice_member(*given, seed, training), files[0])
+        keep(train_prosody_member(*given, training), files[1])
     for member, file in zip(members, files, strict=True):
         member.load_state_dict(load_file(file))
         member.eval()

@@ -62,7 +62,7 @@ CODECS = (("libopus", "ogg", (10_000, 32_000)), ("aac", "adts", (16_000, 48_000)
 IN_NOISE = -1
 """Version of the voices that fits the modality check."""
 RECORDINGS = 1
-"""To be raised when ``another_recording`` changes."""
+"""To be raised when ``another_recording`` or ``noisy_sound`` changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,7 +260,8 @@ def cached_features(
     Raises:
         OutputError: the cache cannot be written.
     """
-    digest = hashlib.sha256(repr((config, WHISPER_AUDIO, version, RECORDINGS)).encode())
+    words = (config, WHISPER_AUDIO, version, RECORDINGS, *((SNR,) if version == IN_NOISE else ()))
+    digest = hashlib.sha256(repr(words).encode())
     for voice in voices:
         digest.update(voice.name.encode())
         digest.update(voice.sound.tobytes())
