@@ -27,7 +27,7 @@ from avsent.extraction.faces.active_speaker import (
 from avsent.extraction.faces.geometry import FaceObservation, Sighting
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
 from avsent.extraction.features.face import FaceConfig, FaceFeatures, NeutralFace, face_features
-from avsent.extraction.features.quality import face_fault, voice_fault
+from avsent.extraction.features.quality import face_fault, voice_doubt, voice_fault
 from avsent.extraction.features.voice import AudioConfig, AudioFeatures, audio_features
 from avsent.extraction.media.audio import HighPass
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Samples, Sound
@@ -334,6 +334,7 @@ class Extraction:
         audio = None if window else audio  # noise
         fault = voice_fault(samples, recorded) if audio is not None and check else None
         audio = None if fault else audio
+        doubt = voice_doubt(samples, recorded) if audio is not None and check else None
         self.silent = self.silent and audio is None
         speaker_only = check and audio is not None and self._options.face is FaceChoice.speaking
         tracks: list[int | None] = [*chosen] or [None]
@@ -351,6 +352,8 @@ class Extraction:
                 warnings.append(f"{what}; cut it with --utterances")
             if fault:
                 warnings.append(f"{fault}: the voice is not used")
+            elif doubt:
+                warnings.append(doubt)
             elif audio is None and not window:
                 warnings.append("no voice is heard in it")
             track = None if face is None else track

@@ -30,6 +30,7 @@ from avsent.extraction.features.face import (
     normalise_landmarks,
 )
 from avsent.extraction.features.quality import (
+    CLEAR_SNR_DB,
     LEAST_EYE_DISTANCE_PX,
     LEAST_SHARPNESS,
     LEAST_SNR_DB,
@@ -41,6 +42,7 @@ from avsent.extraction.features.quality import (
     face_fault,
     sharpness,
     unsteadiness,
+    voice_doubt,
     voice_fault,
 )
 from avsent.extraction.features.voice import (
@@ -464,6 +466,21 @@ def test_a_voice_is_lost_in_noise_and_not_in_a_quiet_room() -> None:
     assert fault is not None
     assert "drowned" in fault
     assert f"about {estimated_snr_db(lost):.0f} dB" in fault
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "doubtful"), [(CLEAR_SNR_DB - 4, True), (CLEAR_SNR_DB + 4, False)]
+)
+def test_a_voice_hardly_louder_than_noise_is_used_with_a_warning(
+    snr_db: float, doubtful: bool
+) -> None:
+    heard = in_noise(bursts(), snr_db)
+    assert voice_fault(heard) is None
+    doubt = voice_doubt(heard)
+    assert (doubt is not None) == doubtful
+    if doubt is not None:
+        assert f"about {estimated_snr_db(heard):.0f} dB" in doubt
+    assert voice_doubt(bursts()) is None
 
 
 def test_a_steady_tone_has_no_signal_to_noise_ratio() -> None:
