@@ -301,8 +301,8 @@ _TEXT = """## Text as a teacher
 No transcript taught this model. Over five seeds of the `default` before it, unpaired transcripts
 (MELD, CMU-MOSI) lowered the loss on validation from .5149 to .5141 (paired t-test: p = .02) and
 left the balanced accuracy on the test clips as it was (.922, .923): too little to ship. Text
-taught it only through Whisper's pretraining. Your own text teaches with `avsent train --source-
-text`."""
+taught it only through Whisper's pretraining. Your own text teaches with
+`avsent train --source-text`."""
 
 _LIMITS = """## What it is not
 Trained on acted emotion, mostly, and on stills. On spontaneous speech, other languages, turned or
