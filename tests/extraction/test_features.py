@@ -94,6 +94,25 @@ def test_mel_power_equals_the_sums_written_out() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
+@pytest.mark.parametrize("count", [512, 2560, 16_001, 170_000])
+def test_mel_power_equals_librosas(count: int) -> None:
+    config = AudioConfig()
+    samples = np.random.default_rng(count).normal(0, 0.1, count).astype(np.float32)
+    expected = librosa.feature.melspectrogram(
+        y=samples,
+        sr=config.sample_rate_hz,
+        n_fft=config.fft_samples,
+        win_length=config.window_samples,
+        hop_length=config.hop_samples,
+        n_mels=config.mel_bands,
+        fmin=config.lowest_hz,
+        fmax=config.highest_hz,
+        pad_mode="constant",
+    )
+    found = mel_power(samples, config)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
 def test_normalised_log_by_hand() -> None:
     # 0, -10, -20 dB, and -30 dB floored at -20 dB: mean -12.5, variance 68.75.
     found = normalised_log(np.array([[1.0, 0.1], [0.01, 0.001]]), floor_db=20.0)

@@ -2,7 +2,7 @@
 
 Measurements decided how the spectrogram is normalised so that it carries over to other recordings:
 floored below its own peak and standardised by one mean and one deviation per utterance. Absolute
-level, statistics of the corpus and duration do not carry over. librosa computes the mel power.
+level, statistics of the corpus and duration do not carry over. The mel bands are librosa's.
 
 The statistics are of pitch, energy and spectral balance. They carry over to other languages and
 microphones better than a spectrogram. None is a level (it depends on the microphone's gain) or a
@@ -11,6 +11,7 @@ without its path search): ``librosa.pyin`` takes ten times as long, and compiles
 at every start where nothing can be cached.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ OUTLIER_SEMITONES = 14.0
 LEAP_SEMITONES = 2.0  # from one frame to the next; a larger step is an octave error
 LEAST_DB = -60.0
 LOW_HZ, HIGH_HZ = 708.0, 1862.0  # below the first the low bands lie, above the other the high
-CHUNK = 1024  # frames whose pitch is computed at once
+CHUNK = 1024  # frames computed at once
 FEWEST_VOICED, FEWEST_CHANGES, FEWEST_FRAMES = 6, 4, 41
 
 
@@ -132,23 +133,43 @@ def audible_power(samples: Samples, config: AudioConfig) -> tuple[Array, int] | 
 
 
 def mel_power(samples: Samples, config: AudioConfig) -> Array:
-    """Power in mel bands [mel, N]; frame ``k`` is centred on sample ``k * hop``."""
-    ensure_numba_cache()
-    import librosa
+    """Power in mel bands [mel, N] float32; frame ``k`` is centred on sample ``k * hop``, and beyond
+    the ends is silence. The same as ``librosa.feature.melspectrogram``, but its matrix product has
+    other last digits with another number of threads."""
+    size, shape = config.fft_samples, (config.mel_bands, config.sample_rate_hz)
+    bank = _mel_bank(*shape, size, config.lowest_hz, config.highest_hz)
+    window = np.zeros(size, np.float32)
+    first = (size - config.window_samples) // 2
+    turns = np.arange(config.window_samples) / config.window_samples
+    window[first : first + config.window_samples] = 0.5 - 0.5 * np.cos(2 * np.pi * turns)
+    padded = np.pad(np.asarray(samples, dtype=np.float32), size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: config.hop_samples]
+    mel = np.empty((config.mel_bands, len(frames)), dtype=np.float32)
+    for start in range(0, len(frames), CHUNK):
+        spectrum = np.fft.rfft(frames[start : start + CHUNK] * window).T
+        power = np.square(spectrum.real, dtype=np.float32)
+        power += np.square(spectrum.imag, dtype=np.float32)
+        for band, (low, weights) in enumerate(bank):
+            parts = weights[:, None] * power[low : low + len(weights)]
+            mel[band, start : start + CHUNK] = parts.sum(axis=0)
+    return mel
 
-    power = librosa.feature.melspectrogram(
-        y=np.ascontiguousarray(samples, dtype=np.float32),
-        sr=config.sample_rate_hz,
-        n_fft=config.fft_samples,
-        win_length=config.window_samples,
-        hop_length=config.hop_samples,
-        n_mels=config.mel_bands,
-        fmin=config.lowest_hz,
-        fmax=config.highest_hz,
-        center=True,
-        pad_mode="constant",
-    )
-    return np.asarray(power, dtype=np.float32)
+
+@functools.cache
+def _mel_bank(
+    bands: int, rate_hz: int, fft_samples: int, lowest_hz: float, highest_hz: float
+) -> list[tuple[int, Array]]:
+    """For each band the first bin that it hears, and the weights of this and the next bins."""
+    ensure_numba_cache()
+    from librosa import filters
+
+    bank = filters.mel(sr=rate_hz, n_fft=fft_samples, n_mels=bands, fmin=lowest_hz, fmax=highest_hz)
+    found = []
+    for weights in bank:
+        heard = np.flatnonzero(weights)
+        low, end = (heard[0], heard[-1] + 1) if heard.size else (0, 0)
+        found.append((int(low), np.asarray(weights[low:end], dtype=np.float32)))
+    return found
 
 
 def normalised_log(power: NDArray[Any], floor_db: float) -> Array:
