@@ -121,7 +121,7 @@ def _decision(result: Result) -> str:
 
 
 class Probe:
-    """What moves the decisions of a model, over all utterances with voice and face."""
+    """What moves the decisions of a model."""
 
     def __init__(self, predictor: Predictor, checkpoint: str) -> None:
         self._decider, self._model = predictor.decider, load_checkpoint(checkpoint).model.eval()
@@ -141,8 +141,7 @@ class Probe:
             self._others(analysis)
             features = {one.segment: one for one in found}
             for item in analysis.utterances if path.name != JOINED else ():
-                if item.audio is not None and item.face is not None:
-                    self._inside(item, features[item.segment], facts.neutrals)
+                self._inside(item, features[item.segment], facts.neutrals)
 
     def rows(self) -> list[dict[str, Any]]:
         """What taking away moves."""
@@ -180,13 +179,16 @@ class Probe:
 
     def _inside(self, item: EncodedUtterance, features: UtteranceFeatures, neutrals: Any) -> None:
         whole = self._alone(item)
-        by_one = self._alone(replace(item, face=None)), self._alone(replace(item, audio=None))
-        self._surer.append(bool((whole - np.maximum(*by_one) > FAR).any()))
+        if item.audio is not None and item.face is not None:
+            by_one = self._alone(replace(item, face=None)), self._alone(replace(item, audio=None))
+            self._surer.append(bool((whole - np.maximum(*by_one) > FAR).any()))
         for name, weights, without in (
             ("moments of the voice", item.audio_frames, self._without_steps),
             ("moments of the face", item.face_frames, self._without_frames),
         ):
             order = np.argsort([-one.weight for one in weights])
+            if not order.size:
+                continue
             count = round(SHARE * len(order))
             moved = []
             for some in (order, *(self._rng.permutation(order) for _ in range(DRAWS))):

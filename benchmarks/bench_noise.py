@@ -24,7 +24,7 @@ from harness import Cache, Report, Spread, changed, mean, option_parser, positiv
 from numpy.typing import NDArray
 
 from avsent.errors import AvsentError
-from avsent.extraction.features.quality import MOST_UNSTEADY, unsteadiness, voice_fault
+from avsent.extraction.features.quality import MOST_UNSTEADY, unsteadiness, voice_quality
 from avsent.labels import MODALITIES, POLARITY_LABELS
 from avsent.model.networks.config import ExpertsConfig
 from avsent.model.networks.modality_check import ModalityCheck
@@ -333,7 +333,7 @@ class Ravdess:
             ]
             features, rows = voice_features(voices, self._config.whisper), np.arange(len(voices))
             said = posteriors.of_voices(self._config, self._everyone, features, rows)
-            faults = np.array([voice_fault(voice.sound) is not None for voice in voices])
+            faults = np.array([voice_quality(voice.sound).fault is not None for voice in voices])
             return {**clean, "audio": said}, {**self._no_faults, "audio": faults}
         noisy = []
         for clip in self._test:

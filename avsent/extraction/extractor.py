@@ -27,7 +27,7 @@ from avsent.extraction.faces.active_speaker import (
 from avsent.extraction.faces.geometry import FaceObservation, Sighting
 from avsent.extraction.faces.tracking import FaceTracker, TrackSummary
 from avsent.extraction.features.face import FaceConfig, FaceFeatures, NeutralFace, face_features
-from avsent.extraction.features.quality import face_fault, voice_doubt, voice_fault
+from avsent.extraction.features.quality import VoiceQuality, face_fault, voice_quality
 from avsent.extraction.features.voice import AudioConfig, AudioFeatures, audio_features
 from avsent.extraction.media.audio import HighPass
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Damage, Frame, Samples, Sound
@@ -332,9 +332,9 @@ class Extraction:
         heard = None if audio is None or (window and self.silent) else envelope
         chosen = choose_faces(observations, envelope_s, heard, self._options.face)
         audio = None if window else audio  # noise
-        fault = voice_fault(samples, recorded) if audio is not None and check else None
-        audio = None if fault else audio
-        doubt = voice_doubt(samples, recorded) if audio is not None and check else None
+        checked = audio is not None and check
+        quality = voice_quality(samples, recorded) if checked else VoiceQuality()
+        audio = None if quality.fault else audio
         self.silent = self.silent and audio is None
         speaker_only = check and audio is not None and self._options.face is FaceChoice.speaking
         tracks: list[int | None] = [*chosen] or [None]
@@ -350,10 +350,10 @@ class Extraction:
             if speaker_only and not self._given and speak_in_turn(observations):
                 what = "two people speak in turn in it, and one is judged"
                 warnings.append(f"{what}; cut it with --utterances")
-            if fault:
-                warnings.append(f"{fault}: the voice is not used")
-            elif doubt:
-                warnings.append(doubt)
+            if quality.fault:
+                warnings.append(f"{quality.fault}: the voice is not used")
+            elif quality.doubt:
+                warnings.append(quality.doubt)
             elif audio is None and not window:
                 warnings.append("no voice is heard in it")
             track = None if face is None else track

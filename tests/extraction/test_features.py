@@ -42,8 +42,7 @@ from avsent.extraction.features.quality import (
     face_fault,
     sharpness,
     unsteadiness,
-    voice_doubt,
-    voice_fault,
+    voice_quality,
 )
 from avsent.extraction.features.voice import (
     FLOOR_DB,
@@ -478,10 +477,10 @@ def test_the_ratio_of_a_voice_to_the_noise_in_its_pauses_is_found(snr_db: float)
 
 
 def test_a_voice_is_lost_in_noise_and_not_in_a_quiet_room() -> None:
-    assert voice_fault(bursts()) is None
-    assert voice_fault(in_noise(bursts(), LEAST_SNR_DB + 4)) is None
+    assert voice_quality(bursts()).fault is None
+    assert voice_quality(in_noise(bursts(), LEAST_SNR_DB + 4)).fault is None
     lost = in_noise(bursts(), LEAST_SNR_DB - 4)
-    fault = voice_fault(lost)
+    fault = voice_quality(lost).fault
     assert fault is not None
     assert "drowned" in fault
     assert f"about {estimated_snr_db(lost):.0f} dB" in fault
@@ -494,12 +493,12 @@ def test_a_voice_hardly_louder_than_noise_is_used_with_a_warning(
     snr_db: float, doubtful: bool
 ) -> None:
     heard = in_noise(bursts(), snr_db)
-    assert voice_fault(heard) is None
-    doubt = voice_doubt(heard)
+    assert voice_quality(heard).fault is None
+    doubt = voice_quality(heard).doubt
     assert (doubt is not None) == doubtful
     if doubt is not None:
         assert f"about {estimated_snr_db(heard):.0f} dB" in doubt
-    assert voice_doubt(bursts()) is None
+    assert voice_quality(bursts()).doubt is None
 
 
 def test_a_steady_tone_has_no_signal_to_noise_ratio() -> None:
@@ -507,7 +506,10 @@ def test_a_steady_tone_has_no_signal_to_noise_ratio() -> None:
 
 
 def test_white_noise_alone_is_no_voice() -> None:
-    assert voice_fault(np.random.default_rng(2).normal(size=48_000).astype(np.float32)) is not None
+    assert (
+        voice_quality(np.random.default_rng(2).normal(size=48_000).astype(np.float32)).fault
+        is not None
+    )
 
 
 def test_the_clipped_share_of_a_sine_is_that_of_geometry() -> None:
@@ -521,7 +523,7 @@ def test_the_clipped_share_of_a_sine_is_that_of_geometry() -> None:
 def test_the_fault_of_a_clipped_voice() -> None:
     torn = np.clip(sine(100.0), -0.3, 0.3)
     assert clipped_share(torn) > MOST_CLIPPED
-    fault = voice_fault(torn)
+    fault = voice_quality(torn).fault
     assert fault is not None
     assert "clipped" in fault
     assert clipped_share(bursts()) < MOST_CLIPPED / 4
@@ -536,7 +538,7 @@ def test_sound_without_anything_in_it_gives_numbers_and_a_fault(samples: np.ndar
     found = samples.astype(np.float32)
     assert 0 <= clipped_share(found) <= 1
     assert estimated_snr_db(found) == -np.inf
-    assert voice_fault(found) is not None
+    assert voice_quality(found).fault is not None
 
 
 @settings(max_examples=25, deadline=None)

@@ -17,7 +17,7 @@ from media_files import FakeStream, play, read, sound_of
 from numpy.typing import NDArray
 
 from avsent.extraction.extractor import FeatureConfig, FileFacts, UtteranceFeatures, extract_file
-from avsent.extraction.features.quality import voice_fault
+from avsent.extraction.features.quality import voice_quality
 from avsent.extraction.media.audio import Downmix, HighPass, SoundTrack
 from avsent.extraction.media.events import SAMPLE_RATE_HZ, Sound
 from avsent.extraction.media.reader import MediaReader
@@ -85,7 +85,7 @@ def test_the_chunks_change_no_bit_of_the_filtered_sound(cuts: list[int]) -> None
 
 def test_clipping_is_seen_before_the_filter() -> None:
     square = np.sign(sine(110)).astype(np.float32)
-    assert "clipped" in (voice_fault(HighPass()(square), square) or "")
+    assert "clipped" in (voice_quality(HighPass()(square), square).fault or "")
 
 
 # --- Channels -------------------------------------------------------------------------------------

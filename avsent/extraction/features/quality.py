@@ -5,7 +5,7 @@ missing. The limits were set on acted clips with known damage (figures: docs/lim
 where a modality alone is no better than guessing, or beyond every recording of a talking person.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -51,31 +51,31 @@ FINE_PX, COARSE_PX = 1.0, 3.0
 LEAST_DETAIL = 1e-4  # keeps the ratio finite for a picture of a single grey
 
 
-def voice_fault(samples: Samples, recorded: Samples | None = None) -> str | None:
-    """Why the voice in an utterance's ``samples`` cannot be used; None where it can. ``recorded``:
+class VoiceQuality(NamedTuple):
+    """``fault``: why a voice cannot be used; ``doubt``: why one that is used may be misjudged."""
+
+    fault: str | None = None
+    doubt: str | None = None
+
+
+def voice_quality(samples: Samples, recorded: Samples | None = None) -> VoiceQuality:
+    """What speaks against the voice in an utterance's ``samples``, if anything. ``recorded``:
     before the high-pass filter, which tilts what clipping made flat."""
     clipped = clipped_share(samples if recorded is None else recorded)
     if clipped > MOST_CLIPPED:
-        return f"its sound is clipped ({clipped:.0%} of it)"
+        return VoiceQuality(f"its sound is clipped ({clipped:.0%} of it)")
     if clipped > MUCH_CLIPPED:
-        return None
+        return VoiceQuality()
     snr_db = estimated_snr_db(samples)
     if snr_db == -np.inf:
-        return "its sound is one and the same throughout"
+        return VoiceQuality("its sound is one and the same throughout")
+    ratio = f"(signal-to-noise ratio about {snr_db:.0f} dB)"
     if snr_db < LEAST_SNR_DB:
-        return f"its voice is drowned in other sound (signal-to-noise ratio about {snr_db:.0f} dB)"
-    return None
-
-
-def voice_doubt(samples: Samples, recorded: Samples | None = None) -> str | None:
-    """Why the voice in ``samples``, used as it has no fault, may be misjudged; None if nothing."""
-    if clipped_share(samples if recorded is None else recorded) > MUCH_CLIPPED:
-        return None
-    snr_db = estimated_snr_db(samples)
-    if snr_db >= CLEAR_SNR_DB:
-        return None
-    ratio = f"signal-to-noise ratio about {snr_db:.0f} dB"
-    return f"its voice is hardly louder than other sound ({ratio}), and may be misjudged"
+        return VoiceQuality(f"its voice is drowned in other sound {ratio}")
+    if snr_db < CLEAR_SNR_DB:
+        doubt = f"there is much other sound beside its voice {ratio}, which may be misjudged"
+        return VoiceQuality(doubt=doubt)
+    return VoiceQuality()
 
 
 def face_fault(landmarks: Points, crops: Gray) -> str | None:
