@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TARGETS = ("audio,face", "audio", "face")
 Fusion = StrEnum("Fusion", ["hmtl", "concat", "tfn", "fbp", "multiplicative", "avef"])
 Source = StrEnum("Source", ["text", "audio", "face"])
+Method = StrEnum("Method", ["hmtl", "distil", "pseudo", "none"])
 Schedule = StrEnum("Schedule", ["constant", "decay", "ramp"])
 Select = StrEnum("Select", ["auto", "balanced_accuracy", "auc", "loss"])
 share = functools.partial(option, default=0.0, min=0.0, max=0.95)
@@ -42,8 +43,10 @@ def _check_target(text: str) -> str:
 
 def train(
     context: typer.Context,
-    output: Path = option(
-        "--output -o OUT", "The run's folder. The same command resumes an interrupted run.", ...
+    output: Path | None = option(
+        "--output -o OUT",
+        "The run's folder; with the same OUT an interrupted run is resumed. Default: a new folder "
+        "in runs/.",
     ),
     data: Path = options.argument("DATA", options.DATA_HELP, Path()),
     label: str = options.LABEL,
@@ -78,14 +81,14 @@ def train(
     ),
     source_text: bool = option(
         "--source-text",
-        "Transfer knowledge from a model of the texts, those of the data or of --text-corpus. "
-        "Prediction needs no text.",
+        "Transfer knowledge from a model of the transcripts. Utterances without a label teach, "
+        "too. Prediction needs no text.",
         False,
     ),
     text_corpus: Path | None = option(
         "--text-corpus FILE",
-        "Labelled texts without sound or video (CSV, .npz, MELD's folder). In each epoch every "
-        "utterance is paired with another text of the same label.",
+        "Labelled texts without sound or video (CSV, .npz, MELD's folder): the model of the "
+        "transcripts learns from these, too.",
     ),
     text_encoder: str = option(
         "--text-encoder auto|tfidf|MODEL",
@@ -99,11 +102,20 @@ def train(
         "The modality to transfer knowledge from; --source text equals --source-text.",
         choices=Source,
     ),
+    transfer: Method = option(
+        "--transfer",
+        "How the source teaches: HM-Decoder and HM-Discriminator; its class distribution; its "
+        "decisions as labels of utterances without one; not at all.",
+        Method.hmtl,
+    ),
     alpha: float = option(
         "--alpha X", "Weight of the classification loss (paper: α).", settings.ALPHA, min=0.0
     ),
     beta: float = option(
-        "--beta X", "Weight of the HM-Decoder's loss; 0 switches it off.", settings.BETA, min=0.0
+        "--beta X",
+        "Weight of the HM-Decoder's loss, or of the distillation; 0 switches it off.",
+        settings.BETA,
+        min=0.0,
     ),
     gamma: float = option(
         "--gamma X",
@@ -125,7 +137,9 @@ def train(
         max=20,
     ),
     baseline: bool = option(
-        "--baseline", "Also train each seed without transfer, to compare.", False
+        "--baseline/--no-baseline",
+        "With transfer, also train each seed without it, to compare.",
+        True,
     ),
     fusion: Fusion = option("--fusion", "How voice and face are combined.", Fusion.hmtl),
     fusion_beta: float = option("--fusion-beta X", "β of the multiplicative fusion.", 1.0, min=0.0),
@@ -181,10 +195,11 @@ def train(
 ) -> None:
     """Train a model on your own labelled videos.
 
-    With --source-text a text model is trained first, and its knowledge is transferred to the
-    voice-and-face model; prediction needs no text. No two splits share a speaker; epoch and seed
-    are selected on the validation split. OUT gets the checkpoint with its model card, the metrics
-    of every epoch, and plots. Ctrl-C keeps the last complete epoch.
+    With --source-text a model of the transcripts is trained first, and its knowledge is
+    transferred to the voice-and-face model, by utterances with and without a label; prediction
+    needs no text. No two splits share a speaker; epoch and seed are selected on the validation
+    split. OUT gets the checkpoint with its model card, the metrics of every epoch, and plots.
+    Ctrl-C keeps the last complete epoch.
     """
     if text_corpus is not None and source not in (None, Source.text):
         raise UsageError("--text-corpus transfers from text; leave --source out")
@@ -201,9 +216,11 @@ def train(
         return None
 
     if teacher is None and (
-        option := given("beta", "gamma", "schedule", "cross_fit", "text_encoder")
+        option := given("transfer", "beta", "gamma", "schedule", "cross_fit", "text_encoder")
     ):
         raise UsageError(f"{option} needs a source; give --source-text or --source")
+    if transfer != Method.hmtl and (option := given("gamma")):
+        raise UsageError(f"{option} is HMTL's; leave it out, or --transfer {transfer}")
     if init is None and (option := given("pull", "tune_encoders")):
         raise UsageError(f"{option} needs a model to start from; give --init")
     if init is not None and not given("learning_rate"):
@@ -225,7 +242,8 @@ def train(
         context=dataclasses.replace(settings.CONTEXT, dropout=dropout),
         fusion=FusionConfig(name=fusion, beta=fusion_beta, original=fusion_original),
         transfer=settings.TransferSettings(
-            source=teacher,
+            source=None if transfer == Method.none else teacher,
+            kind="hmtl" if transfer == Method.none else transfer,
             classification=alpha,
             decoder=beta,
             adversarial=gamma,
@@ -258,10 +276,10 @@ def train(
         if given("target") and asked != chosen.target:
             own = ",".join(chosen.target)
             raise UsageError(f"--init {init} predicts from {own}; leave --target out")
-    folder = run_folder.RunFolder(output)
-    run.check_settings(chosen, texts=text_corpus is not None, baseline=baseline)
+    folder = run_folder.RunFolder(output or run_folder.default_folder(data))
+    run.check_settings(chosen, texts=text_corpus is not None)
     folder.check()  # before hours of feature extraction
-    texts = None if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
+    texts = () if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
 
     def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
         if start is not None:
@@ -270,7 +288,7 @@ def train(
         splits.encode_labels(found, label, task.labels, warn)
         by = chosen.split if start is None else splits.settings_for_start(task, chosen.split)
         splits.split_samples(found.samples, task.known(found.samples), by, seed)
-        words = (text for item in texts or () for text in item.labels.values())
+        words = (text for item in texts for text in item.labels.values())
         if doubt := task.labels.doubt(words):
             warn(f"{text_corpus}: {doubt}")
 
@@ -294,7 +312,8 @@ def train(
         with training_view(epochs, quiet=quiet) as hooks:
             summary = run.run(request, hooks)
     except KeyboardInterrupt:
-        outcome.say("", f"{output} keeps the last complete epoch; the same command resumes the run")
+        resumes = "the same command" if output else f"the same command with -o {folder.path}"
+        outcome.say("", f"{folder.path} keeps the last complete epoch; {resumes} resumes the run")
         raise
     part = "test" if "test" in summary["target"] else "valid"
     models, rows = run_folder.figure_rows(summary, part)
@@ -302,8 +321,14 @@ def train(
     with outcome.printing():
         head = "out-of-fold" if part == "valid" and "folds" in summary else f"{part} part"
         outcome.print_table(rows, [head, *names, "majority"], figures=True)
+    lines, doubts = run_folder.closing_lines(summary)
+    for line in () if quiet else lines:
+        outcome.say("", line)
+    for doubt in doubts:
+        outcome.warn(doubt, quiet=quiet)
     if not quiet:
-        outcome.say("", f"wrote {request.folder.checkpoint}")
+        outcome.say("", f"wrote {folder.checkpoint}")
+        outcome.say("", f"next: avsent predict VIDEO --checkpoint {folder.path}")
 
 
 @contextlib.contextmanager

@@ -221,6 +221,24 @@ def evaluate(
     )
 
 
+def gain(ours: Predictions, theirs: Predictions, *, draws: int = 1000) -> dict[str, Any]:
+    """By how much ``ours`` are better than ``theirs``, on the same utterances: ``metric`` is
+    balanced accuracy, mean absolute error of numbers; ``value``, and its interval by bootstrap over
+    videos, ``low`` and ``high`` (None if there is none)."""
+    if ours.keys != theirs.keys:
+        raise ValueError("predictions of different utterances cannot be compared")
+    metric, sign = (metrics.MAE, -1) if ours.values is not None else (metrics.BALANCED_ACCURACY, 1)
+
+    def difference(rows: NDArray[np.int64]) -> list[float | None]:
+        pair = [one.figures(rows)[metric] for one in (ours, theirs)]
+        return [None if None in pair else sign * (pair[0] - pair[1])]  # type: ignore[operator]
+
+    (interval,) = metrics.intervals(difference, ours.videos, draws=draws, level=LEVEL)
+    (value,) = difference(np.arange(len(ours.keys)))
+    ends = (None, None) if interval is None else (interval.low, interval.high)
+    return {"metric": metric, "value": value, "low": ends[0], "high": ends[1]}
+
+
 @torch.inference_mode()
 def outputs_of(
     model: TargetModel, videos: Videos, device: torch.device, *, videos_at_once: int = 16

@@ -7,6 +7,7 @@ HM-Decoder                  decoder loss
 HM-Discriminator            discriminator loss
 target embedding networks   α · classification + β · decoder + γ · adversarial
 target classifier           α · classification
+all of the target           β · distillation, in place of decoder and adversarial, if chosen
 encoders of raw modalities  as the embedding networks, and α · ``ENCODER_SHARE`` · classification
                             by each alone (ours, see :class:`EncoderHeads`)
 source model                nothing: it is frozen
@@ -32,57 +33,24 @@ from avsent.model.networks.transfer import Transfer
 from avsent.training.settings import OptimiserSettings, TransferSettings
 
 ENCODER_SHARE = 0.5
+DISTIL_TEMPERATURE = 2.0
+"""Of both class distributions in distillation: the less likely classes teach, too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SourceEmbeddings:
-    """The source's ``embeddings`` [B, U, D], and where it has one: ``present`` [B, U] bool.
-
-    A source that saw the utterances of the target teaches with them as they are, in every epoch.
-    """
+class Teacher:
+    """What a frozen source makes of the utterances of the target, as the target's training sees it:
+    ``embeddings`` [B, U, D], ``outputs`` [B, U, C] (logits; numbers: [B, U, 1]), and where it has
+    them: ``present`` [B, U] bool."""
 
     embeddings: Tensor
+    outputs: Tensor
     present: Tensor
 
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        return self
-
-    def batch(self, rows: list[int], longest: int, device: torch.device) -> SourceEmbeddings:
+    def batch(self, rows: list[int], longest: int, device: torch.device) -> Teacher:
         """Those of the videos ``rows``, for at most ``longest`` utterances each."""
-        return SourceEmbeddings(
-            self.embeddings[rows, :longest].to(device), self.present[rows, :longest].to(device)
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UnpairedTeacher:
-    """A source that saw other utterances: each of ours is paired anew, in every epoch, with one
-    of them of the same label; without any of that label it has no source embedding.
-
-    ``embeddings`` [N, D] and ``labels`` [N] of the source's utterances; ``wanted`` [V, U]: labels
-    of ours. Numbers are paired by the nearest integer.
-    """
-
-    embeddings: Tensor
-    labels: Tensor
-    wanted: Tensor
-    seed: int
-
-    def for_epoch(self, epoch: int) -> SourceEmbeddings:
-        rng = np.random.default_rng([self.seed, epoch])
-        rows = torch.zeros(self.wanted.shape, dtype=torch.long)
-        present = torch.zeros(self.wanted.shape, dtype=torch.bool)
-        wanted, labels = self.wanted.round(), self.labels.round()
-        for label in np.unique(labels[~labels.isnan()].numpy()):
-            ours = wanted == label
-            theirs = np.flatnonzero((labels == label).numpy())
-            rows[ours] = torch.from_numpy(rng.choice(theirs, int(ours.sum())))
-            present |= ours
-        return SourceEmbeddings(self.embeddings[rows], present)
-
-
-Teacher = SourceEmbeddings | UnpairedTeacher
-"""A frozen source model, as the training of the target sees it."""
+        parts = (self.embeddings, self.outputs, self.present)
+        return Teacher(*(part[rows, :longest].to(device) for part in parts))
 
 
 class EncoderHeads(nn.Module):
@@ -169,7 +137,7 @@ class Updates:
         self,
         utterances: Utterances,
         labels: Tensor,
-        source: SourceEmbeddings | None = None,
+        source: Teacher | None = None,
         share: float = 1.0,
     ) -> dict[str, float]:
         """Take one step of all optimisers; returns the losses by name.
@@ -195,11 +163,15 @@ class Updates:
         if self.transfer is not None and source is not None:
             losses |= self._train_transfer(self.transfer, output, source)
             total = total + share * self._embedding_objective(self.transfer, output, source, losses)
+        elif source is not None and self._weights.kind == "distil":
+            distilled = distillation_loss(output, source, real=self.model.config.real)
+            losses["distillation"] = distilled.item()
+            total = total + share * self._weights.decoder * distilled
         self._apply("target", self.model, total)
         return losses
 
     def _train_transfer(
-        self, transfer: Transfer, output: TargetOutput, source: SourceEmbeddings
+        self, transfer: Transfer, output: TargetOutput, source: Teacher
     ) -> dict[str, float]:
         """Update decoders and discriminators; the target's embeddings are detached."""
         detached = {name: value.detach() for name, value in output.embeddings.items()}
@@ -219,7 +191,7 @@ class Updates:
         self,
         transfer: Transfer,
         output: TargetOutput,
-        source: SourceEmbeddings,
+        source: Teacher,
         losses: dict[str, float],
     ) -> Tensor:
         """``β·L_dec + γ·L_adv``, with gradients for the embedding networks alone."""
@@ -276,6 +248,21 @@ def classification_loss(
     return _label_loss(
         output.logits[used], labels[used], config.real, class_weights, label_smoothing
     )
+
+
+def distillation_loss(output: TargetOutput, source: Teacher, *, real: bool) -> Tensor:
+    """``T² · KL(source ‖ target)`` of the class distributions at temperature T (Hinton, Vinyals and
+    Dean 2015), smooth L1 of numbers; mean over the utterances that both have, 0 for none."""
+    anything = torch.stack(list(output.present.values())).any(dim=0)
+    used = source.present & anything
+    if not bool(used.any()):
+        return output.logits.sum() * 0.0
+    ours, theirs = output.logits[used].float(), source.outputs[used].float()
+    if real:
+        return functional.smooth_l1_loss(ours, theirs)
+    given, wanted = ((one / DISTIL_TEMPERATURE).log_softmax(dim=-1) for one in (ours, theirs))
+    divergence = functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
+    return DISTIL_TEMPERATURE**2 * divergence
 
 
 def _label_loss(

@@ -106,32 +106,35 @@ def save_confusion(
 
 @figures.settings()
 def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None:
-    """Draw where source and target place the same utterances, before and after the transfer.
+    """Draw where source and target place the same held-out utterances, for a target trained
+    without transfer (if there is one) and one trained with it from the same initial weights.
 
-    ``names`` [C] of the classes. Both panels share one basis, the first two principal components
-    of all embeddings together: a frozen source stays where it is, and what differs between the
-    panels has moved in the space itself. At most 400 utterances are drawn (evenly chosen); all are
-    used for the basis and for the mean distance in the full space, given above each panel. Raises
+    ``names`` [C] of the classes. The panels share one basis, the first two principal components of
+    all embeddings together. At most 400 utterances are drawn (evenly chosen); all are used for the
+    basis. Above each panel stand the figures of :func:`~avsent.training.source.alignment`. Raises
     ValueError for shapes that do not match, fewer than two dimensions or no utterances, and what
     :func:`figures.save_figure` raises.
     """
-    source, before, after = (
-        np.asarray(points, dtype=float) for points in (space.source, space.before, space.after)
-    )
-    shapes = [source.shape, before.shape, after.shape]
+    source = np.asarray(space.source, dtype=float)
+    targets = {"taught": np.asarray(space.taught, dtype=float)}
+    if space.alone is not None:
+        targets = {"alone": np.asarray(space.alone, dtype=float), **targets}
+    shapes = [source.shape, *(target.shape for target in targets.values())]
     if len(set(shapes)) > 1 or source.ndim != 2 or source.shape[1] < 2 or not len(source):
         raise ValueError(f"embeddings of shapes {shapes}")
     count = len(source)
     if len(space.classes) != count:
         raise ValueError(f"{len(space.classes)} labels for {count} utterances")
-    centre, basis, shares = principal_axes(np.concatenate([source, before, source, after]))
+    centre, basis, shares = principal_axes(
+        np.concatenate([source] * len(targets) + [*targets.values()])
+    )
     rows = np.unique(np.linspace(0, count - 1, min(count, _MAX_PAIRS)).astype(int))
     drawn = f" ({len(rows)} of {count} drawn)" if len(rows) < count else ""
     colours = figures.colours_of(tuple(names))
-    figure = Figure(figsize=(10.5, 5.4), layout="constrained")
+    figure = Figure(figsize=(5.25 * len(targets), 5.4), layout="constrained")
     first: Axes | None = None
-    for place, (title, target) in enumerate((("before", before), ("after", after))):
-        axes = figure.add_subplot(1, 2, place + 1, sharex=first, sharey=first)
+    for place, (kind, target) in enumerate(targets.items()):
+        axes = figure.add_subplot(1, len(targets), place + 1, sharex=first, sharey=first)
         first = first or axes
         classes = np.asarray(space.classes)[rows]
         for embeddings, marker in ((source, "o"), (target, "x")):
@@ -139,9 +142,12 @@ def save_spaces(path: Path, space: EmbeddingSpace, names: Sequence[str]) -> None
             for c, colour in enumerate(colours):
                 x, y = points[classes == c].T
                 axes.plot(x, y, marker, color=colour, mfc="none", ms=5, mew=0.9, alpha=0.75)
-        distance = np.linalg.norm(source - target, axis=1).mean()
+        title = {"alone": "without transfer", "taught": "with transfer"}[kind]
+        told = space.alignment[kind]
         axes.set_title(
-            f"{title} transfer{drawn}\nmean distance source – target: {distance:.3g}", fontsize=10
+            f"{title}{drawn}\nsource told from target: {told['domain_accuracy']:.0%} (chance 50%); "
+            f"squared MMD {told['mmd']:.3f}",
+            fontsize=10,
         )
         first_share, second_share = (f"{100 * share:.0f}%" for share in shares)
         axes.set_xlabel(f"component 1 ({first_share} of the variance)", fontsize=9)

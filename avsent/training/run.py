@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from avsent.errors import OutputError, UsageError
 from avsent.extraction.extractor import FeatureConfig
 from avsent.files import atomic_text
-from avsent.labels import MODALITIES
+from avsent.labels import MODALITIES, LabelSet
 from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.networks.fusion import PAIRS_ONLY
@@ -29,6 +30,7 @@ from avsent.training.evaluation import (
     Predictions,
     calibrate,
     evaluate,
+    gain,
     held_out_predictions,
     pooled,
 )
@@ -40,17 +42,17 @@ from avsent.training.start import Start
 @dataclass(frozen=True, slots=True)
 class Request:
     """A run: corpus, settings, seeds, output folder. ``texts``: of --text-corpus, whose name is
-    ``texts_name``; ``baseline``: train each seed without transfer, too; ``start``: the checkpoint
-    to start from; the settings are those of :meth:`Start.settings`."""
+    ``texts_name``; ``baseline``: train each seed without transfer, too, if there is any;
+    ``start``: the checkpoint to start from; the settings are those of :meth:`Start.settings`."""
 
     corpus: Corpus
     settings: TrainSettings
     seeds: tuple[int, ...]
     folder: RunFolder
     device: torch.device
-    texts: tuple[TextItem, ...] | None = None
+    texts: tuple[TextItem, ...] = ()
     texts_name: str = ""
-    baseline: bool = False
+    baseline: bool = True
     fresh: bool = False
     start: Start | None = None
 
@@ -68,7 +70,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     DatasetError if the corpus does not suit, UsageError if the settings do not or the folder holds
     another run, OutputError if the folder cannot be written."""
     hooks = hooks or Hooks()
-    check_settings(request.settings, texts=request.texts is not None, baseline=request.baseline)
+    check_settings(request.settings, texts=bool(request.texts))
     start = request.start
     if start is not None:
         start.check(request.corpus)
@@ -76,10 +78,14 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     # All faults of the data are found before the folder is touched.
     if task.labels.real and request.settings.fusion.name == "multiplicative":
         raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
-    words = request.settings.transfer.source == "text" and request.texts is None
     data = {
         seed: splits.make_seed_data(
-            task, request.settings, seed, words=words, started=start is not None
+            task,
+            request.settings,
+            seed,
+            words=request.settings.transfer.source == "text",
+            texts=request.texts,
+            started=start is not None,
         )
         for seed in request.seeds
     }
@@ -87,7 +93,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     config = {
         "settings": dataclasses.asdict(request.settings),
         "seeds": list(request.seeds),
-        "baseline": request.baseline,
+        "baseline": request.baseline and request.settings.transfer.active,
         "init": None if start is None else start.about(),
         "data": {
             "name": request.corpus.name,
@@ -96,7 +102,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
             "licence": request.corpus.licence,
             "label_scale": request.corpus.scale and dataclasses.asdict(request.corpus.scale),
             "text_corpus": request.texts_name,
-            "texts": len(request.texts or ()),
+            "texts": len(request.texts),
         },
     }
     if request.folder.begin(config, fresh=request.fresh):
@@ -119,7 +125,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     return summary
 
 
-def check_settings(settings: TrainSettings, *, texts: bool = False, baseline: bool = False) -> None:
+def check_settings(settings: TrainSettings, *, texts: bool = False) -> None:
     """Raise UsageError for contradictory settings; ``texts``: of a text corpus."""
     transfer = settings.transfer
     if transfer.source in settings.target:
@@ -128,8 +134,6 @@ def check_settings(settings: TrainSettings, *, texts: bool = False, baseline: bo
         )
     if settings.fusion.name in PAIRS_ONLY and len(settings.target) != 2:
         raise UsageError(f"--fusion {settings.fusion.name} needs --target audio,face")
-    if baseline and transfer.source is None:
-        raise UsageError("--baseline compares with transfer; give --source-text or --source")
     if transfer.cross_fit == 1:
         raise UsageError("--cross-fit needs 2 folds or more; 0 is without")
     if texts and transfer.cross_fit:
@@ -158,7 +162,7 @@ def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> 
         context = trainer.SeedContext(request.device, folder, say, on_epoch)
         trained = _train_model(request, data, seed, context, start)
         baseline = None
-        if request.baseline:
+        if request.baseline and request.settings.transfer.active:
             say("the same without transfer")
             apart = dataclasses.replace(
                 context,
@@ -167,7 +171,15 @@ def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> 
             )
             (folder / run_folder.BASELINE).mkdir(exist_ok=True)
             baseline = _train_model(request, data, seed, apart, start, teach=False)
-        _write_seed(folder, request, data, trained, baseline)
+        spaces: dict[str, source.EmbeddingSpace] = {}
+        if trained.pretrained is not None and request.settings.transfer.active:
+            targets = {"taught": trained.model}
+            if baseline is not None:
+                targets["alone"] = baseline.model
+            held = data if start is None else start.encoded(data, request.device)
+            theirs = trained.pretrained.model
+            spaces = source.embedding_spaces(theirs, targets, held, request.device)
+        _write_seed(folder, request, data, trained, baseline, spaces)
 
 
 def _train_model(
@@ -198,8 +210,7 @@ def _train_model(
             if frozen[0] >= held_out[0]:
                 held_out, start = frozen, dataclasses.replace(start, tune_epochs=0)
     if teach and settings.transfer.source is not None:
-        own = for_source(settings)
-        pretrained = source.pretrain_source(data, own, seed, context, request.texts)
+        pretrained = source.pretrain_source(data, for_source(settings), seed, context)
     trained = train_seed(data, settings, seed, context, pretrained, start=start)
     if held_out is None:
         return trained
@@ -215,6 +226,7 @@ def _write_seed(
     data: splits.SeedData,
     trained: Trained,
     baseline: Trained | None,
+    spaces: dict[str, source.EmbeddingSpace],
 ) -> None:
     """Write all files of a seed; ``evaluation.json`` last, as it marks the seed as finished."""
     corpus, start = data.task.corpus, request.start
@@ -243,7 +255,8 @@ def _write_seed(
         "best_epoch": trained.progress.best_epoch,
         "epochs": trained.progress.epoch,
         "validation_value": trained.progress.best_value,
-        "parts": {part: _sizes(samples) for part, samples in data.split.items()},
+        "parts": {part: _sizes(samples, data.task) for part, samples in data.split.items()},
+        "classes": _classes(train, data.task.labels),
         "target": figures(found),
     }
     if data.folds:
@@ -254,15 +267,26 @@ def _write_seed(
         evaluation["source"] = figures(trained.pretrained.predictions)
     if baseline is not None:
         evaluation[run_folder.BASELINE] = figures(baseline.predictions)
-    source.write_spaces(folder / run_folder.SPACES_FILE, trained.spaces)
-    record = plots.SeedRecord(trained.progress.history, evaluation, trained.spaces)
+        evaluation["gain"] = {part: gain(found[part], baseline.predictions[part]) for part in found}
+    if spaces:
+        evaluation["alignment"] = {name: space.alignment for name, space in spaces.items()}
+    source.write_spaces(folder / run_folder.SPACES_FILE, spaces)
+    record = plots.SeedRecord(trained.progress.history, evaluation, spaces)
     plots.draw_figures(folder / "plots", record)
     run_folder.write_json(folder / "evaluation.json", evaluation)
 
 
-def _sizes(samples: Sequence[Sample]) -> dict[str, int]:
+def _classes(labels: NDArray[Any], names: LabelSet) -> dict[str, int]:
+    """How many training utterances have each class; none of numbers."""
+    if names.real:
+        return {}
+    return {name: int((labels == index).sum()) for index, name in enumerate(names.names)}
+
+
+def _sizes(samples: Sequence[Sample], task: splits.Task) -> dict[str, int]:
     return {
         "utterances": len(samples),
+        "labelled": sum(task.encoded[sample.key] is not None for sample in samples),
         "videos": len({sample.video for sample in samples}),
         "speakers": len({sample.speaker for sample in samples if sample.speaker}),
     }
@@ -315,7 +339,6 @@ class Trained:
     progress: trainer.Progress
     predictions: dict[str, Predictions]
     pretrained: source.PretrainedSource | None
-    spaces: dict[str, source.EmbeddingSpace]
     tuned_epochs: int = 0
     untuned: dict[str, Predictions] = field(default_factory=dict)
 
@@ -351,8 +374,9 @@ def train_seed(
         data = start.encoded(data, context.device)
     context.say(f"target model ({' + '.join(settings.target)})")
     teacher = pretrained.teacher if pretrained and settings.transfer.active else None
-    # A pass over all training data, needed for the figure of the spaces only.
-    before = source.embeddings_of(model, data.train, context.device) if teacher else {}
+    if teacher is not None and settings.transfer.kind == "pseudo":
+        labelled = source.with_pseudo_labels(data.train, teacher, real=model.config.real)
+        data, teacher = dataclasses.replace(data, train=labelled), None
     setup = context.setup("target", data.train, data.valid, settings, seed)
     setup = dataclasses.replace(setup, teacher=teacher, pull=start.pull if start else None)
     progress = trainer.fit(model, setup)
@@ -386,7 +410,6 @@ def train_seed(
         progress=progress,
         predictions=held_out_predictions(model, data, context.device, calibration),
         pretrained=pretrained,
-        spaces=source.embedding_spaces(model, data.train, before, teacher, context.device),
         tuned_epochs=tuned_epochs,
         untuned=untuned,
     )

@@ -6,7 +6,7 @@
     OUT/seed-0/metrics.jsonl       every epoch of source and target
     OUT/seed-0/source.safetensors, OUT/seed-0/target.safetensors
                                    state to resume from
-    OUT/seed-0/spaces.safetensors  embeddings before and after transfer, if there was any
+    OUT/seed-0/spaces.safetensors  embeddings with and without transfer, if there was any
     OUT/seed-0/evaluation.json     figures of the finished seed
     OUT/seed-0/predictions.csv     on the test part (validation if there is none)
     OUT/seed-0/checkpoint/         its model
@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelScale, LabelSet
 from avsent.model.folders import RUN_FORMAT
 from avsent.schema import read_object
-from avsent.training.metrics import TITLES, figure_text
+from avsent.training.metrics import BALANCED_ACCURACY, MAE, TITLES, figure_text
 
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw their figure again."""
@@ -151,6 +152,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+def default_folder(data: Path) -> Path:
+    """Where a run is kept by default: ``runs/``, with the data's name and the time."""
+    name = (data.parent if data.name == "manifest.csv" else data).resolve().stem or "data"
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 def _differences(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
@@ -206,7 +213,8 @@ def summarise(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         "seeds": seeds,
         "best_seed": best,
         "best_epochs": [int(evaluations[seed]["best_epoch"]) for seed in seeds],
-        "parts": evaluations[seeds[0]]["parts"],
+        "parts": evaluations[best]["parts"],
+        "classes": evaluations[best]["classes"],
     }
     if "folds" in evaluations[best]:
         summary["folds"] = evaluations[best]["folds"]
@@ -218,6 +226,9 @@ def summarise(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
                 if all(part in evaluations[seed][model] for seed in seeds)
             }
     summary["chosen"] = evaluations[best]["target"]
+    for name in ("gain", "alignment"):
+        if all(name in evaluations[seed] for seed in seeds):
+            summary[name] = evaluations[best][name]
     return summary
 
 
@@ -255,7 +266,8 @@ def write_run_card(
     seeds = ", ".join(map(str, summary["seeds"]))
     versions = ", ".join(f"{package} {number}" for package, number in config["versions"].items())
     parts = "; ".join(
-        f"{part} {sizes['utterances']} utterances in {sizes['videos']} videos"
+        f"{part} {sizes['utterances']} utterances ({sizes['labelled']} labelled) in "
+        f"{sizes['videos']} videos"
         + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
         for part, sizes in summary["parts"].items()
         if sizes["utterances"] or part == "test"
@@ -310,15 +322,62 @@ def _start(start: Mapping[str, Any] | None) -> str:
 def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     if transfer["source"] is None:
         return "- No other modality taught it."
-    whose = (
-        f"the {data['texts']} texts of {data['text_corpus']}, paired anew by label in each epoch"
-        if data["texts"]
-        else "that of the same utterances"
-    )
+    also = f", a model that also learnt from the {data['texts']} texts of {data['text_corpus']}"
     return (
-        f"- While it was trained {transfer['source']} taught it ({whose}); prediction does not "
-        "need it."
+        f"- While it was trained {transfer['source']} of the same utterances taught it "
+        f"({transfer['kind']}{also if data['texts'] else ''}); prediction does not need it."
     )
+
+
+FEW_TESTED, FEW_SPEAKERS, FEW_OF_CLASS = 50, 5, 10
+"""Fewer utterances or speakers (without known ones: videos) say little about others, and fewer
+training utterances of a class teach little: the end of a run warns."""
+
+
+def closing_lines(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What the end of a run says, and what it warns of: how large each part was, which epoch was
+    kept, how the model stands against the majority and against no transfer."""
+    parts, best = summary["parts"], summary["seeds"].index(summary["best_seed"])
+    sizes = "; ".join(
+        f"{part} {_count(one['utterances'], 'utterance')}"
+        + (f" ({one['labelled']} labelled)" if one["labelled"] < one["utterances"] else "")
+        + f" of {_count(one['speakers'], 'speaker') if one['speakers'] else ''}"
+        + f"{'' if one['speakers'] else _count(one['videos'], 'video')}"
+        for part, one in parts.items()
+        if one["utterances"]
+    )
+    epoch = f"epoch {summary['best_epochs'][best]} was kept"
+    if len(summary["seeds"]) > 1:
+        epoch = f"seed {summary['best_seed']} is best on validation; its {epoch}"
+    part = "test" if "test" in summary["chosen"] else "valid"
+    metric = next(name for name in (MAE, BALANCED_ACCURACY) if name in summary["target"][part])
+    figure = summary["target"][part][metric]
+    lines, doubts = [f"{sizes}; {epoch}", *transfer_lines(summary)], []
+    if figure and figure["majority"] is not None:
+        ahead = figure["mean"] - figure["majority"]
+        if (ahead if metric == BALANCED_ACCURACY else -ahead) <= 0:
+            always = "the commonest class" if metric == BALANCED_ACCURACY else "the mean"
+            doubts.append(
+                f"the model is no better than always {always}: do not use it; add labelled "
+                "utterances, or start from the included model with --init default"
+            )
+    tested = parts[part if parts[part]["utterances"] else "train"]
+    whose = "speakers" if tested["speakers"] else "videos"
+    if tested["labelled"] < FEW_TESTED or tested[whose] < FEW_SPEAKERS:
+        doubts.append(
+            f"the figures are of {tested['labelled']} labelled utterances of {tested[whose]} "
+            f"{whose}: too few to tell how the model does on others"
+        )
+    rare = [name for name, count in summary["classes"].items() if count < FEW_OF_CLASS]
+    if rare:
+        doubts.append(
+            f"fewer than {FEW_OF_CLASS} labelled training utterances of {', '.join(rare)}: add some"
+        )
+    return lines, doubts
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _tables(summary: Mapping[str, Any]) -> str:
@@ -329,10 +388,32 @@ def _tables(summary: Mapping[str, Any]) -> str:
         if models:
             head = [title, *(MODELS[model] for model in models), "majority"]
             tables.append(markdown_table(head, rows))
-    if BASELINE in summary:
-        return "\n\n".join(tables) + "\n"
-    missing = "Not trained without transfer for comparison (`--baseline` does).\n"
-    return "\n\n".join(tables) + f"\n\n{missing}"
+    lines = [f"Seed {summary['best_seed']}: {line}." for line in transfer_lines(summary)]
+    if "source" in summary and BASELINE not in summary:
+        lines.append("Not trained without transfer for comparison (`--no-baseline`).")
+    return "\n\n".join([*tables, *lines]) + "\n"
+
+
+def transfer_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What transfer gave in the chosen seed, and how well it aligned the spaces."""
+    part = "test" if "test" in summary["chosen"] else "valid"
+    if found := summary.get("gain", {}).get(part):
+        title = TITLES[found["metric"]]
+        low, high = found["low"], found["high"]
+        interval = "" if low is None else f" (95% interval {low:+.3f} to {high:+.3f})"
+        better = "better" if found["value"] >= 0 else "worse"
+        value = abs(found["value"])
+        yield f"{title} is {value:.3f} {better} than without transfer{interval}"
+    for modality, kinds in summary.get("alignment", {}).items():
+        told = ", ".join(
+            f"{one['domain_accuracy']:.3f} {'with' if kind == 'taught' else 'without'} transfer"
+            f" (squared MMD {one['mmd']:.3f})"
+            for kind, one in kinds.items()
+        )
+        yield (
+            "A linear classifier tells embeddings of source and "
+            f"{modality} apart with an accuracy of {told}; .5 is chance"
+        )
 
 
 def part_title(summary: Mapping[str, Any], part: str) -> str:

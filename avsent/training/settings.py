@@ -22,16 +22,20 @@ TUNE_RATE = 0.1  # of the learning rate, for the encoders of a checkpoint
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
-    """Which source teaches, and with what weights.
+    """Which source teaches, how, and with what weights.
 
-    ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh ``O_cls = α·CE`` and
-    ``O_emb = β·L_dec + γ·L_adv`` (PAPERS: HMTL); 0 switches a part off. ``schedule``: β and γ
+    ``kind``: "hmtl"; "distil", the source's class distribution (SoundNet's teacher and student:
+    Aytar, Vondrick and Torralba, NeurIPS 2016); or "pseudo", its decisions as labels of the
+    utterances without one. ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh
+    ``O_cls = α·CE`` and ``O_emb = β·L_dec + γ·L_adv`` (HMTL), β also the distillation; 0 switches
+    a part off. ``schedule``: β and γ
     stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
     ``cross_fit``: number of folds of which each utterance of the training part gets an out-of-fold
     source embedding (0: all get that of the one source).
     """
 
     source: str | None = None
+    kind: str = "hmtl"
     classification: float = ALPHA
     decoder: float = BETA
     adversarial: float = GAMMA
@@ -42,7 +46,8 @@ class TransferSettings:
     @property
     def active(self) -> bool:
         """Whether anything is transferred at all."""
-        return self.source is not None and (self.decoder > 0 or self.adversarial > 0)
+        weights = {"hmtl": self.decoder + self.adversarial, "distil": self.decoder, "pseudo": 1.0}
+        return self.source is not None and weights[self.kind] > 0
 
     def share(self, epoch: int, epochs: int) -> float:
         """Factor on β and γ in ``epoch`` (from 0) of ``epochs``."""

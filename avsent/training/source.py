@@ -1,9 +1,10 @@
-"""The source model: pretrained, then frozen; its embeddings teach the target.
+"""The source model: pretrained, then frozen; what it makes of the training data teaches the target.
 
-The embedding spaces of source and target, before and after transfer, are kept for their figure.
+Also: how well the embedding spaces of source and target are aligned.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,29 +13,31 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from torch import Tensor
 
 from avsent.errors import DatasetError, InputError
 from avsent.files import write_bytes
-from avsent.model.networks.config import TargetConfig, VectorSizes
+from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.target import TargetModel
-from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, batches, check_parts, encoded
-from avsent.training.evaluation import Predictions, held_out_predictions, predictions_of
-from avsent.training.losses import SourceEmbeddings, Teacher, UnpairedTeacher
+from avsent.training.evaluation import Predictions, held_out_predictions
+from avsent.training.losses import Teacher
 from avsent.training.settings import TrainSettings
-from avsent.training.splits import SeedData, grouped_folds, make_text_videos
+from avsent.training.splits import SeedData, grouped_folds
 from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
 FOLD_SEED_STRIDE = 1_000_000_007  # gives the models of folds other initial weights than the source
+MOST_DISTANCES = 1000  # utterances of each space in the maximum mean discrepancy
+ARRAYS = ("source", "taught", "alone", "classes")
+"""Of a space, as its file holds them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PretrainedSource:
-    """A pretrained source ``model``, what it teaches, and its own predictions by part: "valid",
-    and "test" if it reads the same utterances as the target."""
+    """A pretrained source ``model``, what it teaches, and its own predictions on "valid" and "test"
+    of the data, as far as it can read them."""
 
     teacher: Teacher
     model: TargetModel
@@ -42,37 +45,27 @@ class PretrainedSource:
 
 
 def pretrain_source(
-    data: SeedData,
-    settings: TrainSettings,
-    seed: int,
-    context: SeedContext,
-    texts: Sequence[TextItem] | None = None,
+    data: SeedData, settings: TrainSettings, seed: int, context: SeedContext
 ) -> PretrainedSource:
-    """Pretrain the source that ``settings`` name, on ``texts`` or the corpus' own utterances."""
+    """Pretrain the source that ``settings`` name, on the utterances of ``data`` and on its text
+    corpus, if any."""
     name = settings.transfer.source
     assert name is not None
     context.say(f"source model ({name})")
     # The source always has HMTL's own fusion: the head to be compared is the target's.
     plain = dataclasses.replace(settings.fusion, name="hmtl")
     config = data.config(dataclasses.replace(settings, fusion=plain), (name,))
-    if texts is not None:
-        train, valid = make_text_videos(texts, data.task.labels, settings.label, settings, seed)
-        size = train.vectors["text"].shape[-1]
-        config = dataclasses.replace(config, vectors=VectorSizes(text=size))
-        model = train_source(config, context.setup("source", train, valid, settings, seed))
-        return PretrainedSource(
-            unpaired_teacher(model, train, data.train, context.device, seed),
-            model,
-            {"valid": predictions_of(model, valid, context.device)},
-        )
-
-    def on_fold(fold: int) -> OnEpoch:
-        context.say(f"source model ({name}), fold {fold + 1}")
-        return lambda measured: context.on_epoch(f"source-fold{fold + 1}", measured)
-
-    setup = context.setup("source", data.train, data.valid, settings, seed)
+    train, valid = data.texts or (data.train, data.valid)
+    setup = context.setup("source", train, valid, settings, seed)
     model = train_source(config, setup)
-    teacher = paired_teacher(model, setup, data.groups, settings.transfer.cross_fit, on_fold)
+    teacher = teacher_of(model, data.train, context.device)
+    if settings.transfer.cross_fit > 1:
+
+        def on_fold(fold: int) -> OnEpoch:
+            context.say(f"source model ({name}), fold {fold + 1}")
+            return lambda measured: context.on_epoch(f"source-fold{fold + 1}", measured)
+
+        teacher = cross_fitted(model, setup, data.groups, settings.transfer.cross_fit, on_fold)
     return PretrainedSource(teacher, model, held_out_predictions(model, data, context.device))
 
 
@@ -84,15 +77,31 @@ def train_source(config: TargetConfig, setup: FitSetup) -> TargetModel:
     return model.requires_grad_(False).eval()
 
 
-def paired_teacher(
+@torch.no_grad()  # not inference_mode: its tensors could not take part in training
+def teacher_of(model: TargetModel, videos: Videos, device: torch.device) -> Teacher:
+    """What the source ``model`` makes of ``videos``."""
+    model.to(device).eval()
+    (modality,) = model.config.modalities
+    shape, present = videos.labels.shape, videos.present[modality]
+    embeddings = torch.zeros(*shape, model.config.embedding_size)
+    outputs = torch.zeros(*shape, model.config.outputs)
+    for rows in batches(videos, 16, 4096, None):
+        found = model(encoded(model, videos, rows, device))
+        longest = found.logits.shape[1]
+        embeddings[rows, :longest] = found.embeddings[modality].float().cpu()
+        outputs[rows, :longest] = found.logits.float().cpu()
+    there = present[..., None]
+    return Teacher(embeddings * there, outputs * there, present)
+
+
+def cross_fitted(
     model: TargetModel,
     setup: FitSetup,
     groups: Sequence[str],
     folds: int,
     on_fold: Callable[[int], OnEpoch] = lambda fold: lambda measured: None,
-) -> SourceEmbeddings:
-    """Embeddings of the training utterances by ``model``; with ``folds`` > 1 out-of-fold, by
-    models that did not train on their video.
+) -> Teacher:
+    """What ``model`` teaches, out-of-fold: by models that did not train on the utterance's video.
 
     ``setup``: that of ``model``'s training; ``groups``: speaker or video of each training video.
 
@@ -102,17 +111,14 @@ def paired_teacher(
     common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs. Raises
     DatasetError if there are no two groups to divide, or a fold has nothing to learn from.
     """
-    if folds >= 2 and len(set(groups)) < 2:
+    if len(set(groups)) < 2:
         raise DatasetError(
             "the training part is of one speaker or video, which cannot be divided; leave "
             "--cross-fit away"
         )
-    (modality,) = model.config.modalities
-    embeddings = embeddings_of(model, setup.train, setup.device)[modality]
-    present = setup.train.present[modality]
-    if folds < 2:
-        return SourceEmbeddings(embeddings, present)
-    out_of_fold = embeddings.clone()
+    whole = teacher_of(model, setup.train, setup.device)
+    present = whole.present
+    embeddings, outputs = whole.embeddings.clone(), whole.outputs.clone()
     for fold, held_out in enumerate(grouped_folds(groups, folds)):
         kept = sorted(set(range(len(setup.train.samples))) - set(held_out))
         state = setup.state
@@ -123,22 +129,21 @@ def paired_teacher(
             state=state and state.with_name(f"{state.stem}-fold{fold}{state.suffix}"),
             on_epoch=on_fold(fold),
         )
-        other = train_source(model.config, part)
-        found = embeddings_of(other, setup.train, setup.device)[modality]
+        found = teacher_of(train_source(model.config, part), setup.train, setup.device)
         common = torch.zeros_like(present)
         common[kept] = present[kept]
-        out_of_fold[held_out] = found[held_out] @ rotation(found[common], embeddings[common])
-    return SourceEmbeddings(out_of_fold * present[..., None], present)
+        turn = rotation(found.embeddings[common], whole.embeddings[common])
+        embeddings[held_out] = found.embeddings[held_out] @ turn
+        outputs[held_out] = found.outputs[held_out]
+    return Teacher(embeddings * present[..., None], outputs, present)
 
 
-def unpaired_teacher(
-    model: TargetModel, theirs: Videos, ours: Videos, device: torch.device, seed: int
-) -> UnpairedTeacher:
-    """``model``'s embeddings of its own training utterances, to be drawn from by label."""
-    (modality,) = model.config.modalities
-    used = theirs.present[modality] & theirs.known()
-    embeddings = embeddings_of(model, theirs, device)[modality][used]
-    return UnpairedTeacher(embeddings, theirs.labels[used], ours.labels, seed)
+def with_pseudo_labels(videos: Videos, teacher: Teacher, *, real: bool) -> Videos:
+    """``videos``; utterances without a label get the teacher's decision as their label."""
+    decided = teacher.outputs[..., 0] if real else teacher.outputs.argmax(dim=-1)
+    used = ~videos.known() & teacher.present
+    labels = torch.where(used, decided.to(videos.labels.dtype), videos.labels)
+    return dataclasses.replace(videos, labels=labels)
 
 
 def rotation(given: Tensor, wanted: Tensor) -> Tensor:
@@ -159,17 +164,22 @@ def videos_at(videos: Videos, rows: list[int]) -> Videos:
     )
 
 
+# --- Alignment ------------------------------------------------------------------------------------
+
+
 class EmbeddingSpace(NamedTuple):
-    """Embeddings [N, D] of the same N training utterances: of the target ``before`` and ``after``
-    training, of the ``source``; and the class of each [N]."""
+    """Embeddings [N, D] of the same N held-out utterances: of the ``source``, of the target
+    ``taught`` by it, and of the same target trained ``alone`` (None: there is none); the class of
+    each [N], and the :func:`alignment` of the targets with the source."""
 
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
     source: NDArray[np.float32]
+    taught: NDArray[np.float32]
+    alone: NDArray[np.float32] | None
     classes: NDArray[np.int64]
+    alignment: dict[str, dict[str, float]]
 
 
-@torch.no_grad()  # not inference_mode: its tensors could not take part in training
+@torch.no_grad()
 def embeddings_of(model: TargetModel, videos: Videos, device: torch.device) -> dict[str, Tensor]:
     """Embeddings [V, U, D] of ``videos``, by modality."""
     model.to(device).eval()
@@ -183,32 +193,90 @@ def embeddings_of(model: TargetModel, videos: Videos, device: torch.device) -> d
 
 
 def embedding_spaces(
-    model: TargetModel,
-    videos: Videos,
-    before: dict[str, Tensor],
-    teacher: Teacher | None,
+    source: TargetModel,
+    targets: Mapping[str, TargetModel],
+    data: SeedData,
     device: torch.device,
 ) -> dict[str, EmbeddingSpace]:
-    """The spaces by target modality; empty without a teacher."""
-    if teacher is None:
+    """The spaces of each target modality on the test part, or the validation part; empty where the
+    source cannot read it. ``targets``: "taught", and "alone" if there is one."""
+    (theirs,) = source.config.modalities
+    held = next((v for v in (data.test, data.valid) if v.present[theirs].any()), None)
+    if held is None:
         return {}
-    source = teacher.for_epoch(0)
-    after = embeddings_of(model, videos, device)
+    parts = {"train": data.train, "held": held}
+    taught = {name: teacher_of(source, part, device).embeddings for name, part in parts.items()}
+    found = {
+        (kind, name): embeddings_of(model, part, device)
+        for kind, model in targets.items()
+        for name, part in parts.items()
+    }
     spaces = {}
-    for name in model.config.modalities:
-        used = source.present & videos.present[name] & videos.known()
-        if int(used.sum()) < 2:
+    for modality in targets["taught"].config.modalities:
+        both = {n: p.present[theirs] & p.present[modality] for n, p in parts.items()}
+        drawn = both["held"] & held.known()
+        if int(drawn.sum()) < 2 or int(both["train"].sum()) < 2:
             continue
-        labels = videos.labels[used].numpy()
-        if model.config.real:  # the three polarities
+        labels = held.labels[drawn].numpy()
+        if source.config.real:  # the three polarities
             labels = np.select([labels < 0, labels > 0], [0, 2], 1)
-        spaces[name] = EmbeddingSpace(
-            before=before[name][used].numpy(),
-            after=after[name][used].numpy(),
-            source=source.embeddings[used].numpy(),
+        own = {kind: found[kind, "held"][modality][drawn].numpy() for kind in targets}
+        spaces[modality] = EmbeddingSpace(
+            source=taught["held"][drawn].numpy(),
+            taught=own["taught"],
+            alone=own.get("alone"),
             classes=np.asarray(labels, dtype=np.int64),
+            alignment={
+                kind: alignment(
+                    [taught[name][both[name]].numpy() for name in parts],
+                    [found[kind, name][modality][both[name]].numpy() for name in parts],
+                )
+                for kind in targets
+            },
         )
     return spaces
+
+
+def alignment(
+    source: Sequence[NDArray[np.float32]], target: Sequence[NDArray[np.float32]]
+) -> dict[str, float]:
+    """How far two spaces differ; both are given as embeddings [N, D] of training utterances, and of
+    held-out ones.
+
+    ``domain_accuracy``: of a logistic regression that tells source from target, fitted on the
+    first and measured on the second; .5: it cannot. ``mmd``: squared maximum mean discrepancy of
+    the second, with a Gaussian kernel as wide as the median distance (Gretton et al. 2012); 0: one
+    distribution.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    inputs = [np.concatenate(pair) for pair in zip(source, target, strict=True)]
+    domains = [np.repeat([0, 1], [len(a), len(b)]) for a, b in zip(source, target, strict=True)]
+    judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    judge.fit(inputs[0], domains[0])
+    told = judge.score(inputs[1], domains[1])
+    return {"domain_accuracy": float(told), "mmd": squared_mmd(source[1], target[1])}
+
+
+def squared_mmd(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Unbiased estimate of the squared maximum mean discrepancy of ``first`` [N, D] and ``second``
+    [M, D], N and M ≥ 2; at most ``MOST_DISTANCES`` of each are used."""
+    parts = [
+        part[np.linspace(0, len(part) - 1, min(len(part), MOST_DISTANCES)).astype(int)]
+        for part in (first, second)
+    ]
+    count = len(parts[0])
+    points = torch.from_numpy(np.concatenate(parts)).double()
+    distances = torch.cdist(points, points).square()
+    apart = distances[~torch.eye(len(points), dtype=torch.bool)]
+    width = apart.median().clamp_min(1e-12)
+    kernel = torch.exp(-distances / width)
+    kernel.fill_diagonal_(0.0)
+    own, other = kernel[:count, :count], kernel[count:, count:]
+    within = [block.sum() / (len(block) * (len(block) - 1)) for block in (own, other)]
+    return float(sum(within) - 2 * kernel[:count, count:].mean())
 
 
 def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
@@ -216,26 +284,34 @@ def write_spaces(path: Path, spaces: Mapping[str, EmbeddingSpace]) -> None:
     if not spaces:
         return
     arrays = {
-        f"{modality}/{name}": np.ascontiguousarray(values)
+        f"{modality}/{name}": np.ascontiguousarray(getattr(space, name))
         for modality, space in spaces.items()
-        for name, values in space._asdict().items()
+        for name in ARRAYS
+        if getattr(space, name) is not None
     }
-    write_bytes(path, save(arrays))
+    found = {modality: space.alignment for modality, space in spaces.items()}
+    write_bytes(path, save(arrays, metadata={"alignment": json.dumps(found)}))
 
 
 def read_spaces(path: Path) -> dict[str, EmbeddingSpace] | None:
-    """What :func:`write_spaces` wrote; None without a file. Raises InputError if it is damaged."""
+    """What :func:`write_spaces` wrote; None without a file, or with one of an earlier version.
+    Raises InputError if it is damaged."""
     if not path.is_file():
         return None
     try:
-        arrays = load(path.read_bytes())
-        names = sorted({key.partition("/")[0] for key in arrays})
-        fields = EmbeddingSpace._fields
-        spaces = {n: EmbeddingSpace(*(arrays[f"{n}/{field}"] for field in fields)) for n in names}
-        for space in spaces.values():
-            shapes = {space.before.shape, space.after.shape, space.source.shape}
-            if len(shapes) != 1 or len(space.before) != len(space.classes):
-                raise ValueError(f"embeddings of shapes {shapes}")
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        with safe_open(path, framework="np") as file:
+            about = file.metadata()
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if about is None:
+            return None
+        spaces = {}
+        for modality, found in json.loads(about["alignment"]).items():
+            source, taught, alone, classes = (arrays.get(f"{modality}/{name}") for name in ARRAYS)
+            space = EmbeddingSpace(source, taught, alone, classes, found)  # type: ignore[arg-type]
+            known = [space.source, space.taught, *([] if space.alone is None else [space.alone])]
+            if len({one.shape for one in known}) != 1 or len(known[0]) != len(space.classes):
+                raise ValueError(f"embeddings of shapes {[one.shape for one in known]}")
+            spaces[modality] = space
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged; restore it, or train again") from error
     return spaces

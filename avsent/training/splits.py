@@ -172,6 +172,8 @@ class Task:
 class SeedData:
     """The training, validation and test part of one seed. ``vectors``: sizes of ready-made vectors,
     including text if the source reads it; ``groups``: speaker or video of each training video.
+    ``texts``: training and validation part of a source that also learns from a text corpus, both
+    begin with the videos' own transcripts.
     ``folds``: where no part is held back, the same data divided, each with other groups as "test".
     """
 
@@ -182,6 +184,7 @@ class SeedData:
     test: Videos
     vectors: VectorSizes
     groups: tuple[str, ...]
+    texts: tuple[Videos, Videos] | None = None
     folds: tuple[SeedData, ...] = ()
 
     def config(self, settings: TrainSettings, modalities: tuple[str, ...]) -> TargetConfig:
@@ -240,22 +243,30 @@ def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
 
 
 def make_seed_data(
-    task: Task, settings: TrainSettings, seed: int, *, words: bool, started: bool = False
+    task: Task,
+    settings: TrainSettings,
+    seed: int,
+    *,
+    words: bool,
+    texts: Sequence[TextItem] = (),
+    started: bool = False,
 ) -> SeedData:
-    """Split the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
-    fitted on the training part only. ``started``: training starts from a checkpoint. Raises
-    DatasetError if a part would be empty, a speaker is in two parts, or there are no texts."""
+    """Split the corpus for one ``seed``; with ``words`` each transcript becomes a vector, by an
+    encoder fitted on those of the training part and on ``texts``, the sentences of a text corpus.
+    ``started``: training starts from a checkpoint. Raises DatasetError if a part would be empty, a
+    speaker is in two parts, or there are no transcripts."""
     samples, by = task.corpus.samples, settings.split
     if started:
         by = settings_for_start(task, by)
     split = split_samples(samples, task.known(samples), by, seed)
-    data = _data_of(task, settings, split, words=words, started=started)
+    sentences = _text_samples(texts, task.labels, settings.label, seed) if texts else None
+    data = _data_of(task, settings, split, sentences, words=words, started=started)
     train, folds = split["train"], []
     for rows in () if split["valid"] else grouped_folds(groups_of(train, by.by), FOLDS):
         held_out = [train[row] for row in rows]
         kept = [sample for row, sample in enumerate(train) if row not in rows]
         parts: Split = {"train": kept, "valid": [], "test": held_out}
-        folds.append(_data_of(task, settings, parts, words=words, started=started))
+        folds.append(_data_of(task, settings, parts, sentences, words=words, started=started))
     return dataclasses.replace(data, folds=tuple(folds))
 
 
@@ -270,14 +281,28 @@ def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sentences:
+    """Of a text corpus: its parts, and the label of each sample by key."""
+
+    split: Split
+    encoded: dict[str, float | None]
+
+
 def _data_of(
-    task: Task, settings: TrainSettings, split: Split, *, words: bool, started: bool
+    task: Task,
+    settings: TrainSettings,
+    split: Split,
+    sentences: _Sentences | None,
+    *,
+    words: bool,
+    started: bool,
 ) -> SeedData:
     corpus = task.corpus
-    texts: Vectors = {}
+    vectors: Vectors = {}
     sizes = {**corpus.vectors, "text": 0}
     if words:
-        texts, sizes["text"] = _text_vectors(corpus, split, settings.text)
+        vectors, sizes["text"] = _text_vectors(corpus, split, sentences, settings.text)
     # A checkpoint knows modalities that these data lack.
     for modality in () if started else settings.target:
         if not any(getattr(sample, modality) is not None for sample in split["train"]):
@@ -285,43 +310,44 @@ def _data_of(
                 f"{corpus.name}: no {modality} in the training part; choose another --target"
             )
     train, valid, test = (
-        make_videos(part, task.encoded, sizes, texts, corpus.features) for part in split.values()
+        make_videos(part, task.encoded, sizes, vectors, corpus.features) for part in split.values()
     )
     check_parts(train, valid, settings.target)
-    source = settings.transfer.source
+    source, texts = settings.transfer.source, None
+    if sentences is not None:
+        known, size = {**task.encoded, **sentences.encoded}, {"text": sizes["text"]}
+        both = ([*split[part], *sentences.split[part]] for part in ("train", "valid"))
+        first, second = (make_videos(one, known, size, vectors) for one in both)
+        texts = first, second
     if source in MODALITIES or words:
-        check_parts(train, valid, (source or "text",))
+        check_parts(*(texts or (train, valid)), (source or "text",))
     found = groups_of(split["train"], settings.split.by)
     group_of = {sample.video: group for sample, group in zip(split["train"], found, strict=True)}
     groups = tuple(group_of[video[0].video] for video in train.samples)
-    return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups)
+    return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups, texts)
 
 
-def make_text_videos(
-    items: Sequence[TextItem], labels: LabelSet, column: str, settings: TrainSettings, seed: int
-) -> tuple[Videos, Videos]:
-    """The parts of a text corpus as vectors; texts of one context are one "video".
+def _text_samples(
+    items: Sequence[TextItem], labels: LabelSet, column: str, seed: int
+) -> _Sentences:
+    """The sentences of a text corpus as samples in two parts; those of one context are one "video".
 
     The label is the column ``column`` if the corpus has it; else its emotion or its sentiment,
     whichever the label set knows. Raises DatasetError if no text has one of the labels.
     """
+    # No file has a NUL in its name: they cannot be taken for the user's own videos.
     samples = [
-        Sample(key=f"text {index}", video=item.context or f"text {index}", text=item.text)
-        for index, item in enumerate(items)
+        Sample(key=f"text\0{i}", video=f"text\0{item.context or i}", text=item.text)
+        for i, item in enumerate(items)
     ]
     found = [_label_of(item, labels, column) for item in items]
-    encoded = {sample.key: label for sample, label in zip(samples, found, strict=True)}
     classes = np.array(found, dtype=np.float64)  # NaN for None
     if np.isnan(classes).all():
         raise DatasetError(f"no text has one of the labels {', '.join(labels.names)}")
     by_video = SplitSettings(by="video", validation=0.15, test=0.0)
     split = split_samples(samples, classes, by_video, seed)
-    vectors, size = _encoded_texts([s.text for s in split["train"]], samples, settings.text)
-    train, valid = (
-        make_videos(split[part], encoded, {"text": size}, vectors) for part in ("train", "valid")
-    )
-    check_parts(train, valid, ("text",))
-    return train, valid
+    keys = (sample.key for sample in samples)
+    return _Sentences(split, dict(zip(keys, found, strict=True)))
 
 
 def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
@@ -335,23 +361,20 @@ def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
     return None
 
 
-def _text_vectors(corpus: Corpus, split: Split, settings: TextSettings) -> tuple[Vectors, int]:
-    """Vector of each sample's text by key, and its size."""
-    if settings.encoder == "auto" and corpus.vectors.get("text"):
+def _text_vectors(
+    corpus: Corpus, split: Split, sentences: _Sentences | None, settings: TextSettings
+) -> tuple[Vectors, int]:
+    """Vector of each text by the key of its sample, and its size."""
+    if settings.encoder == "auto" and corpus.vectors.get("text") and sentences is None:
         ready = {s.key: s.words for s in corpus.samples if s.words is not None}
         return ready, corpus.vectors["text"]
     train = [sample.text for sample in split["train"] if sample.text.strip()]
     if not train:
-        raise DatasetError(
-            f"{corpus.name}: no text to teach with; fill the text column, or give --text-corpus"
-        )
-    return _encoded_texts(train, corpus.samples, settings)
-
-
-def _encoded_texts(
-    train: Sequence[str], samples: Sequence[Sample], settings: TextSettings
-) -> tuple[Vectors, int]:
-    """Vectors of the samples' texts, by an encoder fitted on the texts ``train``."""
+        raise DatasetError(f"{corpus.name}: no transcript to teach with; fill the text column")
+    samples = list(corpus.samples)
+    if sentences is not None:
+        samples += [sample for part in sentences.split.values() for sample in part]
+        train += [sample.text for sample in sentences.split["train"]]
     name = "tfidf" if settings.encoder == "auto" else settings.encoder
     encoder = make_text_encoder(name, settings.size)
     encoder.fit(train)

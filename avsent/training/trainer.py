@@ -187,9 +187,9 @@ def _frozen(module: nn.Module) -> bool:
 
 
 def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:
-    """New decoders and discriminators for ``model``; None without a teacher."""
+    """New decoders and discriminators for ``model``; None where HMTL does not teach it."""
     torch.manual_seed(setup.seed)
-    if setup.teacher is None:
+    if setup.teacher is None or setup.transfer.kind != "hmtl":
         return None
     source, target = setup.teacher.embeddings.shape[-1], model.config.embedding_size
     networks = setup.transfer.networks
@@ -209,7 +209,6 @@ def one_epoch(
         for modality in model.config.modalities:
             # Dropout and batch statistics of few clips would spoil what has been trained.
             model.encoder(modality).eval()
-    source = None if setup.teacher is None else setup.teacher.for_epoch(epoch)
     share = setup.transfer.share(epoch, settings.epochs)
     rows_of = list(batches(setup.train, settings.batch_videos, settings.batch_utterances, rng))
     sums: dict[str, float] = {}
@@ -221,8 +220,8 @@ def one_epoch(
             utterances = encoded(model, setup.train, rows, device, augmenting)
             longest = next(iter(utterances.present.values())).shape[1]
             labels = setup.train.labels[rows, :longest].to(device)
-            embeddings = None if source is None else source.batch(rows, longest, device)
-            losses = updates.step(utterances, labels, embeddings, share)
+            teacher = setup.teacher and setup.teacher.batch(rows, longest, device)
+            losses = updates.step(utterances, labels, teacher, share)
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0.0) + loss
     return {name: total / len(rows_of) for name, total in sums.items()}
