@@ -31,13 +31,11 @@ from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import ContextConfig, FusionConfig
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.corpus import Corpus, Sample
-from avsent.training.data.text import TextItem
 from avsent.training.dataset import Videos, make_videos
 from avsent.training.evaluation import calibrate, held_out_predictions
 from avsent.training.modality_check import GuardData, fit_guard
 from avsent.training.run import Trained
-from avsent.training.settings import OptimiserSettings, TrainSettings, TransferSettings
-from avsent.training.source import pretrain_source
+from avsent.training.settings import OptimiserSettings, TrainSettings
 from avsent.training.splits import make_seed_data, make_task
 from avsent.training.trainer import SeedContext, fit, make_model
 from recipes.posteriors import streams_of
@@ -336,7 +334,6 @@ class FusionTraining:
             select="loss",
         )
     )
-    transfer: TransferSettings = field(default_factory=TransferSettings)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     start: bool = True
     check: bool = True
@@ -346,10 +343,8 @@ def fuse(
     parts: dict[str, Pools],
     settings: FusionTraining,
     seed: int,
-    texts: list[TextItem] | None = None,
 ) -> Trained:
-    """Train the fusion on the pools of the parts "train" and "valid"; ``texts`` teach it if the
-    transfer settings name a source."""
+    """Train the fusion on the pools of the parts "train" and "valid"."""
     counts = {"train": settings.videos, "valid": settings.validation_videos}
     samples: list[Sample] = []
     for part, pools in parts.items():
@@ -364,7 +359,6 @@ def fuse(
         label="label",
         labels=",".join(first.names),
         context=settings.context,
-        transfer=settings.transfer,
         optimiser=settings.optimiser,
         fusion=settings.fusion,
         check=settings.check,
@@ -372,15 +366,11 @@ def fuse(
     task = make_task(corpus, train_settings.label, train_settings.labels)
     data = make_seed_data(task, train_settings, seed, words=False)
     context = SeedContext(torch.device("cpu"))
-    pretrained = None
-    if settings.transfer.active:
-        pretrained = pretrain_source(data, train_settings, seed, context, texts)
     model = make_model(data.config(train_settings, train_settings.target), data.train, seed)
     if settings.start:
         start_from_experts(model, data.train)
     setup = context.setup("target", data.train, data.valid, train_settings, seed)
-    teacher = pretrained.teacher if pretrained else None
-    progress = fit(model, dataclasses.replace(setup, teacher=teacher, pull=settings.pull))
+    progress = fit(model, dataclasses.replace(setup, pull=settings.pull))
     if settings.check:
         model.set_modality_check(
             fit_guard(model, guard_material(parts, settings), context.device, seed)
@@ -392,8 +382,7 @@ def fuse(
         calibration=calibration,
         progress=progress,
         predictions=held_out_predictions(model, data, context.device, calibration),
-        pretrained=pretrained,
-        spaces={},
+        pretrained=None,
     )
 
 

@@ -28,7 +28,7 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.feature_files import write_features
-from avsent.training.losses import SourceEmbeddings, Updates
+from avsent.training.losses import Teacher, Updates
 from avsent.training.run import Hooks, Request, run
 from avsent.training.run_folder import RunFolder
 from avsent.training.settings import (
@@ -172,8 +172,8 @@ def run_small(
     hooks: Hooks | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """A run on a small corpus, by default with one seed and without transfer."""
-    options = {"seeds": (0,), **options}
+    """A run on a small corpus, by default with one seed, without transfer or comparison."""
+    options = {"seeds": (0,), "baseline": False, **options}
     request = Request(
         corpus=corpus or small_corpus(),
         settings=settings or small_settings(),
@@ -222,8 +222,13 @@ def utterances() -> Utterances:
     return Utterances(values, dict(PRESENT), torch.tensor([4, 2]))
 
 
-def source_embeddings() -> SourceEmbeddings:
-    return SourceEmbeddings(random(2, 4, SIZE, seed=3).tanh(), HAS_SOURCE)
+def make_teacher(embeddings: Tensor, present: Tensor, classes: int = 3) -> Teacher:
+    """With random outputs."""
+    return Teacher(embeddings, random(*present.shape, classes, seed=5), present)
+
+
+def source_embeddings() -> Teacher:
+    return make_teacher(random(2, 4, SIZE, seed=3).tanh(), HAS_SOURCE)
 
 
 def small_updates(
@@ -232,6 +237,7 @@ def small_updates(
     gamma: float = 0.0,
     *,
     optimiser: OptimiserSettings = UNCLIPPED,
+    kind: str = "hmtl",
     **config: Any,
 ) -> Updates:
     """A target on vectors without dropout, so that it can be computed again."""
@@ -242,13 +248,15 @@ def small_updates(
         **config,
     }
     model = TargetModel(TargetConfig(**settings))
-    transfer = Transfer(model.config.modalities, SIZE, SIZE, TransferConfig(6, 5))
-    weights = TransferSettings("text", alpha, beta, gamma)
+    transfer = None
+    if kind == "hmtl":
+        transfer = Transfer(model.config.modalities, SIZE, SIZE, TransferConfig(6, 5))
+    weights = TransferSettings("text", kind, alpha, beta, gamma)
     return Updates(model.train(), transfer, optimiser, weights, STEP_WEIGHTS)
 
 
 def parameters(updates: Updates) -> dict[str, Tensor]:
     """All trainable parameters, by "part.name"."""
-    assert updates.transfer is not None
-    named = [*updates.model.named_parameters(), *updates.transfer.named_parameters()]
+    transfer = () if updates.transfer is None else updates.transfer.named_parameters()
+    named = [*updates.model.named_parameters(), *transfer]
     return {name: value.detach().clone() for name, value in named}

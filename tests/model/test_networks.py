@@ -10,7 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import LABELS, SIZE, STEP_WEIGHTS, small_corpus, small_updates, utterances
+from small_runs import (
+    LABELS,
+    SIZE,
+    STEP_WEIGHTS,
+    make_teacher,
+    small_corpus,
+    small_updates,
+    utterances,
+)
 from small_runs import random as random_encoder_heads
 from torch import Tensor
 from torch.nn import functional
@@ -35,7 +43,7 @@ from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.data.corpus import Sample
 from avsent.training.dataset import Videos, encoded, make_videos
-from avsent.training.losses import ENCODER_SHARE, SourceEmbeddings, Updates
+from avsent.training.losses import ENCODER_SHARE, Updates
 from avsent.training.settings import OptimiserSettings, TransferSettings
 
 BANDS = 64
@@ -362,7 +370,7 @@ def test_they_learn_from_classification_alone(alpha: float, learns: bool) -> Non
     videos, batch = raw_batch(updates)
     before = {n: p.detach().clone() for n, p in updates.encoder_heads.named_parameters()}
     assert len(before) == 4  # weight and bias for sound and face
-    source = SourceEmbeddings(
+    source = make_teacher(
         random_encoder_heads(*videos.labels.shape, SIZE, seed=3).tanh(), videos.known()
     )
     updates.step(batch, videos.labels, source)
@@ -413,7 +421,7 @@ def test_a_step_in_mixed_precision(fusion: str) -> None:
     samples = raw_samples(12)
     videos = make_videos(samples, {s.key: float(i % 3) for i, s in enumerate(samples)}, {})
     source = torch.tanh(torch.randn(3, 4, 64, generator=torch.Generator().manual_seed(1)))
-    source_embeddings = SourceEmbeddings(source, torch.ones(3, 4, dtype=torch.bool))
+    source_embeddings = make_teacher(source, torch.ones(3, 4, dtype=torch.bool))
     config = TargetConfig(fusion=FusionConfig(name=fusion))
     cpu = torch.device("cpu")
     losses, moved = {}, {}

@@ -478,12 +478,12 @@ def test_other_mistakes(classes: Path, tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("code", "arguments", "message"),
     [
-        (2, "", "--output"),
         (2, "-o out --target text", "'text' is none of audio,face audio face"),
         (2, "-o out --source audio --target audio", "audio cannot teach itself"),
         (2, "-o out --source audio --source-text", "name two sources"),
         (2, "-o out --source face --text-corpus t.csv", "leave --source out"),
-        (2, "-o out --baseline", "--baseline compares with transfer"),
+        (2, "-o out --transfer distil", "--transfer needs a source"),
+        (2, "-o out --source face --transfer distil --gamma 1", "--gamma is HMTL's"),
         (2, "-o out --beta 2", "--beta needs a source"),
         (2, "-o out --schedule decay", "--schedule needs a source"),
         (2, "-o out --cross-fit 5", "--cross-fit needs a source"),
@@ -533,7 +533,7 @@ def test_data_that_cannot_be_learnt_from(
     cases = [
         (
             dataclasses.replace(corpus.subset(wordless), vectors=sizes),
-            "no text to teach with; fill the text column, or give --text-corpus",
+            "no transcript to teach with; fill the text column",
         ),
         (corpus.subset(shared), "'ann' is in train and in valid; put each speaker into one part"),
         (corpus.subset(corpus.samples[:2]), "speakers or videos are too few"),

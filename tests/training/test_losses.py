@@ -23,6 +23,7 @@ from small_runs import (
     STEP_WEIGHTS,
     UNCLIPPED,
     changed,
+    make_teacher,
     parameters,
     random,
     seed_data_of,
@@ -38,28 +39,32 @@ from avsent.errors import DatasetError
 from avsent.model.networks.config import FusionConfig, VectorSizes
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
+from avsent.training.data.corpus import Corpus
 from avsent.training.data.text import TextItem
 from avsent.training.dataset import encoded, make_videos
 from avsent.training.losses import (
-    SourceEmbeddings,
-    UnpairedTeacher,
+    Teacher,
     Updates,
     balanced_weights,
     classification_loss,
+    distillation_loss,
     drop_inputs,
     one_cycle,
 )
 from avsent.training.run import train_seed
 from avsent.training.settings import TrainSettings, TransferSettings
 from avsent.training.source import (
+    alignment,
+    cross_fitted,
     grouped_folds,
-    paired_teacher,
     pretrain_source,
     rotation,
+    squared_mmd,
+    teacher_of,
     train_source,
-    unpaired_teacher,
+    with_pseudo_labels,
 )
-from avsent.training.splits import SeedData, make_task, make_text_videos
+from avsent.training.splits import SeedData, make_seed_data, make_task
 from avsent.training.trainer import FitSetup, SeedContext
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -115,7 +120,7 @@ def test_encoders_of_raw_sound_and_faces_belong_to_the_embedding(
     batch = encoded(updates.model, videos, [0, 1], torch.device("cpu"), rng)
     before = parameters(updates)
     shape = videos.labels.shape
-    source = SourceEmbeddings(random(*shape, SIZE, seed=3).tanh(), videos.known())
+    source = make_teacher(random(*shape, SIZE, seed=3).tanh(), videos.known())
     updates.step(batch, videos.labels, source)
     found = moved(before, parameters(updates))
     for name in EVERYTHING - {"embedding"}:
@@ -128,7 +133,7 @@ def test_encoders_of_raw_sound_and_faces_belong_to_the_embedding(
 def test_the_source_never_moves_and_gets_no_gradient() -> None:
     updates = small_updates(1.0, 1.0, 1.0)
     embeddings = source_embeddings().embeddings.requires_grad_()
-    updates.step(utterances(), LABELS, SourceEmbeddings(embeddings, HAS_SOURCE))
+    updates.step(utterances(), LABELS, make_teacher(embeddings, HAS_SOURCE))
     assert embeddings.grad is None
 
 
@@ -136,7 +141,7 @@ def test_the_source_never_moves_and_gets_no_gradient() -> None:
 
 
 def objectives(
-    model: TargetModel, transfer: Transfer, source: SourceEmbeddings
+    model: TargetModel, transfer: Transfer, source: Teacher
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """CE, L_dec, L_disc and L_adv, utterance by utterance and by their definitions."""
     output = model(utterances())
@@ -247,7 +252,7 @@ def test_weights_are_pulled_to_where_they_started(pull: float | None) -> None:
 # --- masks --------------------------------------------------------------------------------------
 
 
-def state_after(batch: Utterances, labels: Tensor, source: SourceEmbeddings) -> dict[str, Tensor]:
+def state_after(batch: Utterances, labels: Tensor, source: Teacher) -> dict[str, Tensor]:
     updates = small_updates(1.0, 1.0, 1.0)
     for _ in range(2):
         updates.step(batch, labels, source)
@@ -284,7 +289,7 @@ def test_present_inputs_count(what: str) -> None:
 def test_a_batch_without_labels_and_texts_moves_no_classifier_and_no_decoder() -> None:
     updates = small_updates(1.0, 1.0, 0.0)
     before = parameters(updates)
-    nothing = SourceEmbeddings(source_embeddings().embeddings, torch.zeros_like(HAS_SOURCE))
+    nothing = make_teacher(source_embeddings().embeddings, torch.zeros_like(HAS_SOURCE))
     updates.step(utterances(), torch.full_like(LABELS, NAN), nothing)
     assert same(before, parameters(updates))
 
@@ -404,15 +409,13 @@ def text_source(data: SeedData, chosen: TrainSettings) -> tuple[TargetModel, Fit
 # --- paired -------------------------------------------------------------------------------------
 
 
-def test_a_paired_teacher_is_the_frozen_source_in_evaluation() -> None:
+def test_the_teacher_is_the_frozen_source_in_evaluation() -> None:
     chosen = small_settings(transfer={"source": "text"})
     data = seed_data_of(small_corpus(gaps=True), chosen)
-    model, setup = text_source(data, chosen)
+    model, _ = text_source(data, chosen)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
-    teacher = paired_teacher(model, setup, data.groups, 0)
-    embedded = teacher.for_epoch(0)
-    assert teacher.for_epoch(5) is embedded
+    embedded = teacher_of(model, data.train, CPU)
     train = data.train
     assert torch.equal(embedded.present, train.present["text"])
     assert not embedded.present.all()
@@ -430,10 +433,10 @@ def test_the_source_does_not_move_while_the_target_learns() -> None:
     data = seed_data_of(small_corpus(), chosen)
     source = pretrain_source(data, chosen, 0, SeedContext(CPU))
     before = {name: value.clone() for name, value in source.model.state_dict().items()}
-    embedded = source.teacher.for_epoch(0).embeddings.clone()
+    embedded = source.teacher.embeddings.clone()
     trained = train_seed(data, chosen, 0, SeedContext(CPU), source)
     assert all(torch.equal(value, before[n]) for n, value in source.model.state_dict().items())
-    assert torch.equal(source.teacher.for_epoch(0).embeddings, embedded)
+    assert torch.equal(source.teacher.embeddings, embedded)
     alone = train_seed(data, chosen, 0, SeedContext(CPU))
     assert any(
         not torch.equal(value, alone.model.state_dict()[name])
@@ -451,59 +454,96 @@ def test_transfer_with_all_weights_0_equals_no_transfer() -> None:
     assert all(torch.equal(value, off[n]) for n, value in never.model.state_dict().items())
 
 
-# --- unpaired -----------------------------------------------------------------------------------
+# --- other ways to teach --------------------------------------------------------------------------
 
 
-labels = st.lists(st.sampled_from([0.0, 1.0, 2.0, NAN]), min_size=1, max_size=12)
-
-
-@settings(max_examples=60, deadline=None)
-@given(labels, labels, st.integers(0, 3), st.integers(0, 9))
-def test_only_texts_of_the_same_label_teach(
-    theirs: list[float], ours: list[float], seed: int, epoch: int
-) -> None:
-    # An embedding that names its own row.
-    embeddings = torch.arange(len(theirs), dtype=torch.float32)[:, None]
-    teacher = UnpairedTeacher(embeddings, torch.tensor(theirs), torch.tensor([ours]), seed)
-    embedded = teacher.for_epoch(epoch)
-    assert embedded.present[0].tolist() == [
-        not np.isnan(label) and label in theirs for label in ours
-    ]
-    for label, row, there in zip(
-        ours,
-        embedded.embeddings[0, :, 0].long().tolist(),
-        embedded.present[0].tolist(),
-        strict=True,
-    ):
-        assert not there or theirs[row] == label
-    again = teacher.for_epoch(epoch)
-    assert torch.equal(embedded.embeddings, again.embeddings)
-
-
-def test_pairs_are_drawn_anew_in_each_epoch_and_by_seed() -> None:
-    embeddings = torch.arange(50.0)[:, None]
-    theirs, ours = torch.arange(50) % 2.0, torch.zeros(1, 40)
-
-    def drawn(seed: int, epoch: int) -> list[float]:
-        return (
-            UnpairedTeacher(embeddings, theirs, ours, seed)
-            .for_epoch(epoch)
-            .embeddings[0, :, 0]
-            .tolist()
+@pytest.mark.parametrize("real", [False, True])
+def test_distillation_by_hand(real: bool) -> None:
+    updates = small_updates(0.0, 2.0, kind="distil", real=real)
+    output = updates.model(utterances())
+    teacher = make_teacher(random(2, 4, SIZE, seed=3), HAS_SOURCE, 1 if real else 3)
+    expected, count = 0.0, 0
+    for video, utterance in itertools.product(range(2), range(4)):
+        there = any(bool(PRESENT[name][video, utterance]) for name in PRESENT)
+        if not (there and HAS_SOURCE[video, utterance]):
+            continue
+        count += 1
+        ours = [float(x) for x in output.logits[video, utterance].detach()]
+        theirs = [float(x) for x in teacher.outputs[video, utterance]]
+        if real:
+            apart = abs(ours[0] - theirs[0])
+            expected += apart - 0.5 if apart >= 1 else apart**2 / 2
+            continue
+        p, q = (
+            [math.exp(x / 2) / sum(math.exp(y / 2) for y in one) for x in one]
+            for one in (theirs, ours)
         )
+        expected += 4 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    assert count == 5
+    found = distillation_loss(output, teacher, real=real)
+    assert found.item() == pytest.approx(expected / count, rel=1e-5)
 
-    draws = [drawn(0, 0), drawn(0, 1), drawn(1, 0)]
-    assert len({tuple(draw) for draw in draws}) == 3
-    assert len(set(draws[0])) > 10
+
+def test_distillation_trains_embedding_and_head_without_labels() -> None:
+    updates = small_updates(1.0, 1.0, kind="distil")
+    assert updates.transfer is None
+    before = parameters(updates)
+    losses = updates.step(utterances(), torch.full_like(LABELS, NAN), source_embeddings())
+    assert losses["classification"] == 0
+    assert losses["distillation"] > 0
+    found = moved(before, parameters(updates))
+    assert {name: True in changes for name, changes in found.items()} == {
+        "embedding": True,
+        "head": True,
+    }
 
 
-def test_numbers_are_paired_by_the_nearest_whole_one() -> None:
-    teacher = UnpairedTeacher(
-        torch.tensor([[1.0], [2.0]]), torch.tensor([-1.8, 0.6]), torch.tensor([[-2.2, 1.4, 2.0]]), 0
+def test_pseudo_labels_are_the_decisions_where_there_is_no_label() -> None:
+    data = seed_data_of(small_corpus(gaps=True), small_settings(transfer={"source": "text"}))
+    present = data.train.present["text"]
+    teacher = make_teacher(torch.zeros(*present.shape, SIZE), present, 2)
+    found = with_pseudo_labels(data.train, teacher, real=False).labels
+    known = data.train.known()
+    filled = 0
+    for video, utterance in itertools.product(*map(range, present.shape)):
+        label = found[video, utterance].item()
+        if known[video, utterance]:
+            assert label == data.train.labels[video, utterance]
+        elif present[video, utterance]:
+            assert label == float(teacher.outputs[video, utterance].argmax())
+            filled += 1
+        else:
+            assert math.isnan(label)
+    assert filled > 0
+    numbers = with_pseudo_labels(data.train, teacher, real=True).labels
+    there = ~known & present
+    assert torch.equal(numbers[there], teacher.outputs[..., 0][there].double())
+
+
+@pytest.mark.parametrize("kind", ["distil", "pseudo"])
+def test_a_source_teaches_utterances_without_a_label(kind: str) -> None:
+    """Half the labels are hidden; what the source says of these utterances changes the model."""
+    chosen = small_settings(target=("audio",), transfer={"source": "text", "kind": kind})
+    data = seed_data_of(half_labelled(small_corpus(speakers=16)), chosen)
+    source = pretrain_source(data, chosen, 0, SeedContext(CPU))
+    trained = train_seed(data, chosen, 0, SeedContext(CPU), source)
+    hidden = ~data.train.known()
+    turned = source.teacher.outputs.clone()
+    turned[hidden] = turned[hidden].flip(-1)
+    other = dataclasses.replace(source, teacher=dataclasses.replace(source.teacher, outputs=turned))
+    again = train_seed(data, chosen, 0, SeedContext(CPU), other)
+    weights = trained.model.state_dict()
+    assert any(not torch.equal(v, weights[n]) for n, v in again.model.state_dict().items())
+
+
+def half_labelled(corpus: Corpus) -> Corpus:
+    """The training speakers with an even number lose their labels."""
+    return corpus.subset(
+        dataclasses.replace(one, labels=dict.fromkeys(one.labels, ""))
+        if one.split == "train" and int(one.speaker[1:]) % 2 == 0
+        else one
+        for one in corpus.samples
     )
-    embedded = teacher.for_epoch(0)
-    assert embedded.present.tolist() == [[True, True, False]]
-    assert embedded.embeddings[0, :2, 0].tolist() == [1.0, 2.0]
 
 
 def texts(count: int = 16) -> list[TextItem]:
@@ -513,23 +553,36 @@ def texts(count: int = 16) -> list[TextItem]:
     ]
 
 
-def test_an_unpaired_teacher_knows_training_texts_alone() -> None:
-    chosen = small_settings(transfer={"source": "text"}, encoder="tfidf")
-    data = seed_data_of(small_corpus(), chosen, words=False)
-    train, valid = make_text_videos(texts(), data.task.labels, "label", chosen, 0)
-    assert int(train.lengths.sum()) + int(valid.lengths.sum()) == 16
-    setup = FitSetup(train, valid, chosen.optimiser, chosen.transfer, 0, CPU)
-    vectors = dataclasses.replace(data.vectors, text=train.vectors["text"].shape[-1])
-    config = dataclasses.replace(data, vectors=vectors).config(chosen, ("text",))
-    model = train_source(config, setup)
-    teacher = unpaired_teacher(model, train, data.train, CPU, 0)
-    assert len(teacher.embeddings) == int(train.lengths.sum())
-    assert teacher.for_epoch(0).present.tolist() == data.train.known().tolist()
+def test_a_text_corpus_teaches_the_transcripts_of_the_videos() -> None:
+    """Its sentences train the source beside the videos' own; it teaches each transcript, with a
+    label or without."""
+    chosen = small_settings(target=("audio",), transfer={"source": "text"}, encoder="tfidf")
+    corpus = half_labelled(small_corpus(gaps=True))
+    task = make_task(corpus, "label", "auto")
+    data = make_seed_data(task, chosen, 0, words=True, texts=texts())
+    assert data.texts is not None
+    for part, own in zip(data.texts, (data.train, data.valid), strict=True):
+        assert part.samples[: len(own.samples)] == own.samples
+        assert len(part.samples) > len(own.samples)
+        added = part.labels[len(own.samples) :]
+        assert (~added.isnan()).sum() == len(part.samples) - len(own.samples)
+    assert (
+        sum(len(p.samples) for p in data.texts)
+        == len(data.train.samples) + len(data.valid.samples) + 16
+    )
+    source = pretrain_source(data, chosen, 0, SeedContext(CPU))
+    assert torch.equal(source.teacher.present, data.train.present["text"])
+    assert (source.teacher.present & ~data.train.known()).any()
+    alone = make_seed_data(task, chosen, 0, words=True)
+    assert alone.texts is None
+    other = pretrain_source(alone, chosen, 0, SeedContext(CPU))
+    assert other.teacher.embeddings.shape == source.teacher.embeddings.shape
+    assert set(source.predictions) == {"valid", "test"}
 
 
 def test_texts_with_other_labels() -> None:
-    chosen = small_settings(encoder="tfidf")
-    names = make_task(small_corpus(), "label", "3").labels
+    chosen = small_settings(transfer={"source": "text"}, encoder="tfidf", labels="3")
+    task = make_task(small_corpus(), "label", "3")
     items = [
         *texts(8),
         TextItem("a film", {"label": "tired", "emotion": "joy"}),
@@ -537,17 +590,47 @@ def test_texts_with_other_labels() -> None:
         TextItem("a film", {"label": "tired"}),
         TextItem("a film", {"label": "surprise"}),
     ]
-    parts = make_text_videos(items, names, "label", chosen, 0)
+    parts = make_seed_data(task, chosen, 0, words=True, texts=items).texts
+    assert parts is not None
     found = {
         sample.key: float(label)
         for videos in parts
         for video, row in zip(videos.samples, videos.labels, strict=True)
         for sample, label in zip(video, row, strict=False)
     }
-    assert (found["text 8"], found["text 9"]) == (2.0, 0.0)
-    assert np.isnan([found["text 10"], found["text 11"]]).all()
+    assert (found["text\0" + "8"], found["text\0" + "9"]) == (2.0, 0.0)
+    assert np.isnan([found["text\0" + "10"], found["text\0" + "11"]]).all()
     with pytest.raises(DatasetError, match="no text has one of the labels negative, neutral"):
-        make_text_videos(items[10:], names, "label", chosen, 0)
+        make_seed_data(task, chosen, 0, words=True, texts=items[10:])
+
+
+# --- alignment ------------------------------------------------------------------------------------
+
+
+def test_spaces_that_are_one_cannot_be_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    one, two = (rng.normal(size=(4, 400, 6)).astype(np.float32) for _ in range(2))
+    same = alignment(one[:2], two[:2])
+    assert same["domain_accuracy"] == pytest.approx(0.5, abs=0.06)
+    assert same["mmd"] == pytest.approx(0.0, abs=0.01)
+    apart = alignment(one[:2], two[:2] + 3)
+    assert apart["domain_accuracy"] == 1.0
+    assert apart["mmd"] > 0.5
+
+
+def test_the_discrepancy_of_two_spaces_written_out() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(5, 3)), rng.normal(1, 2, size=(4, 3))
+    points = [*first, *second]
+    pairs = list(itertools.combinations(points, 2))
+    width = float(torch.tensor([float(((a - b) ** 2).sum()) for a, b in pairs]).double().median())
+    kernel = lambda a, b: math.exp(-float(((a - b) ** 2).sum()) / width)  # noqa: E731
+    within = [
+        sum(kernel(a, b) for a, b in itertools.permutations(one, 2)) / (len(one) * (len(one) - 1))
+        for one in (first, second)
+    ]
+    across = sum(kernel(a, b) for a in first for b in second) / 20
+    assert squared_mmd(first, second) == pytest.approx(sum(within) - 2 * across, rel=1e-5)
 
 
 # --- cross-fit ----------------------------------------------------------------------------------
@@ -563,9 +646,9 @@ def test_folds_hold_whole_groups(groups: list[str], folds: int) -> None:
         assert sum(any(groups[row] == group for row in part) for part in parts) == 1
 
 
-def angles(teacher: SourceEmbeddings, row: int) -> Tensor:
+def angles(teacher: Teacher, row: int) -> Tensor:
     """Inner products of a video's embeddings: the same however the space is turned."""
-    embeddings = teacher.for_epoch(0).embeddings[row]
+    embeddings = teacher.embeddings[row]
     return embeddings @ embeddings.T
 
 
@@ -584,14 +667,13 @@ def test_no_video_is_represented_by_a_source_that_saw_its_group() -> None:
             for one in corpus.samples
         ),
     )
-    found: dict[int, list[SourceEmbeddings]] = {}
-    for folds in (0, 4):
-        for labelled in (corpus, other):
-            data = seed_data_of(labelled, chosen)
-            assert data.groups[:3] == ("s0", "s0", "s2")
-            model, setup = text_source(data, chosen)
-            teacher = paired_teacher(model, setup, data.groups, folds)
-            found.setdefault(folds, []).append(teacher)
+    found: dict[int, list[Teacher]] = {}
+    for labelled in (corpus, other):
+        data = seed_data_of(labelled, chosen)
+        assert data.groups[:3] == ("s0", "s0", "s2")
+        model, setup = text_source(data, chosen)
+        found.setdefault(0, []).append(teacher_of(model, data.train, CPU))
+        found.setdefault(4, []).append(cross_fitted(model, setup, data.groups, 4))
     for row in (0, 1):
         torch.testing.assert_close(angles(found[4][0], row), angles(found[4][1], row))
         assert (angles(found[0][0], row) - angles(found[0][1], row)).abs().max() > 1e-3
@@ -604,10 +686,10 @@ def test_folds_keep_the_space_of_the_source() -> None:
     chosen = small_settings(epochs=6, learning_rate=0.02)
     data = seed_data_of(small_corpus(speakers=16), chosen)
     model, setup = text_source(data, chosen)
-    whole = paired_teacher(model, setup, data.groups, 0).for_epoch(0)
+    whole = teacher_of(model, data.train, CPU)
     epochs: dict[int, list[dict[str, float]]] = {}
     hook = lambda fold: epochs.setdefault(fold, []).append  # noqa: E731
-    fitted = paired_teacher(model, setup, data.groups, 4, hook).for_epoch(0)
+    fitted = cross_fitted(model, setup, data.groups, 4, hook)
     assert list(epochs) == [0, 1, 2, 3]
     assert all(len(measured) >= 1 for measured in epochs.values())
     assert torch.equal(fitted.present, whole.present)
@@ -622,7 +704,7 @@ def test_one_group_cannot_be_divided() -> None:
     data = seed_data_of(small_corpus(), chosen)
     model, setup = text_source(data, chosen)
     with pytest.raises(DatasetError, match="leave --cross-fit away"):
-        paired_teacher(model, setup, ("s0",) * len(data.groups), 3)
+        cross_fitted(model, setup, ("s0",) * len(data.groups), 3)
 
 
 @given(st.integers(2, 8), st.integers(0, 10**6))

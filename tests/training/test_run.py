@@ -487,7 +487,7 @@ def command(corpus: Path, out: Path) -> list[str]:
     """The installed command that trains on ``corpus``."""
     return [
         *(str(Path(sys.executable).with_name("avsent")), "train", str(corpus), "--source-text"),
-        *("--text-encoder", "tfidf", "--epochs", str(EPOCHS), "--cross-fit", "2", "--baseline"),
+        *("--text-encoder", "tfidf", "--epochs", str(EPOCHS), "--cross-fit", "2"),
         *("--cache", str(corpus / "cache"), "-o", str(out), "--device", "cpu"),
     ]
 

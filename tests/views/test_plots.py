@@ -50,7 +50,9 @@ def space(count: int = 60, size: int = 8, classes: int = 3) -> EmbeddingSpace:
     labels = rng.integers(0, classes, count)
     source = rng.normal(0, 3, (classes, size))[labels] + rng.normal(size=(count, size))
     before = rng.normal(size=(count, size))
-    return EmbeddingSpace(before, 0.8 * source + 0.2 * before, source, labels)
+    told = {"taught": {"domain_accuracy": 0.75, "mmd": 0.125}}
+    told["alone"] = {"domain_accuracy": 1.0, "mmd": 0.5}
+    return EmbeddingSpace(source, 0.8 * source + 0.2 * before, before, labels, told)
 
 
 def draw_losses(path: Path) -> None:
@@ -193,17 +195,16 @@ def test_confusion(tmp_path: Path, drawn: list[Figure]) -> None:
 
 def test_spaces_share_one_basis(tmp_path: Path, drawn: list[Figure]) -> None:
     drawing = space()
-    drawing = drawing._replace(before=9 * drawing.before)  # beyond the other points
+    assert drawing.alone is not None
+    drawing = drawing._replace(alone=9 * drawing.alone)  # beyond the other points
     save_spaces(tmp_path / "a.png", drawing, POLARITY_LABELS)
     left, right = drawn[0].axes
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
-    distance = [
-        np.linalg.norm(drawing.source - target, axis=1).mean()
-        for target in (drawing.before, drawing.after)
-    ]
-    assert left.get_title() == f"before transfer\nmean distance source – target: {distance[0]:.3g}"
-    assert right.get_title().endswith(f"{distance[1]:.3g}")
+    told = "source told from target: 100% (chance 50%); squared MMD 0.500"
+    assert left.get_title() == f"without transfer\n{told}"
+    assert "75% (chance 50%); squared MMD 0.125" in right.get_title()
+    assert right.get_title().startswith("with transfer\n")
 
     def points(axes: Any, marker: str) -> list[np.ndarray[Any, Any]]:
         return [line.get_xydata() for line in axes.get_lines() if line.get_marker() == marker]
@@ -221,20 +222,20 @@ def test_spaces_share_one_basis(tmp_path: Path, drawn: list[Figure]) -> None:
 def test_many_utterances_are_thinned_out(tmp_path: Path, drawn: list[Figure]) -> None:
     save_spaces(tmp_path / "a.png", space(1000), POLARITY_LABELS)
     axes = drawn[0].axes[0]
-    assert axes.get_title().startswith("before transfer (400 of 1000 drawn)")
+    assert axes.get_title().startswith("without transfer (400 of 1000 drawn)")
     assert sum(len(line.get_xydata()) for line in axes.get_lines()) == 800
 
 
 def test_spaces_that_do_not_fit(tmp_path: Path) -> None:
     drawing = space()
-    for wrong in (drawing.before[:-1], drawing.classes):
+    for wrong in (drawing.taught[:-1], drawing.classes):
         with pytest.raises(ValueError, match="embeddings of shapes"):
-            save_spaces(tmp_path / "a.png", drawing._replace(before=wrong), POLARITY_LABELS)
+            save_spaces(tmp_path / "a.png", drawing._replace(taught=wrong), POLARITY_LABELS)
     fewer = drawing._replace(classes=drawing.classes[1:])
     with pytest.raises(ValueError, match="59 labels"):
         save_spaces(tmp_path / "a.png", fewer, POLARITY_LABELS)
     ones = np.ones((4, 2), np.float32)  # all in one place
-    flat = EmbeddingSpace(ones, ones, ones, np.zeros(4, dtype=int))
+    flat = EmbeddingSpace(ones, ones, None, np.zeros(4, dtype=int), drawing.alignment)
     save_spaces(tmp_path / "flat.png", flat, ("a",))
     assert [file.name for file in tmp_path.iterdir()] == ["flat.png"]
 
@@ -292,7 +293,10 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two seeds with transfer."""
     folder = tmp_path_factory.mktemp("run") / "taught"
     run_small(
-        folder, settings=small_settings(target=("audio",), transfer=TEXT_SOURCE), seeds=(3, 4)
+        folder,
+        settings=small_settings(target=("audio",), transfer=TEXT_SOURCE),
+        seeds=(3, 4),
+        baseline=True,
     )
     return folder
 
@@ -403,7 +407,9 @@ def test_spaces_come_back_as_they_were(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     spaces = {
         name: EmbeddingSpace(
-            *(rng.normal(size=(7, 5)).astype(np.float32) for _ in range(3)), rng.integers(0, 3, 7)
+            *(rng.normal(size=(7, 5)).astype(np.float32) for _ in range(3)),
+            rng.integers(0, 3, 7),
+            {"taught": {"domain_accuracy": 0.5, "mmd": 0.1}},
         )
         for name in ("audio", "face")
     }
@@ -414,8 +420,9 @@ def test_spaces_come_back_as_they_were(tmp_path: Path) -> None:
     assert found is not None
     assert set(found) == set(spaces)
     for name, space in spaces.items():
-        for field in ("before", "after", "source", "classes"):
+        for field in ("source", "taught", "alone", "classes"):
             assert np.array_equal(getattr(found[name], field), getattr(space, field))
+        assert found[name].alignment == space.alignment
     assert read_spaces(tmp_path / "none") is None
     write_spaces(tmp_path / "nothing", {})
     assert not (tmp_path / "nothing").exists()
@@ -423,7 +430,7 @@ def test_spaces_come_back_as_they_were(tmp_path: Path) -> None:
         tmp_path / "uneven",
         {
             "audio": EmbeddingSpace(
-                *(np.zeros((n, 2), np.float32) for n in (3, 4, 3)), np.zeros(3, np.int64)
+                *(np.zeros((n, 2), np.float32) for n in (3, 4, 3)), np.zeros(3, np.int64), {}
             )
         },
     )
