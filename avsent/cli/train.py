@@ -18,6 +18,7 @@ from avsent.cli import options, outcome, progress
 from avsent.cli.data import open_data
 from avsent.cli.options import option
 from avsent.errors import UsageError
+from avsent.model.networks.config import SEGMENTS, FusionConfig
 from avsent.progress import Progress
 from avsent.training import settings
 
@@ -25,7 +26,21 @@ if TYPE_CHECKING:
     from avsent.training import run
 
 TARGETS = ("audio,face", "audio", "face")
-Fusion = StrEnum("Fusion", ["hmtl", "concat", "tfn", "fbp", "multiplicative", "avef"])
+Fusion = StrEnum(
+    "Fusion",
+    ["hmtl", "concat", "tfn", "lmf", "fbp", "multiplicative", "avef", "cnn-lstm", "mult"],
+)
+HEAD = FusionConfig()
+USED_BY = {
+    "fusion_beta": ("multiplicative",),
+    "fusion_original": ("multiplicative",),
+    "fbp_factors": ("fbp",),
+    "fbp_outputs": ("fbp",),
+    "rank": ("lmf",),
+    "segments": tuple(SEGMENTS),
+}
+"""The fusions that use an option; with others it is refused."""
+_SEGMENTS = ", ".join(f"{number} for {name}" for name, number in SEGMENTS.items())
 Source = StrEnum("Source", ["text", "audio", "face"])
 Method = StrEnum("Method", ["hmtl", "distil", "pseudo", "none"])
 Schedule = StrEnum("Schedule", ["constant", "decay", "ramp"])
@@ -146,6 +161,27 @@ def train(
     fusion_original: bool = option(
         "--fusion-original", "Multiplicative fusion of Liu et al. 2018 instead of M3ER's.", False
     ),
+    fbp_factors: int = option(
+        "--fbp-factors N", "Factors (k) of fbp.", HEAD.factors, min=1, max=64
+    ),
+    fbp_outputs: int = option(
+        "--fbp-outputs N", "Outputs (o) of fbp.", HEAD.outputs, min=1, max=1024
+    ),
+    rank: int = option("--rank N", "Rank of lmf.", HEAD.rank, min=1, max=64),
+    segments: int | None = option(
+        "--segments N",
+        f"Segments that an utterance is cut into. Default: {_SEGMENTS}.",
+        min=1,
+        max=32,
+    ),
+    attention_scale: float = option(
+        "--attention-scale X",
+        "Scale λ of the attention over the moments of raw sound and faces; 0: their mean, 1: "
+        "plain softmax.",
+        settings.ATTENTION_SCALE,
+        min=0.0,
+        max=1.0,
+    ),
     epochs: int = option("--epochs N", "Passes over the data.", 30, min=1),
     patience: int | None = option(
         "--patience N", "Stop after this many epochs without improvement. Default: never.", min=1
@@ -156,7 +192,7 @@ def train(
     ),
     weight_decay: float = option("--weight-decay X", "Weight decay of AdamW.", 0.0, min=0.0),
     dropout: float = share(
-        "--dropout X", "Dropout in embedding networks and classifiers.", default=0.4
+        "--dropout X", "Dropout in embedding networks and fusion heads.", default=0.4
     ),
     input_dropout: float = share("--input-dropout X", "Dropout of the networks' input."),
     modality_dropout: float = share(
@@ -225,12 +261,14 @@ def train(
         raise UsageError(f"{option} needs a model to start from; give --init")
     if init is not None and not given("learning_rate"):
         learning_rate = settings.START_RATE
-    networks = "fusion", "fusion_beta", "fusion_original", "dropout", "augment"
+    networks = "fusion", *USED_BY, "attention_scale", "dropout", "augment"
     if init is not None and (option := given(*networks)):
         raise UsageError(f"--init {init} brings its own networks; leave {option} out")
+    for name, heads in USED_BY.items():
+        if fusion not in heads and (option := given(name)):
+            raise UsageError(f"{option} needs --fusion {' or '.join(heads)}")
 
     # Imported here, so that mistakes above are reported at once.
-    from avsent.model.networks.config import FusionConfig
     from avsent.training import run, run_folder, splits
     from avsent.training import start as starts
     from avsent.training.data import corpus, feature_files, text
@@ -240,7 +278,16 @@ def train(
         label=label,
         labels=labels,
         context=dataclasses.replace(settings.CONTEXT, dropout=dropout),
-        fusion=FusionConfig(name=fusion, beta=fusion_beta, original=fusion_original),
+        fusion=FusionConfig(
+            name=fusion,
+            factors=fbp_factors,
+            outputs=fbp_outputs,
+            beta=fusion_beta,
+            original=fusion_original,
+            segments=segments or SEGMENTS.get(fusion, HEAD.segments),
+            rank=rank,
+        ),
+        attention_scale=attention_scale,
         transfer=settings.TransferSettings(
             source=None if transfer == Method.none else teacher,
             kind="hmtl" if transfer == Method.none else transfer,

@@ -245,7 +245,8 @@ def _check_config(config: CheckpointConfig) -> None:
 def _check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
     """Sizes within their ranges, and parts that do not contradict each other."""
     experts = model.experts
-    sizes = [len(model.labels), model.fusion.factors, model.fusion.outputs, model.fusion.segments]
+    fusion = model.fusion
+    sizes = [len(model.labels), fusion.factors, fusion.outputs, fusion.segments, fusion.rank]
     parts: list[Any] = [model.context]
     if experts is None:
         parts += [model.audio, model.face]
@@ -261,8 +262,8 @@ def _check_sizes(model: TargetConfig, features: FeatureConfig) -> None:
         raise ValueError("its modalities are none of those a model can have")
     if any(not 0 <= model.vectors.of(name) <= MAX_VECTOR for name in (*MODALITIES, "text")):
         raise ValueError("the size of a vector is out of range")
-    if model.fusion.name not in HEADS:
-        raise ValueError(f"there is no fusion {model.fusion.name!r}")
+    if fusion.name not in HEADS:
+        raise ValueError(f"there is no fusion {fusion.name!r}")
     if model.guard is not None:
         _check_guard(model.guard, model)
     if model.votes:

@@ -21,7 +21,7 @@ from avsent.files import atomic_text
 from avsent.labels import MODALITIES, LabelSet
 from avsent.machine import one_torch_thread
 from avsent.model.checkpoint import Calibration, save_checkpoint
-from avsent.model.networks.fusion import PAIRS_ONLY
+from avsent.model.networks.fusion import PAIRS_ONLY, RAW_ONLY
 from avsent.model.networks.target import TargetModel
 from avsent.training import modality_check, plots, run_folder, source, splits, trainer
 from avsent.training.data.corpus import Corpus, Sample
@@ -35,7 +35,7 @@ from avsent.training.evaluation import (
     pooled,
 )
 from avsent.training.run_folder import RunFolder
-from avsent.training.settings import TrainSettings, for_source
+from avsent.training.settings import ATTENTION_SCALE, TrainSettings, for_source
 from avsent.training.start import Start
 
 
@@ -76,8 +76,7 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
         start.check(request.corpus)
     task = splits.make_task(request.corpus, request.settings.label, request.settings.labels)
     # All faults of the data are found before the folder is touched.
-    if task.labels.real and request.settings.fusion.name == "multiplicative":
-        raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
+    _check_data(request.settings, task)
     data = {
         seed: splits.make_seed_data(
             task,
@@ -138,6 +137,20 @@ def check_settings(settings: TrainSettings, *, texts: bool = False) -> None:
         raise UsageError("--cross-fit needs 2 folds or more; 0 is without")
     if texts and transfer.cross_fit:
         raise UsageError("--cross-fit is for texts of the data itself, not for --text-corpus")
+
+
+def _check_data(settings: TrainSettings, task: splits.Task) -> None:
+    """Raise UsageError for settings that do not suit the labels or features of the data."""
+    name, vectors = settings.fusion.name, task.corpus.vectors
+    if task.labels.real and name == "multiplicative":
+        raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
+    if name in RAW_ONLY and any(map(vectors.get, settings.target)):
+        raise UsageError(
+            f"--fusion {name} needs raw sound and faces, not ready-made vectors; choose another"
+        )
+    read = [m for m in MODALITIES if m in (*settings.target, settings.transfer.source)]
+    if settings.attention_scale != ATTENTION_SCALE and all(map(vectors.get, read)):
+        raise UsageError("--attention-scale needs raw sound or faces; leave it out for vectors")
 
 
 def _train(request: Request, data: splits.SeedData, seed: int, hooks: Hooks) -> None:

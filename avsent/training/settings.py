@@ -7,12 +7,19 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.config import ContextConfig, FusionConfig, TransferConfig
+from avsent.model.networks.config import (
+    AudioEncoderConfig,
+    ContextConfig,
+    FusionConfig,
+    TransferConfig,
+)
 
 ALPHA, BETA, GAMMA = 1.0, 1.0, 0.03
 """Default weights of the classification, the HM-Decoder and the adversarial loss."""
 CONTEXT = ContextConfig(first_gru=48, dense=50, second_gru=24, classifier=50)
 """Default sizes of the networks over the utterances of a video."""
+ATTENTION_SCALE = AudioEncoderConfig().scale
+"""Default scale λ of the attention in encoders of raw sound and faces."""
 PULL = 1.0
 """Default pull to the weights of the checkpoint that training starts from."""
 START_RATE = 3e-3
@@ -102,6 +109,7 @@ class TextSettings:
 class TrainSettings:
     """Everything that decides a run's result besides the data and the seed.
 
+    ``attention_scale``: λ of the attention in encoders of raw sound and faces.
     ``check``: outliers are dropped from the training part, and the model gets a guard, M3ER's
     modality check."""
 
@@ -114,6 +122,7 @@ class TrainSettings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     text: TextSettings = field(default_factory=TextSettings)
+    attention_scale: float = ATTENTION_SCALE
     check: bool = True
 
 

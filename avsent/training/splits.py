@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
 from avsent.labels import MODALITIES, LabelSet, label_set
-from avsent.model.networks.config import TargetConfig, VectorSizes
+from avsent.model.networks.config import (
+    AudioEncoderConfig,
+    FaceEncoderConfig,
+    TargetConfig,
+    VectorSizes,
+)
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.text import TextItem, make_text_encoder
 from avsent.training.dataset import Videos, check_parts, make_videos
@@ -195,6 +200,8 @@ class SeedData:
             modalities=modalities,
             real=self.task.labels.real,
             vectors=VectorSizes(**sizes),
+            audio=AudioEncoderConfig(scale=settings.attention_scale),
+            face=FaceEncoderConfig(scale=settings.attention_scale),
             context=settings.context,
             fusion=settings.fusion,
         )

@@ -54,8 +54,14 @@ class Start:
                 batch_videos=TUNE_VIDEOS,
                 learning_rate=TUNE_RATE * optimiser.learning_rate,
             )
-        settings = replace(settings, target=own.modalities, context=own.context, fusion=own.fusion)
-        return replace(settings, optimiser=optimiser)
+        return replace(
+            settings,
+            target=own.modalities,
+            context=own.context,
+            fusion=own.fusion,
+            attention_scale=own.audio.scale,
+            optimiser=optimiser,
+        )
 
     def check(self, corpus: Corpus) -> None:
         """Raise UsageError if the features of ``corpus`` are not those of the checkpoint."""

@@ -247,6 +247,10 @@ CONFIGS: list[tuple[str, object, str]] = [
     ("model.labels", ["a", "b", "a"], "the labels are not two or more different names"),
     ("model.face.points", 52, "network and features differ in landmark points"),
     ("model.audio.mel_bands", 33, "network and features differ in mel bands"),
+    *(
+        (f"model.fusion.{name}", 0, "a layer size is not within 1 and")
+        for name in ("factors", "outputs", "segments", "rank")
+    ),
     ("model.audio.channels", [], "the number of layers is out of range"),
     ("model.face.hidden", [4] * 17, "the number of layers is out of range"),
     *(
@@ -475,6 +479,12 @@ def test_a_checkpoint_from_before_decisions_were_unsure(folder: Path) -> None:
     config = load_checkpoint(folder).config
     assert (config.calibration, config.trained_on) == (CALIBRATION, ())
     assert config.calibration.unsure_margin == 0.1
+
+
+def test_a_checkpoint_from_before_low_rank_fusion(folder: Path) -> None:
+    before = logits(load_checkpoint(folder).model)
+    edit(folder, lambda config: config["model"]["fusion"].pop("rank"))
+    assert torch.equal(logits(load_checkpoint(folder).model), before)
 
 
 def test_margin_and_corpora_are_kept(tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsent.cli.train import Fusion
 from avsent.labels import MODALITIES
 from avsent.model.networks.attention import segment_masks
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     ContextConfig,
+    ExpertsConfig,
     FaceEncoderConfig,
     FusionConfig,
     TargetConfig,
@@ -26,6 +28,7 @@ from avsent.model.networks.config import (
 from avsent.model.networks.encoders import TIME_STRIDE, AudioEncoder, FaceEncoder
 from avsent.model.networks.fusion import (
     HEADS,
+    MULT_HEADS,
     PAIRS_ONLY,
     Embedded,
     class_losses,
@@ -50,7 +53,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def head_of(name: str, modalities: tuple[str, ...] = MODALITIES, **options: object) -> nn.Module:
     torch.manual_seed(3)
-    fusion = FusionConfig(name=name, factors=2, outputs=4, segments=SEGMENTS, **options)
+    options = {"factors": 2, "outputs": 4, "segments": SEGMENTS, "rank": 3, **options}
+    fusion = FusionConfig(name=name, **options)
     config = TargetConfig(modalities=modalities, context=SMALL_CONTEXT, fusion=fusion)
     assert (config.embedding_size, config.outputs) == (D, CLASSES)
     return make_head(config).double().eval()
@@ -110,13 +114,90 @@ def slow_concat(head: nn.Module, a: Array, v: Array, has: tuple[bool, bool]) -> 
     return np.array([*a, *v])
 
 
-SLOW = {"tfn": slow_tfn, "fbp": slow_fbp, "concat": slow_concat}
+def slow_lmf(head: nn.Module, a: Array, v: Array, has: tuple[bool, bool]) -> Array:
+    h = head.bias.detach().numpy().copy()
+    first, second = layer(head.factors["audio"], a), layer(head.factors["face"], v)
+    for r, weight in enumerate(head.weights.tolist()):
+        for k in range(len(h)):
+            h[k] += weight * first[r * len(h) + k] * second[r * len(h) + k]
+    return h
+
+
+def slow_lstm(lstm: nn.Module, steps: list[Array]) -> Array:
+    """The last state; the rows of the weights are those of the gates i, f, g, o."""
+    weight = {name: value.detach().numpy() for name, value in lstm.named_parameters()}
+    size = weight["weight_hh_l0"].shape[1]
+    state, cell = np.zeros(size), np.zeros(size)
+    for step in steps:
+        gates = weight["bias_ih_l0"] + weight["bias_hh_l0"]
+        gates = gates + weight["weight_ih_l0"] @ step + weight["weight_hh_l0"] @ state
+        i, f, g, o = gates.reshape(4, size)
+        cell = cell / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        state = np.tanh(cell) / (1 + np.exp(-o))
+    return state
+
+
+def slow_norm(norm: nn.Module, items: Array) -> Array:
+    centred = items - items.mean()
+    unit = centred / math.sqrt((centred**2).mean() + 1e-5)
+    return unit * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+
+
+def slow_layer(one: nn.Module, items: list[Array], source: list[Array], there: bool) -> list[Array]:
+    """A pre-norm layer of a Transformer, one query and one head at a time."""
+    width = D // MULT_HEADS
+    others = [slow_norm(one.attention_norm, y) for y in source]
+    result = []
+    for x in items:
+        query = layer(one.query, slow_norm(one.attention_norm, x))
+        heads = []
+        for part in (slice(h * width, (h + 1) * width) for h in range(MULT_HEADS)):
+            scores = [query[part] @ layer(one.key, y)[part] / math.sqrt(width) for y in others]
+            values = [layer(one.value, y)[part] for y in others]
+            weights = slow_softmax(np.array(scores))
+            heads += list(sum(w * value for w, value in zip(weights, values, strict=True)))
+        x = x + layer(one.out, np.array(heads)) if there else x
+        hidden = np.maximum(layer(one.first, slow_norm(one.dense_norm, x)), 0)
+        result.append(x + layer(one.second, hidden))
+    return result
+
+
+def placed(steps: list[Array]) -> list[Array]:
+    """Steps times √D plus sine and cosine of their place, in turn."""
+    waves = (math.sin, math.cos)
+    return [
+        np.array([waves[d % 2](s / 10_000 ** ((d - d % 2) / D)) for d in range(D)])
+        + math.sqrt(D) * step
+        for s, step in enumerate(steps)
+    ]
+
+
+def slow_mult(head: nn.Module, a: list[Array], v: list[Array], has: tuple[bool, bool]) -> Array:
+    fused: list[float] = []
+    pairs = (("audio", a, v, has), ("face", v, a, has[::-1]))
+    for name, own, other, (has_own, has_other) in pairs:
+        items, source = placed(own), placed(other)
+        for one in head.across[name]:
+            items = slow_layer(one, items, source, has_other)
+        for one in head.within[name]:
+            items = slow_layer(one, items, items, there=True)
+        fused += list(slow_norm(head.norms[name], items[-1]) * has_own)
+    return np.array(fused)
+
+
+SLOW = {"tfn": slow_tfn, "fbp": slow_fbp, "concat": slow_concat, "lmf": slow_lmf}
 
 
 def expected(head: nn.Module, name: str, embedded: Embedded, b: int, u: int) -> Array:
     """Logits [C] of one utterance."""
     pair = [embedded.values[m][b, u].numpy() for m in MODALITIES]
     has = tuple(bool(embedded.present[m][b, u]) for m in MODALITIES)
+    steps = [list(embedded.segments[m][b, u].numpy()) for m in MODALITIES]
+    if name == "cnn-lstm":
+        both = [np.concatenate(pieces) for pieces in zip(*steps, strict=True)]
+        return classify(head.classifier, slow_lstm(head.lstm, both))
+    if name == "mult":
+        return classify(head.classifier, slow_mult(head, *steps, has))
     if name == "avef":
         mean = np.zeros(SMALL_CONTEXT.classifier)
         for s in range(SEGMENTS):
@@ -160,6 +241,10 @@ def slow_losses(p: list[Array], beta: float, original: bool) -> Array:
         ("multiplicative", {"beta": 0.7}),
         ("multiplicative", {"beta": 2.0, "original": True}),
         ("avef", {}),
+        ("cnn-lstm", {}),
+        ("lmf", {"rank": 1}),
+        ("lmf", {}),
+        ("mult", {}),
     ],
 )
 def test_heads_against_loops(name: str, options: dict[str, object]) -> None:
@@ -172,7 +257,7 @@ def test_heads_against_loops(name: str, options: dict[str, object]) -> None:
     assert len({tuple(row.tolist()) for row in logits[0]}) == 4
 
 
-@pytest.mark.parametrize("name", ["tfn", "fbp", "avef"])
+@pytest.mark.parametrize("name", ["tfn", "fbp", "avef", "cnn-lstm", "lmf", "mult"])
 def test_fusion_is_not_concatenation(name: str) -> None:
     """Each couples the two: what one modality adds depends on the other."""
     head, embedded = head_of(name), embedded_of([[(True, True)] * 4])
@@ -191,6 +276,73 @@ def test_normalised_bilinear_pooling_is_the_signed_root_of_length_1() -> None:
         z, found = plain.fuse(embedded)[0], normal.fuse(embedded)[0]
     root = z.sign() * z.abs().sqrt()
     torch.testing.assert_close(found, root / root.norm(dim=-1, keepdim=True), atol=1e-4, rtol=0)
+
+
+def one_missing(missing: str) -> Embedded:
+    """Four utterances that all lack this modality."""
+    return embedded_of([[(missing != "audio", missing != "face")] * 4])
+
+
+@pytest.mark.parametrize("missing", MODALITIES)
+@torch.inference_mode()
+def test_low_rank_fusion_without_a_modality_is_a_dense_layer_on_the_other(missing: str) -> None:
+    (kept,) = set(MODALITIES) - {missing}
+    head, embedded = head_of("lmf", rank=2), one_missing(missing)
+    columns = head.factors[missing].bias.view(2, -1)
+    rows, bias = head.factors[kept].weight.view(2, -1, D), head.factors[kept].bias.view(2, -1)
+    gains = head.weights[:, None] * columns
+    dense = torch.einsum("rh,rhd->hd", gains, rows)
+    whole = embedded.values[kept] @ dense.T + (gains * bias).sum(0) + head.bias
+    torch.testing.assert_close(head.fuse(embedded)[0], whole, atol=1e-12, rtol=0)
+    assert (whole[0, 0] - whole[0, 1]).abs().max() > 0.01
+
+
+@torch.inference_mode()
+def test_rank_of_the_products() -> None:
+    """With rank r, what couples the two in an output has r singular values above 0."""
+    there = torch.ones(1, 1, dtype=torch.bool)
+    zero, unit = torch.zeros(D, dtype=torch.float64), torch.eye(D, dtype=torch.float64)
+    for rank in (1, 2, 3):
+        head = head_of("lmf", rank=rank)
+
+        def fused(a: Tensor, v: Tensor, head: nn.Module = head) -> float:
+            values = {"audio": a[None, None], "face": v[None, None]}
+            return float(head.fuse(Embedded(values, {"audio": there, "face": there}))[0][0, 0, 0])
+
+        coupled = [
+            [fused(a, v) - fused(a, zero) - fused(zero, v) + fused(zero, zero) for v in unit]
+            for a in unit
+        ]
+        values = torch.linalg.svdvals(torch.tensor(coupled, dtype=torch.float64))
+        assert int((values > 1e-9).sum()) == rank
+
+
+@pytest.mark.parametrize("missing", MODALITIES)
+@torch.inference_mode()
+def test_the_transformer_does_not_attend_to_what_is_missing(missing: str) -> None:
+    head, embedded = head_of("mult"), one_missing(missing)
+    fused = head.fuse(embedded)[0]
+    noise = random(1, 4, SEGMENTS, D, seed=9)
+    filled = {**embedded.segments, missing: noise}
+    assert torch.equal(head.fuse(Embedded(embedded.values, embedded.present, filled))[0], fused)
+    halves = dict(zip(MODALITIES, fused.split(D, dim=-1), strict=True))
+    assert halves.pop(missing).eq(0).all()
+    (kept,) = halves.values()
+    assert len({tuple(row.tolist()) for row in kept[0]}) == 4
+    present = {**embedded.present, missing: torch.ones(1, 4, dtype=torch.bool)}
+    attended = head.fuse(Embedded(embedded.values, present, filled))[0]
+    (other,) = (p for m, p in zip(MODALITIES, attended.split(D, -1), strict=True) if m != missing)
+    assert (other - kept).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["cnn-lstm", "mult"])
+@torch.inference_mode()
+def test_the_order_of_the_segments_matters(name: str) -> None:
+    """Unlike in a mean, also where the last segment stays the last."""
+    head, embedded = head_of(name), embedded_of([[(True, True)] * 2])
+    turned = {m: t[:, :, [1, 0, 2]] for m, t in embedded.segments.items()}
+    found = head(Embedded(embedded.values, embedded.present, turned)).logits
+    assert (found - head(embedded).logits).abs().max() > 1e-4
 
 
 # --- what no head may do -------------------------------------------------------------------------
@@ -236,7 +388,7 @@ def test_other_utterances_change_nothing_without_attention(name: str) -> None:
     logits = head(embedded).logits
     for tensors in (embedded.values, embedded.segments):
         for tensor in tensors.values():
-            tensor[0, 3] += 1.0
+            tensor[0, 3] *= 2.0
     changed = head(embedded).logits
     assert torch.equal(logits[0, :3], changed[0, :3])
     assert not torch.equal(logits[0, 3], changed[0, 3])
@@ -267,18 +419,21 @@ def test_one_modality_and_heads_for_pairs() -> None:
 
 
 def test_invalid_heads_are_refused() -> None:
-    assert tuple(HEADS) == ("hmtl", "concat", "tfn", "fbp", "multiplicative", "avef")
+    assert set(HEADS) == set(Fusion)
+    ready = VectorSizes(face=5)
     for options, message in (
         ({"name": "none"}, "no fusion 'none'; there are hmtl, concat"),
         ({"name": "multiplicative", "real": True}, "needs classes"),
         ({"name": "multiplicative", "beta": -1.0}, "beta of 0 or more"),
         ({"name": "fbp", "factors": 0}, "one factor"),
+        ({"name": "lmf", "rank": 0}, "rank of 1 or more"),
+        ({"name": "mult", "vectors": ready}, "mult needs raw sound and faces"),
+        ({"name": "cnn-lstm", "vectors": ready}, "cnn-lstm needs raw sound and faces"),
+        ({"name": "cnn-lstm", "experts": ExpertsConfig()}, "cnn-lstm needs raw sound and faces"),
     ):
-        real = bool(options.pop("real", False))
+        parts = {k: options.pop(k) for k in ("real", "vectors", "experts") if k in options}
         with pytest.raises(ValueError, match=message):
-            make_head(
-                TargetConfig(real=real, context=SMALL_CONTEXT, fusion=FusionConfig(**options))
-            )
+            make_head(TargetConfig(context=SMALL_CONTEXT, fusion=FusionConfig(**options), **parts))
 
 
 # --- whole models ------------------------------------------------------------------------------
@@ -368,6 +523,38 @@ def test_a_face_in_segments_is_the_face_of_each_segment() -> None:
         torch.testing.assert_close(weight[0, 2 * s : 2 * s + 2], by_frame[0] / 4)
         torch.testing.assert_close(found[2].view(4, 64)[s], whole[0])  # one frame, four times
     assert torch.equal(weight[2:], plain_weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "modalities"),
+    [("avef", MODALITIES), ("cnn-lstm", MODALITIES), ("cnn-lstm", ("face",)), ("mult", MODALITIES)],
+)
+@torch.inference_mode()
+def test_sound_and_faces_of_any_padding(name: str, modalities: tuple[str, ...]) -> None:
+    """From spectrograms and landmarks of different lengths, alone and beside longer ones."""
+    torch.manual_seed(5)
+    fusion = FusionConfig(name=name, segments=8)
+    config = TargetConfig(modalities=modalities, context=SMALL_CONTEXT, fusion=fusion)
+    model = TargetModel(config).double().eval()
+    sounds, faces = random(3, 64, 150), random(3, 20, 51, 2, seed=1)
+    frames, pictures = torch.tensor([150, 9, 70]), torch.tensor([1, 20, 6])
+    there = torch.ones(1, 1, dtype=torch.bool)
+
+    def logits(rows: list[int], most: int, longest: int) -> Tensor:
+        mask = torch.arange(longest)[None] < pictures[rows, None]
+        values = {
+            "audio": lambda: model.encoder("audio")(sounds[rows, :, :most], frames[rows])[0],
+            "face": lambda: model.encoder("face")(faces[rows, :longest], mask)[0],
+        }
+        found = {m: values[m]()[:, None] for m in modalities}
+        present = {m: there.expand(len(rows), 1) for m in modalities}
+        return model(Utterances(found, present, torch.ones(len(rows), dtype=torch.long))).logits
+
+    together = logits([0, 1, 2], 150, 20)
+    for row in range(3):
+        alone = logits([row], int(frames[row]), int(pictures[row]))
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-9, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 1e-4
 
 
 def avef_model(segments: int = SEGMENTS_AVEF, vectors: VectorSizes | None = None) -> TargetModel:

@@ -36,6 +36,7 @@ from avsent.model.index import (
     write_index,
 )
 from avsent.model.networks.config import FusionConfig, TargetConfig, VectorSizes
+from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel
 from avsent.predictor import Predictor
 from avsent.result.record import Result
@@ -382,7 +383,7 @@ def test_numbers_by_the_face_alone(tmp_path: Path) -> None:
         assert one.attention.context["face"] == tuple(float(j == number) for j in range(4))
 
 
-@pytest.mark.parametrize("fusion", ["tfn", "fbp", "multiplicative", "avef"])
+@pytest.mark.parametrize("fusion", [name for name in HEADS if name not in ("hmtl", "concat")])
 def test_other_fusions(fusion: str, tmp_path: Path) -> None:
     result = predicted(tmp_path, TargetConfig(fusion=FusionConfig(name=fusion)))
     for one in result.utterances:

@@ -39,6 +39,7 @@ from avsent.model.networks.config import (
     VectorSizes,
 )
 from avsent.model.networks.encoders import TIME_STRIDE, AudioEncoder, FaceEncoder
+from avsent.model.networks.fusion import HEADS
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
 from avsent.training.data.corpus import Sample
@@ -416,7 +417,7 @@ def raw_samples(count: int) -> list[Sample]:
     ]
 
 
-@pytest.mark.parametrize("fusion", ["hmtl", "tfn", "fbp", "multiplicative", "avef"])
+@pytest.mark.parametrize("fusion", [name for name in HEADS if name != "concat"])
 def test_a_step_in_mixed_precision(fusion: str) -> None:
     samples = raw_samples(12)
     videos = make_videos(samples, {s.key: float(i % 3) for i, s in enumerate(samples)}, {})

@@ -42,6 +42,7 @@ from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.face import FaceConfig
 from avsent.labels import MODALITIES, LabelSet
 from avsent.model.checkpoint import load_checkpoint
+from avsent.model.networks.config import FusionConfig
 from avsent.training import dataset
 from avsent.training import run as run_module
 from avsent.training.data.corpus import Corpus
@@ -53,6 +54,70 @@ from avsent.training.splits import make_seed_data, make_task
 from avsent.training.start import Start, open_start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# --- options of the networks ---
+
+
+@pytest.mark.parametrize(
+    ("raw", "options", "fusion", "shapes", "scale"),
+    [
+        (
+            False,
+            "--fusion fbp --fbp-factors 2 --fbp-outputs 6",
+            FusionConfig("fbp", factors=2, outputs=6),
+            {"head.projections.face.weight": [12, 48], "head.classifier.0.weight": [50, 6]},
+            0.5,
+        ),
+        (
+            False,
+            "--fusion lmf --rank 3",
+            FusionConfig("lmf", rank=3),
+            {"head.factors.face.weight": [150, 48], "head.weights": [3]},
+            0.5,
+        ),
+        (
+            True,
+            "--fusion avef --segments 2 --attention-scale .2",
+            FusionConfig("avef", segments=2),
+            {"head.segment.weight": [50, 96]},
+            0.2,
+        ),
+        (
+            True,
+            "--fusion cnn-lstm --target face",
+            FusionConfig("cnn-lstm", segments=8),
+            {"head.lstm.weight_ih_l0": [200, 48]},
+            0.5,
+        ),
+        (
+            True,
+            "--fusion mult --segments 3 --attention-scale 0",
+            FusionConfig("mult", segments=3),
+            {"head.across.face.1.query.weight": [48, 48]},
+            0.0,
+        ),
+    ],
+)
+def test_options_of_the_networks_are_in_the_checkpoint(
+    raw: bool,
+    options: str,
+    fusion: FusionConfig,
+    shapes: dict[str, list[int]],
+    scale: float,
+    tmp_path: Path,
+) -> None:
+    data, out = feature_file(tmp_path / "data.npz", raw=raw, speakers=4), tmp_path / "out"
+    arguments = ["train", str(data), "-o", str(out), "--epochs", "1", "--quiet", *options.split()]
+    assert main(arguments) == 0
+    loaded = load_checkpoint(out / "checkpoint")
+    config, state = loaded.config.model, loaded.model.state_dict()
+    assert config.fusion == fusion
+    assert {name: [*state[name].shape] for name in shapes} == shapes
+    assert (config.audio.scale, config.face.scale) == (scale, scale)
+    if raw:
+        assert loaded.model.encoder("face").attention.scale == scale
+        assert config.representation_size("face") == 64 * fusion.segments
 
 
 # --- the folder ---
@@ -445,6 +510,10 @@ def test_what_a_run_cannot_start_from(tmp_path: Path, capsys: pytest.CaptureFixt
         (raw, ["--init", str(tmp_path / "faces"), "--target", "audio,face"], "from face;", 2),
         (raw, ["--init", str(tmp_path / "vectors")], "reads ready-made vectors", 2),
         (raw, [*init, "--fusion", "concat"], "brings its own networks; leave --fusion out", 2),
+        *(
+            (raw, [*init, option, "1"], f"brings its own networks; leave {option} out", 2)
+            for option in ("--rank", "--segments", "--fbp-factors", "--attention-scale")
+        ),
         (raw, ["--pull", "2"], "--pull needs a model to start from; give --init", 2),
         (raw, ["--init", "nosuch"], "unknown checkpoint 'nosuch'", 4),
     ):

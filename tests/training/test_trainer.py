@@ -31,8 +31,9 @@ from torch import Tensor
 from avsent.errors import DatasetError, UsageError
 from avsent.labels import SENTIMENT_7
 from avsent.model.checkpoint import load_checkpoint
+from avsent.model.networks.config import SEGMENTS
 from avsent.model.networks.encoders import FaceExtras
-from avsent.model.networks.fusion import HEADS
+from avsent.model.networks.fusion import HEADS, RAW_ONLY
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.training import augmentation
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
@@ -480,10 +481,12 @@ def test_classes(
     assert found["count"] == left
 
 
-# Of the heads, only avef sees more of raw data than one representation per utterance.
-@pytest.mark.parametrize(
-    ("fusion", "raw"), [*((name, False) for name in HEADS), ("hmtl", True), ("avef", True)]
-)
+# Of the heads, only these see more of raw data than one representation per utterance.
+ON_RAW = [(name, True) for name in ("hmtl", *SEGMENTS)]
+ON_VECTORS = [(name, False) for name in HEADS if name not in RAW_ONLY]
+
+
+@pytest.mark.parametrize(("fusion", "raw"), [*ON_VECTORS, *ON_RAW])
 def test_every_head_trains_and_comes_back(fusion: str, raw: bool, tmp_path: Path) -> None:
     corpus = small_corpus(classes=POLARITIES, speakers=4 if raw else 8, raw=raw, gaps=not raw)
     run_small(tmp_path / "out", corpus, small_settings(fusion=fusion, epochs=2))

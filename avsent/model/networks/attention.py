@@ -4,6 +4,8 @@ Masks are True at valid entries. A row without any valid entry gets all-zero wei
 softmax would give NaN.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -69,6 +71,52 @@ def cross_attention(queries: Tensor, values: Tensor, values_mask: Tensor) -> tup
     weight = masked_softmax(scores, values_mask[:, None, :].expand_as(scores))
     attended = torch.einsum("buv,bvd->bud", weight, values)
     return attended * queries, weight
+
+
+def with_positions(items: Tensor) -> Tensor:
+    """``items`` [N, L, D] times √D plus sinusoidal positions (Vaswani et al. 2017); D is even."""
+    length, size = items.shape[1:]
+    exact = torch.promote_types(items.dtype, torch.float32)  # bfloat16 is too coarse for angles
+    place = torch.arange(length, device=items.device, dtype=exact)
+    even = torch.arange(0, size, 2, device=items.device, dtype=exact)
+    angle = place[:, None] * torch.pow(10_000.0, -even / size)
+    positions = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+    return items * math.sqrt(size) + positions
+
+
+class TransformerLayer(nn.Module):
+    """``x + attention(x, y)``, then ``x + dense(ReLU(dense(x)))``, each of normalised input
+    (pre-norm), with dropout on what is added.
+
+    The projections of the attention have no bias: softmax cancels that of the keys.
+    """
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.dense_norm = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.query, self.key, self.value, self.out = (
+            nn.Linear(size, size, bias=False) for _ in range(4)
+        )
+        self.first, self.second = nn.Linear(size, 2 * size), nn.Linear(2 * size, size)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, items: Tensor, source: Tensor, present: Tensor | None = None) -> Tensor:
+        """``items`` [N, L, D] attend to ``source`` [N, K, D] → [N, L, D]; nothing is added by a
+        source that is not ``present`` [N]."""
+        normed, others = self.attention_norm(items), self.attention_norm(source)
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query(normed), self.key(others), self.value(others))
+        )
+        attended = nn.functional.scaled_dot_product_attention(query, key, value)
+        added = self.out(attended.transpose(1, 2).flatten(2))
+        if present is not None:
+            added = added.masked_fill(~present[:, None, None], 0.0)
+        items = items + self.drop(added)
+        hidden = torch.relu(self.first(self.dense_norm(items)))
+        changed: Tensor = items + self.drop(self.second(hidden))
+        return changed
 
 
 class EmbeddingNetwork(nn.Module):

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from avsent.labels import MODALITIES
 
+SEGMENTS = {"avef": 4, "cnn-lstm": 8, "mult": 8}
+"""Fusion heads that read segments of an utterance, and how many `avsent train` makes (ours)."""
+
 
 @dataclass(frozen=True, slots=True)
 class AudioEncoderConfig:
@@ -118,7 +121,8 @@ class FusionConfig:
 
     ``factors`` k and ``outputs`` o: of factorized bilinear pooling, ``normalise``: signed square
     root and L2 after it. ``beta`` and ``original``: multiplicative fusion's β, and Liu's form of
-    the loss instead of M3ER's. ``segments``: of an utterance in AVEF.
+    the loss instead of M3ER's. ``segments``: of an utterance, for the heads in ``SEGMENTS``.
+    ``rank``: of low-rank fusion.
     """
 
     name: str = "hmtl"
@@ -128,6 +132,7 @@ class FusionConfig:
     beta: float = 1.0
     original: bool = False
     segments: int = 4
+    rank: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +219,19 @@ class TargetConfig:
             return self.experts.posteriors(modality)
         return (self.audio if modality == "audio" else self.face).representation
 
-    def segments(self, modality: str) -> int:
-        """Segments that the encoder of ``modality`` makes of an utterance: more than 1 only for
-        AVEF, and not for ready-made vectors, which cannot be cut.
+    def cannot_be_cut(self, modality: str) -> bool:
+        """Whether an utterance enters as one vector: ready-made, text's, or of experts."""
+        return bool(self.vectors.of(modality)) or self.experts is not None or modality == "text"
 
-        Raises ValueError for AVEF with less than one segment.
-        """
-        ready = self.vectors.of(modality) or self.experts is not None
-        if self.fusion.name != "avef" or ready or modality == "text":
+    def segments(self, modality: str) -> int:
+        """Segments that the encoder of ``modality`` makes of an utterance: more than 1 only for the
+        heads in ``SEGMENTS``. Raises ValueError for such a head with less than one segment."""
+        name, segments = self.fusion.name, self.fusion.segments
+        if name not in SEGMENTS or self.cannot_be_cut(modality):
             return 1
-        if self.fusion.segments < 1:
-            raise ValueError(f"avef needs one segment or more, not {self.fusion.segments}")
-        return self.fusion.segments
+        if segments < 1:
+            raise ValueError(f"{name} needs one segment or more, not {segments}")
+        return segments
 
     def representation_size(self, modality: str) -> int:
         """Size of an encoded utterance: all its segments, each of ``input_size``."""

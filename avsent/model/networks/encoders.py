@@ -26,8 +26,8 @@ def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
 class AudioEncoder(nn.Module):
     """Fully convolutional network over log-mel [N, mel, T] → representation [N, R], weights.
 
-    Attention pools its grid of frequency × time cells (FBP form). With ``segments`` S > 1 (AVEF)
-    each of S equal segments of time is pooled alone, and the representation is [N, S·R].
+    Attention pools its grid of frequency × time cells (FBP form). With ``segments`` S > 1 each of
+    S equal segments of time is pooled alone, and the representation is [N, S·R].
     """
 
     def __init__(self, config: configs.AudioEncoderConfig, segments: int = 1) -> None:
@@ -161,7 +161,7 @@ class FaceExtras:
 class FaceEncoder(nn.Module):
     """Dense layers on the normalised landmarks of each frame, attention over frames.
 
-    With ``segments`` S > 1 (AVEF) each of S equal segments of the frames is pooled alone, and the
+    With ``segments`` S > 1 each of S equal segments of the frames is pooled alone, and the
     representation is [N, S·R].
     """
 

@@ -2,18 +2,22 @@
 
 ``hmtl``: attention over the utterances of a video, inside and between modalities (Seo, Na, Kim,
 IEEE Access 2020). ``concat``: concatenation, the baseline. ``tfn``: tensor fusion (Zadeh et al.,
-EMNLP 2017). ``fbp``: factorized bilinear pooling (Zhang, Wang, Du, IJCNN 2019). ``avef``:
-concatenation per segment of an utterance (Ma 2019). ``multiplicative``: see
-:func:`class_losses`.
+EMNLP 2017). ``lmf``: its low-rank form (Liu, Shen et al., ACL 2018). ``fbp``: factorized bilinear
+pooling (Zhang, Wang, Du, IJCNN 2019). ``multiplicative``: see :func:`class_losses`.
+
+Over the segments of an utterance: ``avef``: concatenation, then the mean (Ma 2019). ``cnn-lstm``:
+concatenation, then an LSTM (Rastgoo et al. 2019). ``mult``: the Multimodal Transformer (Tsai et
+al., ACL 2019).
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from avsent.model.networks.attention import cross_attention
+from avsent.model.networks.attention import TransformerLayer, cross_attention, with_positions
 from avsent.model.networks.config import TargetConfig
 
 
@@ -22,7 +26,8 @@ class Embedded:
     """Embedding networks' output for B videos of up to U utterances.
 
     By modality: ``values`` [B, U, D], zero where it is missing; ``present`` [B, U] bool, False on
-    padding; ``segments`` [B, U, S, D]: the same for S segments of each utterance (AVEF only).
+    padding; ``segments`` [B, U, S, D]: the same for S segments of each utterance, only for heads
+    that read them.
     """
 
     values: dict[str, Tensor]
@@ -109,6 +114,31 @@ class TfnHead(FusedHead):
         return products.flatten(start_dim=2), no_context(embedded)
 
 
+class LmfHead(FusedHead):
+    """``h = Σ_r w_r (W_r [a; 1] ∘ V_r [v; 1]) + b``: tensor fusion with a weight of low rank.
+
+    Products first, then their sum over ranks, as in the authors' code: a product of the two sums
+    would have rank 1, whatever ``rank`` is. A missing modality is zeros: its 1 passes the other on.
+    """
+
+    def __init__(self, config: TargetConfig) -> None:
+        rank, size = config.fusion.rank, config.context.classifier
+        if rank < 1:
+            raise ValueError("lmf needs a rank of 1 or more")
+        super().__init__(config, size)
+        # The bias of a layer is its column for the appended 1.
+        factors = {m: nn.Linear(config.embedding_size, rank * size) for m in config.modalities}
+        self.factors = nn.ModuleDict(factors)
+        self.weights = nn.Parameter(torch.full((rank,), rank**-0.5))
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        first, second = (self.factors[m](embedded.values[m]) for m in self.modalities)
+        products = (first * second).unflatten(-1, (len(self.weights), -1))
+        fused = torch.einsum("r,burh->buh", self.weights, products) + self.bias
+        return fused, no_context(embedded)
+
+
 SMALL = 1e-8  # keeps the gradients of square root and norm finite at 0
 
 
@@ -173,6 +203,62 @@ class AvefHead(FusedHead):
         parts = [embedded.segments[modality] for modality in self.modalities]
         together = torch.relu(self.segment(torch.cat(parts, dim=-1)))
         return together.mean(dim=2), no_context(embedded)
+
+
+class CnnLstmHead(FusedHead):
+    """LSTM over the concatenations ``[a_s; v_s]`` of an utterance's segments; its last state."""
+
+    def __init__(self, config: TargetConfig) -> None:
+        size = config.context.classifier
+        super().__init__(config, size)
+        both = len(config.modalities) * config.embedding_size
+        self.lstm = nn.LSTM(both, size, batch_first=True)
+
+    def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        steps = torch.cat([embedded.segments[m] for m in self.modalities], dim=-1)
+        _, (last, _) = self.lstm(steps.flatten(0, 1))
+        return last[0].unflatten(0, steps.shape[:2]), no_context(embedded)
+
+
+MULT_LAYERS, MULT_HEADS = 2, 2  # ours: small, for corpora of a few thousand utterances
+
+
+class MultHead(FusedHead):
+    """The segments of each modality attend to those of the other, then to themselves; the last
+    ones of both are fused.
+
+    In every layer the other modality is as it came (Tsai et al.). A missing modality (ours) is not
+    attended to, and its part of the fused vector is 0.
+    """
+
+    def __init__(self, config: TargetConfig) -> None:
+        size = config.embedding_size  # even, as it is of two directions
+        super().__init__(config, 2 * size)
+
+        def layers() -> nn.ModuleList:
+            dropout = config.context.dropout
+            each = (TransformerLayer(size, MULT_HEADS, dropout) for _ in range(MULT_LAYERS))
+            return nn.ModuleList(each)
+
+        self.across = nn.ModuleDict({modality: layers() for modality in config.modalities})
+        self.within = nn.ModuleDict({modality: layers() for modality in config.modalities})
+        self.norms = nn.ModuleDict({m: nn.LayerNorm(size) for m in config.modalities})
+
+    def fuse(self, embedded: Embedded) -> tuple[Tensor, dict[str, Tensor]]:
+        first, second = self.modalities
+        parts = [self._attend(embedded, first, second), self._attend(embedded, second, first)]
+        return torch.cat(parts, dim=-1), no_context(embedded)
+
+    def _attend(self, embedded: Embedded, own: str, other: str) -> Tensor:
+        """``own`` after all layers [B, U, D]."""
+        items, source = (with_positions(embedded.segments[m].flatten(0, 1)) for m in (own, other))
+        for layer in cast(nn.ModuleList, self.across[own]):
+            items = layer(items, source, embedded.present[other].flatten())
+        for layer in cast(nn.ModuleList, self.within[own]):
+            items = layer(items, items)
+        present = embedded.present[own]
+        last: Tensor = self.norms[own](items[:, -1]).unflatten(0, present.shape)
+        return last.masked_fill(~present[..., None], 0.0)
 
 
 class MultiplicativeHead(nn.Module):
@@ -327,8 +413,12 @@ HEADS: dict[str, Callable[[TargetConfig], nn.Module]] = {
     "fbp": FbpHead,
     "multiplicative": MultiplicativeHead,
     "avef": AvefHead,
+    "cnn-lstm": CnnLstmHead,
+    "lmf": LmfHead,
+    "mult": MultHead,
 }
-PAIRS_ONLY = ("tfn", "fbp", "multiplicative")  # heads that need two modalities
+PAIRS_ONLY = ("tfn", "fbp", "multiplicative", "lmf", "mult")  # heads that need two modalities
+RAW_ONLY = ("cnn-lstm", "mult")  # heads that need a sequence of segments
 
 
 def make_head(config: TargetConfig) -> nn.Module:
@@ -338,4 +428,6 @@ def make_head(config: TargetConfig) -> nn.Module:
         raise ValueError(f"no fusion {name!r}; there are {', '.join(HEADS)}")
     if name in PAIRS_ONLY and len(config.modalities) != 2:
         raise ValueError(f"fusion {name} needs two modalities")
+    if name in RAW_ONLY and any(map(config.cannot_be_cut, config.modalities)):
+        raise ValueError(f"fusion {name} needs raw sound and faces")
     return HEADS[name](config)

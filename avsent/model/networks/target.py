@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from avsent.labels import MODALITIES
 from avsent.model.networks.attention import EmbeddingNetwork
-from avsent.model.networks.config import TargetConfig
+from avsent.model.networks.config import SEGMENTS, TargetConfig
 from avsent.model.networks.encoders import AudioEncoder, FaceEncoder, VectorEncoder
 from avsent.model.networks.experts import AudioExperts, FaceExperts
 from avsent.model.networks.fusion import Embedded, TargetOutput, make_head
@@ -127,8 +127,9 @@ class TargetModel(nn.Module):
     def embed(self, utterances: Utterances) -> Embedded:
         """Embeddings of every utterance, by modality.
 
-        For AVEF the embedding networks run over the segments of a video's utterances; an
-        embedding is the mean of its segments. A modality without segments repeats its embedding.
+        For heads that read segments, the embedding networks run over the segments of a video's
+        utterances; an embedding is the mean of its segments. A modality without segments repeats
+        its embedding.
         """
         values, present, segments = {}, {}, {}
         for modality in self.config.modalities:
@@ -144,7 +145,7 @@ class TargetModel(nn.Module):
             # No mean over one segment: it must not change a bit.
             values[modality] = cut.mean(dim=2) if count > 1 else cut[:, :, 0]
             segments[modality] = cut
-        if self.config.fusion.name != "avef":
+        if self.config.fusion.name not in SEGMENTS:
             return Embedded(values, present)
         most = max(cut.shape[2] for cut in segments.values())
         whole = {m: cut.expand(-1, -1, most, -1) for m, cut in segments.items()}
