@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from avsent.extraction.features.voice import FLOOR_DB, HOP_SAMPLES, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.model.networks.config import WhisperConfig
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.feature_files import CorpusOptions
-from recipes.ravdess import ravdess_corpus
+from recipes.ravdess import load_clips, ravdess_corpus
+from recipes.voices import cached_features, voices_of_clips
 
 Array = NDArray[np.float64]
 
@@ -51,6 +53,27 @@ def ravdess_vectors(folder: Path, cache: Path) -> Corpus:
     )
     sizes = {"audio": audio.shape[1], "face": face.shape[1]}
     return Corpus("RAVDESS", samples, sizes, None, corpus.licence)
+
+
+def whisper_vectors(corpus: Corpus, data: Path, cache: Path) -> Corpus:
+    """``corpus`` of :func:`ravdess_vectors` with other ``audio`` vectors: mean and deviation over
+    time of the outputs of Whisper's encoder, mean over its layers [1024]."""
+    voices = voices_of_clips(load_clips(data, cache))
+    found = cached_features(voices, WhisperConfig(), cache)
+    ends = np.cumsum(found.counts)
+    layers = [
+        found.steps[end - count : end].astype(np.float32).mean(axis=1)
+        for end, count in zip(ends, found.counts, strict=True)
+    ]
+    vectors = {
+        voice.name: np.concatenate([steps.mean(axis=0), steps.std(axis=0)])
+        for voice, steps in zip(voices, layers, strict=True)
+        if len(steps)
+    }
+    samples = tuple(dataclasses.replace(s, audio=vectors.get(s.key)) for s in corpus.samples)
+    return dataclasses.replace(
+        corpus, samples=samples, vectors={**corpus.vectors, "audio": 2 * WhisperConfig().size}
+    )
 
 
 def adapted(corpus: Corpus) -> Corpus:
