@@ -23,11 +23,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from avsent.labels import MODALITIES
-from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.config import ContextConfig, FusionConfig
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.corpus import Corpus, Sample
@@ -37,6 +36,7 @@ from avsent.training.modality_check import GuardData, fit_guard
 from avsent.training.run import Trained
 from avsent.training.settings import OptimiserSettings, TrainSettings
 from avsent.training.splits import make_seed_data, make_task
+from avsent.training.start import start_as_linear
 from avsent.training.trainer import SeedContext, fit, make_model
 from recipes.posteriors import streams_of
 
@@ -62,8 +62,6 @@ GRAFTED = 0.7
 """Share of RAVDESS's faces, which have no pictures, that get those of a still with their label."""
 SCALE = 0.05
 """Of the logits inside the network at the start: there tanh is nearly linear."""
-SHUT = -6.0
-"""Bias of an update gate that lets nothing of the other utterances in."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -432,63 +430,14 @@ def _videos(samples: list[Sample], pool: Pool) -> Videos:
 @torch.no_grad()
 def start_from_experts(model: TargetModel, train: Videos) -> None:
     """Set the weights of ``model`` so that its logits are the weighted sum of the experts' log
-    probabilities that fits ``train`` best, and a part of each layer stays as it was, with no say in
-    the logits: what the network makes of context and of both modalities together it learns there.
-
-    A GRU unit whose update gate is shut and whose input is small gives tanh(W x) ≈ W x.
-    """
+    probabilities that fits ``train`` best."""
     sums = {m: _logit_map(model, m) for m in MODALITIES}
     weights, biases = _stream_weights(model, train, sums)
-    classes = model.config.outputs
-    for modality in MODALITIES:
-        mixed = sum(w * part for w, part in zip(weights[modality], sums[modality], strict=True))
-        network = model.embedding(modality)
-        assert isinstance(network, EmbeddingNetwork)
-        assert isinstance(mixed, Tensor)
-        first, dense, second = network.first, network.dense, network.second
-        _pass_through(first, SCALE * mixed, SCALE * biases[modality])
-        half = first.hidden_size
-        dense.weight[:classes] = 0
-        dense.bias[:classes] = 0
-        for unit in range(classes):
-            dense.weight[unit, [unit, half + unit]] = 0.5
-        _pass_through(second, torch.eye(classes, dense.out_features), torch.zeros(classes))
-    _sum_of_embeddings(model, classes)
-
-
-def _pass_through(gru: nn.GRU, weight: Tensor, bias: Tensor) -> None:
-    """Make the first C units of both directions of ``gru`` give tanh(``weight`` [C, R] x +
-    ``bias``), whatever the neighbours are."""
-    units, size = len(weight), gru.hidden_size
-    for way in ("", "_reverse"):
-        into, across = (getattr(gru, f"weight_{kind}_l0{way}") for kind in ("ih", "hh"))
-        own, other = (getattr(gru, f"bias_{kind}_l0{way}") for kind in ("ih", "hh"))
-        for gate in range(3):  # reset, update, new
-            rows = slice(gate * size, gate * size + units)
-            into[rows], across[rows], own[rows], other[rows] = 0, 0, 0, 0
-        own[size : size + units] = SHUT
-        into[2 * size : 2 * size + units] = weight
-        own[2 * size : 2 * size + units] = bias
-
-
-def _sum_of_embeddings(model: TargetModel, classes: int) -> None:
-    """Let the classifier add up what the embedding networks pass through."""
-    classifier = model.head.get_submodule("classifier")
-    assert isinstance(classifier, nn.Sequential)
-    first, last = classifier[0], classifier[-1]
-    assert isinstance(first, nn.Linear)
-    assert isinstance(last, nn.Linear)
-    size = model.config.embedding_size
-    last.weight.zero_()
-    last.bias.zero_()
-    first.weight[: 2 * classes] = 0
-    first.bias[: 2 * classes] = 0
-    for unit in range(classes):
-        for sign, place in ((1.0, 2 * unit), (-1.0, 2 * unit + 1)):  # ReLU: one for each sign
-            for number in range(len(MODALITIES)):
-                start = number * size
-                first.weight[place, [start + unit, start + size // 2 + unit]] = sign / 2
-            last.weight[unit, place] = sign / SCALE
+    maps = {
+        m: (torch.einsum("s,scr->cr", weights[m], torch.stack(sums[m])), biases[m])
+        for m in MODALITIES
+    }
+    start_as_linear(model, maps, SCALE)
 
 
 def _logit_map(model: TargetModel, modality: str) -> list[Tensor]:

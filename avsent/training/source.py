@@ -26,9 +26,12 @@ from avsent.training.evaluation import Predictions, held_out_predictions
 from avsent.training.losses import Teacher
 from avsent.training.settings import TrainSettings
 from avsent.training.splits import SeedData, grouped_folds
+from avsent.training.start import start_as_linear
 from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
 FOLD_SEED_STRIDE = 1_000_000_007  # gives the models of folds other initial weights than the source
+LINEAR_SCALE = 1.0  # of logits in a source that starts as a linear classifier
+LINEAR_PULL = 10.0  # of a source to this start
 MOST_DISTANCES = 1000  # utterances of each space in the maximum mean discrepancy
 ARRAYS = ("source", "taught", "alone", "classes")
 """Of a space, as its file holds them."""
@@ -57,7 +60,7 @@ def pretrain_source(
     config = data.config(dataclasses.replace(settings, fusion=plain), (name,))
     train, valid = data.texts or (data.train, data.valid)
     setup = context.setup("source", train, valid, settings, seed)
-    model = train_source(config, setup)
+    model = train_source(config, setup, data.told)
     teacher = teacher_of(model, data.train, context.device)
     if settings.transfer.cross_fit > 1:
 
@@ -65,14 +68,26 @@ def pretrain_source(
             context.say(f"source model ({name}), fold {fold + 1}")
             return lambda measured: context.on_epoch(f"source-fold{fold + 1}", measured)
 
-        teacher = cross_fitted(model, setup, data.groups, settings.transfer.cross_fit, on_fold)
+        folds = settings.transfer.cross_fit
+        teacher = cross_fitted(model, setup, data.groups, folds, data.told, on_fold)
     return PretrainedSource(teacher, model, held_out_predictions(model, data, context.device))
 
 
-def train_source(config: TargetConfig, setup: FitSetup) -> TargetModel:
-    """The source model, trained and frozen. Raises DatasetError if a part has no labels."""
+def train_source(config: TargetConfig, setup: FitSetup, told: int = 0) -> TargetModel:
+    """The source model, trained and frozen. ``told``: see :class:`~splits.SeedData`; the network
+    starts as the linear classifier and is pulled back to it, so that it is hardly ever worse.
+    Raises DatasetError if a part has no labels."""
     check_parts(setup.train, setup.valid, config.modalities)
     model = make_model(config, setup.train, setup.seed)
+    context = config.context
+    units = min(context.first_gru, context.dense, context.second_gru, context.classifier // 2)
+    if 0 < told <= units:
+        (modality,) = config.modalities
+        scale = model.scale(modality)
+        weight = torch.zeros(told, config.input_size(modality))
+        weight[range(told), range(told)] = scale.deviation[:told]
+        start_as_linear(model, {modality: (weight, scale.mean[:told])}, LINEAR_SCALE)
+        setup = dataclasses.replace(setup, pull=LINEAR_PULL)
     fit(model, setup)
     return model.requires_grad_(False).eval()
 
@@ -99,6 +114,7 @@ def cross_fitted(
     setup: FitSetup,
     groups: Sequence[str],
     folds: int,
+    told: int = 0,
     on_fold: Callable[[int], OnEpoch] = lambda fold: lambda measured: None,
 ) -> Teacher:
     """What ``model`` teaches, out-of-fold: by models that did not train on the utterance's video.
@@ -129,7 +145,7 @@ def cross_fitted(
             state=state and state.with_name(f"{state.stem}-fold{fold}{state.suffix}"),
             on_epoch=on_fold(fold),
         )
-        found = teacher_of(train_source(model.config, part), setup.train, setup.device)
+        found = teacher_of(train_source(model.config, part, told), setup.train, setup.device)
         common = torch.zeros_like(present)
         common[kept] = present[kept]
         turn = rotation(found.embeddings[common], whole.embeddings[common])

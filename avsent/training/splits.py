@@ -18,9 +18,9 @@ from avsent.model.networks.config import (
     VectorSizes,
 )
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
-from avsent.training.data.text import TextItem, make_text_encoder
+from avsent.training.data.text import TextItem, linear_predictions, make_text_encoder
 from avsent.training.dataset import Videos, check_parts, make_videos
-from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
+from avsent.training.settings import SplitSettings, TrainSettings
 
 Vectors = dict[str, NDArray[np.float32]]
 Split = dict[str, list[Sample]]
@@ -177,6 +177,7 @@ class Task:
 class SeedData:
     """The training, validation and test part of one seed. ``vectors``: sizes of ready-made vectors,
     including text if the source reads it; ``groups``: speaker or video of each training video.
+    ``told``: how many columns of a text vector, the first, are what a linear classifier says.
     ``texts``: training and validation part of a source that also learns from a text corpus, both
     begin with the videos' own transcripts.
     ``folds``: where no part is held back, the same data divided, each with other groups as "test".
@@ -189,6 +190,7 @@ class SeedData:
     test: Videos
     vectors: VectorSizes
     groups: tuple[str, ...]
+    told: int = 0
     texts: tuple[Videos, Videos] | None = None
     folds: tuple[SeedData, ...] = ()
 
@@ -307,9 +309,11 @@ def _data_of(
 ) -> SeedData:
     corpus = task.corpus
     vectors: Vectors = {}
+    told = 0
     sizes = {**corpus.vectors, "text": 0}
     if words:
-        vectors, sizes["text"] = _text_vectors(corpus, split, sentences, settings.text)
+        vectors, told = _text_vectors(task, split, sentences, settings)
+        sizes["text"] = len(next(iter(vectors.values())))
     # A checkpoint knows modalities that these data lack.
     for modality in () if started else settings.target:
         if not any(getattr(sample, modality) is not None for sample in split["train"]):
@@ -331,7 +335,7 @@ def _data_of(
     found = groups_of(split["train"], settings.split.by)
     group_of = {sample.video: group for sample, group in zip(split["train"], found, strict=True)}
     groups = tuple(group_of[video[0].video] for video in train.samples)
-    return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups, texts)
+    return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups, told, texts)
 
 
 def _text_samples(
@@ -369,23 +373,39 @@ def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
 
 
 def _text_vectors(
-    corpus: Corpus, split: Split, sentences: _Sentences | None, settings: TextSettings
+    task: Task, split: Split, sentences: _Sentences | None, settings: TrainSettings
 ) -> tuple[Vectors, int]:
-    """Vector of each text by the key of its sample, and its size."""
-    if settings.encoder == "auto" and corpus.vectors.get("text") and sentences is None:
-        ready = {s.key: s.words for s in corpus.samples if s.words is not None}
-        return ready, corpus.vectors["text"]
-    train = [sample.text for sample in split["train"] if sample.text.strip()]
+    """Vector of each text by the key of its sample; how many of its columns, the first, are what a
+    linear classifier of the training part says."""
+    corpus, by = task.corpus, settings.split.by
+    if settings.text.encoder == "auto" and corpus.vectors.get("text") and sentences is None:
+        return {s.key: s.words for s in corpus.samples if s.words is not None}, 0
+    train = [sample for sample in split["train"] if sample.text.strip()]
     if not train:
         raise DatasetError(f"{corpus.name}: no transcript to teach with; fill the text column")
-    samples = list(corpus.samples)
+    samples, encoded = list(corpus.samples), dict(task.encoded)
+    groups = dict(zip((s.key for s in samples), groups_of(samples, by), strict=True))
     if sentences is not None:
-        samples += [sample for part in sentences.split.values() for sample in part]
-        train += [sample.text for sample in sentences.split["train"]]
-    name = "tfidf" if settings.encoder == "auto" else settings.encoder
-    encoder = make_text_encoder(name, settings.size)
-    encoder.fit(train)
+        train += [sample for sample in sentences.split["train"] if sample.text.strip()]
+        added = [sample for part in sentences.split.values() for sample in part]
+        samples += added
+        encoded |= sentences.encoded
+        groups |= {sample.key: sample.video for sample in added}
+    name = "tfidf" if settings.text.encoder == "auto" else settings.text.encoder
+    encoder = make_text_encoder(name, settings.text.size)
+    encoder.fit([sample.text for sample in train])
     spoken = [sample for sample in samples if sample.text.strip()]
-    vectors = encoder.encode([sample.text for sample in spoken])
-    found = {sample.key: vector for sample, vector in zip(spoken, vectors, strict=True)}
-    return found, encoder.size
+    texts, learnt = [sample.text for sample in spoken], {sample.key for sample in train}
+    known = [encoded[sample.key] if sample.key in learnt else None for sample in spoken]
+    vectors = encoder.encode(texts)
+    said = linear_predictions(
+        encoder.features(texts),
+        np.array(known, dtype=np.float64),
+        [groups[sample.key] for sample in spoken],
+        classes=1 if task.labels.real else len(task.labels.names),
+        strength=encoder.strength,
+    )
+    told = 0 if said is None else said.shape[1]
+    if said is not None:
+        vectors = np.concatenate([said, vectors], axis=1)
+    return {s.key: vector for s, vector in zip(spoken, vectors, strict=True)}, told

@@ -4,6 +4,7 @@ Its encoders stay frozen, so each utterance is encoded once in a run. Embedding 
 start with its weights and are pulled back to them, so that few clips do not destroy what it knows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from avsent.errors import UsageError
 from avsent.labels import LabelSet
 from avsent.model.checkpoint import CheckpointConfig, load_checkpoint
+from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.dataset import representations_of
@@ -21,6 +23,67 @@ from avsent.training.settings import PULL, TUNE_RATE, TrainSettings
 from avsent.training.splits import SeedData
 
 TUNE_VIDEOS = 4  # videos per step while encoders are trained: the gradients take much memory
+
+
+SHUT = -6.0
+"""Bias of an update gate that lets nothing of the other utterances in."""
+
+
+@torch.no_grad()
+def start_as_linear(
+    model: TargetModel, maps: Mapping[str, tuple[Tensor, Tensor]], scale: float
+) -> None:
+    """Set the weights of an HMTL ``model`` so that its logits are nearly the sum over its
+    modalities of ``W x + b``, of the encoded utterance x; ``maps``: W [C, R] and b [C] by modality.
+
+    A part of each layer stays as it was, with no say in the logits: what the network makes of
+    context and of both modalities together it learns there. ``scale``: of the logits inside the
+    network; there tanh must be nearly linear. A GRU unit whose update gate is shut and whose input
+    is small gives tanh(W x) ≈ W x.
+    """
+    classes = model.config.outputs
+    for modality, (weight, bias) in maps.items():
+        network = model.embedding(modality)
+        assert isinstance(network, EmbeddingNetwork)
+        first, dense, second = network.first, network.dense, network.second
+        _pass_through(first, scale * weight, scale * bias)
+        half = first.hidden_size
+        dense.weight[:classes] = 0
+        dense.bias[:classes] = 0
+        for unit in range(classes):
+            dense.weight[unit, [unit, half + unit]] = 0.5
+        _pass_through(second, torch.eye(classes, dense.out_features), torch.zeros(classes))
+    classifier = model.head.get_submodule("classifier")
+    assert isinstance(classifier, nn.Sequential)
+    adding, last = classifier[0], classifier[-1]
+    assert isinstance(adding, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    size = model.config.embedding_size
+    last.weight.zero_()
+    last.bias.zero_()
+    adding.weight[: 2 * classes] = 0
+    adding.bias[: 2 * classes] = 0
+    for unit in range(classes):
+        for sign, place in ((1.0, 2 * unit), (-1.0, 2 * unit + 1)):  # ReLU: one for each sign
+            for number in range(len(maps)):
+                start = number * size
+                adding.weight[place, [start + unit, start + size // 2 + unit]] = sign / 2
+            last.weight[unit, place] = sign / scale
+
+
+def _pass_through(gru: nn.GRU, weight: Tensor, bias: Tensor) -> None:
+    """Make the first C units of both directions of ``gru`` give tanh(``weight`` [C, R] x +
+    ``bias``), whatever the neighbours are."""
+    units, size = len(weight), gru.hidden_size
+    for way in ("", "_reverse"):
+        into, across = (getattr(gru, f"weight_{kind}_l0{way}") for kind in ("ih", "hh"))
+        own, other = (getattr(gru, f"bias_{kind}_l0{way}") for kind in ("ih", "hh"))
+        for gate in range(3):  # reset, update, new
+            rows = slice(gate * size, gate * size + units)
+            into[rows], across[rows], own[rows], other[rows] = 0, 0, 0, 0
+        own[size : size + units] = SHUT
+        into[2 * size : 2 * size + units] = weight
+        own[2 * size : 2 * size + units] = bias
 
 
 @dataclass(frozen=True, slots=True, eq=False)

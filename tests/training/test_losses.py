@@ -13,7 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import (
+    AUDIO,
     CPU,
+    FACE,
     HAS_SOURCE,
     LABELS,
     NAN,
@@ -39,9 +41,10 @@ from avsent.errors import DatasetError
 from avsent.model.networks.config import FusionConfig, VectorSizes
 from avsent.model.networks.target import TargetModel, Utterances
 from avsent.model.networks.transfer import Transfer
-from avsent.training.data.corpus import Corpus
-from avsent.training.data.text import TextItem
+from avsent.training.data.corpus import Corpus, Sample
+from avsent.training.data.text import TextItem, linear_predictions
 from avsent.training.dataset import encoded, make_videos
+from avsent.training.evaluation import evaluate
 from avsent.training.losses import (
     Teacher,
     Updates,
@@ -65,6 +68,7 @@ from avsent.training.source import (
     with_pseudo_labels,
 )
 from avsent.training.splits import SeedData, make_seed_data, make_task
+from avsent.training.start import start_as_linear
 from avsent.training.trainer import FitSetup, SeedContext
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -604,6 +608,92 @@ def test_texts_with_other_labels() -> None:
         make_seed_data(task, chosen, 0, words=True, texts=items[10:])
 
 
+# --- a source that starts as a linear classifier --------------------------------------------------
+
+
+def test_linear_predictions_are_out_of_fold() -> None:
+    """A text's own label changes nothing in what is said of it or of its group."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(40) % 2
+    features = rng.normal(size=(40, 3)) + 2 * classes[:, None]
+    groups = [f"v{row // 4}" for row in range(40)]
+    labels = classes.astype(float)
+    labels[36:] = NAN
+    told = {"classes": 3, "strength": 1.0}
+    found = linear_predictions(features, labels, groups, **told)
+    assert found is not None
+    assert found.shape == (40, 3)
+    assert (found[:, :2].argmax(axis=1) == classes).mean() > 0.8
+    assert np.allclose(found[:, 2], np.log(1e-3))  # no text has it
+    turned = labels.copy()
+    turned[:4] = 1 - turned[:4]
+    other = linear_predictions(features, turned, groups, **told)
+    assert other is not None
+    assert np.array_equal(other[:4], found[:4])
+    assert not np.allclose(other[4:], found[4:])
+    numbers = linear_predictions(features, 3 * labels, groups, classes=1, strength=1.0)
+    assert numbers is not None
+    assert np.corrcoef(numbers[:36, 0], labels[:36])[0, 1] > 0.7
+    assert linear_predictions(features, labels, ["v"] * 40, **told) is None
+    assert linear_predictions(features, 0 * labels, groups, **told) is None
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_a_network_starts_as_a_linear_map(real: bool) -> None:
+    names = ("audio", "face")
+    model = small_updates(real=real).model.eval()
+    outputs = model.config.outputs
+    maps = {
+        name: (0.1 * random(outputs, size, seed=place), 0.1 * random(outputs, seed=9))
+        for place, (name, size) in enumerate(zip(names, (AUDIO, FACE), strict=True))
+    }
+    start_as_linear(model, maps, 0.05)
+    batch = utterances()
+    expected = torch.zeros(2, 4, outputs)
+    for name, (weight, bias) in maps.items():
+        there = batch.present[name][..., None]
+        values = model.encoder(name)(batch.values[name])
+        expected += there * (values @ weight.T + bias)
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch).logits, expected, atol=0.01, rtol=0.02)
+
+
+def test_the_source_of_texts_is_no_worse_than_a_linear_classifier() -> None:
+    """Sentences in which only words tell: a network alone learns little of them."""
+    rng = np.random.default_rng(0)
+    words = [[f"good{n}" for n in range(12)], [f"bad{n}" for n in range(12)]]
+    other = [f"word{n}" for n in range(60)]
+    samples = []
+    for number in range(96):
+        label, video = number % 2, number // 4
+        text = " ".join([*rng.choice(other, 8), rng.choice(words[label])])
+        samples.append(
+            Sample(
+                key=f"{number}",
+                video=f"v{video}",
+                speaker=f"s{video}",
+                text=text,
+                audio=rng.normal(size=AUDIO).astype(np.float32),
+                split=("train", "valid", "test")[video % 3],
+                labels={"label": ("negative", "positive")[label]},
+            )
+        )
+    corpus = Corpus("words", tuple(samples), {"audio": AUDIO}, None, "made up")
+    chosen = small_settings(
+        target=("audio",), transfer={"source": "text"}, encoder="tfidf", epochs=8
+    )
+    data = seed_data_of(corpus, chosen)
+    assert data.told == 2
+    source = pretrain_source(data, chosen, 0, SeedContext(CPU))
+    said = data.test.vectors["text"][..., :2].numpy()
+    truth = data.test.labels.numpy()
+    linear = (said.argmax(axis=-1) == truth).mean()
+    network = evaluate(source.predictions["test"], draws=1).metrics["accuracy"]
+    assert linear > 0.6
+    assert network is not None
+    assert network >= linear - 0.05
+
+
 # --- alignment ------------------------------------------------------------------------------------
 
 
@@ -689,7 +779,7 @@ def test_folds_keep_the_space_of_the_source() -> None:
     whole = teacher_of(model, data.train, CPU)
     epochs: dict[int, list[dict[str, float]]] = {}
     hook = lambda fold: epochs.setdefault(fold, []).append  # noqa: E731
-    fitted = cross_fitted(model, setup, data.groups, 4, hook)
+    fitted = cross_fitted(model, setup, data.groups, 4, on_fold=hook)
     assert list(epochs) == [0, 1, 2, 3]
     assert all(len(measured) >= 1 for measured in epochs.values())
     assert torch.equal(fitted.present, whole.present)

@@ -160,7 +160,15 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     assert config["data"]["sha256"] == small_corpus().digest()
     assert config["versions"]["torch"] == version("torch")
     card = (out / "checkpoint/CARD.md").read_text()
-    for words in ("text of the same utterances taught it", "95% interval", "tells embeddings", "made up", "without transfer", "majority", "seed"):
+    for words in (
+        "text of the same utterances taught it",
+        "95% interval",
+        "tells embeddings",
+        "made up",
+        "without transfer",
+        "majority",
+        "seed",
+    ):
         assert words in card
     rows = (out / f"seed-{best}/predictions.csv").read_text().splitlines()
     assert rows[0] == "utterance,video,speaker,truth,negative,positive"
