@@ -9,18 +9,20 @@ import argparse
 import contextlib
 import copy
 import dataclasses
+import functools
 import itertools
 import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
-from harness import Cache, Report, Spread, changed, mean, option_parser, positive, run
+from harness import Cache, Report, Spread, changed, mean, option_parser, positive, progress, run
 from torch import Tensor
 
 from avsent.labels import EMOTIONS, POLARITY_LABELS
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", type=int, default=1, help="the first so many")
+    parser.add_argument("--ablation-folds", type=int, nargs="*", help="default: --folds")
     numbers = range(1, len(FOLDS) + 1)
     parser.add_argument("--folds", type=int, nargs="+", default=[*numbers], choices=numbers)
     parser.add_argument("--groups", type=positive, default=6, help="members of each expert")
@@ -84,7 +87,7 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
         for key, values in result.items():
             figures.setdefault(key, []).extend(values)
     report = Report("folds", "The shipped models' recipe on RAVDESS's five folds", NOTE)
-    for name in ("folds", "seeds", "groups", "videos"):
+    for name in ("folds", "seeds", "ablation_folds", "groups", "videos"):
         report.facts[name] = str(getattr(options, name))
     report.figures["runs"] = figures
     for labels in LABELS:
@@ -92,7 +95,8 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
         for key, values in figures.items():
             if key.startswith(f"{labels}, "):
                 row: dict[str, Any] = {"": key.removeprefix(f"{labels}, ")}
-                folds = [[v for v in values if v["fold"] == fold] for fold in options.folds]
+                known = sorted({value["fold"] for value in values})
+                folds = [[v for v in values if v["fold"] == fold] for fold in known]
                 for metric in [m for m in METRICS if m in values[0]]:
                     row[metric] = Spread(mean([one[metric] for one in fold]) for fold in folds)
                 rows.append(row)
@@ -102,33 +106,45 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
 
 def measure_fold(fold: int, options: argparse.Namespace) -> dict[str, list[Figures]]:
     """All figures of a fold, counted from 1, by label set and name; a line for each seed."""
-    names = ("seeds", "ablation_seeds", "groups", "videos")
-    key = {"version": VERSION, "fold": fold, **{name: getattr(options, name) for name in names}}
-    key["recipe"] = repr((VoiceTraining(), FACE, FusionTraining()))
-    kept = Cache(options.cache / "bench" / "folds.jsonl")
-    found: dict[str, list[Figures]] = kept.get_or_run(key, lambda: _measured(fold, options))
-    return found
-
-
-def _measured(fold: int, options: argparse.Namespace) -> dict[str, list[Figures]]:
     torch.set_num_threads(1)
-    workspace = Workspace(options.data, options.cache, 1, recipe.Timer())
-    known = Fold(fold, options.groups, workspace)
+    kept = Cache(options.cache / "bench" / "folds.jsonl")
+    material = cache(functools.partial(_material, fold, options))
+    ablated = fold in (options.folds if options.ablation_folds is None else options.ablation_folds)
+    runs = [("recipe", seed) for seed in options.seeds]
+    runs += [("ablation", seed) for seed in options.seeds[: options.ablation_seeds * ablated]]
     found: dict[str, list[Figures]] = {}
-    for name, labels in LABELS.items():
-        pools, test = known.pools(labels), known.test(labels)
-        workspace.say(f"fold {fold}, {name}: posteriors")
-        parts = pools.split(known.validation, recipe.HELD, seed=0)
-        for place, seed in enumerate(options.seeds):
-            lines = [*recipe_scores(parts, test, options.videos, seed)]
-            if place < options.ablation_seeds:
-                lines += ablation_scores(parts, test, options.videos, seed)
-            for key, scores, more in lines:
-                line = {"fold": fold, "seed": seed, "accuracy": scores.accuracy}
-                line |= {"balanced": scores.balanced_accuracy, **more}
-                found.setdefault(f"{name}, {key}", []).append(line)
-            workspace.say(f"fold {fold}, {name}, seed {seed}: measured")
+    for name, (part, seed) in itertools.product(LABELS, runs):
+        key = {"version": VERSION, "fold": fold, "labels": name, "part": part, "seed": seed}
+        key |= {"groups": options.groups, "videos": options.videos}
+        key["recipe"] = repr((VoiceTraining(), FACE, FusionTraining()))
+        compute = functools.partial(_measured, material, name, part, options.videos, seed)
+        for title, figures in kept.get_or_run(key, compute)["lines"]:
+            line = {"fold": fold, "seed": seed, **figures}
+            found.setdefault(f"{name}, {title}", []).append(line)
+        progress(f"fold {fold}, {name}, {part}, seed {seed}")
     return found
+
+
+def _material(fold: int, options: argparse.Namespace, name: str) -> tuple[dict[str, Pools], Pool]:
+    """The parts that train and validate a fusion, and the fold's own actors."""
+    known, labels = _fold(fold, options.groups, options.data, options.cache), LABELS[name]
+    parts = known.pools(labels).split(known.validation, recipe.HELD, seed=0)
+    return parts, known.test(labels)
+
+
+def _measured(
+    material: Callable[[str], Any], name: str, part: str, videos: int, seed: int
+) -> Figures:
+    lines = []
+    for title, scores, more in PARTS[part](*material(name), videos, seed):
+        figures = {"accuracy": scores.accuracy, "balanced": scores.balanced_accuracy, **more}
+        lines.append((title, figures))
+    return {"lines": lines}
+
+
+@cache
+def _fold(fold: int, groups: int, data: Path, folder: Path) -> "Fold":
+    return Fold(fold, groups, Workspace(data, folder, 1, recipe.Timer()))
 
 
 class Fold:
@@ -229,6 +245,9 @@ def ablation_scores(parts: dict[str, Pools], test: Pool, videos: int, seed: int)
             trained = fuse(own, settings.get(name, plain), seed)
             found = modality_scores(trained.model, judged, trained.calibration.temperature)
         yield _line(f"ablation: {name}", found)
+
+
+PARTS = {"recipe": recipe_scores, "ablation": ablation_scores}
 
 
 def _line(name: str, judged: ModalityScores) -> Line:
