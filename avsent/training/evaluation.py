@@ -15,7 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from avsent.errors import CheckpointError, DatasetError
-from avsent.labels import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE, LabelSet
+from avsent.labels import (
+    MAX_SENTIMENT,
+    NEGATIVE,
+    NEUTRAL,
+    POLARITY_LABELS,
+    POSITIVE,
+    LabelScale,
+    LabelSet,
+)
 from avsent.model.checkpoint import Calibration, CheckpointConfig, load_checkpoint
 from avsent.model.decision import far_from_training, near_even, probabilities_of
 from avsent.model.folders import checkpoint_folder
@@ -46,8 +54,9 @@ class Predictions:
     ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
     ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head,
     whose ``labels`` are the three polarities; the true class is the sign of the number. ``unsure``
-    [N] bool: whether the decision is marked as unsure, None if unknown. Raises ValueError for
-    lengths that differ, no utterances, a truth that is no class index or no finite number,
+    [N] bool: whether the decision is marked as unsure, None if unknown. ``unit_scale``: the labels
+    were numbers from −1 to 1, so that CH-SIMS's figures apply. Raises ValueError for lengths that
+    differ, no utterances, a truth that is no class index or no finite number,
     probabilities that do not sum to 1.
     """
 
@@ -59,6 +68,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     values: NDArray[np.float64] | None = None
     unsure: NDArray[np.bool_] | None = None
+    unit_scale: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.keys)
@@ -97,9 +107,21 @@ class Predictions:
         """All figures that apply, over these rows."""
         found: _Figures = {}
         if self.values is not None:
-            found |= metrics.regression_metrics(self.truth[rows], self.values[rows])
+            found |= self.figures_of_numbers(self.values[rows], rows)
         truth = self.class_truth(rows)
         return found | metrics.classification_metrics(truth, self.probabilities[rows])
+
+    def figures_of_numbers(
+        self, values: NDArray[np.float64], rows: NDArray[np.int64] | slice = slice(None)
+    ) -> _Figures:
+        """Figures of ``values``, predicted numbers for ``rows``."""
+        truth = self.truth[rows]
+        found = metrics.regression_metrics(truth, values)
+        if self.unit_scale:
+            # Back from −3 … 3; rounded, so that a label on a cut stays there (0.7 is read as 2.1).
+            unit = np.round(truth / MAX_SENTIMENT, 9)
+            found |= metrics.ch_sims_metrics(unit, values / MAX_SENTIMENT)
+        return found
 
     def confusion(self) -> NDArray[np.int64]:
         """Counts [C, C] (rows: truth, columns: decision)."""
@@ -118,7 +140,8 @@ class SpeakerScores:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``).
+    """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``,
+    ``CH_SIMS_METRICS``).
 
     ``metrics``: None if undefined; ``intervals``: by bootstrap over videos, None if there is none;
     ``baseline``: of always deciding for the training part's commonest class, or mean number:
@@ -172,7 +195,7 @@ def evaluate(
     commonest, mean = None, None
     if train is not None and predictions.values is not None:
         mean = float(train.mean())
-        baseline = metrics.regression_metrics(predictions.truth, np.full(count, mean))
+        baseline = predictions.figures_of_numbers(np.full(count, mean))
     elif train is not None:
         commonest = metrics.majority_class(train, len(predictions.labels))
         certain = np.zeros_like(predictions.probabilities)
@@ -289,9 +312,14 @@ def selection_value(
 
 
 def predictions_of(
-    model: TargetModel, videos: Videos, device: torch.device, calibration: Calibration | None = None
+    model: TargetModel,
+    videos: Videos,
+    device: torch.device,
+    calibration: Calibration | None = None,
+    scale: LabelScale | None = None,
 ) -> Predictions:
-    """Predictions on every utterance with a label and one of the model's modalities."""
+    """Predictions on every utterance with a label and one of the model's modalities; ``scale``: how
+    the labels were read."""
     model.to(device)
     known = videos.usable(model.config.modalities)
     logits, far = _decided(model, videos, device)
@@ -308,6 +336,7 @@ def predictions_of(
         probabilities=probabilities,
         values=outputs[:, 0] if real else None,
         unsure=far[known] | near_even(probabilities, calibration),
+        unit_scale=scale is not None and scale.is_unit,
     )
 
 
@@ -316,7 +345,7 @@ def held_out_predictions(
 ) -> dict[str, Predictions]:
     """Predictions on "valid" and "test", as far as these have utterances to predict."""
     return {
-        part: predictions_of(model, videos, device, calibration)
+        part: predictions_of(model, videos, device, calibration, data.task.corpus.scale)
         for part, videos in (("valid", data.valid), ("test", data.test))
         if videos.usable(model.config.modalities).any()
     }
@@ -364,6 +393,7 @@ def pooled(
             truth=truth,
             probabilities=probabilities,
             values=values,
+            unit_scale=parts[0].unit_scale,
         ),
     )
 
@@ -438,8 +468,13 @@ def evaluate_checkpoint(
             f"{corpus.name}: no utterance of the part {part!r} has a label and "
             f"{' or '.join(model.modalities)}; choose another --split or --label"
         )
-    calibration = loaded.config.calibration
-    predictions = predictions_of(loaded.model, videos, device or torch.device("cpu"), calibration)
+    predictions = predictions_of(
+        loaded.model,
+        videos,
+        device or torch.device("cpu"),
+        loaded.config.calibration,
+        corpus.scale or loaded.config.label_scale,
+    )
     train = [sample for sample in corpus.samples if sample.split == "train"]
     truth = np.array([v for s in train or samples if (v := encoded[s.key]) is not None])
     return CheckpointEvaluation(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -17,7 +19,7 @@ from small_runs import AUDIO, POLARITIES, feature_file, small_corpus, small_sett
 from avsent.cli.app import main
 from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.voice import AudioConfig
-from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.labels import EMOTIONS, POLARITY_LABELS, LabelScale
 from avsent.training import metrics
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
@@ -291,6 +293,51 @@ def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
     before = json.loads((numbers / "seed-0/evaluation.json").read_text())["target"]["test"]
     assert found == before
     assert {"mae", "correlation", "accuracy"} <= set(found["metrics"])
+
+
+def test_ch_sims_figures_where_labels_are_from_minus_1_to_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are those of the labels as written, also on a cut (0.7, which is read as 2.1)."""
+    corpus = small_corpus(speakers=12, utterances=4)
+    labels = itertools.cycle(("-0.8", "0.2", "-0.1", "0.7", "-0.7", "1", "0", "0.1"))
+    samples = [
+        dataclasses.replace(one, labels={"sentiment": next(labels)}) for one in corpus.samples
+    ]
+    data, run_folder = written(tmp_path, corpus.subset(samples)), tmp_path / "run"
+    options = ["--label", "sentiment", "--label-range", "-1", "1"]
+    arguments = ["--epochs", "5", "--learning-rate", "0.02", "-o", str(run_folder), "--quiet"]
+    assert main(["train", str(data), *options, *arguments]) == 0
+    assert "\nCH-SIMS acc-5\t" in capsys.readouterr().out
+
+    out = tmp_path / "out.json"
+    # The model keeps the range.
+    command = ["evaluate", str(run_folder), str(data), "--label", "sentiment", "--draws", "100"]
+    assert main([*command, "-o", str(out), "--quiet"]) == 0
+    table = capsys.readouterr().out
+    found = json.loads(out.read_text())
+    with (run_folder / "seed-0/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    label_of = {sample.key: float(sample.labels["sentiment"]) for sample in samples}
+    truth = np.array([label_of[row["utterance"]] for row in rows])
+    predicted = np.array([float(row["value"]) / 3 for row in rows])
+    expected = metrics.ch_sims_metrics(truth, predicted)
+    for name, value in expected.items():
+        assert found["metrics"][name] == pytest.approx(value, abs=1e-4), name
+        assert found["baseline"][name] != value, name
+        assert f"\n{metrics.TITLES[name]}\t{found['metrics'][name]:.3f}\t" in table
+    mae = np.abs(truth - predicted).mean()
+    assert found["metrics"][metrics.MAE] == pytest.approx(3 * mae, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [None, LabelScale(1, -1), LabelScale(-2, 2)])
+def test_no_ch_sims_figures_of_other_labels(numbers: Path, scale: LabelScale | None) -> None:
+    corpus = dataclasses.replace(small_corpus(), scale=scale)
+    samples = [dataclasses.replace(one, labels={"sentiment": "1"}) for one in corpus.samples]
+    found = evaluate_checkpoint(
+        numbers, corpus.subset(samples), label="sentiment", part="all", draws=5
+    )
+    assert not set(metrics.CH_SIMS_METRICS) & set(found.evaluation.metrics)
 
 
 def test_raw_features_too(raw: Path) -> None:
