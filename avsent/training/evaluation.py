@@ -26,14 +26,13 @@ from avsent.labels import (
 )
 from avsent.model.checkpoint import Calibration, CheckpointConfig, load_checkpoint
 from avsent.model.decision import far_from_training, near_even, probabilities_of
-from avsent.model.folders import checkpoint_folder
 from avsent.model.networks.target import TargetModel
 from avsent.training import metrics
-from avsent.training.data.corpus import SPLITS, Corpus
+from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.manifest import RAVDESS_CLIP
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import ClassScores, Interval
-from avsent.training.run_folder import PARTS_FILE, read_run_file
+from avsent.training.run_folder import read_parts
 from avsent.training.splits import SeedData, encode_labels
 
 LEVEL = 0.95
@@ -453,7 +452,9 @@ def evaluate_checkpoint(
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model
     encoded = check_corpus(checkpoint, loaded.config, label, part, corpus)
-    drawn = _drawn_parts(checkpoint, corpus)
+    parts = read_parts(checkpoint)
+    # The parts are those of this corpus if the checkpoint was trained on it.
+    drawn = parts if parts.get("sha256") == corpus.digest() else {}
     corpus = _with_parts(corpus, drawn)
     part = str(part)  # the command line's is an enum
     if part == "auto":
@@ -475,6 +476,8 @@ def evaluate_checkpoint(
         loaded.config.calibration,
         corpus.scale or loaded.config.label_scale,
     )
+    judged = {*predictions.keys}
+    judged_samples = [sample for sample in samples if sample.key in judged]
     train = [sample for sample in corpus.samples if sample.split == "train"]
     truth = np.array([v for s in train or samples if (v := encoded[s.key]) is not None])
     return CheckpointEvaluation(
@@ -483,7 +486,7 @@ def evaluate_checkpoint(
         part=part,
         baseline_from="train" if train else part,
         left_out=len(samples) - len(predictions.keys),
-        learnt_from=_learnt_from(loaded.config, corpus.name, path, predictions.keys, drawn),
+        learnt_from=_learnt_from(loaded.config, corpus.name, path, judged_samples, parts, drawn),
     )
 
 
@@ -508,13 +511,6 @@ def check_corpus(
     return encode_labels(corpus, label, labels, on_warning)
 
 
-def _drawn_parts(checkpoint: str | Path, corpus: Corpus) -> dict[str, Any]:
-    """Keys of the utterances by part, if this checkpoint was trained on ``corpus``; else empty."""
-    path = checkpoint_folder(checkpoint) / PARTS_FILE
-    parts = read_run_file(path) if path.is_file() else {}
-    return parts if parts.get("sha256") == corpus.digest() else {}
-
-
 def _with_parts(corpus: Corpus, drawn: dict[str, Any]) -> Corpus:
     """``corpus`` with the parts ``drawn`` for training; unchanged if it names parts itself."""
     if not drawn or any(sample.split for sample in corpus.samples):
@@ -529,23 +525,26 @@ def _learnt_from(
     config: CheckpointConfig,
     name: str,
     path: Path | None,
-    keys: Sequence[str],
+    samples: Sequence[Sample],
+    parts: dict[str, Any],
     drawn: dict[str, Any],
 ) -> str:
-    """Which corpus, or how many of the utterances ``keys``, the checkpoint learnt from; "" if none
-    are known. ``name`` and ``path`` are the corpus's; RAVDESS is known by its clips' names, too."""
+    """Which corpus, or how many of ``samples``, the checkpoint learnt from; "" if none are known.
+    ``name`` and ``path`` are the corpus's; RAVDESS is known by its clips' names, too. ``parts`` is
+    the checkpoint's file, ``drawn`` the same if it is of this corpus."""
 
     def plain(text: str) -> str:
         return re.sub(r"[\W_]", "", text).casefold()
 
     folders = () if path is None else (*path.absolute().parts, path.stem)
     names = {plain(text) for text in (name, *folders)}
-    if any(RAVDESS_CLIP.search(key) for key in keys):
+    if any(RAVDESS_CLIP.search(sample.key) for sample in samples):
         names.add("ravdess")
     if known := [corpus for corpus in config.trained_on if plain(corpus) in names]:
         return " and ".join(known)
-    count = len({*drawn.get("train", [])} & {*keys})
-    return f"{count} of these {len(keys)} utterances" if count else ""
+    keys, learnt = {*drawn.get("train", [])}, {*parts.get("learnt", [])}
+    count = sum(s.key in keys or not learnt.isdisjoint(s.fingerprints()) for s in samples)
+    return f"{count} of these {len(samples)} utterances" if count else ""
 
 
 def _check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Corpus) -> None:

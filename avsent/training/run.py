@@ -226,10 +226,14 @@ def _write_seed(
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
         label_scale=corpus.scale,
+        trained_on=start.config.trained_on if start else (),
     )
     parts = {part: [sample.key for sample in samples] for part, samples in data.split.items()}
+    learnt = {one for sample in data.split["train"] for one in sample.fingerprints()}
+    learnt.update(start.learnt if start else ())
     run_folder.write_json(
-        folder / "checkpoint" / run_folder.PARTS_FILE, {"sha256": corpus.digest(), **parts}
+        folder / "checkpoint" / run_folder.PARTS_FILE,
+        {"sha256": corpus.digest(), **parts, "learnt": sorted(learnt)},
     )
     found = trained.predictions
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))

@@ -30,17 +30,19 @@ from typing import Any
 
 import numpy as np
 
-from avsent.errors import InputError, OutputError, UsageError
+from avsent.errors import CheckpointError, InputError, OutputError, UsageError
 from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelScale, LabelSet
-from avsent.model.folders import RUN_FORMAT
+from avsent.model.folders import RUN_FORMAT, checkpoint_folder
 from avsent.schema import read_object
+from avsent.training.data.corpus import SPLITS
 from avsent.training.metrics import TITLES, figure_text
 
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw their figure again."""
 PARTS_FILE = "parts.json"
-"""The utterances of each part: an evaluation on the same data must leave out the training part."""
+"""Of a checkpoint: the utterances of each part, as an evaluation on the same data must leave out
+the training part; and ``learnt``, the fingerprints of all that it and its --init learnt from."""
 CARD_FILE = "CARD.md"
 LEFT_OUT_FILE = "left-out.txt"  # what --skip-broken left out
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
@@ -173,6 +175,17 @@ def write_json(path: Path, data: Any) -> None:
 def read_run_file(path: Path) -> dict[str, Any]:
     """Read an object that :func:`write_json` wrote. Raises InputError."""
     return read_object(path, InputError, "restore it, or start again with --fresh")
+
+
+def read_parts(checkpoint: str | Path) -> dict[str, Any]:
+    """The parts file of a checkpoint; empty if it has none. Raises CheckpointError."""
+    path, remedy = checkpoint_folder(checkpoint) / PARTS_FILE, "restore it, or delete it"
+    parts = read_object(path, CheckpointError, remedy) if path.is_file() else {}
+    for name in (*SPLITS, "learnt"):
+        keys = parts.get(name, [])
+        if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+            raise CheckpointError(f"{path}: damaged, {name} is no list of names; {remedy}")
+    return parts
 
 
 @contextmanager

@@ -569,6 +569,16 @@ def test_start_from_the_included_model(corpus: Path, tmp_path: Path) -> None:
     for modality in MODALITIES:
         encoder = f"{modality}_encoder"
         assert equal(part_of(run, encoder), part_of(Path("default"), encoder))
+    assert load_checkpoint(run).config.trained_on == load_checkpoint("default").config.trained_on
+
+    # Another manifest of the same files: all but one of the utterances, other names and labels.
+    other = tmp_path / "other.csv"
+    head, *rows = (corpus / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    other.write_text("\n".join([f"{head},context", *(f"{row},one" for row in rows[:0:-1])]))
+    judged = run_avsent("evaluate", run, other, "--cache", corpus / "cache", "--format", "json")
+    assert judged.returncode == 0, judged.stderr
+    learnt = "run learnt from 11 of these 11 utterances; its figures here say nothing about"
+    assert f"avsent: warning: {learnt}" in judged.stderr
     predicted = run_avsent("predict", SAMPLE, "--checkpoint", run, "--format", "json")
     assert predicted.returncode == 0, predicted.stderr
     assert len(json.loads(predicted.stdout)["utterances"]) == 4
