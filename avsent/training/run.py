@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -57,9 +58,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """``say``: takes a line about the next step; ``on_epoch``: seed, stage, measured figures."""
+    """``say``: takes a line about the next step; ``warn``: one that the user should not miss;
+    ``on_epoch``: seed, stage, measured figures."""
 
     say: Callable[[str], None] = lambda line: None
+    warn: Callable[[str], None] = lambda line: None
     on_epoch: Callable[[int, str, dict[str, float]], None] = lambda seed, stage, measured: None
 
 
@@ -68,39 +71,26 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     DatasetError if the corpus does not suit, UsageError if the settings do not or the folder holds
     another run, OutputError if the folder cannot be written."""
     hooks = hooks or Hooks()
-    check_settings(request.settings, texts=request.texts is not None, baseline=request.baseline)
-    start = request.start
-    if start is not None:
-        start.check(request.corpus)
-    task = splits.make_task(request.corpus, request.settings.label, request.settings.labels)
     # All faults of the data are found before the folder is touched.
-    if task.labels.real and request.settings.fusion.name == "multiplicative":
-        raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
-    words = request.settings.transfer.source == "text" and request.texts is None
+    task = check(request)
+    settings, folder, start = request.settings, request.folder, request.start
+    words = settings.transfer.source == "text" and request.texts is None
     data = {
-        seed: splits.make_seed_data(
-            task, request.settings, seed, words=words, started=start is not None
-        )
+        seed: splits.make_seed_data(task, settings, seed, words=words, started=start is not None)
         for seed in request.seeds
     }
-    # Everything that decides the result of a run, as in ``config.json``.
-    config = {
-        "settings": dataclasses.asdict(request.settings),
-        "seeds": list(request.seeds),
-        "baseline": request.baseline,
-        "init": None if start is None else start.about(),
-        "data": {
-            "name": request.corpus.name,
-            "sha256": request.corpus.digest(),
-            "utterances": len(request.corpus.samples),
-            "licence": request.corpus.licence,
-            "label_scale": request.corpus.scale and dataclasses.asdict(request.corpus.scale),
-            "text_corpus": request.texts_name,
-            "texts": len(request.texts or ()),
-        },
-    }
-    if request.folder.begin(config, fresh=request.fresh):
-        hooks.say(f"taking up the run in {request.folder.path}")
+    resumed = folder.begin(
+        config_of(request), fresh=request.fresh, by_epochs=_by_epochs(settings, request.corpus)
+    )
+    if resumed is not None:
+        was, now = resumed.epochs, settings.optimiser.epochs
+        changed = f", with {now} epochs instead of {was}" if was != now else ""
+        hooks.say(f"taking up the run in {folder.path}{changed}")
+        if resumed.inexact:
+            hooks.warn(
+                f"{resumed.inexact} of the epochs done was that of {was} epochs, so the model "
+                f"may not be that of {now} epochs from the start; --fresh trains that one"
+            )
     if request.corpus.left_out:
         with atomic_text(request.folder.path / run_folder.LEFT_OUT_FILE) as file:
             file.writelines(f"{line}\n" for line in request.corpus.left_out)
@@ -117,6 +107,63 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     if not finished or not request.folder.checkpoint.exists():
         _publish(request, task, summary)
     return summary
+
+
+def check(request: Request, *, features: bool = True) -> splits.Task:
+    """What is to be learnt. Raises as :func:`run` for everything that options, labels, texts, parts
+    and the folder decide. ``features``: whether the corpus has them; they take hours to make."""
+    settings, start, texts = request.settings, request.start, request.texts
+    check_settings(settings, texts=texts is not None, baseline=request.baseline)
+    if start is not None:
+        start.check(request.corpus)
+    task = splits.make_task(request.corpus, settings.label, settings.labels)
+    if task.labels.real and settings.fusion.name == "multiplicative":
+        raise UsageError("--fusion multiplicative needs classes; choose --labels 2, 3 or 7")
+    words = settings.transfer.source == "text" and texts is None
+    for seed in request.seeds:
+        splits.check_rows(task, settings, seed, words=words, started=start is not None)
+        if texts is not None:
+            splits.check_texts(texts, task.labels, settings, seed)
+    if not request.fresh:
+        request.folder.same_run(config_of(request, features=features))
+    return task
+
+
+def config_of(request: Request, *, features: bool = True) -> dict[str, Any]:
+    """Everything that decides the result of a run, as in ``config.json``; ``features``: whether the
+    corpus has them."""
+    corpus, texts = request.corpus, request.texts or ()
+    data: dict[str, Any] = {
+        "name": corpus.name,
+        "rows_sha256": corpus.rows_digest(),
+        "licence": corpus.licence,
+        "label_scale": corpus.scale and dataclasses.asdict(corpus.scale),
+        "text_corpus": request.texts_name,
+        "texts": len(texts),
+        "texts_sha256": hashlib.sha256(repr(texts).encode()).hexdigest() if texts else "",
+    }
+    if features:
+        data |= {"utterances": len(corpus.samples), "sha256": corpus.digest()}
+    return {
+        "init": None if request.start is None else request.start.about(),
+        "settings": dataclasses.asdict(request.settings),
+        "seeds": list(request.seeds),
+        "baseline": request.baseline,
+        "data": data,
+    }
+
+
+def _by_epochs(settings: TrainSettings, corpus: Corpus) -> dict[str, list[str]]:
+    """What follows the number of epochs, by stage."""
+    transfer, found = settings.transfer, dict[str, list[str]]()
+    for stage, modalities in (("source", (transfer.source,)), ("target", settings.target)):
+        raw = any(name in MODALITIES and not corpus.vectors.get(name) for name in modalities)
+        found[stage] = (
+            ["the learning rate"] if trainer.has_cycle(settings.optimiser, raw=raw) else []
+        )
+    if transfer.active and transfer.schedule != "constant":
+        found["target"].append(f"--schedule {transfer.schedule}")
+    return found
 
 
 def check_settings(settings: TrainSettings, *, texts: bool = False, baseline: bool = False) -> None:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
-from avsent.errors import DatasetError, InputError
+from avsent.errors import InputError
 from avsent.files import write_bytes
 from avsent.model.networks.config import TargetConfig, VectorSizes
 from avsent.model.networks.target import TargetModel
@@ -25,7 +25,7 @@ from avsent.training.dataset import Videos, batches, check_parts, encoded
 from avsent.training.evaluation import Predictions, held_out_predictions, predictions_of
 from avsent.training.losses import SourceEmbeddings, Teacher, UnpairedTeacher
 from avsent.training.settings import TrainSettings
-from avsent.training.splits import SeedData, grouped_folds, make_text_videos
+from avsent.training.splits import SeedData, check_groups, grouped_folds, make_text_videos
 from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
 FOLD_SEED_STRIDE = 1_000_000_007  # gives the models of folds other initial weights than the source
@@ -102,11 +102,8 @@ def paired_teacher(
     common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs. Raises
     DatasetError if there are no two groups to divide, or a fold has nothing to learn from.
     """
-    if folds >= 2 and len(set(groups)) < 2:
-        raise DatasetError(
-            "the training part is of one speaker or video, which cannot be divided; leave "
-            "--cross-fit away"
-        )
+    if folds >= 2:
+        check_groups(groups)
     (modality,) = model.config.modalities
     embeddings = embeddings_of(model, setup.train, setup.device)[modality]
     present = setup.train.present[modality]

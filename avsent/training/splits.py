@@ -245,18 +245,75 @@ def make_seed_data(
     """Split the corpus for one ``seed``; with ``words`` each text becomes a vector, by an encoder
     fitted on the training part only. ``started``: training starts from a checkpoint. Raises
     DatasetError if a part would be empty, a speaker is in two parts, or there are no texts."""
-    samples, by = task.corpus.samples, settings.split
+    whole, *folds = (
+        _data_of(task, settings, split, words=words, started=started)
+        for split in _seed_splits(task, settings.split, seed, started=started)
+    )
+    return dataclasses.replace(whole, folds=tuple(folds))
+
+
+def _seed_splits(task: Task, by: SplitSettings, seed: int, *, started: bool) -> list[Split]:
+    """The parts of one ``seed``; where none is held back, also those of each fold, with other
+    groups as "test"."""
+    samples = task.corpus.samples
     if started:
         by = settings_for_start(task, by)
     split = split_samples(samples, task.known(samples), by, seed)
-    data = _data_of(task, settings, split, words=words, started=started)
-    train, folds = split["train"], []
+    train, splits = split["train"], [split]
     for rows in () if split["valid"] else grouped_folds(groups_of(train, by.by), FOLDS):
         held_out = [train[row] for row in rows]
         kept = [sample for row, sample in enumerate(train) if row not in rows]
-        parts: Split = {"train": kept, "valid": [], "test": held_out}
-        folds.append(_data_of(task, settings, parts, words=words, started=started))
-    return dataclasses.replace(data, folds=tuple(folds))
+        splits.append({"train": kept, "valid": [], "test": held_out})
+    return splits
+
+
+def check_rows(
+    task: Task, settings: TrainSettings, seed: int, *, words: bool, started: bool = False
+) -> None:
+    """Raise what :func:`make_seed_data`, and training with ``cross_fit``, would raise for labels,
+    texts and parts; features may be missing. Raises UsageError if a text encoder cannot be used."""
+    by, folds = settings.split.by, settings.transfer.cross_fit
+    ready = _has_ready_words(task.corpus, settings.text)
+
+    def usable(samples: Sequence[Sample]) -> bool:
+        labelled = (sample for sample in samples if task.encoded[sample.key] is not None)
+        if not words:
+            return any(True for _ in labelled)
+        return any(s.words is not None if ready else s.text.strip() for s in labelled)
+
+    def check(name: str, samples: Sequence[Sample]) -> None:
+        if not usable(samples):
+            what = "a label and text" if words else "a label"
+            raise DatasetError(f"no {name} utterance has {what}; add some")
+
+    for split in _seed_splits(task, settings.split, seed, started=started):
+        if words and not ready:
+            _check_encoder(settings.text, _spoken(task.corpus, split["train"]))
+        check("training", split["train"])
+        if split["valid"]:
+            check("validation", split["valid"])
+        if folds >= 2:
+            videos = _video_groups(split["train"], by)
+            check_groups(list(videos.values()))
+            names = list(videos)
+            for rows in grouped_folds(list(videos.values()), folds):
+                held_out = {names[row] for row in rows}
+                check("training", [s for s in split["train"] if s.video not in held_out])
+
+
+def check_groups(groups: Sequence[str]) -> None:
+    """Raise DatasetError if the training videos are of one group, which gives no folds."""
+    if len(set(groups)) < 2:
+        raise DatasetError(
+            "the training part is of one speaker or video, which cannot be divided; leave "
+            "--cross-fit away"
+        )
+
+
+def _video_groups(samples: Sequence[Sample], by: str) -> dict[str, str]:
+    """The group of each video, in the order in which they first occur."""
+    groups = groups_of(samples, by)
+    return {sample.video: group for sample, group in zip(samples, groups, strict=True)}
 
 
 def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
@@ -291,9 +348,7 @@ def _data_of(
     source = settings.transfer.source
     if source in MODALITIES or words:
         check_parts(train, valid, (source or "text",))
-    found = groups_of(split["train"], settings.split.by)
-    group_of = {sample.video: group for sample, group in zip(split["train"], found, strict=True)}
-    groups = tuple(group_of[video[0].video] for video in train.samples)
+    groups = tuple(_video_groups(split["train"], settings.split.by).values())
     return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups)
 
 
@@ -305,23 +360,42 @@ def make_text_videos(
     The label is the column ``column`` if the corpus has it; else its emotion or its sentiment,
     whichever the label set knows. Raises DatasetError if no text has one of the labels.
     """
-    samples = [
-        Sample(key=f"text {index}", video=item.context or f"text {index}", text=item.text)
-        for index, item in enumerate(items)
-    ]
-    found = [_label_of(item, labels, column) for item in items]
-    encoded = {sample.key: label for sample, label in zip(samples, found, strict=True)}
-    classes = np.array(found, dtype=np.float64)  # NaN for None
-    if np.isnan(classes).all():
-        raise DatasetError(f"no text has one of the labels {', '.join(labels.names)}")
-    by_video = SplitSettings(by="video", validation=0.15, test=0.0)
-    split = split_samples(samples, classes, by_video, seed)
+    split, encoded = _split_texts(items, labels, column, seed)
+    samples = [sample for part in split.values() for sample in part]
     vectors, size = _encoded_texts([s.text for s in split["train"]], samples, settings.text)
     train, valid = (
         make_videos(split[part], encoded, {"text": size}, vectors) for part in ("train", "valid")
     )
     check_parts(train, valid, ("text",))
     return train, valid
+
+
+def check_texts(
+    items: Sequence[TextItem], labels: LabelSet, settings: TrainSettings, seed: int
+) -> None:
+    """Raise what :func:`make_text_videos` would raise, without encoding the texts."""
+    split, encoded = _split_texts(items, labels, settings.label, seed)
+    _check_encoder(settings.text, [sample.text for sample in split["train"]])
+    for name, part in (("training", "train"), ("validation", "valid")):
+        if all(encoded[s.key] is None or not s.text.strip() for s in split[part]):
+            raise DatasetError(f"no {name} utterance has a label and text; add some")
+
+
+def _split_texts(
+    items: Sequence[TextItem], labels: LabelSet, column: str, seed: int
+) -> tuple[Split, dict[str, float | None]]:
+    """The parts of a text corpus, and the label of each text by key."""
+    samples = [
+        Sample(key=f"text {index}", video=item.context or f"text {index}", text=item.text)
+        for index, item in enumerate(items)
+    ]
+    found = [_label_of(item, labels, column) for item in items]
+    classes = np.array(found, dtype=np.float64)  # NaN for None
+    if np.isnan(classes).all():
+        raise DatasetError(f"no text has one of the labels {', '.join(labels.names)}")
+    by_video = SplitSettings(by="video", validation=0.15, test=0.0)
+    split = split_samples(samples, classes, by_video, seed)
+    return split, {sample.key: label for sample, label in zip(samples, found, strict=True)}
 
 
 def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
@@ -337,23 +411,42 @@ def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
 
 def _text_vectors(corpus: Corpus, split: Split, settings: TextSettings) -> tuple[Vectors, int]:
     """Vector of each sample's text by key, and its size."""
-    if settings.encoder == "auto" and corpus.vectors.get("text"):
+    if _has_ready_words(corpus, settings):
         ready = {s.key: s.words for s in corpus.samples if s.words is not None}
         return ready, corpus.vectors["text"]
-    train = [sample.text for sample in split["train"] if sample.text.strip()]
-    if not train:
+    return _encoded_texts(_spoken(corpus, split["train"]), corpus.samples, settings)
+
+
+def _has_ready_words(corpus: Corpus, settings: TextSettings) -> bool:
+    """Whether the vectors of the texts come with ``corpus``."""
+    return settings.encoder == "auto" and bool(corpus.vectors.get("text"))
+
+
+def _spoken(corpus: Corpus, train: Sequence[Sample]) -> list[str]:
+    """The texts of the training part. Raises DatasetError if there are none."""
+    texts = [sample.text for sample in train if sample.text.strip()]
+    if not texts:
         raise DatasetError(
             f"{corpus.name}: no text to teach with; fill the text column, or give --text-corpus"
         )
-    return _encoded_texts(train, corpus.samples, settings)
+    return texts
+
+
+def _check_encoder(settings: TextSettings, train: Sequence[str]) -> None:
+    """Raise DatasetError if the texts ``train`` hold no words, UsageError if the text model cannot
+    be loaded."""
+    make_text_encoder(_encoder_name(settings), settings.size).check(train)
+
+
+def _encoder_name(settings: TextSettings) -> str:
+    return "tfidf" if settings.encoder == "auto" else settings.encoder
 
 
 def _encoded_texts(
     train: Sequence[str], samples: Sequence[Sample], settings: TextSettings
 ) -> tuple[Vectors, int]:
     """Vectors of the samples' texts, by an encoder fitted on the texts ``train``."""
-    name = "tfidf" if settings.encoder == "auto" else settings.encoder
-    encoder = make_text_encoder(name, settings.size)
+    encoder = make_text_encoder(_encoder_name(settings), settings.size)
     encoder.fit(train)
     spoken = [sample for sample in samples if sample.text.strip()]
     vectors = encoder.encode([sample.text for sample in spoken])
