@@ -199,6 +199,11 @@ class LabelScale:
         if len(str(self.names)) > MAX_LABEL_MAP:  # a checkpoint has to hold it
             raise ValueError(f"a label map has over {MAX_LABEL_MAP} characters; leave some out")
 
+    @property
+    def is_unit(self) -> bool:
+        """Whether labels are numbers from −1 to 1, as those of CH-SIMS."""
+        return not self.names and (self.low, self.high) == (-1, 1)
+
     def __str__(self) -> str:
         return "--label-map" if self.names else f"--label-range {self.low:g} {self.high:g}"
 

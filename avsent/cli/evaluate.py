@@ -48,9 +48,9 @@ def evaluate(
     """Evaluate a checkpoint on labelled data.
 
     Prints accuracy, balanced accuracy, F1 and AUC, for regression also error, correlation and
-    MMSA's accuracies; per class and per speaker; with 95% intervals (bootstrap over videos), and
-    the result of always predicting the most common class. If decisions are unsure: the accuracy of
-    these and of the others.
+    MMSA's accuracies (with --label-range -1 1 also those for CH-SIMS); per class and per speaker;
+    with 95% intervals (bootstrap over videos), and the result of always predicting the most common
+    class. If decisions are unsure: the accuracy of these and of the others.
     """
     options.check_ending("-o", output, (".json",))
     options.check_ending("--confusion", confusion, (".png", ".svg"))

@@ -328,13 +328,24 @@ def train(
     folder.check()  # before hours of feature extraction
     texts = () if text_corpus is None else tuple(text.read_text_corpus(text_corpus))
 
+    def request_of(found: corpus.Corpus) -> run.Request:
+        return run.Request(
+            corpus=found,
+            settings=chosen,
+            seeds=tuple(range(seed, seed + seeds)),
+            folder=folder,
+            device=where,
+            texts=texts,
+            texts_name="" if text_corpus is None else text_corpus.name,
+            baseline=baseline,
+            fresh=fresh,
+            start=start,
+        )
+
     def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
-        if start is not None:
-            start.check(found)
-        task = splits.make_task(found, label, labels)
+        """Refuse before hours of feature extraction."""
+        task = run.check(request_of(found), features=False)
         splits.encode_labels(found, label, task.labels, warn)
-        by = chosen.split if start is None else splits.settings_for_start(task, chosen.split)
-        splits.split_samples(found.samples, task.known(found.samples), by, seed)
         words = (text for item in texts for text in item.labels.values())
         if doubt := task.labels.doubt(words):
             warn(f"{text_corpus}: {doubt}")
@@ -343,18 +354,7 @@ def train(
     corpus_options = feature_files.CorpusOptions(
         features=features, check=check, cache=cache, scale=scale, skip_broken=skip_broken
     )
-    request = run.Request(
-        corpus=open_data(data, corpus_options, accept=accept, quiet=quiet),
-        settings=chosen,
-        seeds=tuple(range(seed, seed + seeds)),
-        folder=folder,
-        device=where,
-        texts=texts,
-        texts_name="" if text_corpus is None else text_corpus.name,
-        baseline=baseline,
-        fresh=fresh,
-        start=start,
-    )
+    request = request_of(open_data(data, corpus_options, accept=accept, quiet=quiet))
     try:
         with training_view(epochs, quiet=quiet) as hooks:
             summary = run.run(request, hooks)
@@ -384,7 +384,8 @@ def training_view(epochs: int, *, quiet: bool) -> Iterator[run.Hooks]:
     from avsent.training import metrics, run
 
     if quiet or not sys.stderr.isatty():
-        yield run.Hooks() if quiet else run.Hooks(say=lambda line: outcome.say("", line))
+        say = functools.partial(outcome.say, "")
+        yield run.Hooks() if quiet else run.Hooks(say=say, warn=outcome.warn)
         return
     line = "starting"
 
@@ -401,4 +402,4 @@ def training_view(epochs: int, *, quiet: bool) -> Iterator[run.Hooks]:
         bar(Progress(line, "", measured["epoch"], epochs), note)
 
     with progress.progress_bar(quiet=quiet, counts=True) as bar:
-        yield run.Hooks(say=begin, on_epoch=show)
+        yield run.Hooks(say=begin, warn=outcome.warn, on_epoch=show)

@@ -15,17 +15,24 @@ import torch
 from numpy.typing import NDArray
 
 from avsent.errors import CheckpointError, DatasetError
-from avsent.labels import NEGATIVE, NEUTRAL, POLARITY_LABELS, POSITIVE, LabelSet
+from avsent.labels import (
+    MAX_SENTIMENT,
+    NEGATIVE,
+    NEUTRAL,
+    POLARITY_LABELS,
+    POSITIVE,
+    LabelScale,
+    LabelSet,
+)
 from avsent.model.checkpoint import Calibration, CheckpointConfig, load_checkpoint
 from avsent.model.decision import far_from_training, near_even, probabilities_of
-from avsent.model.folders import checkpoint_folder
 from avsent.model.networks.target import TargetModel
 from avsent.training import metrics
-from avsent.training.data.corpus import SPLITS, Corpus
+from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.manifest import RAVDESS_CLIP
 from avsent.training.dataset import Videos, batches, encoded, make_videos
 from avsent.training.metrics import ClassScores, Interval
-from avsent.training.run_folder import PARTS_FILE, read_run_file
+from avsent.training.run_folder import read_parts
 from avsent.training.splits import SeedData, encode_labels
 
 LEVEL = 0.95
@@ -46,8 +53,9 @@ class Predictions:
     ``labels``: names of the C classes. ``truth`` [N]: class indices, or numbers if there are
     ``values``. ``probabilities`` [N, C]; ``values`` [N]: numbers predicted by a regression head,
     whose ``labels`` are the three polarities; the true class is the sign of the number. ``unsure``
-    [N] bool: whether the decision is marked as unsure, None if unknown. Raises ValueError for
-    lengths that differ, no utterances, a truth that is no class index or no finite number,
+    [N] bool: whether the decision is marked as unsure, None if unknown. ``unit_scale``: the labels
+    were numbers from −1 to 1, so that CH-SIMS's figures apply. Raises ValueError for lengths that
+    differ, no utterances, a truth that is no class index or no finite number,
     probabilities that do not sum to 1.
     """
 
@@ -59,6 +67,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     values: NDArray[np.float64] | None = None
     unsure: NDArray[np.bool_] | None = None
+    unit_scale: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.keys)
@@ -97,9 +106,21 @@ class Predictions:
         """All figures that apply, over these rows."""
         found: _Figures = {}
         if self.values is not None:
-            found |= metrics.regression_metrics(self.truth[rows], self.values[rows])
+            found |= self.figures_of_numbers(self.values[rows], rows)
         truth = self.class_truth(rows)
         return found | metrics.classification_metrics(truth, self.probabilities[rows])
+
+    def figures_of_numbers(
+        self, values: NDArray[np.float64], rows: NDArray[np.int64] | slice = slice(None)
+    ) -> _Figures:
+        """Figures of ``values``, predicted numbers for ``rows``."""
+        truth = self.truth[rows]
+        found = metrics.regression_metrics(truth, values)
+        if self.unit_scale:
+            # Back from −3 … 3; rounded, so that a label on a cut stays there (0.7 is read as 2.1).
+            unit = np.round(truth / MAX_SENTIMENT, 9)
+            found |= metrics.ch_sims_metrics(unit, values / MAX_SENTIMENT)
+        return found
 
     def confusion(self) -> NDArray[np.int64]:
         """Counts [C, C] (rows: truth, columns: decision)."""
@@ -118,7 +139,8 @@ class SpeakerScores:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``).
+    """Figures by name (``metrics.CLASSIFICATION_METRICS``, ``REGRESSION_METRICS``,
+    ``CH_SIMS_METRICS``).
 
     ``metrics``: None if undefined; ``intervals``: by bootstrap over videos, None if there is none;
     ``baseline``: of always deciding for the training part's commonest class, or mean number:
@@ -172,7 +194,7 @@ def evaluate(
     commonest, mean = None, None
     if train is not None and predictions.values is not None:
         mean = float(train.mean())
-        baseline = metrics.regression_metrics(predictions.truth, np.full(count, mean))
+        baseline = predictions.figures_of_numbers(np.full(count, mean))
     elif train is not None:
         commonest = metrics.majority_class(train, len(predictions.labels))
         certain = np.zeros_like(predictions.probabilities)
@@ -307,9 +329,14 @@ def selection_value(
 
 
 def predictions_of(
-    model: TargetModel, videos: Videos, device: torch.device, calibration: Calibration | None = None
+    model: TargetModel,
+    videos: Videos,
+    device: torch.device,
+    calibration: Calibration | None = None,
+    scale: LabelScale | None = None,
 ) -> Predictions:
-    """Predictions on every utterance with a label and one of the model's modalities."""
+    """Predictions on every utterance with a label and one of the model's modalities; ``scale``: how
+    the labels were read."""
     model.to(device)
     known = videos.usable(model.config.modalities)
     logits, far = _decided(model, videos, device)
@@ -326,6 +353,7 @@ def predictions_of(
         probabilities=probabilities,
         values=outputs[:, 0] if real else None,
         unsure=far[known] | near_even(probabilities, calibration),
+        unit_scale=scale is not None and scale.is_unit,
     )
 
 
@@ -334,7 +362,7 @@ def held_out_predictions(
 ) -> dict[str, Predictions]:
     """Predictions on "valid" and "test", as far as these have utterances to predict."""
     return {
-        part: predictions_of(model, videos, device, calibration)
+        part: predictions_of(model, videos, device, calibration, data.task.corpus.scale)
         for part, videos in (("valid", data.valid), ("test", data.test))
         if videos.usable(model.config.modalities).any()
     }
@@ -382,6 +410,7 @@ def pooled(
             truth=truth,
             probabilities=probabilities,
             values=values,
+            unit_scale=parts[0].unit_scale,
         ),
     )
 
@@ -441,7 +470,9 @@ def evaluate_checkpoint(
     loaded = load_checkpoint(checkpoint)
     model = loaded.config.model
     encoded = check_corpus(checkpoint, loaded.config, label, part, corpus)
-    drawn = _drawn_parts(checkpoint, corpus)
+    parts = read_parts(checkpoint)
+    # The parts are those of this corpus if the checkpoint was trained on it.
+    drawn = parts if parts.get("sha256") == corpus.digest() else {}
     corpus = _with_parts(corpus, drawn)
     part = str(part)  # the command line's is an enum
     if part == "auto":
@@ -456,8 +487,15 @@ def evaluate_checkpoint(
             f"{corpus.name}: no utterance of the part {part!r} has a label and "
             f"{' or '.join(model.modalities)}; choose another --split or --label"
         )
-    calibration = loaded.config.calibration
-    predictions = predictions_of(loaded.model, videos, device or torch.device("cpu"), calibration)
+    predictions = predictions_of(
+        loaded.model,
+        videos,
+        device or torch.device("cpu"),
+        loaded.config.calibration,
+        corpus.scale or loaded.config.label_scale,
+    )
+    judged = {*predictions.keys}
+    judged_samples = [sample for sample in samples if sample.key in judged]
     train = [sample for sample in corpus.samples if sample.split == "train"]
     truth = np.array([v for s in train or samples if (v := encoded[s.key]) is not None])
     return CheckpointEvaluation(
@@ -466,7 +504,7 @@ def evaluate_checkpoint(
         part=part,
         baseline_from="train" if train else part,
         left_out=len(samples) - len(predictions.keys),
-        learnt_from=_learnt_from(loaded.config, corpus.name, path, predictions.keys, drawn),
+        learnt_from=_learnt_from(loaded.config, corpus.name, path, judged_samples, parts, drawn),
     )
 
 
@@ -491,13 +529,6 @@ def check_corpus(
     return encode_labels(corpus, label, labels, on_warning)
 
 
-def _drawn_parts(checkpoint: str | Path, corpus: Corpus) -> dict[str, Any]:
-    """Keys of the utterances by part, if this checkpoint was trained on ``corpus``; else empty."""
-    path = checkpoint_folder(checkpoint) / PARTS_FILE
-    parts = read_run_file(path) if path.is_file() else {}
-    return parts if parts.get("sha256") == corpus.digest() else {}
-
-
 def _with_parts(corpus: Corpus, drawn: dict[str, Any]) -> Corpus:
     """``corpus`` with the parts ``drawn`` for training; unchanged if it names parts itself."""
     if not drawn or any(sample.split for sample in corpus.samples):
@@ -512,23 +543,26 @@ def _learnt_from(
     config: CheckpointConfig,
     name: str,
     path: Path | None,
-    keys: Sequence[str],
+    samples: Sequence[Sample],
+    parts: dict[str, Any],
     drawn: dict[str, Any],
 ) -> str:
-    """Which corpus, or how many of the utterances ``keys``, the checkpoint learnt from; "" if none
-    are known. ``name`` and ``path`` are the corpus's; RAVDESS is known by its clips' names, too."""
+    """Which corpus, or how many of ``samples``, the checkpoint learnt from; "" if none are known.
+    ``name`` and ``path`` are the corpus's; RAVDESS is known by its clips' names, too. ``parts`` is
+    the checkpoint's file, ``drawn`` the same if it is of this corpus."""
 
     def plain(text: str) -> str:
         return re.sub(r"[\W_]", "", text).casefold()
 
     folders = () if path is None else (*path.absolute().parts, path.stem)
     names = {plain(text) for text in (name, *folders)}
-    if any(RAVDESS_CLIP.search(key) for key in keys):
+    if any(RAVDESS_CLIP.search(sample.key) for sample in samples):
         names.add("ravdess")
     if known := [corpus for corpus in config.trained_on if plain(corpus) in names]:
         return " and ".join(known)
-    count = len({*drawn.get("train", [])} & {*keys})
-    return f"{count} of these {len(keys)} utterances" if count else ""
+    keys, learnt = {*drawn.get("train", [])}, {*parts.get("learnt", [])}
+    count = sum(s.key in keys or not learnt.isdisjoint(s.fingerprints()) for s in samples)
+    return f"{count} of these {len(samples)} utterances" if count else ""
 
 
 def _check_features(checkpoint: str | Path, config: CheckpointConfig, corpus: Corpus) -> None:

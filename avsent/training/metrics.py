@@ -24,6 +24,11 @@ REGRESSION_METRICS = (
 )
 MAE, CORRELATION, ACC_7, ACC_5, ACC_2_HAS0, F1_HAS0, ACC_2_NON0, F1_NON0 = REGRESSION_METRICS
 
+CH_SIMS_METRICS = (
+    *("sims_acc_2", "sims_acc_3", "sims_acc_5", "sims_f1", "sims_mae", "sims_correlation"),
+)
+SIMS_ACC_2, SIMS_ACC_3, SIMS_ACC_5, SIMS_F1, SIMS_MAE, SIMS_CORRELATION = CH_SIMS_METRICS
+
 TITLES = {
     ACCURACY: "accuracy",
     BALANCED_ACCURACY: "balanced accuracy",
@@ -39,6 +44,12 @@ TITLES = {
     F1_HAS0: "F1, negative or not",
     ACC_2_NON0: "acc-2, without zeros",
     F1_NON0: "F1, without zeros",
+    SIMS_ACC_2: "CH-SIMS acc-2",
+    SIMS_ACC_3: "CH-SIMS acc-3",
+    SIMS_ACC_5: "CH-SIMS acc-5",
+    SIMS_F1: "CH-SIMS F1",
+    SIMS_MAE: "CH-SIMS mean absolute error",
+    SIMS_CORRELATION: "CH-SIMS correlation",
 }
 """Names for people."""
 
@@ -194,17 +205,13 @@ def _f1(confusion: Indices) -> Floats:
 def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float | None]:
     """All of ``REGRESSION_METRICS`` for numbers [N], −3 … 3; None where undefined.
 
-    As MMSA (Mao et al., ACL 2022 demo; ``trains/utils/metricsTop.py``), the source of most
-    published figures on CMU-MOSI, CMU-MOSEI and CH-SIMS: numbers are clipped, then rounded with
-    halves to the *even* neighbour (2.5 → 2, −0.5 → 0). "has0": all utterances, ≥ 0 against < 0.
-    "non0": those with a truth other than 0, > 0 against the rest. F1 is the weighted one. Raises
-    ValueError for different lengths, or a value that is not finite.
+    As MMSA (Mao et al., ACL 2022 demo; ``utils/metricsTop.py``), the source of most published
+    figures on CMU-MOSI and CMU-MOSEI: numbers are clipped, then rounded with halves to the *even*
+    neighbour (2.5 → 2, −0.5 → 0). "has0": all utterances, ≥ 0 against < 0. "non0": those with a
+    truth other than 0, > 0 against the rest. F1 is the weighted one. Raises ValueError for
+    different lengths, or a value that is not finite.
     """
-    truth, predicted = np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float)
-    if truth.shape != predicted.shape or truth.ndim != 1:
-        raise ValueError(f"truth {truth.shape} and predictions {predicted.shape} do not match")
-    if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
-        raise ValueError("a number is missing or infinite; leave utterances without a label out")
+    truth, predicted = _finite_pair(truth, predicted)
     if not len(truth):
         return dict.fromkeys(REGRESSION_METRICS)
     judged = truth != 0
@@ -225,6 +232,41 @@ def regression_metrics(truth: Floats, predicted: Floats) -> dict[str, float | No
         ACC_2_NON0: accuracy(non0),
         F1_NON0: weighted_f1(non0),
     }
+
+
+def ch_sims_metrics(truth: Floats, predicted: Floats) -> dict[str, float | None]:
+    """All of ``CH_SIMS_METRICS`` for numbers [N] whose labels are −1 … 1; None where undefined.
+
+    As MMSA for CH-SIMS: everything is clipped to −1 … 1 first. acc-2: at most 0 against above.
+    acc-3 cuts at ±0.1, acc-5 also at ±0.7; a number on a cut belongs to the class below. F1 is the
+    weighted one of the two classes. Raises ValueError as :func:`regression_metrics`.
+    """
+    truth, predicted = np.clip(_finite_pair(truth, predicted), -1, 1)
+    if not len(truth):
+        return dict.fromkeys(CH_SIMS_METRICS)
+
+    def counts(*cuts: float) -> Indices:
+        of_truth, decided = (np.searchsorted(cuts, numbers) for numbers in (truth, predicted))
+        return confusion_counts(of_truth, decided, len(cuts) + 1)
+
+    two = counts(0.0)
+    return {
+        SIMS_ACC_2: accuracy(two),
+        SIMS_ACC_3: accuracy(counts(-0.1, 0.1)),
+        SIMS_ACC_5: accuracy(counts(-0.7, -0.1, 0.1, 0.7)),
+        SIMS_F1: weighted_f1(two),
+        SIMS_MAE: float(np.abs(predicted - truth).mean()),
+        SIMS_CORRELATION: correlation(truth, predicted),
+    }
+
+
+def _finite_pair(truth: Floats, predicted: Floats) -> tuple[Floats, Floats]:
+    truth, predicted = np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float)
+    if truth.shape != predicted.shape or truth.ndim != 1:
+        raise ValueError(f"truth {truth.shape} and predictions {predicted.shape} do not match")
+    if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
+        raise ValueError("a number is missing or infinite; leave utterances without a label out")
+    return truth, predicted
 
 
 def correlation(first: Floats, second: Floats) -> float | None:

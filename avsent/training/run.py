@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -59,9 +60,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """``say``: takes a line about the next step; ``on_epoch``: seed, stage, measured figures."""
+    """``say``: takes a line about the next step; ``warn``: one that the user should not miss;
+    ``on_epoch``: seed, stage, measured figures."""
 
     say: Callable[[str], None] = lambda line: None
+    warn: Callable[[str], None] = lambda line: None
     on_epoch: Callable[[int, str, dict[str, float]], None] = lambda seed, stage, measured: None
 
 
@@ -70,42 +73,32 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     DatasetError if the corpus does not suit, UsageError if the settings do not or the folder holds
     another run, OutputError if the folder cannot be written."""
     hooks = hooks or Hooks()
-    check_settings(request.settings, texts=bool(request.texts))
-    start = request.start
-    if start is not None:
-        start.check(request.corpus)
-    task = splits.make_task(request.corpus, request.settings.label, request.settings.labels)
     # All faults of the data are found before the folder is touched.
-    _check_data(request.settings, task)
+    task = check(request)
+    settings, folder, start = request.settings, request.folder, request.start
     data = {
         seed: splits.make_seed_data(
             task,
-            request.settings,
+            settings,
             seed,
-            words=request.settings.transfer.source == "text",
+            words=settings.transfer.source == "text",
             texts=request.texts,
             started=start is not None,
         )
         for seed in request.seeds
     }
-    # Everything that decides the result of a run, as in ``config.json``.
-    config = {
-        "settings": dataclasses.asdict(request.settings),
-        "seeds": list(request.seeds),
-        "baseline": request.baseline and request.settings.transfer.active,
-        "init": None if start is None else start.about(),
-        "data": {
-            "name": request.corpus.name,
-            "sha256": request.corpus.digest(),
-            "utterances": len(request.corpus.samples),
-            "licence": request.corpus.licence,
-            "label_scale": request.corpus.scale and dataclasses.asdict(request.corpus.scale),
-            "text_corpus": request.texts_name,
-            "texts": len(request.texts),
-        },
-    }
-    if request.folder.begin(config, fresh=request.fresh):
-        hooks.say(f"taking up the run in {request.folder.path}")
+    resumed = folder.begin(
+        config_of(request), fresh=request.fresh, by_epochs=_by_epochs(settings, request.corpus)
+    )
+    if resumed is not None:
+        was, now = resumed.epochs, settings.optimiser.epochs
+        changed = f", with {now} epochs instead of {was}" if was != now else ""
+        hooks.say(f"taking up the run in {folder.path}{changed}")
+        if resumed.inexact:
+            hooks.warn(
+                f"{resumed.inexact} of the epochs done was that of {was} epochs, so the model "
+                f"may not be that of {now} epochs from the start; --fresh trains that one"
+            )
     if request.corpus.left_out:
         with atomic_text(request.folder.path / run_folder.LEFT_OUT_FILE) as file:
             file.writelines(f"{line}\n" for line in request.corpus.left_out)
@@ -122,6 +115,62 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     if not finished or not request.folder.checkpoint.exists():
         _publish(request, task, summary)
     return summary
+
+
+def check(request: Request, *, features: bool = True) -> splits.Task:
+    """What is to be learnt. Raises as :func:`run` for everything that options, labels, texts, parts
+    and the folder decide. ``features``: whether the corpus has them; they take hours to make."""
+    settings, start = request.settings, request.start
+    check_settings(settings, texts=bool(request.texts))
+    if start is not None:
+        start.check(request.corpus)
+    task = splits.make_task(request.corpus, settings.label, settings.labels)
+    _check_data(settings, task)
+    words = settings.transfer.source == "text"
+    for seed in request.seeds:
+        splits.check_rows(
+            task, settings, seed, words=words, texts=request.texts, started=start is not None
+        )
+    if not request.fresh:
+        request.folder.same_run(config_of(request, features=features))
+    return task
+
+
+def config_of(request: Request, *, features: bool = True) -> dict[str, Any]:
+    """Everything that decides the result of a run, as in ``config.json``; ``features``: whether the
+    corpus has them."""
+    corpus, texts = request.corpus, request.texts
+    data: dict[str, Any] = {
+        "name": corpus.name,
+        "rows_sha256": corpus.rows_digest(),
+        "licence": corpus.licence,
+        "label_scale": corpus.scale and dataclasses.asdict(corpus.scale),
+        "text_corpus": request.texts_name,
+        "texts": len(texts),
+        "texts_sha256": hashlib.sha256(repr(texts).encode()).hexdigest() if texts else "",
+    }
+    if features:
+        data |= {"utterances": len(corpus.samples), "sha256": corpus.digest()}
+    return {
+        "init": None if request.start is None else request.start.about(),
+        "settings": dataclasses.asdict(request.settings),
+        "seeds": list(request.seeds),
+        "baseline": request.baseline and request.settings.transfer.active,
+        "data": data,
+    }
+
+
+def _by_epochs(settings: TrainSettings, corpus: Corpus) -> dict[str, list[str]]:
+    """What follows the number of epochs, by stage."""
+    transfer, found = settings.transfer, dict[str, list[str]]()
+    for stage, modalities in (("source", (transfer.source,)), ("target", settings.target)):
+        raw = any(name in MODALITIES and not corpus.vectors.get(name) for name in modalities)
+        found[stage] = (
+            ["the learning rate"] if trainer.has_cycle(settings.optimiser, raw=raw) else []
+        )
+    if transfer.active and transfer.schedule != "constant":
+        found["target"].append(f"--schedule {transfer.schedule}")
+    return found
 
 
 def check_settings(settings: TrainSettings, *, texts: bool = False) -> None:
@@ -251,10 +300,14 @@ def _write_seed(
         features=corpus.features or FeatureConfig(),
         calibration=trained.calibration,
         label_scale=corpus.scale,
+        trained_on=start.config.trained_on if start else (),
     )
     parts = {part: [sample.key for sample in samples] for part, samples in data.split.items()}
+    learnt = {one for sample in data.split["train"] for one in sample.fingerprints()}
+    learnt.update(start.learnt if start else ())
     run_folder.write_json(
-        folder / "checkpoint" / run_folder.PARTS_FILE, {"sha256": corpus.digest(), **parts}
+        folder / "checkpoint" / run_folder.PARTS_FILE,
+        {"sha256": corpus.digest(), **parts, "learnt": sorted(learnt)},
     )
     found = trained.predictions
     _write_predictions(folder / "predictions.csv", found.get("test", found["valid"]))

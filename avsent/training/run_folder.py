@@ -30,25 +30,91 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
-from avsent.errors import InputError, OutputError, UsageError
+from avsent.errors import CheckpointError, InputError, OutputError, UsageError
 from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelScale, LabelSet
-from avsent.model.folders import RUN_FORMAT
+from avsent.model.folders import RUN_FORMAT, checkpoint_folder
 from avsent.schema import read_object
+from avsent.training.data.corpus import SPLITS
 from avsent.training.metrics import BALANCED_ACCURACY, MAE, TITLES, figure_text
 
 SPACES_FILE = "spaces.safetensors"
 """Of a seed: its embedding spaces, to draw their figure again."""
 PARTS_FILE = "parts.json"
-"""The utterances of each part: an evaluation on the same data must leave out the training part."""
+"""Of a checkpoint: the utterances of each part, as an evaluation on the same data must leave out
+the training part; and ``learnt``, the fingerprints of all that it and its --init learnt from."""
 CARD_FILE = "CARD.md"
 LEFT_OUT_FILE = "left-out.txt"  # what --skip-broken left out
 PACKAGES = ("avsent", "torch", "numpy", "scikit-learn", "librosa", "dlib-bin")
 
+EPOCHS, PATIENCE = "settings.optimiser.epochs", "settings.optimiser.patience"
+LABEL_SCALE = "data.label_scale"
+RESTORE = "restore it, or start again with --fresh"
+OPTIONS = {
+    "init": "--init",
+    "init.name": "--init",
+    "init.sha256": "--init",
+    "init.pull": "--pull",
+    "init.tune_epochs": "--tune-encoders",
+    "settings.target": "--target",
+    "settings.label": "--label",
+    "settings.labels": "--labels",
+    "settings.context.dropout": "--dropout",
+    "settings.fusion.name": "--fusion",
+    "settings.fusion.beta": "--fusion-beta",
+    "settings.fusion.original": "--fusion-original",
+    "settings.transfer.source": "--source",
+    "settings.transfer.classification": "--alpha",
+    "settings.transfer.decoder": "--beta",
+    "settings.transfer.adversarial": "--gamma",
+    "settings.transfer.schedule": "--schedule",
+    "settings.transfer.cross_fit": "--cross-fit",
+    EPOCHS: "--epochs",
+    PATIENCE: "--patience",
+    "settings.optimiser.batch_videos": "--batch",
+    "settings.optimiser.learning_rate": "--learning-rate",
+    "settings.optimiser.weight_decay": "--weight-decay",
+    "settings.optimiser.label_smoothing": "--label-smoothing",
+    "settings.optimiser.input_dropout": "--input-dropout",
+    "settings.optimiser.modality_dropout": "--modality-dropout",
+    "settings.optimiser.balance": "--balance/--no-balance",
+    "settings.optimiser.augment": "--augment/--no-augment",
+    "settings.optimiser.select": "--select",
+    "settings.split.by": "--split-by",
+    "settings.text.encoder": "--text-encoder",
+    "settings.check": "--check/--no-check",
+    "seeds": "--seeds",
+    "baseline": "--baseline",
+    LABEL_SCALE: "--label-range",
+    "data.text_corpus": "--text-corpus",
+}
+"""Entries of a run's ``config.json``, and the options of avsent train that decide them."""
+CHANGES = {
+    "init.sha256": "with another model of that name for --init",
+    "data.name": "with the data {!r}, not {!r}",
+    "data.rows_sha256": "with other utterances, speakers, labels, texts or parts in its data",
+    "data.sha256": "with data of other content",
+    "data.utterances": "with {} utterances, not {}",
+    "data.texts": "with {} texts in --text-corpus, not {}",
+    "data.texts_sha256": "with other texts in --text-corpus",
+}
+"""What a difference in these entries means."""
+
 BASELINE = "no-transfer"
 MODELS = {"target": "this model", BASELINE: "without transfer", "source": "source"}
 """Entries of a seed's ``evaluation.json`` that hold figures, and their names in the card."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that is resumed: how many ``epochs`` it was begun with; ``inexact``: what of those done
+    followed that number, where it is another one now, so that the model differs from that of an
+    uninterrupted run. Else ""."""
+
+    epochs: int
+    inexact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +158,37 @@ class RunFolder:
             raise InputError(f"{self.path}: no seed is finished yet; run avsent train to its end")
         return _best({seed: one or {} for seed, one in values.items()})
 
-    def begin(self, config: Mapping[str, Any], *, fresh: bool) -> bool:
-        """Make the folder, or resume the run in it; returns whether there was one. Raises
-        UsageError if it holds a run with another ``config``, OutputError if it cannot be written or
-        holds something else, InputError if its config cannot be read."""
+    def begin(
+        self,
+        config: Mapping[str, Any],
+        *,
+        fresh: bool,
+        by_epochs: Mapping[str, Sequence[str]],
+    ) -> Resumed | None:
+        """Make the folder, or resume the run in it, which may get another number of epochs; None
+        for a new run.
+
+        ``by_epochs``: by stage, what follows the number of epochs. Raises as :meth:`same_run`, and
+        OutputError if the folder cannot be written or holds something else.
+        """
         file, config = self.path / "config.json", {"format": RUN_FORMAT, **config}
-        if file.is_file() and not fresh:
-            for name, old, new in _differences(read_run_file(file), json.loads(json.dumps(config))):
-                raise UsageError(
-                    f"{self.path} holds a run with {name} {old!r}, not {new!r}; give another -o, "
-                    "or --fresh to start again"
-                )
+        before = None if fresh else self.same_run(config)
+        if before is not None:
             for half_written in self.path.rglob(f"{TEMPORARY}*.tmp"):  # by a killed run
                 with contextlib.suppress(OSError):
                     half_written.unlink()
-            return True
+            was, inexact = _entry(before, EPOCHS), list[str]()
+            if was != _entry(config, EPOCHS):
+                for stage, following in by_epochs.items():
+                    if any(self.path.glob(f"seed-*/**/{stage}*.safetensors")):
+                        inexact += following
+                earlier = [*before.get("earlier_epochs", []), *([was] if inexact else [])]
+                kept = {"versions": before["versions"], "earlier_epochs": earlier}
+                self._unfinish()
+                write_json(
+                    file, {**config, **{name: value for name, value in kept.items() if value}}
+                )
+            return Resumed(was, " and ".join(dict.fromkeys(inexact)))
         self.check()
         try:
             names = ("summary.json", LEFT_OUT_FILE, "checkpoint", "plots")
@@ -120,7 +202,58 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
         write_json(file, {**config, "versions": versions()})
-        return False
+        return None
+
+    def same_run(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The configuration of the run in the folder, if there is one. Raises UsageError if it is
+        another run than ``config``, or has done more epochs; InputError if it cannot be read.
+
+        Entries that ``config`` lacks are not compared. The number of epochs may differ.
+        """
+        file = self.path / "config.json"
+        if not file.is_file():
+            return None
+        before, now = read_run_file(file), json.loads(json.dumps(config))
+        if before.get("format") != RUN_FORMAT:  # a checkpoint, which :meth:`check` refuses
+            return None
+        for name in ("settings", "seeds", "data", "versions"):
+            if not before.get(name):
+                raise InputError(f"{file}: damaged, it lacks {name}; {RESTORE}")
+        remedy = "give another -o, or --fresh to start again"
+        for name, old, new in _differences(before, now):
+            if name == PATIENCE:
+                # Without --patience it is the number of epochs.
+                old, new = (
+                    None if value == _entry(one, EPOCHS) else value
+                    for value, one in ((old, before), (new, now))
+                )
+            if name != EPOCHS and old != new:
+                raise UsageError(f"{self.path} holds a run {_difference(name, old, new)}; {remedy}")
+        done, epochs = self._epochs_done(), _entry(now, EPOCHS)
+        if done > epochs:
+            raise UsageError(
+                f"{self.path} holds a run of {done} epochs, more than --epochs {epochs}; {remedy}"
+            )
+        return before
+
+    def _epochs_done(self) -> int:
+        """Those of the stage that has done most; tuning encoders has a number of its own."""
+        done = 0
+        for path in self.path.glob("seed-*/**/*.safetensors"):
+            if path.stem.startswith(("source", "target")):
+                # Damage is reported by who resumes from it.
+                damage = (OSError, SafetensorError, ValueError, KeyError, TypeError)
+                with contextlib.suppress(*damage), safe_open(path, framework="numpy") as state:
+                    done = max(done, int(json.loads(state.metadata()["progress"])["epoch"]))
+        return done
+
+    def _unfinish(self) -> None:
+        """Let the seeds go on; the checkpoint stays until there is another. Raises OutputError."""
+        try:
+            for path in (self.path / "summary.json", *self.path.glob("seed-*/evaluation.json")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def check(self) -> None:
         """Raise OutputError if no run can be kept here: other files, or no permission to write."""
@@ -161,13 +294,51 @@ def default_folder(data: Path) -> Path:
 def _differences(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Name, old and new value of every entry of ``now`` that differs in ``before``."""
-    for name, new in now.items():
-        old = before.get(name)
-        if isinstance(new, dict) and isinstance(old, dict):
-            yield from _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            yield f"{prefix}{name}", old, new
+    """Name, old and new value of every entry of ``now`` that differs in ``before``; digests that
+    earlier versions did not keep do not differ."""
+    for key, new in now.items():
+        name, old = f"{prefix}{key}", before.get(key)
+        if isinstance(new, dict) and isinstance(old, dict) and name != LABEL_SCALE:
+            yield from _differences(old, new, f"{name}.")
+        elif old != new and (key in before or not key.endswith("sha256")):
+            yield name, old, new
+
+
+def _entry(config: Mapping[str, Any], name: str) -> Any:
+    """The entry of that dotted name; None without."""
+    for key in name.split("."):
+        config = config.get(key) or {}
+    return config or None
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    """What another run has been begun with, such as "with --epochs 6, not 8"."""
+    if name in CHANGES:
+        return CHANGES[name].format(old, new)
+    option = OPTIONS.get(name, name)
+    if name == "seeds":
+        first = old[0] != new[0]
+        option, old, new = ("--seed", old[0], new[0]) if first else (option, len(old), len(new))
+    if name == LABEL_SCALE:
+        option = str(LabelScale(**(old or new))).split()[0]
+    on, _, off = option.partition("/")
+
+    def told(value: Any) -> str:
+        if value is None or value == "" or value is False:
+            return f"with {off}" if off else f"without {on}"
+        if value is True:
+            return f"with {on}"
+        if name == LABEL_SCALE:
+            return f"with {LabelScale(**value)}"
+        text = value.get("name") if isinstance(value, dict) else value
+        return f"with {on} {','.join(text) if isinstance(text, list) else text}"
+
+    was, now = told(old), told(new)
+    if was == now:
+        return f"{was} of other content"
+    if was.startswith(f"with {on} "):
+        now = now.removeprefix(f"with {on} ")
+    return f"{was}, not {now}"
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -179,7 +350,18 @@ def write_json(path: Path, data: Any) -> None:
 
 def read_run_file(path: Path) -> dict[str, Any]:
     """Read an object that :func:`write_json` wrote. Raises InputError."""
-    return read_object(path, InputError, "restore it, or start again with --fresh")
+    return read_object(path, InputError, RESTORE)
+
+
+def read_parts(checkpoint: str | Path) -> dict[str, Any]:
+    """The parts file of a checkpoint; empty if it has none. Raises CheckpointError."""
+    path, remedy = checkpoint_folder(checkpoint) / PARTS_FILE, "restore it, or delete it"
+    parts = read_object(path, CheckpointError, remedy) if path.is_file() else {}
+    for name in (*SPLITS, "learnt"):
+        keys = parts.get(name, [])
+        if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+            raise CheckpointError(f"{path}: damaged, {name} is no list of names; {remedy}")
+    return parts
 
 
 @contextmanager
@@ -286,7 +468,7 @@ Trained by `avsent train` (HMTL target model, fusion {settings["fusion"]["name"]
 ## Data and licence
 - {data["name"]}: {data["utterances"]} utterances, SHA-256 {data["sha256"][:16]}…, licence:
   {data["licence"] or "not stated; whoever passes this model on must look it up"}.
-{_start(config.get("init"))}{_teacher(settings["transfer"], data)}
+{_start(config.get("init"))}{_teacher(settings["transfer"], data)}{_earlier(config)}
 - No part shares a {by} with another: {parts}.{scale}
 
 ## Measured
@@ -326,6 +508,16 @@ def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     return (
         f"- While it was trained {transfer['source']} of the same utterances taught it "
         f"({transfer['kind']}{also if data['texts'] else ''}); prediction does not need it."
+    )
+
+
+def _earlier(config: Mapping[str, Any]) -> str:
+    """Says that learning rate or transfer followed another number of epochs at first."""
+    if not (earlier := config.get("earlier_epochs")):
+        return ""
+    return (
+        f"\n- Begun with {' and then '.join(map(str, earlier))} epochs, which learning rate or "
+        "transfer followed: training it anew may give another model."
     )
 
 

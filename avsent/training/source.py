@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from avsent.errors import DatasetError, InputError
+from avsent.errors import InputError
 from avsent.files import write_bytes
 from avsent.model.networks.config import TargetConfig
 from avsent.model.networks.target import TargetModel
@@ -25,7 +25,7 @@ from avsent.training.dataset import Videos, batches, check_parts, encoded
 from avsent.training.evaluation import Predictions, held_out_predictions
 from avsent.training.losses import Teacher
 from avsent.training.settings import TrainSettings
-from avsent.training.splits import SeedData, grouped_folds
+from avsent.training.splits import SeedData, check_groups, grouped_folds
 from avsent.training.start import start_as_linear
 from avsent.training.trainer import FitSetup, OnEpoch, SeedContext, fit, make_model
 
@@ -127,11 +127,7 @@ def cross_fitted(
     common training data (Schönemann 1966). ``on_fold`` gives the hook for a fold's epochs. Raises
     DatasetError if there are no two groups to divide, or a fold has nothing to learn from.
     """
-    if len(set(groups)) < 2:
-        raise DatasetError(
-            "the training part is of one speaker or video, which cannot be divided; leave "
-            "--cross-fit away"
-        )
+    check_groups(groups)
     whole = teacher_of(model, setup.train, setup.device)
     present = whole.present
     embeddings, outputs = whole.embeddings.clone(), whole.outputs.clone()

@@ -20,7 +20,7 @@ from avsent.model.networks.config import (
 from avsent.training.data.corpus import SPLITS, Corpus, Sample
 from avsent.training.data.text import TextItem, linear_predictions, make_text_encoder
 from avsent.training.dataset import Videos, check_parts, make_videos
-from avsent.training.settings import SplitSettings, TrainSettings
+from avsent.training.settings import SplitSettings, TextSettings, TrainSettings
 
 Vectors = dict[str, NDArray[np.float32]]
 Split = dict[str, list[Sample]]
@@ -264,19 +264,86 @@ def make_seed_data(
     encoder fitted on those of the training part and on ``texts``, the sentences of a text corpus.
     ``started``: training starts from a checkpoint. Raises DatasetError if a part would be empty, a
     speaker is in two parts, or there are no transcripts."""
-    samples, by = task.corpus.samples, settings.split
+    sentences = _text_samples(texts, task.labels, settings.label, seed) if texts else None
+    whole, *folds = (
+        _data_of(task, settings, split, sentences, words=words, started=started)
+        for split in _seed_splits(task, settings.split, seed, started=started)
+    )
+    return dataclasses.replace(whole, folds=tuple(folds))
+
+
+def _seed_splits(task: Task, by: SplitSettings, seed: int, *, started: bool) -> list[Split]:
+    """The parts of one ``seed``; where none is held back, also those of each fold, with other
+    groups as "test"."""
+    samples = task.corpus.samples
     if started:
         by = settings_for_start(task, by)
     split = split_samples(samples, task.known(samples), by, seed)
-    sentences = _text_samples(texts, task.labels, settings.label, seed) if texts else None
-    data = _data_of(task, settings, split, sentences, words=words, started=started)
-    train, folds = split["train"], []
+    train, splits = split["train"], [split]
     for rows in () if split["valid"] else grouped_folds(groups_of(train, by.by), FOLDS):
         held_out = [train[row] for row in rows]
         kept = [sample for row, sample in enumerate(train) if row not in rows]
-        parts: Split = {"train": kept, "valid": [], "test": held_out}
-        folds.append(_data_of(task, settings, parts, sentences, words=words, started=started))
-    return dataclasses.replace(data, folds=tuple(folds))
+        splits.append({"train": kept, "valid": [], "test": held_out})
+    return splits
+
+
+def check_rows(
+    task: Task,
+    settings: TrainSettings,
+    seed: int,
+    *,
+    words: bool,
+    texts: Sequence[TextItem] = (),
+    started: bool = False,
+) -> None:
+    """Raise what :func:`make_seed_data`, and training with ``cross_fit``, would raise for labels,
+    texts and parts; features may be missing. Raises UsageError if a text encoder cannot be used."""
+    by, folds = settings.split.by, settings.transfer.cross_fit
+    sentences = _text_samples(texts, task.labels, settings.label, seed) if texts else None
+    ready = _has_ready_words(task.corpus, settings.text) and sentences is None
+    encoded = {**task.encoded, **(sentences.encoded if sentences else {})}
+
+    def check(part: str, samples: Sequence[Sample]) -> None:
+        name = {"train": "training", "valid": "validation"}[part]
+        labelled = [s for s in samples if encoded[s.key] is not None]
+        if not labelled:
+            raise DatasetError(f"no {name} utterance has a label; add some")
+        labelled += (
+            [s for s in sentences.split[part] if encoded[s.key] is not None] if sentences else []
+        )
+        if words and not any(s.words is not None if ready else s.text.strip() for s in labelled):
+            raise DatasetError(f"no {name} utterance has a label and text; add some")
+
+    for split in _seed_splits(task, settings.split, seed, started=started):
+        if words and not ready:
+            own = [s.text for s in _spoken(task.corpus, split["train"])]
+            theirs = [s.text for s in sentences.split["train"]] if sentences else []
+            _check_encoder(settings.text, [*own, *theirs])
+        check("train", split["train"])
+        if split["valid"]:
+            check("valid", split["valid"])
+        if folds >= 2:
+            videos = _video_groups(split["train"], by)
+            check_groups(list(videos.values()))
+            names = list(videos)
+            for rows in grouped_folds(list(videos.values()), folds):
+                held_out = {names[row] for row in rows}
+                check("train", [s for s in split["train"] if s.video not in held_out])
+
+
+def check_groups(groups: Sequence[str]) -> None:
+    """Raise DatasetError if the training videos are of one group, which gives no folds."""
+    if len(set(groups)) < 2:
+        raise DatasetError(
+            "the training part is of one speaker or video, which cannot be divided; leave "
+            "--cross-fit away"
+        )
+
+
+def _video_groups(samples: Sequence[Sample], by: str) -> dict[str, str]:
+    """The group of each video, in the order in which they first occur."""
+    groups = groups_of(samples, by)
+    return {sample.video: group for sample, group in zip(samples, groups, strict=True)}
 
 
 def grouped_folds(groups: Sequence[str], folds: int) -> list[list[int]]:
@@ -332,9 +399,7 @@ def _data_of(
         texts = first, second
     if source in MODALITIES or words:
         check_parts(*(texts or (train, valid)), (source or "text",))
-    found = groups_of(split["train"], settings.split.by)
-    group_of = {sample.video: group for sample, group in zip(split["train"], found, strict=True)}
-    groups = tuple(group_of[video[0].video] for video in train.samples)
+    groups = tuple(_video_groups(split["train"], settings.split.by).values())
     return SeedData(task, split, train, valid, test, VectorSizes(**sizes), groups, told, texts)
 
 
@@ -372,17 +437,38 @@ def _label_of(item: TextItem, labels: LabelSet, column: str) -> float | None:
     return None
 
 
+def _has_ready_words(corpus: Corpus, settings: TextSettings) -> bool:
+    """Whether the vectors of the texts come with ``corpus``."""
+    return settings.encoder == "auto" and bool(corpus.vectors.get("text"))
+
+
+def _spoken(corpus: Corpus, train: Sequence[Sample]) -> list[Sample]:
+    """Samples of the training part with a text. Raises DatasetError if there are none."""
+    spoken = [sample for sample in train if sample.text.strip()]
+    if not spoken:
+        raise DatasetError(f"{corpus.name}: no transcript to teach with; fill the text column")
+    return spoken
+
+
+def _check_encoder(settings: TextSettings, train: Sequence[str]) -> None:
+    """Raise DatasetError if the texts ``train`` hold no words, UsageError if the text model cannot
+    be loaded."""
+    make_text_encoder(_encoder_name(settings), settings.size).check(train)
+
+
+def _encoder_name(settings: TextSettings) -> str:
+    return "tfidf" if settings.encoder == "auto" else settings.encoder
+
+
 def _text_vectors(
     task: Task, split: Split, sentences: _Sentences | None, settings: TrainSettings
 ) -> tuple[Vectors, int]:
     """Vector of each text by the key of its sample; how many of its columns, the first, are what a
     linear classifier of the training part says."""
     corpus, by = task.corpus, settings.split.by
-    if settings.text.encoder == "auto" and corpus.vectors.get("text") and sentences is None:
+    if _has_ready_words(corpus, settings.text) and sentences is None:
         return {s.key: s.words for s in corpus.samples if s.words is not None}, 0
-    train = [sample for sample in split["train"] if sample.text.strip()]
-    if not train:
-        raise DatasetError(f"{corpus.name}: no transcript to teach with; fill the text column")
+    train = _spoken(corpus, split["train"])
     samples, encoded = list(corpus.samples), dict(task.encoded)
     groups = dict(zip((s.key for s in samples), groups_of(samples, by), strict=True))
     if sentences is not None:
@@ -391,8 +477,7 @@ def _text_vectors(
         samples += added
         encoded |= sentences.encoded
         groups |= {sample.key: sample.video for sample in added}
-    name = "tfidf" if settings.text.encoder == "auto" else settings.text.encoder
-    encoder = make_text_encoder(name, settings.text.size)
+    encoder = make_text_encoder(_encoder_name(settings.text), settings.text.size)
     encoder.fit([sample.text for sample in train])
     spoken = [sample for sample in samples if sample.text.strip()]
     texts, learnt = [sample.text for sample in spoken], {sample.key for sample in train}

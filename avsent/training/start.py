@@ -19,6 +19,7 @@ from avsent.model.networks.attention import EmbeddingNetwork
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.dataset import representations_of
+from avsent.training.run_folder import read_parts
 from avsent.training.settings import PULL, TUNE_RATE, TrainSettings
 from avsent.training.splits import SeedData
 
@@ -91,13 +92,15 @@ class Start:
     """The checkpoint that training starts from.
 
     ``pull``: see :class:`~avsent.training.losses.Updates`; ``tune_epochs``: epochs in which its
-    encoders are trained afterwards. ``known``: representations [R] by modality and utterance.
+    encoders are trained afterwards. ``learnt``: fingerprints of the utterances that it learnt from,
+    as far as known. ``known``: representations [R] by modality and utterance.
     """
 
     config: CheckpointConfig
     model: TargetModel
     pull: float = PULL
     tune_epochs: int = 0
+    learnt: tuple[str, ...] = ()
     known: dict[tuple[str, Sample], Tensor] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
@@ -185,4 +188,5 @@ def open_start(checkpoint: str | Path, pull: float = PULL, tune_epochs: int = 0)
     loaded = load_checkpoint(checkpoint)
     if any(map(loaded.config.model.vectors.of, loaded.config.model.modalities)):
         raise UsageError(f"--init {checkpoint}: reads ready-made vectors; give a model of videos")
-    return Start(loaded.config, loaded.model, pull, tune_epochs)
+    learnt = tuple(read_parts(checkpoint).get("learnt", []))
+    return Start(loaded.config, loaded.model, pull, tune_epochs, learnt)

@@ -31,6 +31,8 @@ Weights = dict[str, Tensor]
 OnEpoch = Callable[[dict[str, float]], None]
 
 _SEED_STRIDE = 100_003  # keeps the generators of different seeds and epochs apart
+_LEARNERS = {"source": ("target", "tuning"), "target": ("tuning",)}
+"""By stage, the stages that start from its model or learn from it."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class FitSetup:
     """What :func:`fit` needs besides the model.
 
     ``teacher``: None for no transfer; ``state``: the file, if any, that a run resumes from;
+    ``learners``: states of what learnt from this model, deleted if more epochs make it another one;
     ``pull``: to the weights that the model has, per training utterance with a label; None for a
     new model. Without utterances in ``valid`` the last epoch is kept.
     """
@@ -61,6 +64,7 @@ class FitSetup:
     teacher: Teacher | None = None
     pull: float | None = None
     state: Path | None = None
+    learners: tuple[Path, ...] = ()
     on_epoch: OnEpoch = lambda measured: None
 
 
@@ -93,6 +97,7 @@ class SeedContext:
         self, stage: str, train: Videos, valid: Videos, settings: TrainSettings, seed: int
     ) -> FitSetup:
         """Training on ``train`` that keeps its state in the file of ``stage``."""
+        learners = (self._state(name) for name in _LEARNERS.get(stage, ()))
         return FitSetup(
             train=train,
             valid=valid,
@@ -100,9 +105,13 @@ class SeedContext:
             transfer=settings.transfer,
             seed=seed,
             device=self.device,
-            state=None if self.folder is None else self.folder / f"{stage}.safetensors",
+            state=self._state(stage),
+            learners=tuple(path for path in learners if path is not None),
             on_epoch=lambda measured: self.on_epoch(stage, measured),
         )
+
+    def _state(self, stage: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{stage}.safetensors"
 
 
 def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
@@ -121,8 +130,9 @@ def make_model(config: TargetConfig, train: Videos, seed: int) -> TargetModel:
 def fit(model: TargetModel, setup: FitSetup) -> Progress:
     """Train ``model`` in place; it ends with the weights of its best epoch on validation.
 
-    An interrupted run resumes after its last complete epoch. Each epoch has its own random
-    generator, so the result equals that of an uninterrupted run. Raises OutputError if the state
+    An interrupted run resumes after its last complete epoch, a finished one if it gets more epochs.
+    Each epoch has its own random generator, so the result equals that of an uninterrupted run,
+    unless learning rate or transfer follow the number of epochs. Raises OutputError if the state
     cannot be written, DatasetError if it cannot be read, UsageError if the loss was never finite.
     """
     model.to(setup.device)
@@ -166,6 +176,8 @@ def fit(model: TargetModel, setup: FitSetup) -> Progress:
         if value > progress.best_value:
             progress.best_value, progress.best_epoch = value, progress.epoch
             best = weights_of(learning)
+            for learner in setup.learners:
+                learner.unlink(missing_ok=True)
         line = {"epoch": float(progress.epoch), **losses, **measured}
         progress.history.append({**line, "seconds": round(time.monotonic() - began, 3)})
         if setup.state is not None:
@@ -231,8 +243,14 @@ def _rate(model: TargetModel, settings: OptimiserSettings, progress: float) -> f
     """Learning rate of a step: constant for networks on ready-made vectors; encoders of raw audio
     and landmarks converge better with a cycle."""
     raw = any(not model.config.vectors.of(name) for name in model.config.modalities)
-    cycle = settings.rate_schedule == "onecycle" or (settings.rate_schedule == "auto" and raw)
+    cycle = has_cycle(settings, raw=raw)
     return one_cycle(progress, settings.learning_rate) if cycle else settings.learning_rate
+
+
+def has_cycle(settings: OptimiserSettings, *, raw: bool) -> bool:
+    """Whether the learning rate rises and falls over the epochs; ``raw``: a modality has no
+    ready-made vectors."""
+    return settings.rate_schedule == "onecycle" or (settings.rate_schedule == "auto" and raw)
 
 
 def weights_of(module: nn.Module) -> Weights:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -17,7 +19,7 @@ from small_runs import AUDIO, POLARITIES, feature_file, small_corpus, small_sett
 from avsent.cli.app import main
 from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.voice import AudioConfig
-from avsent.labels import EMOTIONS, POLARITY_LABELS
+from avsent.labels import EMOTIONS, POLARITY_LABELS, LabelScale
 from avsent.training import metrics
 from avsent.training.data.corpus import Corpus
 from avsent.training.data.feature_files import write_features
@@ -25,6 +27,7 @@ from avsent.training.evaluation import Evaluation, Predictions, evaluate, evalua
 from avsent.training.metrics import classification_metrics, intervals, regression_metrics
 from avsent.training.run import Request, run
 from avsent.training.run_folder import RunFolder
+from avsent.training.start import open_start
 from recipes.scores import scores
 
 
@@ -293,6 +296,51 @@ def test_numbers_too(numbers: Path, tmp_path: Path) -> None:
     assert {"mae", "correlation", "accuracy"} <= set(found["metrics"])
 
 
+def test_ch_sims_figures_where_labels_are_from_minus_1_to_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are those of the labels as written, also on a cut (0.7, which is read as 2.1)."""
+    corpus = small_corpus(speakers=12, utterances=4)
+    labels = itertools.cycle(("-0.8", "0.2", "-0.1", "0.7", "-0.7", "1", "0", "0.1"))
+    samples = [
+        dataclasses.replace(one, labels={"sentiment": next(labels)}) for one in corpus.samples
+    ]
+    data, run_folder = written(tmp_path, corpus.subset(samples)), tmp_path / "run"
+    options = ["--label", "sentiment", "--label-range", "-1", "1"]
+    arguments = ["--epochs", "5", "--learning-rate", "0.02", "-o", str(run_folder), "--quiet"]
+    assert main(["train", str(data), *options, *arguments]) == 0
+    assert "\nCH-SIMS acc-5\t" in capsys.readouterr().out
+
+    out = tmp_path / "out.json"
+    # The model keeps the range.
+    command = ["evaluate", str(run_folder), str(data), "--label", "sentiment", "--draws", "100"]
+    assert main([*command, "-o", str(out), "--quiet"]) == 0
+    table = capsys.readouterr().out
+    found = json.loads(out.read_text())
+    with (run_folder / "seed-0/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    label_of = {sample.key: float(sample.labels["sentiment"]) for sample in samples}
+    truth = np.array([label_of[row["utterance"]] for row in rows])
+    predicted = np.array([float(row["value"]) / 3 for row in rows])
+    expected = metrics.ch_sims_metrics(truth, predicted)
+    for name, value in expected.items():
+        assert found["metrics"][name] == pytest.approx(value, abs=1e-4), name
+        assert found["baseline"][name] != value, name
+        assert f"\n{metrics.TITLES[name]}\t{found['metrics'][name]:.3f}\t" in table
+    mae = np.abs(truth - predicted).mean()
+    assert found["metrics"][metrics.MAE] == pytest.approx(3 * mae, abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [None, LabelScale(1, -1), LabelScale(-2, 2)])
+def test_no_ch_sims_figures_of_other_labels(numbers: Path, scale: LabelScale | None) -> None:
+    corpus = dataclasses.replace(small_corpus(), scale=scale)
+    samples = [dataclasses.replace(one, labels={"sentiment": "1"}) for one in corpus.samples]
+    found = evaluate_checkpoint(
+        numbers, corpus.subset(samples), label="sentiment", part="all", draws=5
+    )
+    assert not set(metrics.CH_SIMS_METRICS) & set(found.evaluation.metrics)
+
+
 def test_raw_features_too(raw: Path) -> None:
     corpus = small_corpus(raw=True, speakers=4)
     found = evaluate_checkpoint(raw / "checkpoint", corpus).evaluation.to_dict()
@@ -407,6 +455,78 @@ def test_corpora_that_the_checkpoint_learnt_from(
     corpus = dataclasses.replace(corpus, name=name, samples=samples)
     found = evaluate_checkpoint(folder, corpus, part="all", draws=5, path=Path(path))
     assert found.learnt_from == learnt
+
+
+def renamed(corpus: Corpus) -> Corpus:
+    """The same utterances, last one first, in a manifest elsewhere: without parts."""
+    return dataclasses.replace(
+        corpus,
+        name="elsewhere",
+        samples=tuple(
+            dataclasses.replace(one, key=f"k{n}", video=f"copy/{one.video}", speaker="", split="")
+            for n, one in enumerate(reversed(corpus.samples))
+        ),
+    )
+
+
+@pytest.mark.parametrize("raw_features", [False, True])
+def test_training_data_under_other_names_are_known(raw_features: bool, tmp_path: Path) -> None:
+    corpus = small_corpus(raw=raw_features, gaps=True)
+    run_folder = trained(tmp_path / "run", corpus, epochs=1)
+    train = [one for one in corpus.samples if one.split == "train" and any(one.labels.values())]
+    found = evaluate_checkpoint(run_folder, renamed(corpus), draws=5)
+    assert found.learnt_from == f"{len(train)} of these {found.evaluation.count} utterances"
+    held_out = corpus.subset(one for one in corpus.samples if one.split != "train")
+    assert evaluate_checkpoint(run_folder, renamed(held_out), draws=5).learnt_from == ""
+    other = renamed(small_corpus(raw=raw_features, gaps=True, seed=1))
+    assert evaluate_checkpoint(run_folder, other, draws=5).learnt_from == ""
+    # One of the two modalities is enough; a face of zeros stands for none, and is known to nobody.
+    faceless = [
+        dataclasses.replace(one, face=np.zeros(5, np.float32) if not raw_features else None)
+        for one in corpus.subset(train).samples
+    ]
+    found = evaluate_checkpoint(run_folder, renamed(corpus.subset(faceless)), draws=5)
+    voices = sum(one.audio is not None for one in faceless)
+    assert found.learnt_from == f"{voices} of these {found.evaluation.count} utterances"
+    assert voices < len(train)
+
+
+def test_what_the_start_of_a_model_learnt_from_is_known(tmp_path: Path) -> None:
+    """Of a chain of three: utterances of the first two, and corpora named by the first."""
+    corpora = [small_corpus(raw=True, classes=POLARITIES, seed=seed) for seed in range(4)]
+    trained(tmp_path / "0", corpora[0], epochs=1)
+    config = tmp_path / "0/checkpoint/config.json"
+    config.write_text(config.read_text().replace('"trained_on": []', '"trained_on": ["SEMAINE"]'))
+    for number in (1, 2):
+        start = open_start(tmp_path / str(number - 1))
+        request = Request(
+            corpora[number],
+            start.settings(small_settings(epochs=1)),
+            seeds=(0,),
+            folder=RunFolder(tmp_path / str(number)),
+            device=CPU,
+            start=start,
+        )
+        run(request)
+    chain = [
+        evaluate_checkpoint(tmp_path / "2", renamed(corpus), draws=5).learnt_from
+        for corpus in corpora
+    ]
+    assert [line.split(" ")[0] for line in chain] == ["10", "10", "10", ""]
+    named = dataclasses.replace(corpora[3], name="semaine")
+    assert evaluate_checkpoint(tmp_path / "2", named, draws=5).learnt_from == "SEMAINE"
+
+
+@pytest.mark.parametrize("parts", ['{"learnt": 5}', '{"train": [["a"]]}', "[]", "{"])
+def test_damaged_parts(
+    classes: Path, parts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(classes / "checkpoint", tmp_path / "checkpoint")
+    (tmp_path / "checkpoint/parts.json").write_text(parts)
+    data = written(tmp_path, three())
+    line = refused(capsys, 4, "evaluate", tmp_path / "checkpoint", data)
+    assert "parts.json: damaged, " in line
+    assert line.endswith("; restore it, or delete it")
 
 
 # --- what does not fit ---

@@ -18,6 +18,7 @@ from avsent.training import metrics
 from avsent.training.metrics import (
     Interval,
     auc,
+    ch_sims_metrics,
     class_indices,
     class_scores,
     classification_metrics,
@@ -138,11 +139,13 @@ def test_calibration_against_a_slow_reference() -> None:
 def test_figures_without_utterances_are_undefined() -> None:
     nothing = classification_metrics(np.empty(0, dtype=int), np.empty((0, 3)))
     assert set(nothing.values()) == {None}
-    assert set(regression_metrics(np.empty(0), np.empty(0)).values()) == {None}
+    for of_numbers in (regression_metrics, ch_sims_metrics):
+        assert set(of_numbers(np.empty(0), np.empty(0)).values()) == {None}
 
 
 def test_every_figure_has_a_title() -> None:
-    names = (*metrics.CLASSIFICATION_METRICS, *metrics.REGRESSION_METRICS)
+    of_numbers = (*metrics.REGRESSION_METRICS, *metrics.CH_SIMS_METRICS)
+    names = (*metrics.CLASSIFICATION_METRICS, *of_numbers)
     assert set(metrics.TITLES) == set(names)
     assert len(set(metrics.TITLES.values())) == len(names)
 
@@ -207,6 +210,50 @@ def test_numbers_as_mmsa_computes_them(pairs: list[tuple[int, int]]) -> None:
         assert found[metrics.CORRELATION] is None
 
 
+def test_ch_sims_by_hand() -> None:
+    truth = np.array([-1.0, -0.7, -0.1, 0.0, 0.1, 0.2, 0.7, 1.0])
+    predicted = np.array([-2.0, -0.6, 0.0, 0.1, -0.1, 0.3, 0.9, 0.5])
+    found = ch_sims_metrics(truth, predicted)
+    assert tuple(found) == metrics.CH_SIMS_METRICS
+    # > 0: truth 0 0 0 0 1 1 1 1, predicted 0 0 0 1 0 1 1 1.
+    assert found[metrics.SIMS_ACC_2] == 6 / 8
+    assert found[metrics.SIMS_F1] == pytest.approx(0.75)  # 3 of 4 right in either class
+    # ≤ −0.1, ≤ 0.1, above: truth 0 0 0 1 1 2 2 2, predicted 0 0 1 1 0 2 2 2.
+    assert found[metrics.SIMS_ACC_3] == 6 / 8
+    # ≤ −0.7, ≤ −0.1, ≤ 0.1, ≤ 0.7, above: truth 0 0 1 2 2 3 3 4, predicted 0 1 2 2 1 3 4 3.
+    assert found[metrics.SIMS_ACC_5] == 3 / 8
+    # −2 counts as −1.
+    differences = (0, 0.1, 0.1, 0.1, 0.2, 0.1, 0.2, 0.5)
+    assert found[metrics.SIMS_MAE] == pytest.approx(sum(differences) / 8)
+    clipped = np.array([-1.0, *predicted[1:]])
+    assert found[metrics.SIMS_CORRELATION] == pytest.approx(np.corrcoef(truth, clipped)[0, 1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(-12, 12), st.integers(-15, 15)), min_size=1, max_size=40))
+def test_ch_sims_against_a_slow_reference(pairs: list[tuple[int, int]]) -> None:
+    """Each number is looked for in MMSA's intervals, which hold their upper end."""
+    truth, predicted = np.array(pairs, dtype=float).T / 10
+    found = ch_sims_metrics(truth, predicted)
+
+    def classes(numbers: NDArray[np.float64], *ends: float) -> list[int]:
+        return [
+            next(i for i, end in enumerate((*ends, 1.0)) if min(1.0, max(-1.0, n)) <= end)
+            for n in numbers.tolist()
+        ]
+
+    for name, ends in (
+        (metrics.SIMS_ACC_2, (0.0,)),
+        (metrics.SIMS_ACC_3, (-0.1, 0.1)),
+        (metrics.SIMS_ACC_5, (-0.7, -0.1, 0.1, 0.7)),
+    ):
+        right, decided = classes(truth, *ends), classes(predicted, *ends)
+        assert found[name] == pytest.approx(sk.accuracy_score(right, decided))
+        if name == metrics.SIMS_ACC_2:
+            expected = sk.f1_score(right, decided, average="weighted", zero_division=0)
+            assert found[metrics.SIMS_F1] == pytest.approx(expected)
+
+
 def test_correlation_at_the_edges() -> None:
     line = np.array([0.1, 0.2, 0.3])
     assert correlation(line, np.full(3, 0.1)) is None
@@ -216,8 +263,9 @@ def test_correlation_at_the_edges() -> None:
 
 def test_missing_or_infinite_numbers_are_refused() -> None:
     for truth, predicted in (([math.nan, 1.0], [0.0, 1.0]), ([0.0, 1.0], [0.0, math.inf])):
-        with pytest.raises(ValueError, match="missing or infinite"):
-            regression_metrics(np.array(truth), np.array(predicted))
+        for of_numbers in (regression_metrics, ch_sims_metrics):
+            with pytest.raises(ValueError, match="missing or infinite"):
+                of_numbers(np.array(truth), np.array(predicted))
     with pytest.raises(ValueError, match="do not match"):
         regression_metrics(np.zeros(2), np.zeros(3))
 

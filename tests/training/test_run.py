@@ -42,6 +42,7 @@ from avsent.extraction.extractor import FeatureConfig
 from avsent.extraction.features.face import FaceConfig
 from avsent.labels import MODALITIES, LabelSet
 from avsent.model.checkpoint import load_checkpoint
+from avsent.model.folders import RUN_FORMAT
 from avsent.model.networks.config import FusionConfig
 from avsent.training import dataset
 from avsent.training import run as run_module
@@ -197,27 +198,6 @@ def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"settings": small_settings(epochs=4)}, r"settings.optimiser.epochs 3, not 4"),
-        (
-            {"settings": small_settings(fusion="concat")},
-            r"settings.fusion.name 'hmtl', not 'concat'",
-        ),
-        ({"seeds": (0, 1)}, r"seeds \[0\], not \[0, 1\]"),
-        ({"corpus": small_corpus(seed=1)}, r"data.sha256 '"),
-    ],
-)
-def test_another_run_in_the_same_folder(options: dict[str, Any], name: str, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run_small(tmp_path / "out", hooks=Hooks(on_epoch=_stopper(1)))
-    before = files(tmp_path / "out")
-    with pytest.raises(UsageError, match=f"holds a run with {name}.*--fresh"):
-        run_small(tmp_path / "out", **options)
-    assert files(tmp_path / "out") == before
-
-
 def _stopper(after: int) -> Callable[..., None]:
     """Ctrl-C after so many epochs."""
     epochs = itertools.count(1)
@@ -253,10 +233,9 @@ def test_a_checkpoint_is_no_run(tmp_path: Path) -> None:
     """It has a config.json, too, and must not be emptied by --fresh."""
     run_small(tmp_path / "out")
     before = files(tmp_path / "out")
-    with pytest.raises(OutputError, match="holds other files"):
-        run_small(tmp_path / "out" / "checkpoint", fresh=True)
-    with pytest.raises(UsageError, match="format 'avsent-checkpoint/1'"):
-        run_small(tmp_path / "out" / "checkpoint")
+    for fresh in (True, False):
+        with pytest.raises(OutputError, match="holds other files"):
+            run_small(tmp_path / "out" / "checkpoint", fresh=fresh)
     assert files(tmp_path / "out") == before
 
 
@@ -267,6 +246,12 @@ def test_a_damaged_config(tmp_path: Path) -> None:
         InputError, match=r"config.json: damaged, Expecting .*; restore it, .*--fresh"
     ):
         run_small(tmp_path / "out")
+    config = {"format": RUN_FORMAT, "settings": {}, "seeds": [0], "versions": {"torch": "2"}}
+    for lacking in ("settings", "data"):
+        (tmp_path / "out/config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=f"damaged, it lacks {lacking}; restore it, or"):
+            run_small(tmp_path / "out")
+        config["settings"] = {"target": "x"}
     assert run_small(tmp_path / "out", fresh=True)["target"] == first["target"]
 
 
@@ -480,7 +465,7 @@ def test_a_run_from_a_checkpoint_resumes(stop: int, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_from(tmp_path / "broken", start, hooks=Hooks(on_epoch=_stopper(stop)))
     small_models.save(tmp_path / "other", 1, modalities=MODALITIES, labels=POLARITIES)
-    with pytest.raises(UsageError, match=r"holds a run with init\.name 'start', not 'other'"):
+    with pytest.raises(UsageError, match="holds a run with --init start, not other"):
         run_from(tmp_path / "broken", start_of(tmp_path / "other"))
     assert run_from(tmp_path / "broken", start) == whole
     weights = [(tmp_path / run / WEIGHTS).read_bytes() for run in ("whole", "broken")]
@@ -488,6 +473,18 @@ def test_a_run_from_a_checkpoint_resumes(stop: int, tmp_path: Path) -> None:
     # The frozen encoders are in no state: they may be large.
     with safe_open(tmp_path / "whole/seed-0/fold1/target.safetensors", "pt") as file:
         assert not any("encoder" in name for name in file.keys())  # noqa: SIM118
+
+
+def test_more_epochs_from_a_checkpoint(tmp_path: Path) -> None:
+    """In all folds; the encoders are tuned anew, as they start from the longer run's model."""
+    start = start_of(tmp_path / "start", tune_epochs=1)
+    # The learning rate of raw data follows the number of epochs; here it does not.
+    longer, shorter = (small_settings(epochs=e, rate_schedule="constant") for e in (4, 2))
+    whole = run_from(tmp_path / "whole", start, settings=longer)
+    run_from(tmp_path / "out", start, settings=shorter)
+    assert run_from(tmp_path / "out", start, settings=longer) == whole
+    weights = [(tmp_path / run / WEIGHTS).read_bytes() for run in ("whole", "out")]
+    assert weights[0] == weights[1]
 
 
 def test_text_teaches_a_run_from_a_checkpoint(tmp_path: Path) -> None:
@@ -646,6 +643,16 @@ def test_start_from_the_included_model(corpus: Path, tmp_path: Path) -> None:
     for modality in MODALITIES:
         encoder = f"{modality}_encoder"
         assert equal(part_of(run, encoder), part_of(Path("default"), encoder))
+    assert load_checkpoint(run).config.trained_on == load_checkpoint("default").config.trained_on
+
+    # Another manifest of the same files: all but one of the utterances, other names and labels.
+    other = tmp_path / "other.csv"
+    head, *rows = (corpus / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    other.write_text("\n".join([f"{head},context", *(f"{row},one" for row in rows[:0:-1])]))
+    judged = run_avsent("evaluate", run, other, "--cache", corpus / "cache", "--format", "json")
+    assert judged.returncode == 0, judged.stderr
+    learnt = "run learnt from 11 of these 11 utterances; its figures here say nothing about"
+    assert f"avsent: warning: {learnt}" in judged.stderr
     predicted = run_avsent("predict", SAMPLE, "--checkpoint", run, "--format", "json")
     assert predicted.returncode == 0, predicted.stderr
     assert len(json.loads(predicted.stdout)["utterances"]) == 4

@@ -63,6 +63,12 @@ class Sample:
     pictures: NDArray[np.float32] | None = None
     prosody: NDArray[np.float32] | None = None
 
+    def fingerprints(self) -> list[str]:
+        """Of its voice and its face: they tell it again under another name, in another manifest or
+        a feature file. Constant arrays, such as zeros for a missing face, have none."""
+        arrays = [array for array in (self.audio, self.face) if array is not None and np.ptp(array)]
+        return [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
@@ -72,6 +78,7 @@ class Corpus:
     modalities are raw (spectrogram, landmarks; text as words). ``features``: settings of the raw
     features; None if all are vectors. ``licence``: for the card of the trained model. ``scale``:
     how the labels are to be read; ``left_out``: files that could not be read, and why.
+    ``rows_sha256``: :meth:`rows_digest` of all samples, before some without features were left out.
     """
 
     name: str
@@ -81,6 +88,17 @@ class Corpus:
     licence: str = ""
     scale: LabelScale | None = None
     left_out: tuple[str, ...] = ()
+    rows_sha256: str = ""
+
+    def rows_digest(self) -> str:
+        """SHA-256 over all that training reads besides features, in hex."""
+        if self.rows_sha256:
+            return self.rows_sha256
+        rows = [
+            (s.key, s.video, s.speaker, s.split, s.text, sorted(s.labels.items()))
+            for s in self.samples
+        ]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def digest(self) -> str:
         """SHA-256 over all that training reads, in hex."""
@@ -96,4 +114,4 @@ class Corpus:
 
     def subset(self, samples: Iterable[Sample]) -> Corpus:
         """The same corpus with only these samples."""
-        return dataclasses.replace(self, samples=tuple(samples))
+        return dataclasses.replace(self, samples=tuple(samples), rows_sha256="")

@@ -102,6 +102,7 @@ def extract_rows(
         named = named.parent if named.name == MANIFEST_NAME else named.with_suffix("")
     bare = tuple(_samples(rows, files, {}))
     corpus = Corpus(named.name, bare, features=settings.features, scale=settings.scale)
+    corpus = dataclasses.replace(corpus, rows_sha256=corpus.rows_digest())
     accept(corpus, on_warning)
     features: dict[Path, MediaFeatures] = {}
     for number, file in enumerate(files, 1):

@@ -3,8 +3,10 @@
 Training only; prediction needs no text.
 """
 
+import functools
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,17 +122,20 @@ class TfidfSvd:
         self._tfidf: Any = None
         self._svd: Any = None
 
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise DatasetError if the training texts contain no word."""
+        if not any(re.search(_WORD, text) for text in texts):
+            raise DatasetError("the texts for training hold no words; check the column")
+
     def fit(self, texts: Sequence[str]) -> None:
         """Learn words and directions from the training texts. Raises DatasetError if they contain
         no word."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        self.check(texts)
         tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
-        try:
-            counts = tfidf.fit_transform([text for text in texts if text.strip()])
-        except ValueError as error:  # an empty vocabulary
-            raise DatasetError("the texts for training hold no words; check the column") from error
+        counts = tfidf.fit_transform([text for text in texts if text.strip()])
         self._tfidf = tfidf
         self.size = min(self.size, *counts.shape)
         self._svd = None
@@ -178,6 +183,9 @@ class SentenceEncoder:
                 f"{name_or_path}: no sentence-transformers model can be loaded from it ({reason}); "
                 "give a model's folder, or a name while online, or use tfidf"
             ) from error
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Does nothing: a pretrained model takes any text."""
 
     def fit(self, texts: Sequence[str]) -> None:
         """Does nothing: the model is pretrained."""
@@ -247,9 +255,14 @@ def linear_predictions(
 
 
 def make_text_encoder(spec: str, size: int = DEFAULT_SIZE) -> TextEncoder:
-    """``tfidf``, with ``size`` numbers, or a sentence-transformers model's name or folder. Raises
-    UsageError if the model cannot be loaded."""
-    return TfidfSvd(size) if spec == TFIDF else SentenceEncoder(spec)
+    """``tfidf``, with ``size`` numbers, or a sentence-transformers model's name or folder, which is
+    loaded once. Raises UsageError if the model cannot be loaded."""
+    return TfidfSvd(size) if spec == TFIDF else _sentence_encoder(spec)
+
+
+@functools.lru_cache(maxsize=1)
+def _sentence_encoder(name_or_path: str) -> SentenceEncoder:
+    return SentenceEncoder(name_or_path)
 
 
 def _load_model(name_or_path: str) -> Any:
