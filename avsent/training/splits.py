@@ -307,7 +307,8 @@ def check_rows(
         name = {"train": "training", "valid": "validation"}[part]
         labelled = [s for s in samples if encoded[s.key] is not None]
         if not labelled:
-            raise DatasetError(f"no {name} utterance has a label; add some")
+            what = "a label and text" if words and sentences is None else "a label"
+            raise DatasetError(f"no {name} utterance has {what}; add some")
         labelled += (
             [s for s in sentences.split[part] if encoded[s.key] is not None] if sentences else []
         )

@@ -97,7 +97,7 @@ LABELLED = ["negative", "positive", "negative"]
         ),
         ({"split": ["train"] * 6, "speaker": ["s"] * 6}, [], 3, "too few to hold some back"),
         ({"split": ["test"] * 6}, [], 3, "no utterances to train on"),
-        ({"text": [""] * 6}, TEXTED, 3, "no text to teach with; fill the text column"),
+        ({"text": [""] * 6}, TEXTED, 3, "no transcript to teach with; fill the text column"),
         ({"text": ["?!", "...", "-"] * 2}, TEXTED, 3, "the texts for training hold no words"),
         (
             {"text": [*"abc", "", "", "c"]},
@@ -145,13 +145,6 @@ def test_refusals_of_labels_texts_and_parts(
     [
         ("what,surprised\nwho,surprise\n", CORPUS, 3, "no text has one of the labels negative"),
         ("bad,negative\n", CORPUS, 3, "too few to hold some back"),
-        ("!,negative\n?,positive\n" * 4, CORPUS, 3, "the texts for training hold no words"),
-        (
-            "bad,negative\n" + "good,\n" * 7,
-            CORPUS,
-            3,
-            "no validation utterance has a label and text",
-        ),
         (
             "bad day,negative\ngood day,positive\n" * 4,
             [*CORPUS, "--text-encoder", "no/such"],
