@@ -302,6 +302,15 @@ def train(
     with outcome.printing():
         head = "out-of-fold" if part == "valid" and "folds" in summary else f"{part} part"
         outcome.print_table(rows, [head, *names, "majority"], figures=True)
+    if collapsed := run_folder.collapse_text(summary):
+        remedies = ["a smaller --learning-rate"]
+        if not summary["collapse"]["embeddings"]:
+            remedies = ["more --epochs", "another --learning-rate"]
+        if weight_decay:
+            remedies.append("a smaller --weight-decay")
+        if chosen.transfer.active and chosen.transfer.adversarial:
+            remedies.append("a smaller --gamma")
+        outcome.warn(f"{collapsed}; try {' or '.join(remedies)}", quiet=quiet)
     if not quiet:
         outcome.say("", f"wrote {request.folder.checkpoint}")
 

@@ -24,6 +24,7 @@ from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.networks.fusion import PAIRS_ONLY
 from avsent.model.networks.target import TargetModel
 from avsent.training import modality_check, plots, run_folder, source, splits, trainer
+from avsent.training.collapse import find_collapse
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
 from avsent.training.evaluation import (
@@ -301,6 +302,8 @@ def _write_seed(
         evaluation["folds"] = len(data.folds)
     if start is not None and start.tune_epochs:
         evaluation["tuned_epochs"] = trained.tuned_epochs
+    if trained.collapse:
+        evaluation["collapse"] = trained.collapse
     if trained.pretrained is not None:
         evaluation["source"] = figures(trained.pretrained.predictions)
     if baseline is not None:
@@ -358,7 +361,7 @@ def _publish(request: Request, task: splits.Task, summary: dict[str, Any]) -> No
 class Trained:
     """One seed's model, its calibrated ``predictions`` on "valid" and "test", as far as these have
     labels. ``tuned_epochs``: in which its encoders were trained; ``untuned``: predictions before
-    that."""
+    that; ``collapse``: see :func:`~avsent.training.collapse.find_collapse`."""
 
     seed: int
     model: TargetModel
@@ -369,6 +372,7 @@ class Trained:
     spaces: dict[str, source.EmbeddingSpace]
     tuned_epochs: int = 0
     untuned: dict[str, Predictions] = field(default_factory=dict)
+    collapse: dict[str, Any] = field(default_factory=dict)
 
 
 def train_seed(
@@ -440,4 +444,5 @@ def train_seed(
         spaces=source.embedding_spaces(model, data.train, before, teacher, context.device),
         tuned_epochs=tuned_epochs,
         untuned=untuned,
+        collapse=find_collapse(model, data, context.device, calibration),
     )
