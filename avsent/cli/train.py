@@ -132,7 +132,12 @@ def train(
     fusion_original: bool = option(
         "--fusion-original", "Multiplicative fusion of Liu et al. 2018 instead of M3ER's.", False
     ),
-    epochs: int = option("--epochs N", "Passes over the data.", 30, min=1),
+    epochs: int = option(
+        "--epochs N",
+        "Passes over the data. With more than before, the run in OUT goes on.",
+        30,
+        min=1,
+    ),
     patience: int | None = option(
         "--patience N", "Stop after this many epochs without improvement. Default: never.", min=1
     ),
@@ -279,7 +284,7 @@ def train(
 
     def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
         """Refuse before hours of feature extraction."""
-        task = run.check(request_of(found), features=False)
+        task = run.check(request_of(found))
         splits.encode_labels(found, label, task.labels, warn)
         words = (text for item in texts or () for text in item.labels.values())
         if doubt := task.labels.doubt(words):

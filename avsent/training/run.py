@@ -110,9 +110,9 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     return summary
 
 
-def check(request: Request, *, features: bool = True) -> splits.Task:
+def check(request: Request) -> splits.Task:
     """What is to be learnt. Raises as :func:`run` for everything that options, labels, texts, parts
-    and the folder decide. ``features``: whether the corpus has them; they take hours to make."""
+    and the folder decide; features, which take hours to make, may be missing."""
     settings, start, texts = request.settings, request.start, request.texts
     check_settings(settings, texts=texts is not None, baseline=request.baseline)
     if start is not None:
@@ -126,13 +126,12 @@ def check(request: Request, *, features: bool = True) -> splits.Task:
         if texts is not None:
             splits.check_texts(texts, task.labels, settings, seed)
     if not request.fresh:
-        request.folder.same_run(config_of(request, features=features))
+        request.folder.same_run(config_of(request, features=False))
     return task
 
 
 def config_of(request: Request, *, features: bool = True) -> dict[str, Any]:
-    """Everything that decides the result of a run, as in ``config.json``; ``features``: whether the
-    corpus has them."""
+    """Everything that decides the result of a run, as in ``config.json``, ``features`` included."""
     corpus, texts = request.corpus, request.texts or ()
     data: dict[str, Any] = {
         "name": corpus.name,
