@@ -182,7 +182,12 @@ def train(
         min=0.0,
         max=1.0,
     ),
-    epochs: int = option("--epochs N", "Passes over the data.", 30, min=1),
+    epochs: int = option(
+        "--epochs N",
+        "Passes over the data. With more than before, the run in OUT goes on.",
+        30,
+        min=1,
+    ),
     patience: int | None = option(
         "--patience N", "Stop after this many epochs without improvement. Default: never.", min=1
     ),
@@ -344,7 +349,7 @@ def train(
 
     def accept(found: corpus.Corpus, warn: Callable[[str], None]) -> None:
         """Refuse before hours of feature extraction."""
-        task = run.check(request_of(found), features=False)
+        task = run.check(request_of(found))
         splits.encode_labels(found, label, task.labels, warn)
         words = (text for item in texts for text in item.labels.values())
         if doubt := task.labels.doubt(words):
@@ -373,6 +378,15 @@ def train(
         outcome.say("", line)
     for doubt in doubts:
         outcome.warn(doubt, quiet=quiet)
+    if collapsed := run_folder.collapse_text(summary):
+        remedies = ["a smaller --learning-rate"]
+        if not summary["collapse"]["embeddings"]:
+            remedies = ["more --epochs", "another --learning-rate"]
+        if weight_decay:
+            remedies.append("a smaller --weight-decay")
+        if chosen.transfer.active and chosen.transfer.adversarial:
+            remedies.append("a smaller --gamma")
+        outcome.warn(f"{collapsed}; try {' or '.join(remedies)}", quiet=quiet)
     if not quiet:
         outcome.say("", f"wrote {folder.checkpoint}")
         outcome.say("", f"next: avsent predict VIDEO --checkpoint {folder.path}")

@@ -25,6 +25,7 @@ from avsent.model.checkpoint import Calibration, save_checkpoint
 from avsent.model.networks.fusion import PAIRS_ONLY, RAW_ONLY
 from avsent.model.networks.target import TargetModel
 from avsent.training import modality_check, plots, run_folder, source, splits, trainer
+from avsent.training.collapse import find_collapse
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.text import TextItem
 from avsent.training.evaluation import (
@@ -117,9 +118,9 @@ def run(request: Request, hooks: Hooks | None = None) -> dict[str, Any]:
     return summary
 
 
-def check(request: Request, *, features: bool = True) -> splits.Task:
+def check(request: Request) -> splits.Task:
     """What is to be learnt. Raises as :func:`run` for everything that options, labels, texts, parts
-    and the folder decide. ``features``: whether the corpus has them; they take hours to make."""
+    and the folder decide; features, which take hours to make, may be missing."""
     settings, start = request.settings, request.start
     check_settings(settings, texts=bool(request.texts))
     if start is not None:
@@ -132,13 +133,12 @@ def check(request: Request, *, features: bool = True) -> splits.Task:
             task, settings, seed, words=words, texts=request.texts, started=start is not None
         )
     if not request.fresh:
-        request.folder.same_run(config_of(request, features=features))
+        request.folder.same_run(config_of(request, features=False))
     return task
 
 
 def config_of(request: Request, *, features: bool = True) -> dict[str, Any]:
-    """Everything that decides the result of a run, as in ``config.json``; ``features``: whether the
-    corpus has them."""
+    """Everything that decides the result of a run, as in ``config.json``, ``features`` included."""
     corpus, texts = request.corpus, request.texts
     data: dict[str, Any] = {
         "name": corpus.name,
@@ -329,6 +329,8 @@ def _write_seed(
         evaluation["folds"] = len(data.folds)
     if start is not None and start.tune_epochs:
         evaluation["tuned_epochs"] = trained.tuned_epochs
+    if trained.collapse:
+        evaluation["collapse"] = trained.collapse
     if trained.pretrained is not None:
         evaluation["source"] = figures(trained.pretrained.predictions)
     if baseline is not None:
@@ -397,7 +399,7 @@ def _publish(request: Request, task: splits.Task, summary: dict[str, Any]) -> No
 class Trained:
     """One seed's model, its calibrated ``predictions`` on "valid" and "test", as far as these have
     labels. ``tuned_epochs``: in which its encoders were trained; ``untuned``: predictions before
-    that."""
+    that; ``collapse``: see :func:`~avsent.training.collapse.find_collapse`."""
 
     seed: int
     model: TargetModel
@@ -407,6 +409,7 @@ class Trained:
     pretrained: source.PretrainedSource | None
     tuned_epochs: int = 0
     untuned: dict[str, Predictions] = field(default_factory=dict)
+    collapse: dict[str, Any] = field(default_factory=dict)
 
 
 def train_seed(
@@ -478,4 +481,5 @@ def train_seed(
         pretrained=pretrained,
         tuned_epochs=tuned_epochs,
         untuned=untuned,
+        collapse=find_collapse(model, data, context.device, calibration),
     )

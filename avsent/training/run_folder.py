@@ -406,6 +406,13 @@ def summarise(evaluations: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     }
     if "folds" in evaluations[best]:
         summary["folds"] = evaluations[best]["folds"]
+    if collapse := {s: one["collapse"] for s, one in evaluations.items() if "collapse" in one}:
+        summary["collapse"] = {
+            "seeds": sorted(collapse),
+            "embeddings": sorted({name for one in collapse.values() for name in one["embeddings"]}),
+            "decisions": sorted({one["decision"] for one in collapse.values()} - {None}),
+            "part": collapse[min(collapse)]["part"],
+        }
     for model in MODELS:
         if all(model in evaluations[seed] for seed in seeds):
             summary[model] = {
@@ -482,7 +489,7 @@ Seeds {seeds}; here is seed {summary["best_seed"]}. {chosen}
 Mean ± sample deviation over the seeds; majority: always deciding for
 the training part's commonest class{" (numbers: its mean)" if labels.real else ""}.
 
-{_tables(summary)}
+{_tables(summary)}{_collapse(summary)}
 {_confusion(summary)}
 ## Settings
 {_settings(settings)}
@@ -496,6 +503,19 @@ expect less than the tables say.
 """
     with atomic_text(folder / CARD_FILE) as file:
         file.write(card)
+
+
+def collapse_text(summary: Mapping[str, Any]) -> str:
+    """Says in how far the models do not tell utterances apart; "" if they do."""
+    if not (found := summary.get("collapse")):
+        return ""
+    told, part = [], f"utterances of the {found['part']} part"
+    if names := found["embeddings"]:
+        told.append(f"the embeddings of {' and '.join(names)} are the same for all {part}")
+    if names := found["decisions"]:
+        told.append(f"the model decides for {' or '.join(names)} in all {part}")
+    seeds = ", ".join(map(str, found["seeds"]))
+    return " and ".join(told) + (f" (seed {seeds})" if len(summary["seeds"]) > 1 else "")
 
 
 def _start(start: Mapping[str, Any] | None) -> str:
@@ -515,6 +535,11 @@ def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         f"- While it was trained {transfer['source']} of the same utterances taught it "
         f"({transfer['kind']}{also if data['texts'] else ''}); prediction does not need it."
     )
+
+
+def _collapse(summary: Mapping[str, Any]) -> str:
+    text = collapse_text(summary)
+    return f"\n**Not to be used as it is**: {text}.\n" if text else ""
 
 
 def _earlier(config: Mapping[str, Any]) -> str:
