@@ -306,7 +306,8 @@ def source_judged_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[i
         def judged(model: Any, *arguments: Any) -> tuple[float, dict[str, float]]:
             value, measured = validation(model, *arguments)
             if model.config.modalities == ("text",):
-                value = trained[-1] if better else -trained[-1]
+                # Nothing is trained yet where a start is judged.
+            value = (trained[-1] if better else -trained[-1]) if trained else -1e9
             return value, measured
 
         monkeypatch.setattr(trainer, "validation", judged)
