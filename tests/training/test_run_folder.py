@@ -307,7 +307,7 @@ def source_judged_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[i
             value, measured = validation(model, *arguments)
             if model.config.modalities == ("text",):
                 # Nothing is trained yet where a start is judged.
-            value = (trained[-1] if better else -trained[-1]) if trained else -1e9
+                value = (trained[-1] if better else -trained[-1]) if trained else -1e9
             return value, measured
 
         monkeypatch.setattr(trainer, "validation", judged)
