@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ablation-seeds", type=int, default=1, help="the first so many")
     parser.add_argument("--ablation-folds", type=int, nargs="*", help="default: --folds")
+    parser.add_argument("--ablation-labels", nargs="+", default=[*LABELS], choices=LABELS)
     numbers = range(1, len(FOLDS) + 1)
     parser.add_argument("--folds", type=int, nargs="+", default=[*numbers], choices=numbers)
     parser.add_argument("--groups", type=positive, default=6, help="members of each expert")
@@ -78,7 +79,8 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
     torch.set_num_threads(1)
     workspace = Workspace(options.data, options.cache, 1, recipe.Timer())
     pixels = recipe.pixel_network(workspace)
-    recipe.load_material(ExpertsConfig(pixels=pixels.config), workspace)  # fills the cache
+    if options.jobs > 1:
+        recipe.load_material(ExpertsConfig(pixels=pixels.config), workspace)  # fills the cache
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
         results = [*pool.map(measure_fold, options.folds, itertools.repeat(options))]
@@ -87,7 +89,7 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
         for key, values in result.items():
             figures.setdefault(key, []).extend(values)
     report = Report("folds", "The shipped models' recipe on RAVDESS's five folds", NOTE)
-    for name in ("folds", "seeds", "ablation_folds", "groups", "videos"):
+    for name in ("folds", "seeds", "ablation_folds", "ablation_labels", "groups", "videos"):
         report.facts[name] = str(getattr(options, name))
     report.figures["runs"] = figures
     for labels in LABELS:
@@ -114,6 +116,8 @@ def measure_fold(fold: int, options: argparse.Namespace) -> dict[str, list[Figur
     runs += [("ablation", seed) for seed in options.seeds[: options.ablation_seeds * ablated]]
     found: dict[str, list[Figures]] = {}
     for name, (part, seed) in itertools.product(LABELS, runs):
+        if part == "ablation" and name not in options.ablation_labels:
+            continue
         key = {"version": VERSION, "fold": fold, "labels": name, "part": part, "seed": seed}
         key |= {"groups": options.groups, "videos": options.videos}
         key["recipe"] = repr((VoiceTraining(), FACE, FusionTraining()))

@@ -59,7 +59,7 @@ class VoiceQuality(NamedTuple):
 
 
 def voice_quality(samples: Samples, recorded: Samples | None = None) -> VoiceQuality:
-    """What speaks against the voice in an utterance's ``samples``, if anything. ``recorded``:
+    """Fault or doubt of the voice in an utterance's ``samples``, if any. ``recorded``:
     before the high-pass filter, which tilts what clipping made flat."""
     clipped = clipped_share(samples if recorded is None else recorded)
     if clipped > MOST_CLIPPED:
@@ -73,7 +73,7 @@ def voice_quality(samples: Samples, recorded: Samples | None = None) -> VoiceQua
     if snr_db < LEAST_SNR_DB:
         return VoiceQuality(f"its voice is drowned in other sound {ratio}")
     if snr_db < CLEAR_SNR_DB:
-        doubt = f"there is much other sound beside its voice {ratio}, which may be misjudged"
+        doubt = f"its voice has much other sound beside it {ratio} and may be misjudged"
         return VoiceQuality(doubt=doubt)
     return VoiceQuality()
 

@@ -134,10 +134,12 @@ def audible_power(samples: Samples, config: AudioConfig) -> tuple[Array, int] | 
 
 def mel_power(samples: Samples, config: AudioConfig) -> Array:
     """Power in mel bands [mel, N] float32; frame ``k`` is centred on sample ``k * hop``, and beyond
-    the ends is silence. The same as ``librosa.feature.melspectrogram``, but its matrix product has
-    other last digits with another number of threads."""
-    size, shape = config.fft_samples, (config.mel_bands, config.sample_rate_hz)
-    bank = _mel_bank(*shape, size, config.lowest_hz, config.highest_hz)
+    the ends is silence.
+
+    It equals ``librosa.feature.melspectrogram`` to 2e-6. librosa multiplies matrices, and the last
+    digits of that product depend on the number of threads; these sums do not.
+    """
+    size, bank = config.fft_samples, _mel_bank(config)
     window = np.zeros(size, np.float32)
     first = (size - config.window_samples) // 2
     turns = np.arange(config.window_samples) / config.window_samples
@@ -156,14 +158,18 @@ def mel_power(samples: Samples, config: AudioConfig) -> Array:
 
 
 @functools.cache
-def _mel_bank(
-    bands: int, rate_hz: int, fft_samples: int, lowest_hz: float, highest_hz: float
-) -> list[tuple[int, Array]]:
-    """For each band the first bin that it hears, and the weights of this and the next bins."""
+def _mel_bank(config: AudioConfig) -> list[tuple[int, Array]]:
+    """For each mel band its first bin of the spectrum, and the weights from that bin on."""
     ensure_numba_cache()
     from librosa import filters
 
-    bank = filters.mel(sr=rate_hz, n_fft=fft_samples, n_mels=bands, fmin=lowest_hz, fmax=highest_hz)
+    bank = filters.mel(
+        sr=config.sample_rate_hz,
+        n_fft=config.fft_samples,
+        n_mels=config.mel_bands,
+        fmin=config.lowest_hz,
+        fmax=config.highest_hz,
+    )
     found = []
     for weights in bank:
         heard = np.flatnonzero(weights)
