@@ -35,6 +35,14 @@ MAX_SENTIMENT = 3.0  # numbers as labels run from −3 to 3, as in CMU-MOSI
 LABEL_COLUMNS = ("label", "emotion", "sentiment")
 """Columns of a corpus that a model can learn."""
 
+
+def label_column(columns: Iterable[str], asked: str) -> str:
+    """The column to learn: ``asked``, or if that is empty, the only one of ``columns``, else
+    "label"."""
+    found = set(columns)
+    return asked or (found.pop() if len(found) == 1 else LABEL_COLUMNS[0])
+
+
 _MISSING = re.compile(
     r"-?nan|nat|\\n|#?n[/.]?a\.?|<na>|none|null|missing|[-–—?.]*|#.*[!?]|#nv|-?1\.#(ind|qnan)",
     re.IGNORECASE,

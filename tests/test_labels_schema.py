@@ -22,6 +22,7 @@ from avsent.labels import (
     SENTIMENT_7,
     LabelSet,
     canonical,
+    label_column,
     label_set,
     polarity_of,
     round_half_away,
@@ -212,6 +213,20 @@ TWO = ("negative", "positive")
 )
 def test_sets(labels: list[str], kind: str, names: tuple[str, ...], real: bool) -> None:
     assert label_set(labels, kind) == LabelSet(names, real)
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "column"),
+    [
+        (["sentiment"], "", "sentiment"),
+        (["sentiment", "emotion"], "", "label"),
+        (["label", "emotion"], "", "label"),
+        ([], "", "label"),
+        (["sentiment"], "emotion", "emotion"),
+    ],
+)
+def test_the_column_to_learn(columns: list[str], asked: str, column: str) -> None:
+    assert label_column(columns, asked) == column
 
 
 @pytest.mark.parametrize(

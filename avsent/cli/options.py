@@ -87,10 +87,10 @@ def _check_audio_track(track: str | None) -> str | None:
     return track
 
 
-def _check_label(column: str) -> str:
-    if column not in LABEL_COLUMNS:
+def _check_label(column: str | None) -> str:
+    if column is not None and column not in LABEL_COLUMNS:
         raise typer.BadParameter(f"{column!r} is none of {', '.join(LABEL_COLUMNS)}")
-    return column
+    return column or ""
 
 
 def option(
@@ -187,7 +187,10 @@ LAYOUTS = "a folder: with manifest.csv, in the layout of MMSA or MELD, or with R
 DATA_HELP = f"A manifest, a feature file (.npz), or {LAYOUTS}"
 DATA = argument("DATA", DATA_HELP)
 LABEL = option(
-    "--label", "The label column to use.", "label", choices=LABEL_COLUMNS, callback=_check_label
+    "--label",
+    "The label column to use. Default: the only one there is, else label.",
+    choices=LABEL_COLUMNS,
+    callback=_check_label,
 )
 LABELS = option(
     "--labels auto|2|3|7|real|NAMES",

@@ -18,6 +18,7 @@ from avsent.cli import options, outcome, progress
 from avsent.cli.data import open_data
 from avsent.cli.options import option
 from avsent.errors import UsageError
+from avsent.labels import label_column
 from avsent.model.networks.config import SEGMENTS, FusionConfig
 from avsent.progress import Progress
 from avsent.training import settings
@@ -128,13 +129,14 @@ def train(
     ),
     beta: float = option(
         "--beta X",
-        "Weight of the HM-Decoder's loss, or of the distillation; 0 switches it off.",
+        "Weight of the HM-Decoder's loss, or of the distillation, on an utterance, compared with a "
+        "label; 0 switches it off.",
         settings.BETA,
         min=0.0,
     ),
     gamma: float = option(
         "--gamma X",
-        "Weight of the adversarial loss; 0 switches it and the HM-Discriminator off.",
+        "Weight of the adversarial loss, which costs accuracy; 0 leaves the HM-Discriminator out.",
         settings.GAMMA,
         min=0.0,
     ),
@@ -336,7 +338,7 @@ def train(
     def request_of(found: corpus.Corpus) -> run.Request:
         return run.Request(
             corpus=found,
-            settings=chosen,
+            settings=dataclasses.replace(chosen, label=label_column(found.label_columns(), label)),
             seeds=tuple(range(seed, seed + seeds)),
             folder=folder,
             device=where,

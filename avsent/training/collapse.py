@@ -21,7 +21,7 @@ from avsent.training.splits import SeedData
 
 LEAST_EFFECT = 1e-4
 """Embeddings that another utterance's input changes by less than this share of their length are
-the same. Measured on CMU-MOSI and synthetic data: 0.001 and more before training, 0.01 and more
+the same. Measured on CMU-MOSI and synthetic data: 0.001 and more before training, 0.005 and more
 after it, below 0.00002 if it collapsed."""
 LEAST_MISSED = 5
 """A decision for one class everywhere counts if so many utterances are of others: a model that

@@ -453,7 +453,7 @@ def evaluate_checkpoint(
     checkpoint: str | Path,
     corpus: Corpus,
     *,
-    label: str = "label",
+    label: str = "",
     part: str = "auto",
     draws: int = 1000,
     device: torch.device | None = None,

@@ -37,6 +37,7 @@ from avsent.files import TEMPORARY, atomic_text
 from avsent.labels import LabelScale, LabelSet
 from avsent.model.folders import RUN_FORMAT, checkpoint_folder
 from avsent.schema import read_object
+from avsent.text import counted
 from avsent.training.data.corpus import SPLITS
 from avsent.training.metrics import BALANCED_ACCURACY, MAE, TITLES, figure_text
 
@@ -461,9 +462,7 @@ def write_run_card(
     seeds = ", ".join(map(str, summary["seeds"]))
     versions = ", ".join(f"{package} {number}" for package, number in config["versions"].items())
     parts = "; ".join(
-        f"{part} {sizes['utterances']} utterances ({sizes['labelled']} labelled) in "
-        f"{sizes['videos']} videos"
-        + (f" by {sizes['speakers']} speakers" if sizes["speakers"] else "")
+        _part_size(part, sizes)
         for part, sizes in summary["parts"].items()
         if sizes["utterances"] or part == "test"
     )
@@ -561,14 +560,7 @@ def closing_lines(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What the end of a run says, and what it warns of: how large each part was, which epoch was
     kept, how the model stands against the majority and against no transfer."""
     parts, best = summary["parts"], summary["seeds"].index(summary["best_seed"])
-    sizes = "; ".join(
-        f"{part} {_count(one['utterances'], 'utterance')}"
-        + (f" ({one['labelled']} labelled)" if one["labelled"] < one["utterances"] else "")
-        + f" of {_count(one['speakers'], 'speaker') if one['speakers'] else ''}"
-        + f"{'' if one['speakers'] else _count(one['videos'], 'video')}"
-        for part, one in parts.items()
-        if one["utterances"]
-    )
+    sizes = "; ".join(_part_size(*item) for item in parts.items() if item[1]["utterances"])
     epoch = f"epoch {summary['best_epochs'][best]} was kept"
     if len(summary["seeds"]) > 1:
         epoch = f"seed {summary['best_seed']} is best on validation; its {epoch}"
@@ -585,11 +577,11 @@ def closing_lines(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
                 "utterances, or start from the included model with --init default"
             )
     tested = parts[part if parts[part]["utterances"] else "train"]
-    whose = "speakers" if tested["speakers"] else "videos"
-    if tested["labelled"] < FEW_TESTED or tested[whose] < FEW_SPEAKERS:
+    whose = "speaker" if tested["speakers"] else "video"
+    if tested["labelled"] < FEW_TESTED or tested[f"{whose}s"] < FEW_SPEAKERS:
         doubts.append(
-            f"the figures are of {tested['labelled']} labelled utterances of {tested[whose]} "
-            f"{whose}: too few to tell how the model does on others"
+            f"the figures are of {counted(tested['labelled'], 'labelled utterance')} of "
+            f"{counted(tested[f'{whose}s'], whose)}: too few to tell how the model does on others"
         )
     rare = [name for name, count in summary["classes"].items() if count < FEW_OF_CLASS]
     if rare:
@@ -599,8 +591,11 @@ def closing_lines(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return lines, doubts
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _part_size(part: str, sizes: Mapping[str, int]) -> str:
+    labelled = f" ({sizes['labelled']} labelled)" if sizes["labelled"] < sizes["utterances"] else ""
+    speakers = f" by {counted(sizes['speakers'], 'speaker')}" if sizes["speakers"] else ""
+    videos = counted(sizes["videos"], "video")
+    return f"{part} {counted(sizes['utterances'], 'utterance')}{labelled} in {videos}{speakers}"
 
 
 def _tables(summary: Mapping[str, Any]) -> str:
@@ -624,9 +619,11 @@ def transfer_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         title = TITLES[found["metric"]]
         low, high = found["low"], found["high"]
         interval = "" if low is None else f" (95% interval {low:+.3f} to {high:+.3f})"
-        better = "better" if found["value"] >= 0 else "worse"
-        value = abs(found["value"])
-        yield f"{title} is {value:.3f} {better} than without transfer{interval}"
+        gain = round(found["value"], 3)
+        than = (
+            f"{abs(gain):.3f} {'better' if gain > 0 else 'worse'} than" if gain else "the same as"
+        )
+        yield f"{title} is {than} without transfer{interval}"
     for modality, kinds in summary.get("alignment", {}).items():
         told = ", ".join(
             f"{one['domain_accuracy']:.3f} {'with' if kind == 'taught' else 'without'} transfer"

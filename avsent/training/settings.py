@@ -14,8 +14,9 @@ from avsent.model.networks.config import (
     TransferConfig,
 )
 
-ALPHA, BETA, GAMMA = 1.0, 1.0, 0.03
-"""Default weights of the classification, the HM-Decoder and the adversarial loss."""
+ALPHA, BETA, GAMMA = 1.0, 1.0, 0.0
+"""Default weights of the classification, the HM-Decoder and the adversarial loss. No form of the
+latter that was tried both aligns the spaces and keeps the accuracy (docs/benchmarks)."""
 CONTEXT = ContextConfig(first_gru=48, dense=50, second_gru=24, classifier=50)
 """Default sizes of the networks over the utterances of a video."""
 ATTENTION_SCALE = AudioEncoderConfig().scale
@@ -35,8 +36,8 @@ class TransferSettings:
     Aytar, Vondrick and Torralba, NeurIPS 2016); or "pseudo", its decisions as labels of the
     utterances without one. ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh
     ``O_cls = α·CE`` and ``O_emb = β·L_dec + γ·L_adv`` (HMTL), β also the distillation; 0 switches
-    a part off. ``schedule``: β and γ
-    stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
+    a part off. β is multiplied by :func:`~avsent.training.trainer.pairs_per_label`. ``schedule``: β
+    and γ stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
     ``cross_fit``: number of folds of which each utterance of the training part gets an out-of-fold
     source embedding (0: all get that of the one source).
     """

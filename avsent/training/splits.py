@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsent.errors import DatasetError
-from avsent.labels import MODALITIES, LabelSet, label_set
+from avsent.labels import MODALITIES, LabelSet, label_column, label_set
 from avsent.model.networks.config import (
     AudioEncoderConfig,
     FaceEncoderConfig,
@@ -62,8 +62,9 @@ def split_samples(
     """Split as the corpus' split column says; parts that it does not name are drawn by group.
 
     ``classes`` [N]: class or number of each sample, NaN for none; the drawn parts have similar
-    distributions of them. The test part is always the same, the validation part depends on
-    ``seed``. Raises DatasetError if a group is in two of the corpus' parts, or groups are too few.
+    distributions of them, and only groups with a label. The test part is always the same, the
+    validation part depends on ``seed``. Raises DatasetError if a group is in two of the corpus'
+    parts, or groups are too few.
     """
     groups = groups_of(samples, settings.by)
     _check_parts(samples, settings.by)
@@ -123,16 +124,21 @@ def _check_parts(samples: Sequence[Sample], by: str) -> None:
 def _draw(
     free: list[str], groups: Sequence[str], classes: NDArray[np.float64], share: float, seed: int
 ) -> list[str]:
-    """A random ``share`` of the groups ``free``, whose labels are most similar to the others'."""
+    """A random ``share`` of the groups of ``free`` that have labels, and most similar ones to those
+    of the others. Groups without a label remain: they can teach, but not measure anything."""
     if share <= 0:
         return []
+    counts = _counts(free, groups, classes)
+    labelled = counts.any(axis=1)
+    if labelled.any():
+        free = [group for group, has in zip(free, labelled, strict=True) if has]
+        counts = counts[labelled]
     wanted = max(1, round(share * len(free)))
     if wanted >= len(free):
         raise DatasetError(
-            f"{len(free)} speakers or videos are too few to hold some back; add more, or name the "
-            "parts in a split column"
+            f"too few speakers or videos with a label ({len(free)}) to hold some back; add more, "
+            "or name the parts in a split column"
         )
-    counts = _counts(free, groups, classes)
     rng = np.random.default_rng(seed)
 
     def difference(order: NDArray[np.int64]) -> float:
@@ -210,7 +216,7 @@ class SeedData:
 
 
 def make_task(corpus: Corpus, label: str, labels: str) -> Task:
-    """Read the column ``label`` as ``labels`` says (see ``avsent.labels.label_set``). Raises
+    """Read the column ``label`` ("": the only one) as ``labels`` says (see ``label_set``). Raises
     DatasetError if there is no such column, or a label is outside the set."""
     texts = _label_texts(corpus, label)
     try:
@@ -240,7 +246,8 @@ def encode_labels(
 
 
 def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
-    columns = sorted({name for sample in corpus.samples for name in sample.labels})
+    columns = sorted(corpus.label_columns())
+    label = label_column(columns, label)
     if label not in columns:
         raise DatasetError(
             f"{corpus.name}: no column {label!r}; choose with --label from {', '.join(columns)}"

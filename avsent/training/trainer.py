@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -30,6 +31,7 @@ from avsent.training.settings import OptimiserSettings, TrainSettings, TransferS
 Weights = dict[str, Tensor]
 OnEpoch = Callable[[dict[str, float]], None]
 
+MOST_PAIRS = 20.0  # per label: beyond, labels would count for nothing
 _SEED_STRIDE = 100_003  # keeps the generators of different seeds and epochs apart
 _LEARNERS = {"source": ("target", "tuning"), "target": ("tuning",)}
 """By stage, the stages that start from its model or learn from it."""
@@ -144,7 +146,9 @@ def fit(model: TargetModel, setup: FitSetup) -> Progress:
     pull = setup.pull
     if pull is not None:
         pull /= max(1, int(setup.train.known().sum()))
-    updates = Updates(model, transfer, setup.optimiser, setup.transfer, weights, pull)
+    beta = setup.transfer.decoder * pairs_per_label(setup, model.config.modalities)
+    teaching = dataclasses.replace(setup.transfer, decoder=beta)
+    updates = Updates(model, transfer, setup.optimiser, teaching, weights, pull)
     # What is frozen need not be kept: a resumed run gets the same.
     learning = nn.ModuleDict({n: m for n, m in model.named_children() if not _frozen(m)})
     modules: dict[str, nn.Module] = {"model": learning}
@@ -196,6 +200,20 @@ def _frozen(module: nn.Module) -> bool:
     """Whether it has weights, none of which is trained."""
     needed = [parameter.requires_grad for parameter in module.parameters()]
     return bool(needed) and not any(needed)
+
+
+def pairs_per_label(setup: FitSetup, modalities: tuple[str, ...]) -> float:
+    """Training utterances that source and target have, divided by those with a label; at most
+    ``MOST_PAIRS``.
+
+    It is the factor on β (ours), as losses are means over pairs and over labels: what the source
+    says of an utterance then weighs as much as a label does. With all labels it is 1.
+    """
+    if setup.teacher is None:
+        return 1.0
+    there = torch.stack([setup.train.present[name] for name in modalities]).any(dim=0)
+    pairs = int((there & setup.teacher.present).sum())
+    return min(MOST_PAIRS, pairs / max(1, int((there & setup.train.known()).sum())))
 
 
 def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:

@@ -668,7 +668,7 @@ def test_data_that_cannot_be_learnt_from(
             "no transcript to teach with; fill the text column",
         ),
         (corpus.subset(shared), "'ann' is in train and in valid; put each speaker into one part"),
-        (corpus.subset(corpus.samples[:2]), "speakers or videos are too few"),
+        (corpus.subset(corpus.samples[:2]), "too few speakers or videos with a label"),
     ]
     for data, message in cases:
         path = written(tmp_path, data)

@@ -541,20 +541,21 @@ def corpus(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     with (clips / "clips.csv").open(encoding="utf-8", newline="") as file:
         for clip in csv.DictReader(file):
-            if clip["sentiment"] and not clip["file"].startswith("small_faces"):
+            known = clip["sentiment"] or clip["transcript_en"]  # one has a transcript alone
+            if known and not clip["file"].startswith("small_faces"):
                 whole = {"start_s": "", "end_s": "", "speaker": clip["file"]}
                 text = clip["transcript_en"] or clip["emotion"]
                 rows.append({"video": clip["file"], **whole, "text": text, **clip})
     with (clips / "many_utterances.csv").open(encoding="utf-8", newline="") as file:
         for part in csv.DictReader(file):
             rows.append({"video": "many_utterances.mp4", "speaker": "many", **part})
-    columns = ["video", "start_s", "end_s", "speaker", "label", "text"]
+    columns = ["video", "start_s", "end_s", "speaker", "sentiment", "text"]
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, extrasaction="ignore")
         table.writeheader()
         for row in rows:
             video = clips.resolve() / row["video"]
-            table.writerow({**row, "video": video, "label": row["sentiment"]})
+            table.writerow({**row, "video": video})
     return folder
 
 
@@ -584,7 +585,8 @@ def test_train_kill_resume_predict(corpus: Path, tmp_path: Path) -> None:
     assert whole.returncode == 0, whole.stderr
     assert "Traceback" not in whole.stderr
     kept = sorted((corpus / "cache" / "features").rglob("*.npz"))
-    assert len(kept) == 7  # one for each file of the manifest
+    assert len(kept) == 8  # one for each file of the manifest
+    assert "labelled) in" in whole.stderr
 
     broken = tmp_path / "broken"
     process = subprocess.Popen(command(corpus, broken), stderr=subprocess.DEVNULL)

@@ -67,7 +67,9 @@ def test_no_group_is_in_two_parts_and_nothing_is_lost(
 ) -> None:
     samples, classes = corpus
     settings = SplitSettings(by=by)
-    if len(set(groups_of(samples, by))) < 4:
+    groups = groups_of(samples, by)
+    labelled = {g for g, label in zip(groups, classes, strict=True) if not math.isnan(label)}
+    if len(labelled) < 4:
         return
     split = divided(samples, classes, seed, settings)
     parts_of: dict[str, set[str]] = {}
@@ -83,6 +85,8 @@ def test_no_group_is_in_two_parts_and_nothing_is_lost(
     for part in SPLITS:
         numbers = [order[one.key] for one in split[part]]
         assert numbers == sorted(numbers)
+    for part in ("valid", "test"):  # nothing can be measured on a group without a label
+        assert {g for g, s in zip(groups, samples, strict=True) if s in split[part]} <= labelled
     again = divided(samples, classes, seed, settings)
     assert all(split[part] == again[part] for part in SPLITS)
 
@@ -105,6 +109,16 @@ def test_parts_are_alike_in_labels() -> None:
         shares = [value[key] for key in names(split, part)]
         assert np.mean(shares) == pytest.approx(0.5)
     assert (len(split["test"]), len(split["valid"])) == (12, 12)
+
+
+def test_groups_without_a_label_are_trained_on() -> None:
+    """Of 20 speakers 6 have labels: one of them tests, one validates, all others teach."""
+    samples = [sample(number, f"s{number}") for number in range(20)]
+    classes = [float(number % 2) if number < 6 else math.nan for number in range(20)]
+    split = divided(samples, classes)
+    labelled = {f"k{number}" for number in range(6)}
+    assert [len(split[part]) for part in SPLITS] == [18, 1, 1]
+    assert names(split, "valid") | names(split, "test") < labelled
 
 
 def test_parts_of_the_corpus_are_kept() -> None:
@@ -154,11 +168,11 @@ def test_videos_that_cross_parts_are_never_accepted() -> None:
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        ([sample(0, "a"), sample(1, "a")], "1 speakers or videos are too few"),
-        ([sample(0, "a"), sample(1, "b")], "1 speakers or videos are too few"),
+        ([sample(0, "a"), sample(1, "a")], r"speakers or videos with a label \(1\)"),
+        ([sample(0, "a"), sample(1, "b")], r"speakers or videos with a label \(1\)"),
         ([sample(0, "a", "test")], "no utterances to train on"),
         ([sample(0, "a", "valid")], "no utterances to train on"),
-        ([sample(0, "a", "train")], "1 speakers or videos are too few"),
+        ([sample(0, "a", "train")], r"speakers or videos with a label \(1\)"),
         ([sample(0, "a", "train"), sample(1, "b", "practice")], "'practice' is none of train,"),
     ],
 )
@@ -284,7 +298,7 @@ def test_nothing_is_drawn_from_few(
             make_seed_data(task, chosen, 0, words=False, started=True)
         chosen = dataclasses.replace(chosen, split=SplitSettings(by="video"))
     elif speakers == 1:
-        with pytest.raises(DatasetError, match="too few to hold some back"):
+        with pytest.raises(DatasetError, match=r"\(1\) to hold some back"):
             make_seed_data(task, chosen, 0, words=False, started=True)
         return
     data = make_seed_data(task, chosen, 0, words=False, started=True)

@@ -207,6 +207,10 @@ def test_a_model_from_a_folder(model: Path, capfd: pytest.CaptureFixture[str]) -
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
     assert encoder.encode([]).shape == (0, 3)
     assert capfd.readouterr() == ("", "")  # no bars, no chatter
+    # Every text is read once, however often it is asked for.
+    assert isinstance(encoder, SentenceEncoder)
+    encoder._model = None
+    np.testing.assert_array_equal(encoder.encode(["bad film", "", "good"]), vectors[[2, 3, 0]])
 
 
 @pytest.mark.parametrize("name", ["no-such/model", "./gone", "{tmp}"])

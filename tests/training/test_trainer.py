@@ -21,6 +21,8 @@ from small_runs import (
     POLARITIES,
     WEIGHTS,
     lines_of,
+    make_teacher,
+    random,
     run_small,
     seed_data_of,
     small_corpus,
@@ -35,7 +37,7 @@ from avsent.model.networks.config import SEGMENTS
 from avsent.model.networks.encoders import FaceExtras
 from avsent.model.networks.fusion import HEADS, RAW_ONLY
 from avsent.model.networks.target import TargetModel, Utterances
-from avsent.training import augmentation
+from avsent.training import augmentation, trainer
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
 from avsent.training.evaluation import fit_temperature, outputs_of, softmax, validation
 from avsent.training.metrics import expected_calibration_error
@@ -43,7 +45,14 @@ from avsent.training.run import Trained, train_seed
 from avsent.training.settings import TrainSettings
 from avsent.training.source import pretrain_source
 from avsent.training.splits import SeedData
-from avsent.training.trainer import FitSetup, Progress, SeedContext, fit, make_model
+from avsent.training.trainer import (
+    FitSetup,
+    Progress,
+    SeedContext,
+    fit,
+    make_model,
+    pairs_per_label,
+)
 from recipes.ravdess import NO_LABEL, TEST_ACTORS, RavdessClip, polarities_of, read_ravdess
 from recipes.scores import majority, scores
 
@@ -220,6 +229,49 @@ def plain_setup(settings: TrainSettings, **options: Any) -> tuple[TargetModel, F
     return model, FitSetup(
         data.train, data.valid, settings.optimiser, settings.transfer, 0, CPU, **options
     )
+
+
+def test_unlabelled_pairs_weigh_as_much_as_labels() -> None:
+    """By hand: β times the utterances with source and target, divided by those with a label."""
+    model, setup = plain_setup(small_settings(transfer={"source": "text"}))
+    modalities, shape = model.config.modalities, setup.train.labels.shape
+    assert pairs_per_label(setup, modalities) == 1.0  # no teacher
+    everything = torch.stack([setup.train.present[name] for name in modalities]).all(dim=0)
+    teacher = make_teacher(torch.zeros(*shape, model.config.embedding_size), everything)
+    setup = dataclasses.replace(setup, teacher=teacher)
+    utterances = int(everything.sum())
+    assert utterances == int(setup.train.known().sum()) == 10
+    assert pairs_per_label(setup, modalities) == 1.0
+    labels = setup.train.labels.clone()
+    labels[1:] = NAN  # the first video has 3
+    few = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
+    assert pairs_per_label(few, modalities) == pytest.approx(10 / 3)
+    some = everything.clone()
+    some[:1] = False  # a transcript for every video but the labelled one
+    texts = dataclasses.replace(few, teacher=dataclasses.replace(teacher, present=some))
+    assert pairs_per_label(texts, modalities) == pytest.approx(7 / 3)
+    none = dataclasses.replace(few.train, labels=torch.full_like(labels, NAN))
+    assert pairs_per_label(dataclasses.replace(few, train=none), modalities) == 10.0
+
+
+@pytest.mark.parametrize("kind", ["hmtl", "distil"])
+def test_training_uses_this_factor(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained_with(beta: float) -> TargetModel:
+        transfer = {"source": "text", "kind": kind, "decoder": beta}
+        model, setup = plain_setup(small_settings(transfer=transfer))
+        shape = setup.train.labels.shape
+        labels = setup.train.labels.clone()
+        labels[1:] = NAN
+        embeddings = random(*shape, model.config.embedding_size, seed=1).tanh()
+        teacher = make_teacher(embeddings, setup.train.present["audio"], classes=2)
+        train = dataclasses.replace(setup.train, labels=labels)
+        fit(model, dataclasses.replace(setup, train=train, teacher=teacher))
+        return model
+
+    few = trained_with(0.3)
+    monkeypatch.setattr(trainer, "MOST_PAIRS", 1.0)
+    assert same_models(few, trained_with(0.3 * 10 / 3))
+    assert not same_models(few, trained_with(0.3))
 
 
 def test_training_lowers_the_loss() -> None:

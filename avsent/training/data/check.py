@@ -13,7 +13,15 @@ from avsent.errors import DatasetError, MediaError
 from avsent.extraction.media.events import Damage
 from avsent.extraction.media.reader import MediaReader
 from avsent.files import file_sha256
-from avsent.labels import LABEL_COLUMNS, LabelScale, LabelSet, canonical, is_missing, label_set
+from avsent.labels import (
+    LABEL_COLUMNS,
+    LabelScale,
+    LabelSet,
+    canonical,
+    is_missing,
+    label_column,
+    label_set,
+)
 from avsent.progress import Progress, ProgressHook, ignore_progress
 from avsent.text import counted, number, printable, quoted
 from avsent.training.data.corpus import SPLITS, Row
@@ -148,8 +156,8 @@ class LabelCheck:
     def __init__(
         self, rows: Sequence[Row], column: str, labels: str, scale: LabelScale | None = None
     ) -> None:
-        self._column, self._scale = column, scale
         found = {name for row in rows for name in row.labels}
+        self._column, self._scale = label_column(found, column), scale
         self._columns = [name for name in LABEL_COLUMNS if name in found]
         self.texts: list[str] = []
         """The labels that are there and have a place on the scale."""

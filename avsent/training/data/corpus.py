@@ -90,6 +90,10 @@ class Corpus:
     left_out: tuple[str, ...] = ()
     rows_sha256: str = ""
 
+    def label_columns(self) -> set[str]:
+        """Names of the columns of labels that samples have."""
+        return {name for sample in self.samples for name in sample.labels}
+
     def rows_digest(self) -> str:
         """SHA-256 over all that training reads besides features, in hex."""
         if self.rows_sha256:

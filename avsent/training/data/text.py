@@ -175,6 +175,7 @@ class SentenceEncoder:
             ) from error
         try:
             self._model = _load_model(name_or_path)
+            self._kept: dict[str, NDArray[np.float32]] = {}
             # Measured, as some models do not state their size.
             self.size = int(self._encoded(["size"]).shape[1])
         except Exception as error:  # hub, tokenizer and model files raise anything
@@ -195,12 +196,13 @@ class SentenceEncoder:
         return self.encode(texts)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [N, size], each row of length 1 or 0."""
-        vectors = np.zeros((len(texts), self.size), dtype=np.float32)
-        spoken = [index for index, text in enumerate(texts) if text.strip()]
-        if spoken:
-            vectors[spoken] = self._encoded([texts[index] for index in spoken])
-        return _unit(vectors)
+        """float32 [N, size], each row of length 1 or 0; kept, so that every text is read once."""
+        new = sorted({text for text in texts if text.strip()} - self._kept.keys())
+        if new:
+            self._kept.update(zip(new, self._encoded(new), strict=True))
+        silent = np.zeros(self.size, dtype=np.float32)
+        rows = [self._kept.get(text, silent) for text in texts]
+        return _unit(np.array(rows, dtype=np.float32).reshape(len(texts), self.size))
 
     def _encoded(self, texts: list[str]) -> NDArray[np.float32]:
         vectors = self._model.encode(texts, show_progress_bar=False, convert_to_numpy=True)
