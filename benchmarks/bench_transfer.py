@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,10 +32,11 @@ from harness import (
     progress,
     run,
 )
-from ravdess_vectors import adapted, ravdess_vectors, whisper_vectors
+from ravdess_vectors import adapted, ferplus_vectors, ravdess_vectors, whisper_vectors
 
 from avsent.model.networks.target import TargetModel
 from avsent.training.data.corpus import Corpus
+from avsent.training.dataset import Videos
 from avsent.training.evaluation import Predictions, evaluate
 from avsent.training.losses import Teacher
 from avsent.training.run import train_seed
@@ -55,7 +56,12 @@ VERSION = 2  # raise it when the same options give other figures
 VALIDATION_ACTORS = 4
 TUNING_SEEDS = (100, 101)  # never used for a reported figure
 TUNED_AT = 3  # labelled actors
-MODALITIES = {"face teaches voice": ("face", "audio"), "voice teaches face": ("audio", "face")}
+FERPLUS = "FER+ teaches voice"
+MODALITIES = {
+    "face teaches voice": ("face", "audio"),
+    "voice teaches face": ("audio", "face"),
+    FERPLUS: ("face", "audio"),
+}
 NONE, FULL = "none", "full"
 SHUFFLED, LABELLED_ONLY = "decoder, shuffled pairs", "decoder, labelled pairs only"
 CONTROLLED = (1, 3)  # labelled actors at which the controls are run
@@ -115,10 +121,33 @@ class Trial:
     seed: int
 
 
+class Source(NamedTuple):
+    """What the source makes of the training and the test part."""
+
+    train: Teacher
+    test: Teacher
+
+
+def told_by_ferplus(videos: Videos) -> Teacher:
+    """The log probabilities of :func:`~ravdess_vectors.ferplus_vectors`, standardised by actor, are
+    the outputs; squashed to −1 and 1 as other embeddings are, and filled up with zeros, the
+    embeddings."""
+    said = videos.vectors["face"]
+    empty = 2 * BASE.context.second_gru - said.shape[-1]
+    embeddings = torch.nn.functional.pad((said / 2).tanh(), (0, empty))
+    return Teacher(embeddings, said, videos.present["face"])
+
+
 def measure(options: argparse.Namespace) -> Iterator[Report]:
     laboratory_of(options.data, options.cache).corpora(options.voice)  # fills the cache
     context = multiprocessing.get_context("spawn")
-    cells = list(itertools.product(options.directions, range(options.seeds), options.actors))
+    cells = [
+        (direction, seed, k)
+        for direction, seed, k in itertools.product(
+            options.directions, range(options.seeds), options.actors
+        )
+        if direction != FERPLUS or k in CONTROLLED
+    ]
     report = Report("transfer", "Transfer where pairs outnumber labels", NOTE)
     report.facts |= {"seeds": str(options.seeds), "voice": options.voice}
     with ProcessPoolExecutor(options.jobs, context) as pool:
@@ -139,7 +168,7 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
         results = dict(zip(cells, pool.map(cell, *zip(*arguments, strict=True)), strict=True))
     for direction in options.directions:
         found = {key[1:]: value for key, value in results.items() if key[0] == direction}
-        report.section(direction, [*rows_of(found, options.actors)])
+        report.section(direction, [*rows_of(found, sorted({k for _, k in found}))])
     yield report
 
 
@@ -220,7 +249,7 @@ class Laboratory:
         torch.set_num_threads(1)
         self._data, self._folder = data, folder
         self._context = SeedContext(torch.device("cpu"))
-        self._sources: dict[str, PretrainedSource] = {}
+        self._sources: dict[str, Source] = {}
         self._results = Cache(folder / "bench" / "transfer.jsonl")
         self.corpora = cache(self._corpora)
 
@@ -229,14 +258,15 @@ class Laboratory:
         plain = ravdess_vectors(self._data / "ravdess", self._folder)
         if voice == "whisper":
             plain = whisper_vectors(plain, self._data, self._folder)
-        both = adapted(plain)
-        return {
-            direction: both.subset(
+        foreign = ferplus_vectors(plain, self._data, self._folder)
+        found = {}
+        for direction, (_, target) in MODALITIES.items():
+            both = adapted(foreign if direction == FERPLUS else plain)
+            found[direction] = both.subset(
                 dataclasses.replace(b, **{target: getattr(p, target)})
                 for b, p in zip(both.samples, plain.samples, strict=True)
             )
-            for direction, (_, target) in MODALITIES.items()
-        }
+        return found
 
     def measure(self, trial: Trial) -> Figures:
         """Figures of a trial, kept."""
@@ -249,21 +279,26 @@ class Laboratory:
         settings = changed(BASE, target=(target,), transfer={"source": source, **trial.transfer})
         data = self._material(trial, settings)
         teaching = None if trial.kind == NONE else self._source(trial, settings, data)
-        taught = teaching and dataclasses.replace(
-            teaching, teacher=self._control(trial, teaching.teacher, data)
-        )
+        taught = teaching and self._control(trial, teaching.train, data)
         if trial.kind == LABELLED_ONLY:  # with the β that it would have over all pairs
             times = float(data.train.lengths.sum() / data.train.known().sum())
             beta = times * settings.transfer.decoder
             settings = changed(settings, transfer={"decoder": beta})
         name = trial.kind if trial.kind in WEIGHTS else "discriminator"
         with form(name) if trial.kind != NONE else contextlib.nullcontext():
-            trained = train_seed(data, settings, trial.seed, self._context, taught)
+            trained = train_seed(
+                data,
+                settings,
+                trial.seed,
+                self._context,
+                taught and PretrainedSource(taught, None, {}),  # type: ignore[arg-type]
+            )
         parts = trained.predictions
         found = {"valid": _balanced(parts["valid"]), "test": _accuracy(parts["test"])}
         found["epoch"] = trained.progress.best_epoch
         if teaching is not None:
-            found["source"] = _accuracy(teaching.predictions["test"])
+            right = teaching.test.outputs[:, 0].argmax(dim=-1) == data.test.labels[:, 0]
+            found["source"] = float(right.float().mean())
             found |= self._alignment(teaching, trained.model, data, target)
         return found
 
@@ -283,12 +318,17 @@ class Laboratory:
         labels[[group not in order[: trial.actors] for group in data.groups]] = torch.nan
         return dataclasses.replace(data, train=dataclasses.replace(data.train, labels=labels))
 
-    def _source(self, trial: Trial, settings: TrainSettings, data: SeedData) -> PretrainedSource:
+    def _source(self, trial: Trial, settings: TrainSettings, data: SeedData) -> Source:
         """The source of a trial, kept for those that share it."""
         name = repr((trial.direction, trial.voice, trial.actors, trial.fold, trial.seed))
         if name not in self._sources:
-            own = changed(settings, optimiser=SOURCE)
-            made = pretrain_source(data, own, trial.seed, self._context)
+            if trial.direction == FERPLUS:
+                made = Source(*(told_by_ferplus(part) for part in (data.train, data.test)))
+            else:
+                own = changed(settings, optimiser=SOURCE)
+                model = pretrain_source(data, own, trial.seed, self._context).model
+                parts = (data.train, data.test)
+                made = Source(*(teacher_of(model, part, self._context.device) for part in parts))
             self._sources = {name: made}
         return self._sources[name]
 
@@ -303,11 +343,11 @@ class Laboratory:
         return teacher
 
     def _alignment(
-        self, source: PretrainedSource, model: TargetModel, data: SeedData, target: str
+        self, source: Source, model: TargetModel, data: SeedData, target: str
     ) -> dict[str, float]:
         device, parts = self._context.device, (data.train, data.test)
-        theirs = [teacher_of(source.model, part, device).embeddings[:, 0] for part in parts]
         ours = [embeddings_of(model, part, device)[target][:, 0] for part in parts]
+        theirs = [teacher.embeddings[:, 0] for teacher in source]
         return alignment([one.numpy() for one in theirs], [one.numpy() for one in ours])
 
 

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from avsent.extraction.features.voice import FLOOR_DB, HOP_SAMPLES, normalised_log
 from avsent.extraction.media.events import SAMPLE_RATE_HZ
+from avsent.labels import EMOTIONS
 from avsent.model.networks.config import WhisperConfig
 from avsent.training.data.corpus import Corpus, Sample
 from avsent.training.data.feature_files import CorpusOptions
 from recipes.ravdess import load_clips, ravdess_corpus
+from recipes.stills import load_stills
 from recipes.voices import cached_features, voices_of_clips
 
 Array = NDArray[np.float64]
@@ -74,6 +76,38 @@ def whisper_vectors(corpus: Corpus, data: Path, cache: Path) -> Corpus:
     return dataclasses.replace(
         corpus, samples=samples, vectors={**corpus.vectors, "audio": 2 * WhisperConfig().size}
     )
+
+
+def ferplus_vectors(corpus: Corpus, data: Path, cache: Path) -> Corpus:
+    """``corpus`` of :func:`ravdess_vectors` with other ``face`` vectors, which know no label of
+    RAVDESS: the log probability of each of ``EMOTIONS`` by a logistic regression on the landmarks
+    of FER+'s pictures, mean over the frames [8]. FER+ has nobody calm: calm is neutral."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    stills = load_stills(data, cache, "ferplus", "train")
+    stills = stills.only(stills.found & (stills.emotions.sum(axis=1) > 0))
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced")
+    )
+    model.fit(stills.landmarks.reshape(len(stills), -1), stills.emotions.argmax(axis=1))
+    place = {int(name): column for column, name in enumerate(model.classes_)}
+    place[EMOTIONS.index("calm")] = place[EMOTIONS.index("neutral")]
+    columns = [place[emotion] for emotion in range(len(EMOTIONS))]
+
+    def said(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+        frames = model.predict_log_proba(landmarks.reshape(len(landmarks), -1))
+        return np.asarray(frames.mean(axis=0)[columns], dtype=np.float32)
+
+    faces = {
+        sample.key: said(sample.face)
+        for sample in ravdess_corpus(data / "ravdess", CorpusOptions(cache=cache)).samples
+        if sample.face is not None
+    }
+    samples = tuple(dataclasses.replace(s, face=faces.get(s.key)) for s in corpus.samples)
+    vectors = {**corpus.vectors, "face": len(EMOTIONS)}
+    return dataclasses.replace(corpus, samples=samples, vectors=vectors)
 
 
 def adapted(corpus: Corpus) -> Corpus:
