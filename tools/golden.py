@@ -44,7 +44,7 @@ from typing import TypeAlias
 SETTINGS = {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
 FORMATS = ("table", "json", "jsonl", "csv", "srt", "vtt", "eaf", "textgrid")
 LONGER = ("talk_angry_zh.mp4", "old_film_two_faces.mp4", "speech_only.wav")
-FUSIONS = ("concat", "tfn", "fbp", "multiplicative", "avef")
+FUSIONS = ("concat", "tfn", "lmf", "fbp", "multiplicative", "avef", "cnn-lstm", "mult")
 TIMES = ("seconds", "elapsed_s", "left_s", "speed", "work_s")
 LEFT_OUT = {".avsent", "cache"}
 NO_MEDIA = {"", ".csv", ".align", ".md", ".sh", ".py", ".vtt"}
