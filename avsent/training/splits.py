@@ -218,6 +218,7 @@ class SeedData:
 def make_task(corpus: Corpus, label: str, labels: str) -> Task:
     """Read the column ``label`` ("": the only one) as ``labels`` says (see ``label_set``). Raises
     DatasetError if there is no such column, or a label is outside the set."""
+    label = label_column(corpus.label_columns(), label)
     texts = _label_texts(corpus, label)
     try:
         chosen = label_set(texts.values(), labels)
@@ -234,6 +235,7 @@ def encode_labels(
 ) -> dict[str, float | None]:
     """Class index or number of each sample by key, None if it has none; warns of numbers that are
     hardly sentiment. Raises DatasetError if there is no such column, or a label not in the set."""
+    label = label_column(corpus.label_columns(), label)
     encoded, texts = {}, _label_texts(corpus, label)
     if corpus.scale is None and (doubt := labels.doubt(texts.values())):
         on_warning(f"{corpus.name}: column {label!r}: {doubt}")
@@ -247,7 +249,6 @@ def encode_labels(
 
 def _label_texts(corpus: Corpus, label: str) -> dict[str, str]:
     columns = sorted(corpus.label_columns())
-    label = label_column(columns, label)
     if label not in columns:
         raise DatasetError(
             f"{corpus.name}: no column {label!r}; choose with --label from {', '.join(columns)}"

@@ -429,7 +429,7 @@ def test_a_step_in_mixed_precision(fusion: str) -> None:
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         model = TargetModel(config)
-        weights = TransferSettings(source="text")
+        weights = TransferSettings(source="text", adversarial=0.03)
         transfer = Transfer(config.modalities, 64, 64, weights.networks)
         updates = Updates(model, transfer, OptimiserSettings(), weights)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}

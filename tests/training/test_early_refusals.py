@@ -98,7 +98,7 @@ LABELLED = ["negative", "positive", "negative"]
             3,
             "no validation utterance has a label",
         ),
-        ({"split": ["train"] * 6, "speaker": ["s"] * 6}, [], 3, "too few to hold some back"),
+        ({"split": ["train"] * 6, "speaker": ["s"] * 6}, [], 3, "(1) to hold some back"),
         ({"split": ["test"] * 6}, [], 3, "no utterances to train on"),
         ({"text": [""] * 6}, TEXTED, 3, "no transcript to teach with; fill the text column"),
         ({"text": ["?!", "...", "-"] * 2}, TEXTED, 3, "the texts for training hold no words"),
@@ -147,7 +147,7 @@ def test_refusals_of_labels_texts_and_parts(
     ("rows", "arguments", "code", "message"),
     [
         ("what,surprised\nwho,surprise\n", CORPUS, 3, "no text has one of the labels negative"),
-        ("bad,negative\n", CORPUS, 3, "too few to hold some back"),
+        ("bad,negative\n", CORPUS, 3, "(1) to hold some back"),
         (
             "bad day,negative\ngood day,positive\n" * 4,
             [*CORPUS, "--text-encoder", "no/such"],

@@ -76,7 +76,7 @@ OTHER = {
     "text_encoder": (TEXT, ["--text-encoder", "tfidf"], "with --text-encoder auto, not tfidf"),
     "alpha": ([], ["--alpha", "2"], "with --alpha 1.0, not 2.0"),
     "beta": (TEXT, ["--beta", "2"], "with --beta 1.0, not 2.0"),
-    "gamma": (TEXT, ["--gamma", "2"], "with --gamma 0.03, not 2.0"),
+    "gamma": (TEXT, ["--gamma", "2"], "with --gamma 0.0, not 2.0"),
     "schedule": (TEXT, ["--schedule", "ramp"], "with --schedule constant, not ramp"),
     "cross_fit": (TEXT, ["--cross-fit", "2"], "with --cross-fit 0, not 2"),
     "transfer": (TEXT, ["--transfer", "distil"], "with --transfer hmtl, not distil"),
