@@ -44,6 +44,7 @@ USED_BY = {
 _SEGMENTS = ", ".join(f"{number} for {name}" for name, number in SEGMENTS.items())
 Source = StrEnum("Source", ["text", "audio", "face"])
 Method = StrEnum("Method", ["hmtl", "distil", "pseudo", "none"])
+Teach = StrEnum("Teach", ["unlabelled", "all"])
 Schedule = StrEnum("Schedule", ["constant", "decay", "ramp"])
 Select = StrEnum("Select", ["auto", "balanced_accuracy", "auc", "loss"])
 share = functools.partial(option, default=0.0, min=0.0, max=0.95)
@@ -97,8 +98,8 @@ def train(
     ),
     source_text: bool = option(
         "--source-text",
-        "Transfer knowledge from a model of the transcripts. Utterances without a label teach, "
-        "too. Prediction needs no text.",
+        "Transfer knowledge from a model of the transcripts, by the utterances that have a "
+        "transcript and no label. Prediction needs no text.",
         False,
     ),
     text_corpus: Path | None = option(
@@ -123,6 +124,12 @@ def train(
         "How the source teaches: HM-Decoder and HM-Discriminator; its class distribution; its "
         "decisions as labels of utterances without one; not at all.",
         Method.hmtl,
+    ),
+    teach: Teach = option(
+        "--teach",
+        "The utterances that the source teaches: those without a label, or all, as in the paper "
+        "(which cost accuracy).",
+        Teach.unlabelled,
     ),
     alpha: float = option(
         "--alpha X", "Weight of the classification loss (paper: α).", settings.ALPHA, min=0.0
@@ -239,8 +246,8 @@ def train(
     """Train a model on your own labelled videos.
 
     With --source-text a model of the transcripts is trained first, and its knowledge is
-    transferred to the voice-and-face model, by utterances with and without a label; prediction
-    needs no text. No two splits share a speaker; epoch and seed are selected on the validation
+    transferred to the voice-and-face model, by utterances without a label; prediction needs no
+    text. No two splits share a speaker; epoch and seed are selected on the validation
     split. OUT gets the checkpoint with its model card, the metrics of every epoch, and plots.
     Ctrl-C keeps the last complete epoch.
     """
@@ -259,11 +266,15 @@ def train(
         return None
 
     if teacher is None and (
-        option := given("transfer", "beta", "gamma", "schedule", "cross_fit", "text_encoder")
+        option := given(
+            *("transfer", "teach", "beta", "gamma", "schedule", "cross_fit", "text_encoder")
+        )
     ):
         raise UsageError(f"{option} needs a source; give --source-text or --source")
     if transfer != Method.hmtl and (option := given("gamma")):
         raise UsageError(f"{option} is HMTL's; leave it out, or --transfer {transfer}")
+    if transfer == Method.pseudo and (option := given("teach", "beta")):
+        raise UsageError(f"{option} has no use with pseudo-labels; leave it out")
     if init is None and (option := given("pull", "tune_encoders")):
         raise UsageError(f"{option} needs a model to start from; give --init")
     if init is not None and not given("learning_rate"):
@@ -298,6 +309,7 @@ def train(
         transfer=settings.TransferSettings(
             source=None if transfer == Method.none else teacher,
             kind="hmtl" if transfer == Method.none else transfer,
+            teach=teach,
             classification=alpha,
             decoder=beta,
             adversarial=gamma,
@@ -353,6 +365,11 @@ def train(
         """Refuse before hours of feature extraction."""
         task = run.check(request_of(found))
         splits.encode_labels(found, label, task.labels, warn)
+        if chosen.transfer.active and not run.can_teach(task, chosen.transfer):
+            warn(
+                f"{found.name}: every utterance with {teacher} has a label, so the source teaches "
+                "nothing: add some without, or give --teach all"
+            )
         words = (text for item in texts for text in item.labels.values())
         if doubt := task.labels.doubt(words):
             warn(f"{text_corpus}: {doubt}")

@@ -37,7 +37,7 @@ from avsent.training.evaluation import (
     pooled,
 )
 from avsent.training.run_folder import RunFolder
-from avsent.training.settings import ATTENTION_SCALE, TrainSettings, for_source
+from avsent.training.settings import ATTENTION_SCALE, TrainSettings, TransferSettings, for_source
 from avsent.training.start import Start
 
 
@@ -412,6 +412,16 @@ class Trained:
     collapse: dict[str, Any] = field(default_factory=dict)
 
 
+def can_teach(task: splits.Task, transfer: TransferSettings) -> bool:
+    """Whether the corpus has utterances for the source to teach, as far as texts and labels tell;
+    features may be missing."""
+    if transfer.teach == "all" and transfer.kind != "pseudo":
+        return True
+    texts = transfer.source == "text"
+    unlabelled = (one for one in task.corpus.samples if task.encoded[one.key] is None)
+    return any(not texts or one.text.strip() or one.words is not None for one in unlabelled)
+
+
 def train_seed(
     data: splits.SeedData,
     settings: TrainSettings,
@@ -443,6 +453,8 @@ def train_seed(
         data = start.encoded(data, context.device)
     context.say(f"target model ({' + '.join(settings.target)})")
     teacher = pretrained.teacher if pretrained and settings.transfer.active else None
+    if teacher is not None and settings.transfer.teach == "unlabelled":
+        teacher = teacher.only(~data.train.known())
     if teacher is not None and settings.transfer.kind == "pseudo":
         labelled = source.with_pseudo_labels(data.train, teacher, real=model.config.real)
         data, teacher = dataclasses.replace(data, train=labelled), None

@@ -73,6 +73,7 @@ OPTIONS = {
     "settings.attention_scale": "--attention-scale",
     "settings.transfer.source": "--source",
     "settings.transfer.kind": "--transfer",
+    "settings.transfer.teach": "--teach",
     "settings.transfer.classification": "--alpha",
     "settings.transfer.decoder": "--beta",
     "settings.transfer.adversarial": "--gamma",
@@ -529,10 +530,13 @@ def _start(start: Mapping[str, Any] | None) -> str:
 def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     if transfer["source"] is None:
         return "- No other modality taught it."
-    also = f", a model that also learnt from the {data['texts']} texts of {data['text_corpus']}"
+    where = "all" if transfer["teach"] == "all" else "where there is no label"
+    how = f"{transfer['kind']}, {where}"
+    if data["texts"]:
+        how += f", a model that also learnt from the {data['texts']} texts of {data['text_corpus']}"
     return (
-        f"- While it was trained {transfer['source']} of the same utterances taught it "
-        f"({transfer['kind']}{also if data['texts'] else ''}); prediction does not need it."
+        f"- While it was trained {transfer['source']} of the same utterances taught it ({how}); "
+        "prediction does not need it."
     )
 
 

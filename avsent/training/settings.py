@@ -34,7 +34,8 @@ class TransferSettings:
 
     ``kind``: "hmtl"; "distil", the source's class distribution (SoundNet's teacher and student:
     Aytar, Vondrick and Torralba, NeurIPS 2016); or "pseudo", its decisions as labels of the
-    utterances without one. ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh
+    utterances without one. ``teach``: "unlabelled", or "all" utterances, as in the paper.
+    ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh
     ``O_cls = α·CE`` and ``O_emb = β·L_dec + γ·L_adv`` (HMTL), β also the distillation; 0 switches
     a part off. β is multiplied by :func:`~avsent.training.trainer.pairs_per_label`. ``schedule``: β
     and γ stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
@@ -44,6 +45,7 @@ class TransferSettings:
 
     source: str | None = None
     kind: str = "hmtl"
+    teach: str = "unlabelled"
     classification: float = ALPHA
     decoder: float = BETA
     adversarial: float = GAMMA

@@ -203,11 +203,11 @@ def _frozen(module: nn.Module) -> bool:
 
 
 def pairs_per_label(setup: FitSetup, modalities: tuple[str, ...]) -> float:
-    """Training utterances that source and target have, divided by those with a label; at most
+    """Training utterances that the source teaches, divided by those with a label; at most
     ``MOST_PAIRS``.
 
     It is the factor on β (ours), as losses are means over pairs and over labels: what the source
-    says of an utterance then weighs as much as a label does. With all labels it is 1.
+    says of an utterance then weighs as much as a label does.
     """
     if setup.teacher is None:
         return 1.0

@@ -144,6 +144,37 @@ def test_refusals_of_labels_texts_and_parts(
 
 
 @pytest.mark.parametrize(
+    ("missing", "arguments", "warned"),
+    [
+        ({}, [], True),
+        ({"label": ["", *LABELLED, "positive", "negative"]}, [], False),
+        ({}, ["--teach", "all"], False),
+        ({}, ["--transfer", "pseudo"], True),
+        ({}, ["--transfer", "none"], False),
+        # Nobody labelled the one without a transcript.
+        (
+            {
+                "label": ["", *LABELLED, "positive", "negative"],
+                "text": ["", *["bad film", "good film"] * 2, "film"],
+            },
+            [],
+            True,
+        ),
+    ],
+)
+def test_nothing_to_teach_is_said(
+    missing: dict[str, list[str]],
+    arguments: list[str],
+    warned: bool,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(data / "manifest.csv", rows_of(**missing, split=["train", *PARTS[1:]]))
+    assert train(*TEXTED, *arguments) == 130
+    assert ("every utterance with text has a label" in capsys.readouterr().err) is warned
+
+
+@pytest.mark.parametrize(
     ("rows", "arguments", "code", "message"),
     [
         ("what,surprised\nwho,surprise\n", CORPUS, 3, "no text has one of the labels negative"),

@@ -274,6 +274,21 @@ def test_training_uses_this_factor(kind: str, monkeypatch: pytest.MonkeyPatch) -
     assert not same_models(few, trained_with(0.3))
 
 
+@pytest.mark.parametrize(("teach", "taught"), [("unlabelled", False), ("all", True)])
+def test_the_source_adds_nothing_to_labels(teach: str, taught: bool) -> None:
+    """Where each utterance has a label, the model equals that without transfer, to the bit, unless
+    the source teaches all."""
+    transfer = {"source": "text", "teach": teach}
+    settings = small_settings(transfer=transfer)
+    data = seed_data_of(small_corpus(), settings)
+    source = pretrain_source(data, settings, 0, SeedContext(CPU))
+    with_source, alone = (
+        train_seed(data, settings, 0, SeedContext(CPU), teaching).model
+        for teaching in (source, None)
+    )
+    assert same_models(with_source, alone) is not taught
+
+
 def test_training_lowers_the_loss() -> None:
     model, setup = plain_setup(small_settings(epochs=25, learning_rate=0.02))
     progress = fit(model, setup)
