@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SHARED ?= ../shared
+TEXT_ENCODER ?= tfidf
 
 .PHONY: help demo install dev test check audit constraints format docs docker-test fuzz notebook demo-video bench-predict bench-batch bench-soak bench-transfer bench-mosi bench-clips bench-folds bench-noise bench-strangers train-default clean
 
@@ -81,8 +82,8 @@ bench-soak: dev      ## memory over two hours of video, as one file and as 400 (
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_soak.py --clips $(SHARED)/clips \
 		--out docs/benchmarks --work cache/bench/soak
 
-bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost (about an hour)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_mosi.py \
+bench-mosi: dev      ## HMTL on the MOSI features: transfer, fusion heads, cost (about two hours)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_mosi.py --text-encoder $(TEXT_ENCODER) \
 		--data $(SHARED)/data/mosi/mosi_utterance.npz --cache cache/bench --out docs/benchmarks
 
 bench-transfer: dev   ## does transfer help where pairs outnumber labels? (about 4 hours on 2 cores)

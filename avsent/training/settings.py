@@ -45,12 +45,12 @@ class TransferSettings:
 
     source: str | None = None
     kind: str = "hmtl"
-    teach: str = "unlabelled"
     classification: float = ALPHA
     decoder: float = BETA
     adversarial: float = GAMMA
     schedule: str = "constant"
     cross_fit: int = 0
+    teach: str = "unlabelled"
     networks: TransferConfig = field(default_factory=TransferConfig)
 
     @property

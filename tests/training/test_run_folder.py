@@ -80,6 +80,7 @@ OTHER = {
     "schedule": (TEXT, ["--schedule", "ramp"], "with --schedule constant, not ramp"),
     "cross_fit": (TEXT, ["--cross-fit", "2"], "with --cross-fit 0, not 2"),
     "transfer": (TEXT, ["--transfer", "distil"], "with --transfer hmtl, not distil"),
+    "teach": (TEXT, ["--teach", "all"], "with --teach unlabelled, not all"),
     "baseline": (TEXT, ["--no-baseline"], "with --baseline, not with --no-baseline"),
     "fusion": ([], ["--fusion", "concat"], "with --fusion hmtl, not concat"),
     "fusion_beta": (
@@ -419,7 +420,8 @@ def test_more_epochs_on_the_command_line(
     data = feature_file(tmp_path / "tiny.npz")
 
     def train(out: str, epochs: int, *options: str) -> str:
-        command = ["train", str(data), "--source-text", "-o", str(tmp_path / out)]
+        command = ["train", str(data), "--source-text", "--teach", "all"]
+        command += ["-o", str(tmp_path / out)]
         assert main([*command, "--epochs", str(epochs), *options]) in (0, 2)
         return capsys.readouterr().err
 
