@@ -47,7 +47,7 @@ STRONG = changed(
 TRANSFERS: dict[str, dict[str, Any]] = {
     "none": {},
     "HMTL, defaults": {"source": "text"},
-    "HMTL as in the paper": {"source": "text", "teach": "all", "adversarial": 0.03},
+    "HMTL as in the paper": {"source": "text", "scaled": False, "adversarial": 0.03},
     "distil": {"source": "text", "kind": "distil"},
     "pseudo": {"source": "text", "kind": "pseudo"},
 }

@@ -110,15 +110,15 @@ def small_settings(
     transfer: dict[str, Any] | None = None,
     **optimiser: Any,
 ) -> TrainSettings:
-    """Settings for networks of a few neurons; ``transfer`` and ``optimiser`` as their classes. The
-    source teaches all utterances, as :func:`small_corpus` has labels for all."""
+    """Settings for networks of a few neurons; ``transfer`` and ``optimiser`` as their classes. β is
+    not scaled, as :func:`small_corpus` has labels for all."""
     return TrainSettings(
         target=target,
         label=label,
         labels=labels,
         context=SMALL,
         fusion=FusionConfig(name=fusion),
-        transfer=TransferSettings(**{"teach": "all", **(transfer or {})}),
+        transfer=TransferSettings(**{"scaled": False, **(transfer or {})}),
         optimiser=OptimiserSettings(**{"epochs": 3, "batch_videos": 3, **optimiser}),
         split=SplitSettings(),
         text=TextSettings(encoder=encoder, size=WORDS),

@@ -44,7 +44,6 @@ USED_BY = {
 _SEGMENTS = ", ".join(f"{number} for {name}" for name, number in SEGMENTS.items())
 Source = StrEnum("Source", ["text", "audio", "face"])
 Method = StrEnum("Method", ["hmtl", "distil", "pseudo", "none"])
-Teach = StrEnum("Teach", ["unlabelled", "all"])
 Schedule = StrEnum("Schedule", ["constant", "decay", "ramp"])
 Select = StrEnum("Select", ["auto", "balanced_accuracy", "auc", "loss"])
 share = functools.partial(option, default=0.0, min=0.0, max=0.95)
@@ -98,8 +97,8 @@ def train(
     ),
     source_text: bool = option(
         "--source-text",
-        "Transfer knowledge from a model of the transcripts, by the utterances that have a "
-        "transcript and no label. Prediction needs no text.",
+        "Transfer knowledge from a model of the transcripts, if some of them have "
+        "no label. Prediction needs no text.",
         False,
     ),
     text_corpus: Path | None = option(
@@ -125,21 +124,20 @@ def train(
         "decisions as labels of utterances without one; not at all.",
         Method.hmtl,
     ),
-    teach: Teach = option(
-        "--teach",
-        "The utterances that the source teaches: those without a label, or all, as in the paper "
-        "(which cost accuracy).",
-        Teach.unlabelled,
-    ),
     alpha: float = option(
         "--alpha X", "Weight of the classification loss (paper: α).", settings.ALPHA, min=0.0
     ),
     beta: float = option(
         "--beta X",
-        "Weight of the HM-Decoder's loss, or of the distillation, on an utterance, compared with a "
-        "label; 0 switches it off.",
+        "Weight of the HM-Decoder's loss, or of the distillation; 0 switches it off.",
         settings.BETA,
         min=0.0,
+    ),
+    scale_beta: bool = option(
+        "--scale-beta/--no-scale-beta",
+        "Multiply --beta by the number of utterances without a label for each one with a label, 0 "
+        "if all have one. --no-scale-beta: do not, as in the paper.",
+        True,
     ),
     gamma: float = option(
         "--gamma X",
@@ -246,10 +244,10 @@ def train(
     """Train a model on your own labelled videos.
 
     With --source-text a model of the transcripts is trained first, and its knowledge is
-    transferred to the voice-and-face model, by utterances without a label; prediction needs no
-    text. No two splits share a speaker; epoch and seed are selected on the validation
-    split. OUT gets the checkpoint with its model card, the metrics of every epoch, and plots.
-    Ctrl-C keeps the last complete epoch.
+    transferred to the voice-and-face model, as far as there are utterances without a label;
+    prediction needs no text. No two splits share a speaker; epoch and seed are selected on the
+    validation split. OUT gets the checkpoint with its model card, the metrics of every epoch, and
+    plots. Ctrl-C keeps the last complete epoch.
     """
     if text_corpus is not None and source not in (None, Source.text):
         raise UsageError("--text-corpus transfers from text; leave --source out")
@@ -267,13 +265,13 @@ def train(
 
     if teacher is None and (
         option := given(
-            *("transfer", "teach", "beta", "gamma", "schedule", "cross_fit", "text_encoder")
+            *("transfer", "beta", "scale_beta", "gamma", "schedule", "cross_fit", "text_encoder")
         )
     ):
         raise UsageError(f"{option} needs a source; give --source-text or --source")
     if transfer != Method.hmtl and (option := given("gamma")):
         raise UsageError(f"{option} is HMTL's; leave it out, or --transfer {transfer}")
-    if transfer == Method.pseudo and (option := given("teach", "beta")):
+    if transfer == Method.pseudo and (option := given("beta", "scale_beta")):
         raise UsageError(f"{option} has no use with pseudo-labels; leave it out")
     if init is None and (option := given("pull", "tune_encoders")):
         raise UsageError(f"{option} needs a model to start from; give --init")
@@ -309,7 +307,7 @@ def train(
         transfer=settings.TransferSettings(
             source=None if transfer == Method.none else teacher,
             kind="hmtl" if transfer == Method.none else transfer,
-            teach=teach,
+            scaled=scale_beta,
             classification=alpha,
             decoder=beta,
             adversarial=gamma,
@@ -368,7 +366,7 @@ def train(
         if chosen.transfer.active and not run.can_teach(task, chosen.transfer):
             warn(
                 f"{found.name}: every utterance with {teacher} has a label, so the source teaches "
-                "nothing: add some without, or give --teach all"
+                "nothing: add some without, or give --no-scale-beta"
             )
         words = (text for item in texts for text in item.labels.values())
         if doubt := task.labels.doubt(words):

@@ -47,11 +47,6 @@ class Teacher:
     outputs: Tensor
     present: Tensor
 
-    def only(self, wanted: Tensor) -> Teacher | None:
-        """Of the utterances ``wanted`` [B, U] bool alone; None if it has none of them."""
-        present = self.present & wanted
-        return Teacher(self.embeddings, self.outputs, present) if bool(present.any()) else None
-
     def batch(self, rows: list[int], longest: int, device: torch.device) -> Teacher:
         """Those of the videos ``rows``, for at most ``longest`` utterances each."""
         parts = (self.embeddings, self.outputs, self.present)

@@ -415,7 +415,8 @@ class Trained:
 def can_teach(task: splits.Task, transfer: TransferSettings) -> bool:
     """Whether the corpus has utterances for the source to teach, as far as texts and labels tell;
     features may be missing."""
-    if transfer.teach == "all" and transfer.kind != "pseudo":
+    adversarial = transfer.kind == "hmtl" and transfer.adversarial > 0
+    if adversarial or (not transfer.scaled and transfer.kind != "pseudo"):
         return True
     texts = transfer.source == "text"
     unlabelled = (one for one in task.corpus.samples if task.encoded[one.key] is None)
@@ -453,8 +454,6 @@ def train_seed(
         data = start.encoded(data, context.device)
     context.say(f"target model ({' + '.join(settings.target)})")
     teacher = pretrained.teacher if pretrained and settings.transfer.active else None
-    if teacher is not None and settings.transfer.teach == "unlabelled":
-        teacher = teacher.only(~data.train.known())
     if teacher is not None and settings.transfer.kind == "pseudo":
         labelled = source.with_pseudo_labels(data.train, teacher, real=model.config.real)
         data, teacher = dataclasses.replace(data, train=labelled), None

@@ -73,7 +73,7 @@ OPTIONS = {
     "settings.attention_scale": "--attention-scale",
     "settings.transfer.source": "--source",
     "settings.transfer.kind": "--transfer",
-    "settings.transfer.teach": "--teach",
+    "settings.transfer.scaled": "--scale-beta/--no-scale-beta",
     "settings.transfer.classification": "--alpha",
     "settings.transfer.decoder": "--beta",
     "settings.transfer.adversarial": "--gamma",
@@ -530,8 +530,7 @@ def _start(start: Mapping[str, Any] | None) -> str:
 def _teacher(transfer: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     if transfer["source"] is None:
         return "- No other modality taught it."
-    where = "all" if transfer["teach"] == "all" else "where there is no label"
-    how = f"{transfer['kind']}, {where}"
+    how = transfer["kind"]
     if data["texts"]:
         how += f", a model that also learnt from the {data['texts']} texts of {data['text_corpus']}"
     return (

@@ -34,11 +34,11 @@ class TransferSettings:
 
     ``kind``: "hmtl"; "distil", the source's class distribution (SoundNet's teacher and student:
     Aytar, Vondrick and Torralba, NeurIPS 2016); or "pseudo", its decisions as labels of the
-    utterances without one. ``teach``: "unlabelled", or "all" utterances, as in the paper.
-    ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh
+    utterances without one. ``classification`` α, ``decoder`` β and ``adversarial`` γ weigh
     ``O_cls = α·CE`` and ``O_emb = β·L_dec + γ·L_adv`` (HMTL), β also the distillation; 0 switches
-    a part off. β is multiplied by :func:`~avsent.training.trainer.pairs_per_label`. ``schedule``: β
-    and γ stay (constant), fall to 0 over the epochs (decay), or grow over the first third (ramp).
+    a part off. ``scaled``: β is multiplied by :func:`~avsent.training.trainer.unlabelled_pairs`; in
+    the paper it is not. ``schedule``: β and γ stay (constant), fall to 0 over the epochs (decay),
+    or grow over the first third (ramp).
     ``cross_fit``: number of folds of which each utterance of the training part gets an out-of-fold
     source embedding (0: all get that of the one source).
     """
@@ -50,7 +50,7 @@ class TransferSettings:
     adversarial: float = GAMMA
     schedule: str = "constant"
     cross_fit: int = 0
-    teach: str = "unlabelled"
+    scaled: bool = True
     networks: TransferConfig = field(default_factory=TransferConfig)
 
     @property

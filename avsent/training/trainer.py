@@ -146,7 +146,7 @@ def fit(model: TargetModel, setup: FitSetup) -> Progress:
     pull = setup.pull
     if pull is not None:
         pull /= max(1, int(setup.train.known().sum()))
-    beta = setup.transfer.decoder * pairs_per_label(setup, model.config.modalities)
+    beta = setup.transfer.decoder * unlabelled_pairs(setup, model.config.modalities)
     teaching = dataclasses.replace(setup.transfer, decoder=beta)
     updates = Updates(model, transfer, setup.optimiser, teaching, weights, pull)
     # What is frozen need not be kept: a resumed run gets the same.
@@ -202,18 +202,19 @@ def _frozen(module: nn.Module) -> bool:
     return bool(needed) and not any(needed)
 
 
-def pairs_per_label(setup: FitSetup, modalities: tuple[str, ...]) -> float:
-    """Training utterances that the source teaches, divided by those with a label; at most
-    ``MOST_PAIRS``.
+def unlabelled_pairs(setup: FitSetup, modalities: tuple[str, ...]) -> float:
+    """The factor on β: training utterances that source and target have and that have no label,
+    divided by the utterances with a label; at most ``MOST_PAIRS``. 1 if it is not ``scaled``.
 
-    It is the factor on β (ours), as losses are means over pairs and over labels: what the source
-    says of an utterance then weighs as much as a label does.
+    Ours: the losses are means over pairs and over labels, so each utterance without a label then
+    weighs as much as a label does. Where all have labels the source only costs accuracy.
     """
-    if setup.teacher is None:
+    if setup.teacher is None or not setup.transfer.scaled:
         return 1.0
     there = torch.stack([setup.train.present[name] for name in modalities]).any(dim=0)
-    pairs = int((there & setup.teacher.present).sum())
-    return min(MOST_PAIRS, pairs / max(1, int((there & setup.train.known()).sum())))
+    known = setup.train.known()
+    pairs = int((there & setup.teacher.present & ~known).sum())
+    return min(MOST_PAIRS, pairs / max(1, int((there & known).sum())))
 
 
 def make_transfer(model: TargetModel, setup: FitSetup) -> Transfer | None:

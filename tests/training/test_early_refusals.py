@@ -148,7 +148,7 @@ def test_refusals_of_labels_texts_and_parts(
     [
         ({}, [], True),
         ({"label": ["", *LABELLED, "positive", "negative"]}, [], False),
-        ({}, ["--teach", "all"], False),
+        ({}, ["--no-scale-beta"], False),
         ({}, ["--transfer", "pseudo"], True),
         ({}, ["--transfer", "none"], False),
         # Nobody labelled the one without a transcript.

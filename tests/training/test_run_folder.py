@@ -80,7 +80,7 @@ OTHER = {
     "schedule": (TEXT, ["--schedule", "ramp"], "with --schedule constant, not ramp"),
     "cross_fit": (TEXT, ["--cross-fit", "2"], "with --cross-fit 0, not 2"),
     "transfer": (TEXT, ["--transfer", "distil"], "with --transfer hmtl, not distil"),
-    "teach": (TEXT, ["--teach", "all"], "with --teach unlabelled, not all"),
+    "scale_beta": (TEXT, ["--no-scale-beta"], "with --scale-beta, not with --no-scale-beta"),
     "baseline": (TEXT, ["--no-baseline"], "with --baseline, not with --no-baseline"),
     "fusion": ([], ["--fusion", "concat"], "with --fusion hmtl, not concat"),
     "fusion_beta": (
@@ -420,7 +420,7 @@ def test_more_epochs_on_the_command_line(
     data = feature_file(tmp_path / "tiny.npz")
 
     def train(out: str, epochs: int, *options: str) -> str:
-        command = ["train", str(data), "--source-text", "--teach", "all"]
+        command = ["train", str(data), "--source-text", "--no-scale-beta"]
         command += ["-o", str(tmp_path / out)]
         assert main([*command, "--epochs", str(epochs), *options]) in (0, 2)
         return capsys.readouterr().err

@@ -37,7 +37,7 @@ from avsent.model.networks.config import SEGMENTS
 from avsent.model.networks.encoders import FaceExtras
 from avsent.model.networks.fusion import HEADS, RAW_ONLY
 from avsent.model.networks.target import TargetModel, Utterances
-from avsent.training import augmentation, trainer
+from avsent.training import augmentation
 from avsent.training.augmentation import MIRROR_POINTS, augmented_landmarks, augmented_log_mel
 from avsent.training.evaluation import fit_temperature, outputs_of, softmax, validation
 from avsent.training.metrics import expected_calibration_error
@@ -51,7 +51,7 @@ from avsent.training.trainer import (
     SeedContext,
     fit,
     make_model,
-    pairs_per_label,
+    unlabelled_pairs,
 )
 from recipes.ravdess import NO_LABEL, TEST_ACTORS, RavdessClip, polarities_of, read_ravdess
 from recipes.scores import majority, scores
@@ -232,32 +232,33 @@ def plain_setup(settings: TrainSettings, **options: Any) -> tuple[TargetModel, F
 
 
 def test_unlabelled_pairs_weigh_as_much_as_labels() -> None:
-    """By hand: β times the utterances with source and target, divided by those with a label."""
-    model, setup = plain_setup(small_settings(transfer={"source": "text"}))
+    """By hand: utterances with source and target and no label, for each one with a label."""
+    model, setup = plain_setup(small_settings(transfer={"source": "text", "scaled": True}))
     modalities, shape = model.config.modalities, setup.train.labels.shape
-    assert pairs_per_label(setup, modalities) == 1.0  # no teacher
+    assert unlabelled_pairs(setup, modalities) == 1.0  # no teacher
     everything = torch.stack([setup.train.present[name] for name in modalities]).all(dim=0)
+    assert int(everything.sum()) == int(setup.train.known().sum()) == 10
     teacher = make_teacher(torch.zeros(*shape, model.config.embedding_size), everything)
     setup = dataclasses.replace(setup, teacher=teacher)
-    utterances = int(everything.sum())
-    assert utterances == int(setup.train.known().sum()) == 10
-    assert pairs_per_label(setup, modalities) == 1.0
+    assert unlabelled_pairs(setup, modalities) == 0.0
     labels = setup.train.labels.clone()
     labels[1:] = NAN  # the first video has 3
     few = dataclasses.replace(setup, train=dataclasses.replace(setup.train, labels=labels))
-    assert pairs_per_label(few, modalities) == pytest.approx(10 / 3)
+    assert unlabelled_pairs(few, modalities) == pytest.approx(7 / 3)
     some = everything.clone()
-    some[:1] = False  # a transcript for every video but the labelled one
+    some[1] = False  # a video without a transcript: it has 2 utterances
     texts = dataclasses.replace(few, teacher=dataclasses.replace(teacher, present=some))
-    assert pairs_per_label(texts, modalities) == pytest.approx(7 / 3)
+    assert unlabelled_pairs(texts, modalities) == pytest.approx(5 / 3)
     none = dataclasses.replace(few.train, labels=torch.full_like(labels, NAN))
-    assert pairs_per_label(dataclasses.replace(few, train=none), modalities) == 10.0
+    assert unlabelled_pairs(dataclasses.replace(few, train=none), modalities) == 10.0
+    plain = dataclasses.replace(few.transfer, scaled=False)
+    assert unlabelled_pairs(dataclasses.replace(few, transfer=plain), modalities) == 1.0
 
 
 @pytest.mark.parametrize("kind", ["hmtl", "distil"])
-def test_training_uses_this_factor(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def trained_with(beta: float) -> TargetModel:
-        transfer = {"source": "text", "kind": kind, "decoder": beta}
+def test_training_uses_this_factor(kind: str) -> None:
+    def trained_with(beta: float, *, scaled: bool) -> TargetModel:
+        transfer = {"source": "text", "kind": kind, "decoder": beta, "scaled": scaled}
         model, setup = plain_setup(small_settings(transfer=transfer))
         shape = setup.train.labels.shape
         labels = setup.train.labels.clone()
@@ -268,17 +269,17 @@ def test_training_uses_this_factor(kind: str, monkeypatch: pytest.MonkeyPatch) -
         fit(model, dataclasses.replace(setup, train=train, teacher=teacher))
         return model
 
-    few = trained_with(0.3)
-    monkeypatch.setattr(trainer, "MOST_PAIRS", 1.0)
-    assert same_models(few, trained_with(0.3 * 10 / 3))
-    assert not same_models(few, trained_with(0.3))
+    few = trained_with(0.3, scaled=True)
+    assert same_models(few, trained_with(0.3 * (7 / 3), scaled=False))
+    assert not same_models(few, trained_with(0.3, scaled=False))
 
 
-@pytest.mark.parametrize(("teach", "taught"), [("unlabelled", False), ("all", True)])
-def test_the_source_adds_nothing_to_labels(teach: str, taught: bool) -> None:
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("kind", ["hmtl", "distil"])
+def test_the_source_adds_nothing_to_labels(kind: str, scaled: bool) -> None:
     """Where each utterance has a label, the model equals that without transfer, to the bit, unless
-    the source teaches all."""
-    transfer = {"source": "text", "teach": teach}
+    β is not scaled."""
+    transfer = {"source": "text", "kind": kind, "scaled": scaled}
     settings = small_settings(transfer=transfer)
     data = seed_data_of(small_corpus(), settings)
     source = pretrain_source(data, settings, 0, SeedContext(CPU))
@@ -286,7 +287,7 @@ def test_the_source_adds_nothing_to_labels(teach: str, taught: bool) -> None:
         train_seed(data, settings, 0, SeedContext(CPU), teaching).model
         for teaching in (source, None)
     )
-    assert same_models(with_source, alone) is not taught
+    assert same_models(with_source, alone) is scaled
 
 
 def test_training_lowers_the_loss() -> None:
