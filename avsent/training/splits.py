@@ -129,10 +129,9 @@ def _draw(
     if share <= 0:
         return []
     counts = _counts(free, groups, classes)
-    labelled = counts.any(axis=1)
-    if labelled.any():
-        free = [group for group, has in zip(free, labelled, strict=True) if has]
-        counts = counts[labelled]
+    labelled = np.flatnonzero(counts.sum(axis=1))
+    if len(labelled):
+        free, counts = [free[row] for row in labelled], counts[labelled]
     wanted = max(1, round(share * len(free)))
     if wanted >= len(free):
         raise DatasetError(

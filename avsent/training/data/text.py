@@ -237,12 +237,14 @@ def linear_predictions(
     def predicted(rows: NDArray[np.int64], wanted: Any) -> NDArray[np.float64]:
         if classes == 1:
             ridge = Ridge(alpha=1 / strength).fit(features[rows], labels[rows])
-            return np.asarray(ridge.predict(features[wanted]))[:, None]
+            numbers: NDArray[np.float64] = ridge.predict(features[wanted])
+            return numbers[:, None]
         model = LogisticRegression(C=strength, max_iter=1000, class_weight="balanced")
         model.fit(features[rows], labels[rows].astype(int))
         found = np.full((len(wanted), classes), np.log(LEAST_PROBABILITY))
         found[:, model.classes_] = model.predict_log_proba(features[wanted])
-        return np.maximum(found, np.log(LEAST_PROBABILITY))
+        likely: NDArray[np.float64] = np.maximum(found, np.log(LEAST_PROBABILITY))
+        return likely
 
     folds = min(LINEAR_FOLDS, len(set(names[known])))
     if folds < 2:
