@@ -105,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directions", nargs="+", default=[*MODALITIES], choices=MODALITIES)
     parser.add_argument("--voice", default="statistics", choices=("statistics", "whisper"))
     parser.add_argument("--jobs", type=positive, default=2)
+    parser.add_argument("--skip-forms", action="store_true", help="of alignment")
     parser.add_argument("--quick", action="store_true", help="only print, write no report")
     return run(parser, measure, arguments)
 
@@ -159,13 +160,16 @@ def measure(options: argparse.Namespace) -> Iterator[Report]:
         for direction, (_, record) in chosen.items():
             report.section(f"{direction}: settings", record, "Balanced accuracy on validation.")
         first = options.directions[0]
-        rows = pool.submit(forms_of, *tasks[0], chosen[first][0]["decoder"])
+        rows = None
+        if not options.skip_forms:
+            rows = pool.submit(forms_of, *tasks[0], chosen[first][0]["decoder"])
         arguments = [
             (options.data, options.cache, direction, options.voice, chosen[direction][0], k, seed)
             for direction, seed, k in cells
         ]
         results = dict(zip(cells, pool.map(cell, *zip(*arguments, strict=True)), strict=True))
-        report.section(f"{first}: forms of alignment", rows.result(), ALIGNED)
+        if rows is not None:
+            report.section(f"{first}: forms of alignment", rows.result(), ALIGNED)
     for direction in options.directions:
         found = {key[1:]: value for key, value in results.items() if key[0] == direction}
         report.section(direction, [*rows_of(found, sorted({k for _, k in found}))])
