@@ -97,8 +97,8 @@ def train(
     ),
     source_text: bool = option(
         "--source-text",
-        "Transfer knowledge from a model of the transcripts; some utterances with a transcript must "
-        "have no label. Prediction needs no text.",
+        "Transfer knowledge from a model of the transcripts. Some utterances with a transcript "
+        "must have no label. Prediction needs no text.",
         False,
     ),
     text_corpus: Path | None = option(
@@ -244,9 +244,9 @@ def train(
     """Train a model on your own labelled videos.
 
     With --source-text a model of the transcripts is trained first. It teaches the voice-and-face
-    model, the more the more utterances have no label; prediction needs no text. No two splits share a speaker; epoch and seed are selected on the
-    validation split. OUT gets the checkpoint with its model card, the metrics of every epoch, and
-    plots. Ctrl-C keeps the last complete epoch.
+    model, the more the more utterances have no label; prediction needs no text. No two splits share
+    a speaker; epoch and seed are selected on the validation split. OUT gets the checkpoint with its
+    model card, the metrics of every epoch, and plots. Ctrl-C keeps the last complete epoch.
     """
     if text_corpus is not None and source not in (None, Source.text):
         raise UsageError("--text-corpus transfers from text; leave --source out")
